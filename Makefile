@@ -1,0 +1,38 @@
+# make setup    the environment, pinned
+# make search   the main job: hard materials, from nothing but this folder
+# make test     all tests;  make check: linters and types too
+# PYTHON=...    another interpreter (3.11 or newer)
+PYTHON ?= python3
+VENV = .venv
+RUN = $(VENV)/bin
+OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: setup search test lint types check bench clean
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable ".[dev]"
+	touch $@
+
+setup: $(VENV)/.ready
+
+search: setup
+	$(RUN)/matlode search --maximize bulk_modulus --maximize shear_modulus --out $(OUT)
+
+test: setup
+	$(RUN)/python -m pytest
+
+lint: setup
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: setup
+	$(RUN)/mypy
+
+check: lint types test
+
+bench: setup
+	$(RUN)/python benchmarks/diffraction.py
+
+clean:
+	rm -rf $(VENV) build src/*.egg-info

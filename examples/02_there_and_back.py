@@ -1,0 +1,16 @@
+"""A known material as a point of the latent space, and what the point decodes to."""
+
+import numpy as np
+
+from matlode import LatentSpace, composition_vectors, simulate_patterns
+from matlode.representation.composition import integer_formulas
+from matlode.testing import fluorite, perovskite
+
+crystals = [fluorite("Ca", "F", a_angstrom=5.46), perovskite("Sr", "Ti", "O", a_angstrom=3.905)]
+patterns = simulate_patterns(crystals)
+space = LatentSpace.load()
+points = space.encode(composition_vectors(crystals), patterns)
+compositions, images = space.decode(points)
+cosine = (images * patterns).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(patterns, axis=1)
+for crystal, formula, match in zip(crystals, integer_formulas(compositions), cosine, strict=True):
+    print(f"{crystal.reduced_formula} -> {points.shape[1]} numbers -> {formula}, pattern cosine {match:.3f}")

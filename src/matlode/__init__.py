@@ -1,0 +1,66 @@
+"""matlode finds functional crystals outside the known databases.
+
+>>> from matlode import LatentSpace, predict, search, simulate_patterns
+
+Names are loaded when they are used, so that importing matlode costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from matlode.data.tables import load_starter, read_table
+    from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.predict import predict
+    from matlode.jobs.search import Run, SearchSettings, search
+    from matlode.jobs.toolbox import Toolbox
+    from matlode.jobs.train import train_models
+    from matlode.latent.space import LatentSpace
+    from matlode.representation.composition import composition_vectors
+    from matlode.representation.diffraction import simulate_patterns
+
+_HOMES = {
+    "LatentSpace": "latent.space",
+    "Run": "jobs.search",
+    "SearchSettings": "jobs.search",
+    "Toolbox": "jobs.toolbox",
+    "composition_vectors": "representation.composition",
+    "load_starter": "data.tables",
+    "measure_scores": "jobs.evaluate",
+    "predict": "jobs.predict",
+    "read_table": "data.tables",
+    "search": "jobs.search",
+    "simulate_patterns": "representation.diffraction",
+    "stored_scores": "jobs.evaluate",
+    "train_models": "jobs.train",
+}
+
+__all__ = [
+    "LatentSpace",
+    "Run",
+    "SearchSettings",
+    "Toolbox",
+    "composition_vectors",
+    "load_starter",
+    "measure_scores",
+    "predict",
+    "read_table",
+    "search",
+    "simulate_patterns",
+    "stored_scores",
+    "train_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'matlode' has no attribute '{name}'")
+    return getattr(import_module(f"matlode.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

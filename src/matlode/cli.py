@@ -1,0 +1,362 @@
+"""The commands. Each reads its options, calls one job, and prints.
+
+Tables and JSON go to stdout, progress to stderr. Exit status 0: done; 1: our error, with
+advice; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from matlode.errors import MatlodeError
+
+if TYPE_CHECKING:
+    from matlode.progress import Progress
+
+app = typer.Typer(
+    help="Find functional crystals outside the known databases.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Tables of materials.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ModelsFolder = Annotated[
+    Path | None, typer.Option("--models", help="Folder of models (default: the shipped ones).")
+]
+KnownTable = Annotated[
+    Path | None,
+    typer.Option("--known", help="Parquet table of known materials (default: the starter set)."),
+]
+DataTable = Annotated[
+    Path | None,
+    typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
+]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished search.")]
+
+
+@app.command()
+def search(
+    maximize: Annotated[
+        list[str] | None, typer.Option(help="Property to make as large as possible.")
+    ] = None,
+    minimize: Annotated[
+        list[str] | None, typer.Option(help="Property to make as small as possible.")
+    ] = None,
+    elements: Annotated[
+        str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
+    ] = None,
+    exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Latent points to evaluate.")] = 2048,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same table.")] = 0,
+    sampler: Annotated[
+        str, typer.Option(help="tpe, tpe-independent (the paper's) or random.")
+    ] = "tpe",
+    out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
+        "runs/search"
+    ),
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search, screen, realise as crystal structures, report: the main job."""
+    from matlode.jobs.search import SearchSettings
+    from matlode.jobs.search import search as run_search
+    from matlode.jobs.toolbox import Toolbox
+
+    with _progress() as progress:
+        run = run_search(
+            maximize=maximize or (),
+            minimize=minimize or (),
+            elements=_symbols(elements),
+            exclude=_symbols(exclude) or (),
+            out=out,
+            settings=SearchSettings(trials=trials, seed=seed, sampler=sampler),
+            toolbox=Toolbox(models, known),
+            progress=progress,
+        )
+    rows = _read_run(run.folder, "candidates.json")
+    if as_json:
+        _print_json(rows)
+        return
+    _print_candidates(rows)
+    seconds = sum(run.provenance["seconds"].values())
+    print(
+        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
+    )
+
+
+@app.command()
+def show(run: RunFolder, as_json: AsJson = False) -> None:
+    """Print the candidates of a run again."""
+    rows = _read_run(run, "candidates.json")
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_candidates(rows)
+
+
+@app.command()
+def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candidate.")]) -> None:
+    """Tell why a candidate stands where it stands."""
+    from matlode.data.formulas import canonical_formula
+    from matlode.errors import InputError
+
+    wanted = canonical_formula(formula)
+    rows = _read_run(run, "candidates.json")
+    for row in rows:
+        if canonical_formula(row["formula"]) == wanted:
+            print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
+            for reason in row["reasons"].split(" | "):
+                print(f"  {reason}")
+            print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
+            return
+    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.")
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write report.html of a run anew."""
+    from matlode.report.html import write_report
+
+    print(write_report(run))
+
+
+@app.command()
+def predict(
+    sources: Annotated[
+        list[Path], typer.Argument(help="CIF or POSCAR files, folders, Parquet tables.")
+    ],
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Properties, verdicts and nearest known material of given crystals."""
+    from matlode.jobs.predict import predict as run_predict
+    from matlode.jobs.toolbox import Toolbox
+
+    with _progress() as progress:
+        answers = run_predict(sources, toolbox=Toolbox(models, known), progress=progress)
+    if as_json:
+        _print_json(answers)
+    else:
+        _print_predictions(answers)
+
+
+@app.command()
+def train(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to train (default: the standard ones).")
+    ] = None,
+    data: DataTable = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of models (default: the shipped ones).")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the networks, for a quick try.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Also train what is there already.")] = False,
+) -> None:
+    """Remake the models. Goes on from checkpoints; prints held-out scores."""
+    from matlode.jobs.train import train_models
+
+    with _progress() as progress:
+        headers = train_models(
+            names or None, data=data, out=out, epochs=epochs, force=force, progress=progress
+        )
+    for name, header in headers.items():
+        print(name, json.dumps(header.get("scores", {})))
+
+
+@app.command()
+def evaluate(
+    endpoints: Annotated[
+        list[str] | None, typer.Argument(help="Properties (default: all).")
+    ] = None,
+    data: DataTable = None,
+    models: ModelsFolder = None,
+    stored: Annotated[
+        bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score the models on held-out formulas, beside the baselines."""
+    from matlode.jobs.evaluate import measure_scores, stored_scores
+
+    with _progress() as progress:
+        rows = (
+            stored_scores(endpoints, models=models)
+            if stored
+            else measure_scores(endpoints, data=data, models=models, progress=progress)
+        )
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_scores(rows)
+
+
+@data_app.command("import")
+def data_import(
+    sources: Annotated[list[Path], typer.Argument(help="CIF/POSCAR files, folders, tables.")],
+    out: Annotated[Path, typer.Option(help="Folder for materials.parquet and dropped.csv.")],
+) -> None:
+    """Bring structures into one table; what cannot be used is told in dropped.csv."""
+    from matlode.data.structures import read_materials
+    from matlode.data.tables import write_materials
+
+    materials = read_materials(sources)
+    write_materials(materials, out)
+    print(f"{len(materials)} materials, {len(materials.dropped)} dropped: {out}")
+
+
+@data_app.command("info")
+def data_info(data: DataTable = None) -> None:
+    """What a table holds: rows, formulas, labels."""
+    from matlode.data.tables import load_materials
+
+    materials = load_materials(data)
+    frame = materials.frame
+    print(f"{len(frame)} materials, {frame['formula'].nunique()} formulas")
+    for dropped in materials.dropped:
+        print(f"dropped {dropped.id}: {dropped.reason}")
+    for column in frame.select_dtypes("number").columns:
+        print(f"{column:36s} {int(frame[column].notna().sum()):8d} values")
+
+
+def main() -> None:
+    """Run the command line; our errors end in one line of advice."""
+    try:
+        app()
+    except MatlodeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _symbols(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return [part for part in text.replace(" ", ",").split(",") if part]
+
+
+def _read_run(run: Path, name: str) -> list[dict[str, Any]]:
+    from matlode.errors import InputError
+
+    try:
+        rows: list[dict[str, Any]] = json.loads((run / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{run} is not a finished run: it has no {name}.") from error
+    return rows
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headings, box=box.SIMPLE, title=title or None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    # a pipe has no width of its own; tables there are for other programs and for logs
+    Console(width=None if sys.stdout.isatty() else 150, highlight=False).print(table)
+
+
+def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
+    headings = ["#", "formula", "system", "K / GPa", "G / GPa", "E_f / eV", "P(stable)"]
+    headings += ["charges", "novelty", "structure (match)", "verdict"]
+    _print_table(
+        headings,
+        [
+            [
+                str(row["rank"]),
+                row["formula"],
+                f"{row['crystal_system']} {row['space_group']}",
+                _with_interval(row, "bulk_modulus"),
+                _with_interval(row, "shear_modulus"),
+                f"{row['formation_energy']:.2f}",
+                f"{row['stable_probability']:.2f}",
+                str(row["charge_neutral"]),
+                row["novelty"],
+                f"{row['structure_space_group']} ({row['structure_match']:.2f})",
+                row["verdict"],
+            ]
+            for row in rows[:n]
+        ],
+        title=f"the first {min(n, len(rows))} of {len(rows)} candidates (90 % intervals)",
+    )
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:.0f} ({row[name + '_low']:.0f}-{row[name + '_high']:.0f})"
+
+
+def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
+    names = list(next((a["predictions"] for a in answers if a["predictions"]), {}))
+    rows = []
+    for answer in answers:
+        name = str(answer.get("file", answer.get("id")))
+        if answer["error"]:
+            rows.append([name, answer["error"], *[""] * (len(names) + 2)])
+            continue
+        cells = [
+            f"{p['value']:.3g} ({p['low']:.3g}..{p['high']:.3g})"
+            for p in (answer["predictions"][n] for n in names)
+        ]
+        group = str(answer["space_group"])
+        rows.append([name, answer["formula"], group, *cells, answer["nearest_known"]])
+    _print_table(["file or id", "formula", "space group", *names, "nearest known"], rows)
+
+
+def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
+    metrics = ["mae", "rmse", "r2", "coverage", "interval_width", "auc", "brier", "accuracy"]
+    for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
+        own = [row for row in rows if row["endpoint"] == endpoint]
+        used = [m for m in metrics if any(m in row["scores"] for row in own)]
+        title = f"{endpoint} ({own[0]['unit']}): {own[0]['rows']} rows; {own[0]['split']}"
+        cells = [
+            [row["model"], *(f"{row['scores'][m]:.4g}" if m in row["scores"] else "" for m in used)]
+            for row in own
+        ]
+        _print_table(["model", *used], cells, title=title)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Progress bars on stderr, one per stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:28s}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: float, total: float, note: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, note=note)
+            bars.update(tasks[stage], completed=done, total=total, note=note)
+
+        yield tell
+
+
+if __name__ == "__main__":
+    main()

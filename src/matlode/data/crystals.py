@@ -1,0 +1,204 @@
+"""Many crystals in few arrays: what the fast parts of matlode compute on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from matlode.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pymatgen.core import Structure
+
+CRYSTAL_COLUMNS = ("lattice", "numbers", "frac_coords")
+"""Columns of a structure table that hold the crystal itself."""
+
+MAX_ATOMIC_NUMBER = 100
+"""Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """A batch of n periodic crystals with m atoms in all.
+
+    A mixed site stands as several atoms at one place whose occupancies sum to at most 1.
+    """
+
+    lattices: NDArray[np.float64]
+    """(n, 3, 3), Å; rows are the cell vectors a, b, c."""
+    numbers: NDArray[np.int64]
+    """(m,), atomic numbers."""
+    frac_coords: NDArray[np.float64]
+    """(m, 3), in units of the cell vectors."""
+    occupancies: NDArray[np.float64]
+    """(m,), 0..1."""
+    offsets: NDArray[np.int64]
+    """(n + 1,); crystal i owns the atoms offsets[i]:offsets[i + 1]."""
+
+    def __len__(self) -> int:
+        return len(self.lattices)
+
+    @property
+    def n_atoms(self) -> NDArray[np.int64]:
+        """(n,), atoms per cell (species of a mixed site counted apart)."""
+        return np.diff(self.offsets)
+
+    @property
+    def volumes_a3(self) -> NDArray[np.float64]:
+        """(n,), cell volumes in Å³."""
+        return np.abs(np.linalg.det(self.lattices))
+
+    @property
+    def volumes_per_atom_a3(self) -> NDArray[np.float64]:
+        """(n,), Å³ per occupied atom."""
+        return self.volumes_a3 / np.add.reduceat(self.occupancies, self.offsets[:-1])
+
+    def atoms(self, index: int) -> slice:
+        """The atoms of one crystal, as a slice of the atom arrays."""
+        return slice(self.offsets[index], self.offsets[index + 1])
+
+    def take(self, indices: Sequence[int] | NDArray[Any]) -> Crystals:
+        """The crystals at ``indices`` (integers or a boolean mask), in that order."""
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        counts = self.n_atoms[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        atoms = np.repeat(self.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Crystals(
+            self.lattices[chosen],
+            self.numbers[atoms],
+            self.frac_coords[atoms],
+            self.occupancies[atoms],
+            offsets,
+        )
+
+    def structure(self, index: int) -> Structure:
+        """One crystal as a pymatgen Structure."""
+        from pymatgen.core import Structure
+
+        rows = self.atoms(index)
+        occupancies = self.occupancies[rows]
+        if np.all(occupancies == 1):
+            return Structure(self.lattices[index], self.numbers[rows], self.frac_coords[rows])
+        sites: dict[tuple[float, ...], dict[Any, float]] = {}
+        for z, xyz, part in zip(
+            self.numbers[rows], self.frac_coords[rows], occupancies, strict=True
+        ):
+            sites.setdefault(tuple(xyz), {})[_element(int(z))] = float(part)
+        return Structure(self.lattices[index], list(sites.values()), list(sites))
+
+    def structures(self) -> list[Structure]:
+        """All crystals as pymatgen Structures."""
+        return [self.structure(index) for index in range(len(self))]
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Crystals]) -> Crystals:
+        """One batch from several, in order."""
+        counts = np.concatenate([np.zeros(1, np.int64), *[b.n_atoms for b in batches]])
+        return cls(
+            np.concatenate([b.lattices for b in batches]).reshape(-1, 3, 3),
+            np.concatenate([b.numbers for b in batches]),
+            np.concatenate([b.frac_coords for b in batches]).reshape(-1, 3),
+            np.concatenate([b.occupancies for b in batches]),
+            np.cumsum(counts),
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        lattices: Iterable[NDArray[Any]],
+        numbers: Iterable[NDArray[Any]],
+        frac_coords: Iterable[NDArray[Any]],
+    ) -> Crystals:
+        """Pack ordered crystals given as one array of each kind per crystal."""
+        numbers = [np.asarray(z, dtype=np.int64) for z in numbers]
+        atoms = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+        frac = [np.asarray(x, dtype=float).reshape(-1, 3) for x in frac_coords]
+        cells = [np.asarray(cell, dtype=float).reshape(3, 3) for cell in lattices]
+        return cls(
+            np.array(cells).reshape(-1, 3, 3),
+            atoms,
+            np.concatenate(frac) if frac else np.zeros((0, 3)),
+            np.ones(len(atoms)),
+            np.cumsum([0, *map(len, numbers)]),
+        )
+
+    @classmethod
+    def from_structures(cls, structures: Iterable[Structure]) -> Crystals:
+        """Pack pymatgen Structures; partial and mixed occupancies are kept."""
+        lattices: list[Any] = []
+        numbers: list[int] = []
+        frac: list[Any] = []
+        parts: list[float] = []
+        counts = [0]
+        for structure in structures:
+            lattices.append(structure.lattice.matrix)
+            before = len(numbers)
+            for site in structure:
+                for species, part in site.species.items():
+                    numbers.append(species.Z)
+                    frac.append(site.frac_coords)
+                    parts.append(part)
+            counts.append(len(numbers) - before)
+        return cls(
+            np.array(lattices, dtype=float).reshape(-1, 3, 3),
+            np.array(numbers, dtype=np.int64),
+            np.array(frac, dtype=float).reshape(-1, 3),
+            np.array(parts, dtype=float),
+            np.cumsum(counts),
+        )
+
+    @classmethod
+    def from_table(cls, table: pa.Table | pd.DataFrame) -> Crystals:
+        """Pack the columns lattice (9 numbers, Å), numbers (Z) and frac_coords (3N) of a table.
+
+        Raises InputError if a column is missing or the lengths disagree.
+        """
+        names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
+        missing = [name for name in CRYSTAL_COLUMNS if name not in names]
+        if missing:
+            raise InputError(
+                f"table has no column {', '.join(missing)}; a structure table needs "
+                f"{', '.join(CRYSTAL_COLUMNS)} (9, N and 3N numbers per row)."
+            )
+        if not isinstance(table, pa.Table):
+            return cls.from_arrays(*(table[name] for name in CRYSTAL_COLUMNS))
+        cells, numbers, frac = (table[name].combine_chunks() for name in CRYSTAL_COLUMNS)
+        counts = np.diff(numbers.offsets.to_numpy())
+        bad = np.flatnonzero(
+            (np.diff(cells.offsets.to_numpy()) != 9)
+            | (np.diff(frac.offsets.to_numpy()) != 3 * counts)
+        )
+        if len(bad):
+            raise InputError(
+                f"row {bad[0]}: lattice must hold 9 numbers and frac_coords 3 per atom "
+                f"({counts[bad[0]]} atoms in numbers); {len(bad)} such rows."
+            )
+        atoms = numbers.flatten().to_numpy().astype(np.int64)
+        return cls(
+            cells.flatten().to_numpy().astype(float).reshape(-1, 3, 3),
+            atoms,
+            frac.flatten().to_numpy().astype(float).reshape(-1, 3),
+            np.ones(len(atoms)),
+            np.concatenate([[0], np.cumsum(counts)]),
+        )
+
+
+def pack_crystals(source: Crystals | pa.Table | pd.DataFrame | Sequence[Structure]) -> Crystals:
+    """Whatever holds crystals, as one batch."""
+    if isinstance(source, Crystals):
+        return source
+    if isinstance(source, pa.Table) or hasattr(source, "columns"):
+        return Crystals.from_table(source)
+    return Crystals.from_structures(source)
+
+
+def _element(z: int) -> Any:
+    from pymatgen.core import Element
+
+    return Element.from_Z(z)

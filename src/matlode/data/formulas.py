@@ -1,0 +1,128 @@
+"""Formulas as text: read, reduced, written in one canonical way."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.errors import InputError
+
+MAX_DENOMINATOR = 100
+"""Partial occupancies are read as fractions with at most this denominator."""
+
+
+@cache
+def element_symbols() -> tuple[str, ...]:
+    """Symbols of Z = 1..100; entry z - 1 belongs to atomic number z."""
+    from pymatgen.core import Element
+
+    return tuple(Element.from_Z(z).symbol for z in range(1, MAX_ATOMIC_NUMBER + 1))
+
+
+@cache
+def atomic_numbers() -> dict[str, int]:
+    """Atomic number of each symbol that compositions may hold."""
+    return {symbol: z for z, symbol in enumerate(element_symbols(), start=1)}
+
+
+def write_formula(amounts: Mapping[str, int]) -> str:
+    """Elements in alphabetical order, amounts divided by their common divisor.
+
+    >>> write_formula({"Ti": 2, "O": 4})
+    'O2Ti'
+    """
+    divisor = math.gcd(*amounts.values())
+    counts = {symbol: amount // divisor for symbol, amount in sorted(amounts.items()) if amount}
+    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in counts.items())
+
+
+@cache
+def parse_formula(text: str) -> Mapping[str, int]:
+    """Integer amounts of a reduced formula; raises InputError for what is not one.
+
+    >>> dict(parse_formula("Fe4(SiO4)2"))
+    {'Fe': 2, 'O': 4, 'Si': 1}
+    """
+    from pymatgen.core import Composition
+
+    try:
+        composition = Composition(text, strict=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f'"{text}" is not a formula ({error}).') from error
+    amounts = {element.symbol: float(n) for element, n in composition.items()}
+    if not amounts:
+        raise InputError(f'"{text}" is not a formula: it names no element.')
+    return _reduce(amounts, origin=text)
+
+
+def canonical_formula(text: str) -> str:
+    """Any way of writing a formula, in the one way that matlode compares by.
+
+    >>> canonical_formula("TiO2"), canonical_formula("Ti2O4")
+    ('O2Ti', 'O2Ti')
+    """
+    return write_formula(parse_formula(text))
+
+
+@cache
+def conventional_formula(formula: str) -> str:
+    """The formula as chemists write it (by electronegativity), for people to read.
+
+    >>> conventional_formula("B2Os"), conventional_formula("CW")
+    ('OsB2', 'WC')
+    """
+    from pymatgen.core import Composition
+
+    symbols = parse_formula(formula)
+    if len(symbols) == 1:  # pymatgen writes O as O2
+        return next(iter(symbols))
+    with warnings.catch_warnings():
+        # ordering by electronegativity warns of noble gases, which have none
+        warnings.simplefilter("ignore")
+        written = str(Composition(dict(symbols)).reduced_formula)
+    # every table reader takes sodium nitride 1:1 for a missing value
+    return formula if written == "NaN" else written
+
+
+def chemical_system(formula: str) -> str:
+    """The elements of a formula, alphabetical, joined by hyphens.
+
+    >>> chemical_system("TiO2")
+    'O-Ti'
+    """
+    return "-".join(sorted(parse_formula(formula)))
+
+
+def reduced_formulas(crystals: Crystals) -> list[str]:
+    """The reduced formula of each crystal; sites may come in any order."""
+    symbols = element_symbols()
+    formulas = []
+    for index in range(len(crystals)):
+        rows = crystals.atoms(index)
+        totals = np.bincount(crystals.numbers[rows], weights=crystals.occupancies[rows])
+        amounts = {symbols[z - 1]: float(totals[z]) for z in np.flatnonzero(totals)}
+        formulas.append(write_formula(_reduce(amounts, origin=f"crystal {index}")))
+    return formulas
+
+
+def _reduce(amounts: Mapping[str, float], *, origin: str) -> dict[str, int]:
+    unknown = [symbol for symbol in amounts if symbol not in atomic_numbers()]
+    if unknown:
+        raise InputError(
+            f"{origin}: element {unknown[0]} is outside H..{element_symbols()[-1]} "
+            f"(Z = 1..{MAX_ATOMIC_NUMBER})."
+        )
+    parts = {s: Fraction(n).limit_denominator(MAX_DENOMINATOR) for s, n in amounts.items()}
+    parts = {symbol: part for symbol, part in sorted(parts.items()) if part > 0}
+    if not parts:
+        raise InputError(f"{origin}: no element has a positive amount.")
+    scale = math.lcm(*(part.denominator for part in parts.values()))
+    counts = {symbol: int(part * scale) for symbol, part in parts.items()}
+    divisor = math.gcd(*counts.values())
+    return {symbol: n // divisor for symbol, n in counts.items()}

@@ -1,0 +1,153 @@
+"""Tables of materials: reading them, the embedded starter set, and the full-size one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from matlode.artefacts import write_atomically, write_text
+from matlode.data.cleaning import crystal_problems
+from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
+from matlode.errors import InputError
+from matlode.records import DroppedRow
+
+DATA_VARIABLE = "MATLODE_DATA"
+"""Environment variable: a structure table, or a folder with structures.parquet."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Known or given materials: crystals and a frame of the same length beside them."""
+
+    frame: pd.DataFrame
+    """id, formula (reduced, elements in alphabetical order) and any labels; index 0..n-1."""
+    crystals: Crystals
+    dropped: tuple[DroppedRow, ...] = field(default=())
+    """What could not be read or used, with reasons."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, indices: NDArray[Any]) -> Materials:
+        """The rows at ``indices`` (integers or a boolean mask)."""
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        frame = self.frame.iloc[chosen].reset_index(drop=True)
+        return Materials(frame, self.crystals.take(chosen), self.dropped)
+
+    def label(self, column: str) -> NDArray[np.float64]:
+        """A numeric column as floats, NaN where it is unknown or the table lacks it."""
+        if column not in self.frame:
+            return np.full(len(self), np.nan)
+        return self.frame[column].to_numpy(dtype=float, na_value=np.nan)
+
+
+def read_table(path: Path) -> Materials:
+    """A Parquet table with the columns lattice, numbers, frac_coords and any labels.
+
+    Missing ``formula`` and ``id`` columns are made; unusable rows end in ``dropped``.
+    Raises InputError if the file cannot be read or holds no crystals.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
+    return materials_from_table(table, name=path.name)
+
+
+def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:
+    """Materials of a table in memory; see ``read_table``."""
+    crystals = Crystals.from_table(table)
+    labels = [c for c in table.column_names if c not in CRYSTAL_COLUMNS]
+    # one chunk: pandas' string arrays split slowly otherwise
+    frame = table.select(labels).combine_chunks().to_pandas().reset_index(drop=True)
+    if "id" not in frame:
+        frame.insert(0, "id", [f"{name}:{row}" for row in range(len(frame))])
+    problems = crystal_problems(crystals)
+    usable = np.array([reason is None for reason in problems], dtype=bool)
+    dropped = tuple(
+        DroppedRow(str(frame["id"].iloc[row]), reason)
+        for row, reason in enumerate(problems)
+        if reason is not None
+    )
+    materials = Materials(frame, crystals, dropped).take(usable)
+    materials.frame["volume_per_atom"] = materials.crystals.volumes_per_atom_a3
+    if "formula" not in materials.frame:
+        from matlode.data.formulas import reduced_formulas
+
+        materials.frame.insert(1, "formula", reduced_formulas(materials.crystals))
+    return materials
+
+
+def write_materials(materials: Materials, folder: Path) -> None:
+    """Write materials.parquet and dropped.csv (id, reason) into ``folder``.
+
+    Raises InputError for mixed sites, which the table's columns cannot hold.
+    """
+    crystals = materials.crystals
+    if len(crystals) and (crystals.occupancies < 1).any():
+        raise InputError(
+            "a table holds ordered crystals only; read mixed sites from their files each time."
+        )
+    offsets = pa.array(crystals.offsets, pa.int32())
+    coordinates = pa.array(3 * crystals.offsets, pa.int32())
+    cells = pa.array(9 * np.arange(len(crystals) + 1), pa.int32())
+    columns = {
+        "lattice": pa.ListArray.from_arrays(cells, crystals.lattices.ravel()),
+        "numbers": pa.ListArray.from_arrays(offsets, crystals.numbers.astype(np.uint8)),
+        "frac_coords": pa.ListArray.from_arrays(coordinates, crystals.frac_coords.ravel()),
+    }
+    table = pa.Table.from_pandas(materials.frame, preserve_index=False)
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "materials.parquet", lambda stream: pq.write_table(table, stream))
+    dropped = pd.DataFrame([asdict(row) for row in materials.dropped], columns=["id", "reason"])
+    write_text(folder / "dropped.csv", dropped.to_csv(index=False))
+
+
+def load_starter() -> Materials:
+    """The embedded starter set: 5,785 structures of 5,226 formulas (see starter/NOTICE)."""
+    with resources.as_file(resources.files("matlode.data") / "starter" / "starter.parquet") as path:
+        return read_table(path)
+
+
+def full_table_path(option: Path | None = None) -> Path | None:
+    """The full-size structure table: the option, else $MATLODE_DATA, else None.
+
+    Raises InputError if a place is named but nothing is there.
+    """
+    named = option or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
+    if named is None:
+        return None
+    path = named / "structures.parquet" if named.is_dir() else named
+    if not path.is_file():
+        raise InputError(
+            f"no structure table at {path}; name a Parquet file, or a folder that holds "
+            f"structures.parquet (--data or ${DATA_VARIABLE})."
+        )
+    return path
+
+
+def load_materials(option: Path | None = None) -> Materials:
+    """The full-size table where one is named (``full_table_path``), else the starter set."""
+    path = full_table_path(option)
+    return load_starter() if path is None else read_table(path)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

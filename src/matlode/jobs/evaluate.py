@@ -1,0 +1,119 @@
+"""Scores of the shipped models on formulas that they never saw, beside baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matlode.artefacts import HEADER_FILE, load_header, shipped_models
+from matlode.data.splits import TEST, TRAIN
+from matlode.errors import InputError
+from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.train import TrainingTable, decoded_compositions
+from matlode.progress import Progress, silent
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
+from matlode.properties.heads import CASES
+from matlode.properties.models import PropertyModels, head_folder
+from matlode.properties.scores import BASELINES, score, score_estimates
+
+MIN_TEST_ROWS = 20
+"""Fewer rows make no score."""
+
+
+def stored_scores(
+    endpoints: Sequence[str] | None = None, *, models: Path | None = None
+) -> list[dict[str, Any]]:
+    """What stands in the models' headers, measured when they were trained: one row per
+    endpoint and model, with the rows and the split that it was measured on."""
+    root = models or shipped_models()
+    rows = []
+    for endpoint in _endpoints(endpoints):
+        for face in ("standard", "reference"):
+            folder = head_folder(root, endpoint.name, face)
+            if not (folder / HEADER_FILE).exists():
+                continue
+            header = load_header(folder)
+            for model, scores in header["scores"].items():
+                rows.append(_row(endpoint, model, header["rows"][TEST], header["split"], scores))
+    return rows
+
+
+def measure_scores(
+    endpoints: Sequence[str] | None = None,
+    *,
+    data: Path | None = None,
+    models: Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Score the models on the test formulas of a table (default: $MATLODE_DATA, else the
+    starter set), with baselines fitted on that table's training formulas.
+
+    Endpoints with fewer than MIN_TEST_ROWS labelled test rows are left out; raises
+    InputError if none is left.
+    """
+    table = TrainingTable.load(data)
+    toolbox = Toolbox(models)
+    rows: list[dict[str, Any]] = []
+    wanted = _endpoints(endpoints)
+    test = table.roles == TEST
+    patterns = {"simulated": table.patterns[test]}
+    patterns["decoded"] = toolbox.space.reconstruct_patterns(patterns["simulated"])
+    x = {"simulated": table.compositions[test]}
+    x["decoded"] = decoded_compositions(toolbox.space, x["simulated"])
+    features = {case: toolbox.models.features.compute(x[case], patterns[case]) for case in CASES}
+    for done, endpoint in enumerate(wanted, start=1):
+        labels = table.labels(endpoint)
+        known = ~np.isnan(labels[test])
+        if known.sum() >= MIN_TEST_ROWS:
+            rows += _score_endpoint(endpoint, table, toolbox.models, features, known)
+        progress("evaluate", done, len(wanted), endpoint.name)
+    if not rows:
+        raise InputError(
+            f"{table.source} has fewer than {MIN_TEST_ROWS} labelled test rows for "
+            f"{', '.join(e.name for e in wanted)}; name a larger table with --data."
+        )
+    return rows
+
+
+def _score_endpoint(
+    endpoint: Endpoint,
+    table: TrainingTable,
+    models: PropertyModels,
+    features: dict[str, Any],
+    known: Any,
+) -> list[dict[str, Any]]:
+    labels = table.labels(endpoint)
+    truth = labels[table.roles == TEST][known]
+    split = f"test formulas of {table.source}"
+    rows = []
+    for case in CASES:
+        estimates = models.estimate(endpoint.name, features[case][known], case=case)
+        scores = score_estimates(endpoint, truth, estimates)
+        rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
+    learn = (table.roles == TRAIN) & ~np.isnan(labels)
+    x_test = table.compositions[table.roles == TEST][known]
+    for name, baseline in BASELINES.items():
+        predicted = baseline(endpoint, table.compositions[learn], labels[learn], x_test)
+        scores = score(endpoint, truth, predicted)
+        rows.append(_row(endpoint, name, len(truth), split, scores))
+    return rows
+
+
+def _endpoints(names: Sequence[str] | None) -> list[Endpoint]:
+    return [find_endpoint(name) for name in names] if names else list(ENDPOINTS.values())
+
+
+def _row(
+    endpoint: Endpoint, model: str, rows: int, split: str, scores: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint.name,
+        "unit": endpoint.unit,
+        "model": model,
+        "rows": rows,
+        "split": split,
+        "scores": scores,
+    }

@@ -1,0 +1,201 @@
+"""What a run leaves on disk: the candidate table, structures, patterns and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from matlode import __version__
+from matlode.artefacts import write_atomically, write_json, write_text
+from matlode.data.formulas import chemical_system, conventional_formula
+from matlode.jobs.toolbox import Toolbox
+from matlode.optimisation.campaign import Trials
+from matlode.optimisation.goal import Goal
+from matlode.properties.endpoints import ENDPOINTS
+from matlode.records import Candidate, RealisedStructure
+from matlode.representation.diffraction import STANDARD_SETTINGS
+from matlode.screening.funnel import Screened, ledger
+from matlode.screening.symmetry import crystal_system
+
+SHOWN_PROPERTIES = ("bulk_modulus", "shear_modulus")
+"""Always in the table, with their intervals."""
+NOT_BUILT = "none"
+"""In ``structure_file`` where no structure could be built (an empty cell would read as NaN)."""
+CIF_SYMPREC_A = 0.01
+"""Structures were symmetrised before, so a tight tolerance finds their symmetry again."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A row of the final table: a candidate, what was said of it and built for it."""
+
+    screened: Screened
+    merit: float
+    built: RealisedStructure | None = None
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate itself."""
+        return self.screened.candidate
+
+
+def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal) -> pd.DataFrame:
+    """One row per proposal, best first; nothing in it is missing."""
+    wanted = [o.endpoint for o in goal.objectives if o.endpoint not in SHOWN_PROPERTIES]
+    extra = [name for name in wanted if name not in ("formation_energy", "stable_probability")]
+    known = toolbox.known
+    nearest = known.nearest(np.array([p.candidate.composition for p in proposals]))
+    rows = []
+    for rank, (proposal, (index, _)) in enumerate(zip(proposals, nearest, strict=True), start=1):
+        candidate, screened, built = proposal.candidate, proposal.screened, proposal.built
+        row: dict[str, Any] = {
+            "rank": rank,
+            "formula": conventional_formula(candidate.formula),
+            "chemical_system": chemical_system(candidate.formula),
+            "space_group": candidate.space_group,
+            "space_group_probability": round(float(candidate.space_groups.max()), 4),
+            "crystal_system": crystal_system(candidate.space_group),
+        }
+        for name in SHOWN_PROPERTIES:
+            row |= _interval(candidate, name)
+        row |= {
+            "formation_energy": round(candidate.predictions["formation_energy"].value, 4),
+            "stable_probability": round(candidate.predictions["stable_probability"].value, 4),
+            "charge_neutral": screened.verdict("charge_neutral").value,
+            "novelty": screened.verdict("novel").value,
+            "nearest_known": f"{conventional_formula(known.formulas[index])} ({known.ids[index]})",
+            "structure_file": structure_file(rank, candidate.formula) if built else NOT_BUILT,
+            "structure_match": round(built.match, 4) if built else 0.0,
+            "verdict": "accepted" if screened.accepted else "rejected",
+            "reasons": _reasons(screened, built, toolbox),
+            "merit": round(proposal.merit, 4),
+            "structure_space_group": built.space_group if built else 0,
+        }
+        for name in extra:
+            row |= _interval(candidate, name)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def structure_file(rank: int, formula: str) -> str:
+    """Where the CIF of a candidate lies in the run folder."""
+    return f"structures/{rank:03d}-{conventional_formula(formula)}.cif"
+
+
+def _interval(candidate: Candidate, name: str) -> dict[str, float]:
+    p = candidate.predictions[name]
+    return {
+        name: round(p.value, 3),
+        f"{name}_low": round(p.low, 3),
+        f"{name}_high": round(p.high, 3),
+    }
+
+
+def _reasons(screened: Screened, built: RealisedStructure | None, toolbox: Toolbox) -> str:
+    required = {rule.name for rule in toolbox.rules if rule.required}
+    parts = []
+    for verdict in screened.verdicts:
+        failed = "NO" if verdict.rule in required else "note"
+        parts.append(f"{'ok' if verdict.passed else failed} {verdict.rule}: {verdict.reason}")
+    if built is None:
+        parts.append("no structure: no known type of this stoichiometry gives sound distances")
+    else:
+        parts.append(
+            f"structure from {conventional_formula(built.template_formula)} "
+            f"({built.template_id}): {built.substitution}"
+        )
+    return " | ".join(parts)
+
+
+def write_results(
+    folder: Path,
+    table: pd.DataFrame,
+    proposals: Sequence[Proposal],
+    trials: Trials,
+    n_known: int,
+    goal: Goal,
+    toolbox: Toolbox,
+) -> None:
+    """Fill a run folder; candidates.csv and .json come last."""
+    for rank, proposal in enumerate(proposals, start=1):
+        if proposal.built is not None:
+            path = folder / structure_file(rank, proposal.candidate.formula)
+            write_text(path, _cif(proposal.built, proposal.candidate))
+    two_theta = STANDARD_SETTINGS.two_theta_deg
+    blank = np.zeros(len(two_theta), dtype=np.float32)
+    decoded = np.array([p.candidate.pattern for p in proposals], dtype=np.float32)
+    built = np.array([blank if p.built is None else p.built.pattern for p in proposals])
+    write_atomically(
+        folder / "patterns.npz",
+        lambda stream: np.savez_compressed(
+            stream,
+            two_theta_deg=two_theta,
+            rank=table["rank"].to_numpy(),
+            formula=table["formula"].to_numpy(dtype=str),
+            decoded=decoded,
+            realised=built,
+        ),
+    )
+    write_text(folder / "verdicts.csv", _verdicts(table, proposals).to_csv(index=False))
+    write_text(folder / "trials.csv", _trial_rows(trials, n_known, goal).to_csv(index=False))
+    write_json(folder / "funnel.json", ledger([p.screened for p in proposals], toolbox.rules))
+    write_json(folder / "known.json", _known_rows(toolbox, goal))
+    write_text(folder / "candidates.csv", table.to_csv(index=False))
+    write_json(folder / "candidates.json", table.to_dict(orient="records"))
+
+
+def _cif(built: RealisedStructure, candidate: Candidate) -> str:
+    from pymatgen.io.cif import CifWriter
+
+    text = str(CifWriter(built.structure, symprec=CIF_SYMPREC_A))
+    header = (
+        f"# matlode {__version__}: {conventional_formula(candidate.formula)}, proposed, not "
+        "relaxed, not synthesised\n"
+        f"# built from {conventional_formula(built.template_formula)} ({built.template_id}): "
+        f"{built.substitution}\n"
+        f"# pattern match {built.match:.3f}, {built.n_trials} trial structures\n"
+    )
+    return header + text
+
+
+def _verdicts(table: pd.DataFrame, proposals: Sequence[Proposal]) -> pd.DataFrame:
+    rows = [
+        {"rank": rank, "formula": formula, **asdict(verdict)}
+        for rank, formula, proposal in zip(table["rank"], table["formula"], proposals, strict=True)
+        for verdict in proposal.screened.verdicts
+    ]
+    return pd.DataFrame(rows)
+
+
+def _trial_rows(trials: Trials, n_known: int, goal: Goal) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "trial": np.arange(len(trials)),
+            "origin": np.where(np.arange(len(trials)) < n_known, "known", "search"),
+            "formula": [conventional_formula(str(f)) for f in trials.formulas],
+            "merit": trials.merits(goal).round(4),
+        }
+    )
+    for name, values in trials.values.items():
+        frame[name] = values.round(4)
+    return frame
+
+
+def _known_rows(toolbox: Toolbox, goal: Goal) -> list[dict[str, Any]]:
+    """Known materials with labels of the objectives, for the property map."""
+    names = [o.endpoint for o in goal.objectives]
+    materials = toolbox.materials
+    labels = {name: ENDPOINTS[name].labels(materials) for name in names}
+    complete = np.all([~np.isnan(values) for values in labels.values()], axis=0)
+    return [
+        {
+            "formula": conventional_formula(str(materials.frame["formula"].iloc[row])),
+            **{name: round(float(values[row]), 4) for name, values in labels.items()},
+        }
+        for row in np.flatnonzero(complete)
+    ]

@@ -1,0 +1,96 @@
+"""The loaded models and known materials that jobs share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.tables import Materials, load_starter, read_table
+from matlode.latent.space import LatentSpace
+from matlode.properties.heads import Estimates
+from matlode.properties.models import PropertyModels
+from matlode.records import Candidate, Prediction
+from matlode.representation.composition import composition_vectors
+from matlode.screening.funnel import standard_rules
+from matlode.screening.novelty import FormulaFilter, KnownMaterials
+from matlode.screening.plausibility import PatternBands
+from matlode.screening.rule import Rule
+from matlode.screening.symmetry import SymmetryClassifier
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The loaded models and known materials that jobs share; each part is read when used."""
+
+    models_folder: Path | None = None
+    known_table: Path | None = None
+    """Structure table that novelty and templates refer to (default: the starter set)."""
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """The standard latent space."""
+        return LatentSpace.load(self.models_folder)
+
+    @cached_property
+    def models(self) -> PropertyModels:
+        """The standard property heads."""
+        return PropertyModels.load(self.space, self.models_folder)
+
+    @cached_property
+    def symmetry(self) -> SymmetryClassifier:
+        """The space-group classifier."""
+        return SymmetryClassifier.load(self.models_folder)
+
+    @cached_property
+    def materials(self) -> Materials:
+        """The known materials."""
+        return read_table(self.known_table) if self.known_table else load_starter()
+
+    @cached_property
+    def known(self) -> KnownMaterials:
+        """The known materials as novelty sees them."""
+        frame = self.materials.frame
+        return KnownMaterials(
+            tuple(frame["formula"]),
+            tuple(frame["id"].astype(str)),
+            composition_vectors(self.materials.crystals),
+            FormulaFilter.load(self.models_folder),
+        )
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every screening rule."""
+        return standard_rules(self.known, PatternBands.load(self.models_folder))
+
+    def candidates(
+        self,
+        formulas: Sequence[str],
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        *,
+        case: str,
+    ) -> list[Candidate]:
+        """Predict everything for objects given by canonical formula, composition (n, 100)
+        and pattern (n, 1601); ``case`` says where the patterns come from."""
+        estimates = self.models.predict(compositions, patterns, case=case)
+        groups = self.symmetry.predict(patterns, compositions)
+        return [
+            Candidate(formula, compositions[i], patterns[i], self._predictions(estimates, i), g)
+            for i, (formula, g) in enumerate(zip(formulas, groups, strict=True))
+        ]
+
+    def _predictions(self, estimates: Mapping[str, Estimates], row: int) -> dict[str, Prediction]:
+        return {
+            name: Prediction(
+                float(e.value[row]),
+                float(e.low[row]),
+                float(e.high[row]),
+                self.models.heads[name].endpoint.unit,
+            )
+            for name, e in estimates.items()
+        }

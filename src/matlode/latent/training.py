@@ -1,0 +1,281 @@
+"""The one training loop: every network of matlode is trained here."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from matlode.artefacts import write_atomically
+from matlode.errors import ArtefactError
+from matlode.progress import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a network is trained; everything that decides the outcome stands here."""
+
+    optimizer: str = "adamw"
+    """One of OPTIMIZERS."""
+    learning_rate: float = 1e-3
+    """Peak value."""
+    schedule: str = "one_cycle"
+    """"one_cycle" (linear warm-up over a tenth, cosine to zero) or "constant"."""
+    batch_size: int = 128
+    max_epochs: int = 12
+    patience: int = 4
+    """Epochs without a better validation loss before training stops."""
+    warm_up_epochs: float = 1.0
+    """Epochs over which the KL weight rises from 0 to 1."""
+    clip_norm: float = 5.0
+    """Gradients longer than this are shortened to it."""
+    l1: float = 0.0
+    """Σ|w| of kernels is added to the loss with this weight."""
+    l2: float = 0.0
+    """Σw² of kernels is added to the loss with this weight."""
+    seed: int = 0
+
+
+class Trainable(Protocol):
+    """What the loop asks of a network (an nn.Module): its loss on a batch."""
+
+    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float) -> dict[str, Tensor]:
+        """Terms averaged over the batch; "loss" is minimised."""
+
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamax": torch.optim.Adamax,
+    "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands after whole epochs; enough to go on from."""
+
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+def best_device() -> torch.device:
+    """A GPU where the user has one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def train(
+    model: nn.Module,
+    train_data: Sequence[Tensor],
+    validation_data: Sequence[Tensor],
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+    stage: str = "training",
+    device: torch.device | None = None,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place to its best validation loss; returns one log row per epoch.
+
+    The data are tensors of equal first dimension. Chance comes from ``settings.seed`` and
+    the epoch alone, so that a run continued from ``checkpoint`` (written after every epoch)
+    ends as an undisturbed one. Raises ArtefactError if the checkpoint belongs to other
+    settings.
+    """
+    device = device or best_device()
+    model.to(device)
+    optimizer = _optimizer(model, settings)
+    state = TrainingState()
+    if checkpoint is not None and checkpoint.exists():
+        _load_checkpoint(checkpoint, model, optimizer, state, settings)
+    while state.epoch < settings.max_epochs:
+        if state.epoch - state.best_epoch >= settings.patience and state.log:
+            break
+        started = time.perf_counter()
+        terms = _train_epoch(model, optimizer, train_data, settings, state.epoch, device)
+        validation = evaluate_loss(model, validation_data, settings.batch_size, device)
+        state.epoch += 1
+        row = {"epoch": float(state.epoch), **terms}
+        row |= {f"validation_{name}": value for name, value in validation.items()}
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        state.log.append(row)
+        if validation["loss"] < state.best_loss:
+            state.best_loss, state.best_epoch = validation["loss"], state.epoch
+            state.best_weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        if checkpoint is not None:
+            _save_checkpoint(checkpoint, model, optimizer, state, settings)
+        note = f"loss {terms['loss']:.2f}, held-out {validation['loss']:.2f}"
+        progress(stage, state.epoch, settings.max_epochs, note)
+    if state.best_weights:
+        model.load_state_dict(state.best_weights)
+    model.eval()
+    model.to("cpu")
+    return state.log
+
+
+def evaluate_loss(
+    model: nn.Module, data: Sequence[Tensor], batch_size: int, device: torch.device | None = None
+) -> dict[str, float]:
+    """The loss terms on held-out data, without noise and dropout."""
+    model.eval()
+    totals: dict[str, float] = {}
+    n = len(data[0])
+    with torch.inference_mode():
+        for at in range(0, n, batch_size):
+            batch = tuple(tensor[at : at + batch_size].to(device) for tensor in data)
+            for name, value in _loss(model, batch, warmth=1.0).items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0]) / n
+    return totals
+
+
+def learning_rate_factor(settings: TrainingSettings, done: float) -> float:
+    """Part of the peak learning rate when ``done`` (0..1) of the training is over."""
+    if settings.schedule == "constant":
+        return 1.0
+    warm = 0.1
+    if done < warm:
+        return 0.04 + 0.96 * done / warm
+    return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Sequence[Tensor],
+    settings: TrainingSettings,
+    epoch: int,
+    device: torch.device,
+) -> dict[str, float]:
+    model.train()
+    n = len(data[0])
+    n_batches = max(n // settings.batch_size, 1)
+    totals: dict[str, float] = {}
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(1_000_003 * settings.seed + epoch)
+        for step, rows in enumerate(
+            torch.randperm(n)[: n_batches * settings.batch_size].split(settings.batch_size)
+        ):
+            fraction = epoch + step / n_batches
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * learning_rate_factor(
+                    settings, fraction / settings.max_epochs
+                )
+            warmth = (
+                min(1.0, fraction / settings.warm_up_epochs) if settings.warm_up_epochs else 1.0
+            )
+            batch = tuple(tensor[rows].to(device) for tensor in data)
+            terms = _loss(model, batch, warmth=warmth)
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            _add_penalty_gradients(kernels, settings)
+            optimizer.step()
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / n_batches
+    if not math.isfinite(totals["loss"]):
+        raise ArtefactError(
+            f"training diverged in epoch {epoch + 1} (loss {totals['loss']}); lower "
+            f"learning_rate (now {settings.learning_rate:g})."
+        )
+    return totals
+
+
+def _add_penalty_gradients(kernels: Sequence[nn.Parameter], settings: TrainingSettings) -> None:
+    """Gradient of l1 Σ|w| + l2 Σw²: the same as terms in the loss, at a tenth of their cost."""
+    if not (settings.l1 or settings.l2):
+        return
+    with torch.no_grad():
+        for kernel in kernels:
+            if kernel.grad is not None:
+                kernel.grad.add_(kernel.sign(), alpha=settings.l1)
+                kernel.grad.add_(kernel, alpha=2 * settings.l2)
+
+
+def _loss(model: nn.Module, batch: tuple[Tensor, ...], *, warmth: float) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = model.training_loss(batch, warmth=warmth)  # type: ignore[operator]
+    return terms
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    kind: Any = OPTIMIZERS[settings.optimizer]
+    optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=settings.learning_rate)
+    return optimizer
+
+
+def _save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    settings: TrainingSettings,
+) -> None:
+    arrays = {f"model/{name}": _numpy(value) for name, value in model.state_dict().items()}
+    arrays |= {f"best/{name}": _numpy(value) for name, value in state.best_weights.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            arrays[f"optimizer/{index}/{name}"] = _numpy(torch.as_tensor(value))
+    header = {
+        "settings": asdict(settings),
+        "epoch": state.epoch,
+        "best_loss": state.best_loss,
+        "best_epoch": state.best_epoch,
+        "log": state.log,
+    }
+    arrays["header"] = np.array(json.dumps(header))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda stream: np.savez(stream, allow_pickle=False, **arrays))
+
+
+def _load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    settings: TrainingSettings,
+) -> None:
+    with np.load(path, allow_pickle=False) as stored:
+        header = json.loads(str(stored["header"]))
+        if header["settings"] != asdict(settings):
+            raise ArtefactError(
+                f"{path} was written with other training settings; delete it to start anew."
+            )
+        arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "header"}
+    model.load_state_dict(dict(_below("model/", arrays)))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below("optimizer/", arrays):
+        index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    state.epoch = header["epoch"]
+    state.best_loss = header["best_loss"]
+    state.best_epoch = header["best_epoch"]
+    state.log = header["log"]
+    state.best_weights = dict(_below("best/", arrays))
+
+
+def _below(prefix: str, arrays: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, value in arrays.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), value
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array

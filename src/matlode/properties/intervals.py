@@ -1,0 +1,64 @@
+"""Intervals with a stated coverage, from rows that the models never saw."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+COVERAGE = 0.9
+"""Share of truths that an interval is meant to hold."""
+
+
+def conformal_margin(
+    truth: NDArray[np.floating],
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    *,
+    coverage: float = COVERAGE,
+) -> float:
+    """What to add to both ends of quantile intervals so that they cover.
+
+    Conformalised quantile regression: the ⌈(n + 1) coverage⌉-th smallest of
+    max(low - truth, truth - high); exchangeable new rows are then covered with at least this
+    probability (Romano, Patterson and Candès, NeurIPS 2019, eq. 8). All arrays (n,); may be
+    negative. Infinite if n is too small to promise anything.
+    """
+    excess = np.sort(np.maximum(low - truth, truth - high))
+    rank = int(np.ceil((len(excess) + 1) * coverage))
+    return float(excess[rank - 1]) if rank <= len(excess) else np.inf
+
+
+def venn_abers_table(
+    scores: NDArray[np.floating], labels: NDArray[np.floating], *, n_points: int = 200
+) -> NDArray[np.float64]:
+    """(n_points, 3): score, and the two probabilities between which the truth lies.
+
+    Inductive Venn-Abers predictor (Vovk and Petej, UAI 2014): isotonic regression of the
+    calibration rows with the new row labelled 0, then 1. Evaluated at quantiles of the
+    calibration scores; read in between with ``venn_abers``.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    grid = np.unique(np.quantile(scores, np.linspace(0, 1, n_points)))
+    table = np.empty((len(grid), 3))
+    for row, score in enumerate(grid):
+        ends = []
+        for label in (0.0, 1.0):
+            fit = IsotonicRegression(out_of_bounds="clip")
+            fit.fit(np.append(scores, score), np.append(labels, label))
+            ends.append(float(fit.predict([score])[0]))
+        table[row] = score, *ends
+    return table
+
+
+def venn_abers(
+    table: NDArray[np.floating], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Probability, and the low and high end of it, (n,) each, for raw scores (n,).
+
+    The single probability p1 / (1 - p0 + p1) minimises the regret of log loss (ibid.).
+    """
+    low = np.interp(scores, table[:, 0], table[:, 1])
+    high = np.interp(scores, table[:, 0], table[:, 2])
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    return high / (1 - low + high), low, high

@@ -1,0 +1,90 @@
+"""How good a prediction is, and the baselines that every score stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.properties.endpoints import Endpoint
+from matlode.properties.heads import SETTINGS, Estimates, fit_trees, predict_trees
+from matlode.representation.descriptors import composition_descriptors
+
+Array = NDArray[np.floating]
+
+
+def regression_scores(truth: Array, predicted: Array) -> dict[str, float]:
+    """MAE, RMSE (unit of the endpoint) and R²."""
+    error = predicted - truth
+    return {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "r2": float(1 - (error**2).sum() / ((truth - truth.mean()) ** 2).sum()),
+    }
+
+
+def probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
+    """Area under the ROC curve, Brier score, accuracy at one half."""
+    from sklearn.metrics import roc_auc_score
+
+    return {
+        "auc": float(roc_auc_score(truth, predicted)),
+        "brier": float(((predicted - truth) ** 2).mean()),
+        "accuracy": float(((predicted >= 0.5) == (truth >= 0.5)).mean()),
+    }
+
+
+def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float]:
+    """The scores that fit the endpoint's task."""
+    scorer = probability_scores if endpoint.task == "probability" else regression_scores
+    return scorer(truth, predicted)
+
+
+def score_estimates(endpoint: Endpoint, truth: Array, estimates: Estimates) -> dict[str, float]:
+    """Scores of the values, and how often and how wide the intervals hold the truth."""
+    scores = score(endpoint, truth, estimates.value)
+    if endpoint.task == "regression":
+        inside = (truth >= estimates.low) & (truth <= estimates.high)
+        scores["coverage"] = float(inside.mean())
+        scores["interval_width"] = float((estimates.high - estimates.low).mean())
+    return scores
+
+
+def mean_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """The mean of the training labels."""
+    return np.full(len(x_new), y.mean())
+
+
+def ridge_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """Ridge regression on composition descriptors (of the 0/1 label for probabilities)."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+    model.fit(composition_descriptors(x), y)
+    return np.asarray(model.predict(composition_descriptors(x_new)))
+
+
+def nearest_formula_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """The label of the nearest known composition (sum of absolute differences)."""
+    from sklearn.neighbors import KNeighborsRegressor
+
+    return np.asarray(KNeighborsRegressor(1, p=1).fit(x, y).predict(x_new))
+
+
+def element_statistics_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """XGBoost on composition descriptors: no structure at all."""
+    objective = "binary:logistic" if endpoint.task == "probability" else "reg:squarederror"
+    model = fit_trees(composition_descriptors(x), y, SETTINGS["standard"], objective=objective)
+    return predict_trees(model, composition_descriptors(x_new))
+
+
+BASELINES: dict[str, Callable[[Endpoint, Array, Array, Array], Array]] = {
+    "mean": mean_baseline,
+    "ridge": ridge_baseline,
+    "nearest formula": nearest_formula_baseline,
+    "element statistics + XGBoost": element_statistics_baseline,
+}
+"""name → (endpoint, training compositions, labels, new compositions) → predictions."""

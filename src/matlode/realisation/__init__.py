@@ -1,0 +1,1 @@
+"""Crystal structures for formulas and patterns."""

@@ -1,0 +1,88 @@
+"""The nouns that travel between rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """Something that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A property as a model sees it, with its interval."""
+
+    value: float
+    low: float
+    """Lower end of the 90 % interval, same unit as ``value``."""
+    high: float
+    """Upper end of the 90 % interval, same unit as ``value``."""
+    unit: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says of one material, and why."""
+
+    rule: str
+    passed: bool
+    value: float | str
+    """What the rule looked at (a probability, a charge, a nearest formula)."""
+    limit: float | str
+    """What ``value`` was held against."""
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A material that a search proposes, or that a file holds: what rules look at."""
+
+    formula: str
+    """Canonical: reduced, elements in alphabetical order."""
+    composition: NDArray[np.floating]
+    """(100,), atomic fractions."""
+    pattern: NDArray[np.floating]
+    """(1601,), strongest point 1: decoded, simulated or measured."""
+    predictions: Mapping[str, Prediction]
+    """By endpoint."""
+    space_groups: NDArray[np.floating]
+    """(230,), probabilities."""
+
+    @property
+    def space_group(self) -> int:
+        """The likeliest space-group number."""
+        return int(self.space_groups.argmax()) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class RealisedStructure:
+    """A crystal structure built for a candidate."""
+
+    structure: Structure
+    """Symmetrised conventional cell."""
+    space_group: int
+    """International number, as found in the structure."""
+    pattern: NDArray[np.floating]
+    """(1601,), simulated."""
+    match: float
+    """Cosine of the candidate's pattern and this one, 0..1."""
+    template_id: str
+    """The known structure that atoms were exchanged in."""
+    template_formula: str
+    substitution: str
+    """Which element took whose place."""
+    n_trials: int
+    """Trial structures simulated for it."""

@@ -1,0 +1,1 @@
+"""What a run found, for people: reads the run folder and computes nothing new."""

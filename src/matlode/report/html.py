@@ -1,0 +1,152 @@
+"""A run folder as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matlode.artefacts import write_text
+from matlode.errors import InputError
+
+N_CARDS = 60
+"""Candidates with a card of their own; the table holds all."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html into a finished run folder, from what lies in it.
+
+    The page holds Plotly's script and all data, so it opens without a network.
+    Raises InputError if the folder is not a finished run.
+    """
+    candidates = _read_json(folder / "candidates.json")
+    provenance = _read_json(folder / "provenance.json")
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            candidates=candidates,
+            goal=provenance["goal"],
+            provenance=provenance,
+            funnel=_read_json(folder / "funnel.json"),
+            property_map=_property_map(folder, candidates, provenance),
+            cards=_cards(folder, candidates),
+            columns=_columns(provenance),
+            plotly=_plotly_script(),
+        )
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    """(column, heading) of the table."""
+    from matlode.properties.endpoints import ENDPOINTS
+
+    names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
+    wanted = [o["endpoint"] for o in provenance["goal"]["objectives"]]
+    properties = list(dict.fromkeys([*wanted, *names]))
+    headings = [
+        (name, f"{name.replace('_', ' ')}" + _unit(ENDPOINTS[name].unit)) for name in properties
+    ]
+    return [
+        ("rank", "#"),
+        ("formula", "formula"),
+        *headings,
+        ("crystal_system", "crystal system"),
+        ("space_group", "space group"),
+        ("charge_neutral", "charges balance"),
+        ("novelty", "novelty"),
+        ("structure_match", "structure match"),
+        ("verdict", "verdict"),
+    ]
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "probability" else f", {unit}"
+
+
+def _property_map(
+    folder: Path, candidates: list[dict[str, Any]], provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """A Plotly figure: candidates over known materials, objective against objective."""
+    from matlode.properties.endpoints import ENDPOINTS
+
+    names = [o["endpoint"] for o in provenance["goal"]["objectives"]]
+    x, y = names[0], names[1] if len(names) > 1 else "stable_probability"
+    known = [row for row in _read_json(folder / "known.json") if x in row and y in row]
+    groups = [
+        ("known materials (labels)", known, "#9aa5b1", 5),
+        ("candidates, rejected", _where(candidates, "rejected", None), "#d9822b", 8),
+        ("candidates, known formula", _where(candidates, "accepted", "known"), "#3b7dd8", 9),
+        ("candidates, novel", _where(candidates, "accepted", "novel"), "#0f9d58", 10),
+    ]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [row[x] for row in rows],
+            "y": [row[y] for row in rows],
+            "text": [row["formula"] for row in rows],
+            "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+            "marker": {"color": colour, "size": size, "opacity": 0.75},
+        }
+        for name, rows, colour, size in groups
+    ]
+    titles = [f"{n.replace('_', ' ')} ({ENDPOINTS[n].unit})" for n in (x, y)]
+    return {"data": data, "x": titles[0], "y": titles[1]}
+
+
+def _where(
+    candidates: list[dict[str, Any]], verdict: str, novelty: str | None
+) -> list[dict[str, Any]]:
+    return [
+        row for row in candidates if row["verdict"] == verdict and novelty in (None, row["novelty"])
+    ]
+
+
+def _cards(folder: Path, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    with np.load(folder / "patterns.npz", allow_pickle=False) as patterns:
+        decoded, realised = patterns["decoded"], patterns["realised"]
+    cards = []
+    for index, row in enumerate(candidates[:N_CARDS]):
+        cif = folder / row["structure_file"]
+        built = cif.is_file()
+        cards.append(
+            {
+                **row,
+                "built": built,
+                "reason_list": row["reasons"].split(" | "),
+                "cif": cif.read_text(encoding="utf-8") if built else "",
+                # thousandths: what a pixel can show
+                "decoded": np.rint(decoded[index] * 1000).astype(int).tolist(),
+                "realised": np.rint(realised[index] * 1000).astype(int).tolist() if built else [],
+            }
+        )
+    return cards
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} is not a finished run: {path.name} is missing; run `matlode search`."
+        ) from error
+
+
+def _plotly_script() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("matlode.report"), autoescape=True, undefined=StrictUndefined
+    )

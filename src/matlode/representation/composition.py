@@ -1,0 +1,81 @@
+"""Formulas and crystals as composition vectors, and vectors back as formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
+from matlode.data.formulas import atomic_numbers, element_symbols, parse_formula, write_formula
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pymatgen.core import Structure
+
+COMPLEXITY_COST = 0.003
+"""What an additional atom in the formula must gain in accuracy of the fractions."""
+
+
+def composition_vectors(
+    structures: Sequence[Structure] | Crystals | pa.Table | pd.DataFrame,
+) -> NDArray[np.float64]:
+    """Atomic fractions (n, 100) of n crystals; column z - 1 is element z, rows sum to 1.
+
+    Sums over all sites of an element wherever they stand in the list.
+    """
+    crystals = pack_crystals(structures)
+    owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
+    totals = np.zeros((len(crystals), MAX_ATOMIC_NUMBER))
+    np.add.at(totals, (owners, crystals.numbers - 1), crystals.occupancies)
+    return totals / totals.sum(axis=1, keepdims=True)
+
+
+def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
+    """Atomic fractions (n, 100) of n formulas; raises InputError for what is not a formula."""
+    z_of = atomic_numbers()
+    vectors = np.zeros((len(formulas), MAX_ATOMIC_NUMBER))
+    for row, formula in enumerate(formulas):
+        for symbol, amount in parse_formula(formula).items():
+            vectors[row, z_of[symbol] - 1] = amount
+    return vectors / vectors.sum(axis=1, keepdims=True)
+
+
+def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> NDArray[np.int64]:
+    """The simplest integer formulas (n, 100) that stand for fraction vectors (n, 100).
+
+    Of all formulas with up to ``max_atoms`` atoms the one is taken whose largest error in a
+    fraction plus COMPLEXITY_COST per atom is least. Every element with a positive fraction
+    keeps at least one atom; zeros stay zero. Rows are reduced (common divisor 1).
+    """
+    fractions = np.asarray(fractions, dtype=float)
+    best = np.zeros(fractions.shape, np.int64)
+    best_cost = np.full(len(fractions), np.inf)
+    present = fractions > 0
+    for n_atoms in range(1, max_atoms + 1):
+        amounts = np.where(present, np.maximum(np.rint(fractions * n_atoms), 1), 0)
+        totals = amounts.sum(axis=1)
+        error = np.abs(amounts / np.maximum(totals, 1)[:, None] - fractions).max(axis=1)
+        cost = error + COMPLEXITY_COST * totals
+        better = (totals <= max_atoms) & (cost < best_cost)
+        best[better] = amounts[better]
+        best_cost[better] = cost[better]
+    # more elements than atoms allowed: one atom each is the only formula left
+    best = np.where(np.isinf(best_cost)[:, None], present, best)
+    return best // np.maximum(np.gcd.reduce(best, axis=1), 1)[:, None]
+
+
+def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
+    """Canonical formulas of integer amounts (n, 100)."""
+    symbols = element_symbols()
+    return [
+        write_formula({symbols[z]: int(row[z]) for z in np.flatnonzero(row)}) for row in amounts
+    ]
+
+
+def integer_formulas(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> list[str]:
+    """Canonical formulas that stand for fraction vectors (n, 100); see ``integer_amounts``."""
+    return formulas_of(integer_amounts(fractions, max_atoms=max_atoms))

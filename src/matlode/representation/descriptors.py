@@ -1,0 +1,147 @@
+"""What property models look at: numbers that describe a composition and a powder pattern."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.representation.diffraction import STANDARD_SETTINGS, DiffractionSettings
+
+ELEMENT_PROPERTIES = (
+    "Z",
+    "X",
+    "atomic_radius",
+    "atomic_mass",
+    "row",
+    "group",
+    "mendeleev_no",
+    "melting_point",
+    "boiling_point",
+    "molar_volume",
+    "density_of_solid",
+    "thermal_conductivity",
+    "ionization_energy",
+    "electron_affinity",
+    "average_ionic_radius",
+    "bulk_modulus",
+    "youngs_modulus",
+)
+"""Attributes of pymatgen's Element, taken as they are."""
+
+SHELLS = ("s", "p", "d", "f")
+
+N_FIRST_PEAKS = 12
+N_STRONGEST_PEAKS = 8
+PEAK_THRESHOLD = 0.02
+"""Maxima below this part of the strongest are not counted as peaks."""
+
+
+def composition_descriptor_names() -> list[str]:
+    """Names of the columns of ``composition_descriptors``."""
+    names = [
+        *ELEMENT_PROPERTIES,
+        "max_oxidation_state",
+        "min_oxidation_state",
+        *(f"{shell}_electrons" for shell in SHELLS),
+    ]
+    fractions = [f"fraction_{z}" for z in range(1, MAX_ATOMIC_NUMBER + 1)]
+    statistics = [
+        f"{how}_{name}" for how in ("mean", "std", "max", "min", "range") for name in names
+    ]
+    return [*fractions, *statistics, "n_elements"]
+
+
+def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Fractions and statistics of element properties, (n, n_columns), of fractions (n, 100).
+
+    Weighted mean and standard deviation, maximum, minimum and range of each property, in the
+    spirit of Ward et al., npj Comput. Mater. 2, 16028 (2016); values from pymatgen.
+    """
+    table = _element_table()
+    x = np.asarray(compositions, dtype=float)
+    mean = x @ table
+    std = np.sqrt(np.maximum(x @ table**2 - mean**2, 0))
+    highest = np.empty_like(mean)
+    lowest = np.empty_like(mean)
+    for at in range(0, len(x), 1024):
+        rows = slice(at, at + 1024)
+        absent = (x[rows] <= 0)[:, :, None]
+        highest[rows] = np.where(absent, -np.inf, table).max(axis=1)
+        lowest[rows] = np.where(absent, np.inf, table).min(axis=1)
+    count = (x > 0).sum(axis=1, keepdims=True)
+    return np.hstack([x, mean, std, highest, lowest, highest - lowest, count]).astype(np.float32)
+
+
+def pattern_descriptor_names() -> list[str]:
+    """Names of the columns of ``pattern_descriptors``."""
+    return [
+        *(f"d_first_{i}" for i in range(N_FIRST_PEAKS)),
+        *(f"d_strongest_{i}" for i in range(N_STRONGEST_PEAKS)),
+        *(f"intensity_strongest_{i}" for i in range(N_STRONGEST_PEAKS)),
+        "n_peaks",
+        "centroid_two_theta_deg",
+        "total_intensity",
+        "std_intensity",
+    ]
+
+
+def pattern_descriptors(
+    patterns: NDArray[np.floating], settings: DiffractionSettings = STANDARD_SETTINGS
+) -> NDArray[np.float32]:
+    """Peak positions (d, Å), strengths and moments, (n, n_columns), of patterns (n, n_points).
+
+    The first peaks in order of angle and the strongest in order of intensity; 0 stands for a
+    peak that is not there.
+    """
+    two_theta = settings.two_theta_deg
+    d_angstrom = settings.wavelength_angstrom / (2 * np.sin(np.radians(two_theta / 2)))
+    out = np.zeros((len(patterns), 2 * N_STRONGEST_PEAKS + N_FIRST_PEAKS + 4), np.float32)
+    for row, pattern in enumerate(np.asarray(patterns)):
+        peaks = peak_indices(pattern)
+        first = d_angstrom[peaks[:N_FIRST_PEAKS]]
+        strongest = peaks[np.argsort(-pattern[peaks], kind="stable")][:N_STRONGEST_PEAKS]
+        out[row, : len(first)] = first
+        at = N_FIRST_PEAKS
+        out[row, at : at + len(strongest)] = d_angstrom[strongest]
+        at += N_STRONGEST_PEAKS
+        out[row, at : at + len(strongest)] = pattern[strongest]
+        at += N_STRONGEST_PEAKS
+        total = float(pattern.sum())
+        centroid = float(pattern @ two_theta) / total if total > 0 else 0.0
+        out[row, at:] = len(peaks), centroid, total, float(pattern.std())
+    return out
+
+
+def peak_indices(
+    pattern: NDArray[np.floating], threshold: float = PEAK_THRESHOLD
+) -> NDArray[np.intp]:
+    """Grid indices of local maxima above ``threshold``, by angle."""
+    middle = pattern[1:-1]
+    is_peak = (middle > pattern[:-2]) & (middle >= pattern[2:]) & (middle > threshold)
+    return np.flatnonzero(is_peak) + 1
+
+
+@cache
+def _element_table() -> NDArray[np.float64]:
+    """(100, n_properties); unknown values are the median of the known ones."""
+    import warnings
+
+    from pymatgen.core import Element
+
+    rows = []
+    with warnings.catch_warnings():
+        # pymatgen warns for each value that it does not know
+        warnings.simplefilter("ignore")
+        for z in range(1, MAX_ATOMIC_NUMBER + 1):
+            element = Element.from_Z(z)
+            states = element.common_oxidation_states or (0,)
+            electrons = dict.fromkeys(SHELLS, 0)
+            for _, shell, n in element.full_electronic_structure:
+                electrons[shell] += n
+            values = [getattr(element, name) for name in ELEMENT_PROPERTIES]
+            rows.append([*values, max(states), min(states), *electrons.values()])
+    table = np.array([[np.nan if value is None else float(value) for value in row] for row in rows])
+    return np.where(np.isnan(table), np.nanmedian(table, axis=0), table)

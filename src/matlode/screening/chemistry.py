@@ -1,0 +1,177 @@
+"""Does the formula make chemical sense? Charges balance, or there is a reason why not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice, product
+
+from matlode.data.formulas import conventional_formula, parse_formula
+from matlode.records import Candidate, Verdict
+from matlode.screening.rule import Rule
+
+COVALENT_PARTNERS = frozenset({"B", "C", "Si", "Ge", "N", "P", "As", "H"})
+"""With metals these form borides, carbides, silicides, nitrides, ... whose bonds are covalent
+or metallic: formal charges need not balance."""
+
+BALANCED, METALLIC, COVALENT, UNBALANCED = "yes", "metallic", "covalent", "no"
+
+MAX_ASSIGNMENTS = 200_000
+"""Assignments tried per formula, the usual states first."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Formal charges of the elements, and what they add up to."""
+
+    charges: Mapping[str, float]
+    total: float
+    """Charge per formula unit."""
+
+    def __str__(self) -> str:
+        return " ".join(f"{symbol}{charge:+.3g}" for symbol, charge in self.charges.items())
+
+
+def nearest_assignment(formula: str) -> Assignment | None:
+    """The assignment of oxidation states whose total is nearest to zero.
+
+    States are those that SMACT lists from the ICSD (Davies et al., J. Open Source Softw. 4,
+    1361, 2019), pymatgen's common ones tried first; the more electronegative of two elements
+    is never the positive one of them. If no whole states balance, one metal may have mixed
+    valence (Fe₃O₄). None if an element has no listed state.
+
+    >>> print(nearest_assignment("TiO2"), nearest_assignment("Fe3O4"))
+    O-2 Ti+4 Fe+2.67 O-2
+    """
+    amounts = parse_formula(formula)
+    if not all(_oxidation_states(symbol) for symbol in amounts):
+        return None
+    candidates = _ordered_assignments(tuple(amounts))
+    totals = [sum(q * n for q, n in zip(c, amounts.values(), strict=True)) for c in candidates]
+    if not totals:
+        return None
+    best = min(range(len(totals)), key=lambda i: (abs(totals[i]), i))
+    if totals[best] != 0:
+        mixed = _mixed_valence(amounts, candidates, totals)
+        if mixed is not None:
+            return mixed
+    return Assignment(dict(zip(amounts, candidates[best], strict=True)), totals[best])
+
+
+@cache
+def _ordered_assignments(symbols: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """Assignments in Pauling's order of electronegativity, the most usual first."""
+    ranked = [list(enumerate(_oxidation_states(symbol))) for symbol in symbols]
+    tried = islice(product(*ranked), MAX_ASSIGNMENTS)
+    order = sorted(symbols, key=_electronegativity)
+    places = [symbols.index(symbol) for symbol in order]
+
+    def allowed(charges: tuple[int, ...]) -> bool:
+        # going up in electronegativity, no positive charge after a negative one
+        signs = [charges[place] > 0 for place in places]
+        return signs == sorted(signs, reverse=True)
+
+    # metals change their state sooner than anions do
+    by_rank = sorted(tried, key=lambda pairs: sum(r**2 * (4 if q < 0 else 1) for r, q in pairs))
+    assignments = [tuple(charge for _, charge in pairs) for pairs in by_rank]
+    return [charges for charges in assignments if allowed(charges)]
+
+
+def _mixed_valence(
+    amounts: Mapping[str, int], candidates: list[tuple[int, ...]], totals: list[int]
+) -> Assignment | None:
+    for charges, total in zip(candidates, totals, strict=True):
+        for (symbol, n), charge in zip(amounts.items(), charges, strict=True):
+            common = [q for q in _common_states(symbol) if q > 0]
+            needed = charge - total / n
+            if charge > 0 and common and min(common) < needed < max(common):
+                mean = dict(zip(amounts, charges, strict=True)) | {symbol: needed}
+                return Assignment(mean, 0)
+    return None
+
+
+@dataclass(frozen=True)
+class ChargeNeutral(Rule):
+    """Graded: charges balance; or an alloy or covalent solid, where they need not."""
+
+    name = "charge_neutral"
+    required = True
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        return self.grade(candidate.formula)
+
+    def grade(self, formula: str) -> Verdict:
+        """The verdict on a canonical formula; its value is yes, metallic, covalent or no.
+
+        >>> ChargeNeutral().grade("ClNa2").reason
+        'Na2Cl: nearest assignment Cl-1 Na+1 has charge +1 per formula'
+        """
+        value, reason = self._grade(formula)
+        return Verdict(
+            rule=self.name,
+            passed=value != UNBALANCED,
+            value=value,
+            limit=BALANCED,
+            reason=f"{conventional_formula(formula)}: {reason}",
+        )
+
+    def _grade(self, formula: str) -> tuple[str, str]:
+        symbols = set(parse_formula(formula))
+        if len(symbols) == 1:
+            return METALLIC if _all_metals(symbols) else COVALENT, "an element carries no charge"
+        if _all_metals(symbols):
+            return METALLIC, "all metals: an alloy or intermetallic, charges do not apply"
+        assignment = nearest_assignment(formula)
+        if assignment is not None and assignment.total == 0:
+            return BALANCED, f"balanced as {assignment}"
+        others = {symbol for symbol in symbols if not _all_metals({symbol})}
+        nearest = (
+            "an element has no listed oxidation state"
+            if assignment is None
+            else f"nearest assignment {assignment} has charge {assignment.total:+g} per formula"
+        )
+        if others <= COVALENT_PARTNERS:
+            return COVALENT, (
+                f"covalent or interstitial solid of {', '.join(sorted(others))}, charges need "
+                f"not balance ({nearest})"
+            )
+        return UNBALANCED, nearest
+
+
+@cache
+def _oxidation_states(symbol: str) -> tuple[int, ...]:
+    import smact
+
+    with warnings.catch_warnings():
+        # noble gases lack an electronegativity, which is told as a warning
+        warnings.simplefilter("ignore")
+        listed = smact.Element(symbol).oxidation_states_icsd24 or ()
+    common = _common_states(symbol)
+    rest = sorted((q for q in listed if q and q not in common), key=lambda q: (abs(q), q))
+    return (*common, *rest) if listed else ()
+
+
+@cache
+def _common_states(symbol: str) -> tuple[int, ...]:
+    from pymatgen.core import Element
+
+    return tuple(q for q in Element(symbol).common_oxidation_states if q)
+
+
+@cache
+def _electronegativity(symbol: str) -> float:
+    from pymatgen.core import Element
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = float(Element(symbol).X)
+    return value if value == value else 0.0
+
+
+def _all_metals(symbols: set[str]) -> bool:
+    from pymatgen.core import Element
+
+    return all(Element(symbol).is_metal for symbol in symbols)

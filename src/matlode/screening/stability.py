@@ -1,0 +1,33 @@
+"""Would the material hold together?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matlode.records import Candidate, Verdict
+from matlode.screening.rule import Rule
+
+
+@dataclass(frozen=True)
+class LikelyStable(Rule):
+    """Within 0.1 eV/atom of the hull with at least this probability."""
+
+    min_probability: float = 0.5
+    name = "likely_stable"
+    required = True
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        chance = candidate.predictions["stable_probability"]
+        energy = candidate.predictions["formation_energy"]
+        return Verdict(
+            rule=self.name,
+            passed=chance.value >= self.min_probability,
+            value=chance.value,
+            limit=self.min_probability,
+            reason=(
+                f"within 0.1 eV/atom of the hull with probability {chance.value:.2f} "
+                f"({chance.low:.2f}..{chance.high:.2f}); formation energy {energy.value:.2f} "
+                f"({energy.low:.2f}..{energy.high:.2f}) eV/atom"
+            ),
+        )

@@ -1,0 +1,193 @@
+"""Space group and crystal system of a powder pattern and a composition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
+from matlode.records import Candidate, Verdict
+from matlode.screening.rule import Rule
+
+N_SPACE_GROUPS = 230
+
+CRYSTAL_SYSTEMS = {
+    "triclinic": (1, 2),
+    "monoclinic": (3, 15),
+    "orthorhombic": (16, 74),
+    "tetragonal": (75, 142),
+    "trigonal": (143, 167),
+    "hexagonal": (168, 194),
+    "cubic": (195, 230),
+}
+"""name → first and last space-group number (International Tables A)."""
+
+SYMMETRY_MODEL = "standard-space-group"
+
+
+def crystal_system(space_group: int) -> str:
+    """The crystal system of a space-group number.
+
+    >>> crystal_system(225)
+    'cubic'
+    """
+    for name, (first, last) in CRYSTAL_SYSTEMS.items():
+        if first <= space_group <= last:
+            return name
+    raise ValueError(f"space group {space_group} is outside 1..{N_SPACE_GROUPS}")
+
+
+def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, 7), the sum of the space groups' probabilities (n, 230), as in the paper."""
+    return np.stack(
+        [space_groups[:, a - 1 : b].sum(axis=1) for a, b in CRYSTAL_SYSTEMS.values()], axis=1
+    )
+
+
+class SymmetryNet(nn.Module):
+    """Residual dense net on square-root intensities and the composition.
+
+    It is trained on simulated patterns and on those that come back from the latent space, a
+    coin thrown for each; for a part of the rows the composition is hidden, so that it also
+    answers for a pattern alone.
+    """
+
+    hide_composition = 0.25
+    jitter = 0.02
+
+    def __init__(self, *, width: int = 640, blocks: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.net = ResidualNet(N_PATTERN + 2 * N_COMPOSITION, N_SPACE_GROUPS, width, blocks)
+
+    def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
+        """Logits (batch, 230); a composition row of zeros stands for "unknown"."""
+        present = (compositions > 0).to(compositions.dtype)
+        x = torch.cat([patterns.sqrt(), compositions, present], dim=1)
+        logits: Tensor = self.net(self.dropout(x))
+        return logits
+
+    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
+        """Cross-entropy; batch is (simulated, reconstructed, composition, label - 1)."""
+        simulated, reconstructed, composition, label = batch
+        composition = composition.float()
+        if self.training:
+            coin = torch.rand(len(label), 1, device=label.device)
+            pattern = torch.where(coin < 0.5, simulated, reconstructed).float()
+            pattern = (pattern + self.jitter**2 * torch.randn_like(pattern).abs()).clamp(min=0)
+            keep = torch.rand_like(coin) >= self.hide_composition
+            composition = composition * keep
+        else:
+            pattern = reconstructed.float()
+        logits = self(pattern, composition)
+        smoothing = 0.05 if self.training else 0.0
+        loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
+        hits = (logits.argmax(1) == label).float().mean()
+        return {"loss": loss, "accuracy": hits}
+
+
+@dataclass(frozen=True)
+class SymmetryClassifier:
+    """Probabilities of the 230 space groups."""
+
+    network: SymmetryNet
+    temperature: float
+    """Logits are divided by it; fitted on rows that the network never saw."""
+
+    def predict(
+        self,
+        patterns: NDArray[np.floating],
+        compositions: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.float64]:
+        """(n, 230) from patterns (n, 1601) and, where known, compositions (n, 100)."""
+        logits = network_logits(self.network, patterns, compositions)
+        scaled = logits / self.temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        odds = np.exp(scaled)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> SymmetryClassifier:
+        """The classifier in ``folder`` (default: the one that ships with matlode)."""
+        artefact = load_artefact((folder or shipped_models()) / SYMMETRY_MODEL).require("symmetry")
+        network = SymmetryNet()
+        network.load_state_dict(
+            {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
+        )
+        return cls(network.eval(), float(artefact.header["temperature"]))
+
+    def save(self, folder: Path, header: Mapping[str, Any]) -> None:
+        """Write as an artefact; weights are kept in half precision."""
+        weights = self.network.state_dict()
+        save_artefact(
+            folder / SYMMETRY_MODEL,
+            kind="symmetry",
+            header={"temperature": self.temperature, **header},
+            arrays={name: w.cpu().numpy().astype(np.float16) for name, w in weights.items()},
+        )
+
+
+def network_logits(
+    network: SymmetryNet,
+    patterns: NDArray[np.floating],
+    compositions: NDArray[np.floating] | None,
+) -> NDArray[np.float64]:
+    """Raw outputs (n, 230) of the network."""
+    if compositions is None:
+        compositions = np.zeros((len(patterns), N_COMPOSITION))
+    parts = [np.zeros((0, N_SPACE_GROUPS))]
+    with torch.inference_mode():
+        for at in range(0, len(patterns), 2048):
+            rows = slice(at, at + 2048)
+            x = torch.from_numpy(np.asarray(patterns[rows], np.float32))
+            c = torch.from_numpy(np.asarray(compositions[rows], np.float32))
+            parts.append(network(x, c).numpy().astype(float))
+    return np.concatenate(parts)
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The temperature of least log loss (Guo et al., ICML 2017); labels are 0..229."""
+    from scipy.optimize import minimize_scalar
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        log_norm = np.log(np.exp(scaled).sum(axis=1))
+        return float((log_norm - scaled[np.arange(len(labels)), labels]).mean())
+
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
+
+
+@dataclass(frozen=True)
+class ClearSymmetry(Rule):
+    """The pattern says to which crystal system it belongs."""
+
+    min_probability: float = 0.4
+    name = "clear_symmetry"
+    required = True
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        systems = system_probabilities(candidate.space_groups[None])[0]
+        best = int(systems.argmax())
+        system = list(CRYSTAL_SYSTEMS)[best]
+        likeliest = candidate.space_group
+        return Verdict(
+            rule=self.name,
+            passed=bool(systems[best] >= self.min_probability),
+            value=float(systems[best]),
+            limit=self.min_probability,
+            reason=(
+                f"{system} with probability {systems[best]:.2f}; likeliest space group "
+                f"{likeliest} with {candidate.space_groups[likeliest - 1]:.2f}"
+            ),
+        )

@@ -1,0 +1,134 @@
+"""Small well-known crystals and tolerances named for their reason, for tests of any code.
+
+Crystals are conventional cells, written as formulas in the order of the roles:
+
+>>> perovskite("SrTiO3").composition.reduced_formula
+'SrTiO3'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from pymatgen.core import Composition, Lattice, Structure
+
+ROUND_OFF = 1e-10
+"""Double-precision sums of numbers about 1, taken in another order."""
+SINGLE_PRECISION = 1e-6
+"""Numbers about 1 that went through float32."""
+HALF_PRECISION = 2.0**-11
+"""Relative error of a number that was kept as float16."""
+GRID_STEP_DEG = 0.05
+"""A position read off the standard 2θ grid is known to one step."""
+PRINTED_ANGLE_DEG = 0.02
+"""Powder tables print 2θ to 0.01°, and wavelengths and cells were measured since."""
+OTHER_ENGINE = 1e-4
+"""Profiles (strongest point 1) of another engine that leaves out other weak peaks."""
+SAMPLING_SIGMAS = 5.0
+"""Standard errors by which a mean over random draws may be off."""
+
+Site = tuple[float, float, float]
+
+_FCC: tuple[Site, ...] = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
+
+
+def rock_salt(formula: str = "NaCl", *, a_angstrom: float = 5.6402) -> Structure:
+    """Cation and anion, Fm-3m (225). NaCl: Swanson and Fuyat, NBS Circular 539 II (1953)."""
+    cation, anion = _roles(formula)
+    sites = {cation: _FCC, anion: _shifted(_FCC, 0.5)}
+    return _crystal(Lattice.cubic(a_angstrom), sites)
+
+
+def caesium_chloride(formula: str = "CsCl", *, a_angstrom: float = 4.123) -> Structure:
+    """Cation and anion, Pm-3m (221)."""
+    cation, anion = _roles(formula)
+    sites = {cation: [(0.0, 0.0, 0.0)], anion: [(0.5, 0.5, 0.5)]}
+    return _crystal(Lattice.cubic(a_angstrom), sites)
+
+
+def fluorite(formula: str = "CaF2", *, a_angstrom: float = 5.4626) -> Structure:
+    """Cation and anion, Fm-3m (225)."""
+    cation, anion = _roles(formula)
+    sites = {cation: _FCC, anion: [*_shifted(_FCC, 0.25), *_shifted(_FCC, 0.75)]}
+    return _crystal(Lattice.cubic(a_angstrom), sites)
+
+
+def zinc_blende(formula: str = "ZnS", *, a_angstrom: float = 5.4093) -> Structure:
+    """Cation and anion, F-43m (216)."""
+    cation, anion = _roles(formula)
+    sites = {cation: _FCC, anion: _shifted(_FCC, 0.25)}
+    return _crystal(Lattice.cubic(a_angstrom), sites)
+
+
+def diamond(element: str = "Si", *, a_angstrom: float = 5.43102) -> Structure:
+    """One element, Fd-3m (227). Si: CODATA 2018."""
+    return _crystal(Lattice.cubic(a_angstrom), {element: [*_FCC, *_shifted(_FCC, 0.25)]})
+
+
+def face_centred_cubic(element: str = "Cu", *, a_angstrom: float = 3.6149) -> Structure:
+    """One element, Fm-3m (225)."""
+    return _crystal(Lattice.cubic(a_angstrom), {element: _FCC})
+
+
+def hexagonal_close_packed(
+    element: str = "Mg", *, a_angstrom: float = 3.2094, c_angstrom: float = 5.2105
+) -> Structure:
+    """One element, P6_3/mmc (194)."""
+    sites = {element: [(1 / 3, 2 / 3, 0.25), (2 / 3, 1 / 3, 0.75)]}
+    return _crystal(Lattice.hexagonal(a_angstrom, c_angstrom), sites)
+
+
+def rutile(
+    formula: str = "TiO2",
+    *,
+    a_angstrom: float = 4.5937,
+    c_angstrom: float = 2.9587,
+    u: float = 0.3048,
+) -> Structure:
+    """Cation and anion, P4_2/mnm (136). TiO2: Abrahams and Bernstein, JCP 55, 3206 (1971)."""
+    cation, anion = _roles(formula)
+    v = 0.5 - u
+    sites = {
+        cation: [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)],
+        anion: [(u, u, 0.0), (-u, -u, 0.0), (v, 0.5 + u, 0.5), (0.5 + u, v, 0.5)],
+    }
+    return _crystal(Lattice.tetragonal(a_angstrom, c_angstrom), sites)
+
+
+def perovskite(formula: str = "SrTiO3", *, a_angstrom: float = 3.905) -> Structure:
+    """Large cation, small cation and anion, Pm-3m (221)."""
+    large, small, anion = _roles(formula)
+    sites = {
+        large: [(0.0, 0.0, 0.0)],
+        small: [(0.5, 0.5, 0.5)],
+        anion: [(0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)],
+    }
+    return _crystal(Lattice.cubic(a_angstrom), sites)
+
+
+SMALL_CRYSTALS: dict[str, Callable[[], Structure]] = {
+    "rock_salt": rock_salt,
+    "caesium_chloride": caesium_chloride,
+    "fluorite": fluorite,
+    "zinc_blende": zinc_blende,
+    "diamond": diamond,
+    "face_centred_cubic": face_centred_cubic,
+    "hexagonal_close_packed": hexagonal_close_packed,
+    "rutile": rutile,
+    "perovskite": perovskite,
+}
+"""name → builder, each with a real material as default."""
+
+
+def _roles(formula: str) -> list[str]:
+    return [element.symbol for element in Composition(formula).elements]
+
+
+def _shifted(sites: Iterable[Site], by: float) -> list[Site]:
+    return [(x + by, y + by, z + by) for x, y, z in sites]
+
+
+def _crystal(lattice: Lattice, sites: Mapping[str, Iterable[Site]]) -> Structure:
+    species = [symbol for symbol, places in sites.items() for _ in places]
+    coords = [site for places in sites.values() for site in places]
+    return Structure(lattice, species, coords, to_unit_cell=True)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from matlode.data.crystals import Crystals
+from matlode.data.formulas import reduced_formulas
+from matlode.data.tables import (
+    DATA_VARIABLE,
+    checksum,
+    full_table_path,
+    load_materials,
+    materials_from_table,
+    read_table,
+)
+from matlode.errors import InputError
+from matlode.records import DroppedRow
+from matlode.testing import SINGLE_PRECISION, diamond, perovskite, rock_salt
+from tests.data.test_crystals import as_table
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    structures = [rock_salt(), diamond(), perovskite()]
+    return as_table(Crystals.from_structures(structures)).append_column(
+        "band_gap", [[5.0, 1.1, None]]
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_table_is_named(monkeypatch):
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+
+
+def spoil(table: pa.Table, row: int) -> pa.Table:
+    cells = table["lattice"].to_pylist()
+    cells[row] = [float("nan")] * 9
+    return table.set_column(0, "lattice", [cells])
+
+
+def test_a_file_holds_what_was_written(tmp_path, table):
+    path = tmp_path / "three.parquet"
+    pq.write_table(table, path)
+    materials = read_table(path)
+    assert materials.frame["formula"].tolist() == ["ClNa", "Si", "O3SrTi"]
+    assert materials.frame["id"].tolist() == [f"three.parquet:{row}" for row in range(3)]
+    assert_array_equal(materials.label("band_gap"), [5.0, 1.1, np.nan])
+    assert_allclose(
+        materials.label("volume_per_atom"), [5.6402**3 / 8, 5.43102**3 / 8, 3.905**3 / 5]
+    )
+    assert materials.crystals.structure(2) == perovskite()
+    assert materials.dropped == ()
+
+
+def test_rows_and_crystals_stay_together(table):
+    materials = materials_from_table(table)
+    for indices in (np.array([2, 0]), np.array([False, True, True])):
+        taken = materials.take(indices)
+        assert taken.frame.index.tolist() == [0, 1]
+        assert taken.frame["formula"].tolist() == reduced_formulas(taken.crystals)
+        assert_array_equal(taken.label("band_gap"), materials.label("band_gap")[indices])
+
+
+def test_an_unusable_row_is_dropped_with_its_reason(table):
+    named = spoil(table, 1).append_column("id", [["a", "b", "c"]])
+    materials = materials_from_table(named)
+    assert materials.frame["id"].tolist() == ["a", "c"]
+    assert materials.frame["formula"].tolist() == ["ClNa", "O3SrTi"]
+    assert len(materials.crystals) == 2
+    assert materials.dropped == (DroppedRow("b", "cell has a value that is not finite"),)
+
+
+def test_a_table_without_a_usable_row_is_empty(table):
+    materials = materials_from_table(spoil(table, 0).slice(0, 1))
+    assert len(materials) == 0
+    assert [row.id for row in materials.dropped] == ["table:0"]
+
+
+def test_a_label_that_the_table_lacks_is_unknown(table):
+    assert np.isnan(materials_from_table(table).label("bulk_modulus_vrh")).all()
+
+
+def test_starter_set_is_the_one_described(starter):
+    assert len(starter) == len(starter.crystals) == 5785
+    assert starter.frame["formula"].nunique() == 5226
+    assert starter.frame["id"].is_unique
+    assert starter.dropped == ()
+
+
+def test_starter_columns_describe_the_crystals_beside_them(starter):
+    assert starter.frame["formula"].tolist() == reduced_formulas(starter.crystals)
+    assert_array_equal(starter.frame["n_sites"], starter.crystals.n_atoms)
+    assert_allclose(starter.frame["volume"], starter.crystals.volumes_a3, rtol=SINGLE_PRECISION)
+    assert starter.frame["space_group"].between(1, 230).all()
+
+
+def test_the_full_table_is_the_option_then_the_variable_then_none(tmp_path, monkeypatch):
+    assert full_table_path() is None
+    file, folder = tmp_path / "mine.parquet", tmp_path / "folder"
+    folder.mkdir()
+    (folder / "structures.parquet").touch()
+    file.touch()
+    monkeypatch.setenv(DATA_VARIABLE, str(folder))
+    assert full_table_path() == folder / "structures.parquet"
+    assert full_table_path(file) == file
+    monkeypatch.setenv(DATA_VARIABLE, "")
+    assert full_table_path() is None
+
+
+def test_the_named_table_is_loaded_else_the_starter_set(tmp_path, monkeypatch, table, starter):
+    assert len(load_materials()) == len(starter)
+    pq.write_table(table, tmp_path / "structures.parquet")
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert load_materials().frame["formula"].tolist() == ["ClNa", "Si", "O3SrTi"]
+
+
+def test_a_place_without_a_table_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no structure table at .*; name a Parquet file, or a"):
+        full_table_path(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"id,formula\n1,NaCl\n"])
+def test_a_file_that_is_no_table_is_refused(tmp_path, content):
+    path = tmp_path / "table.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"table\.parquet: not a readable Parquet table"):
+        read_table(path)
+
+
+def test_checksum_is_sha_256(tmp_path):
+    # FIPS 180-2, appendix B.1
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert checksum(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

@@ -1,0 +1,126 @@
+"""The rooms are the pipeline, and imports point left only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import matlode
+
+PACKAGE = "matlode"
+ROOMS = (
+    "data",
+    "representation",
+    "latent",
+    "properties",
+    "screening",
+    "optimisation",
+    "realisation",
+    "report",
+    "jobs",
+)
+"""Left to right, as material flows."""
+TESTING_MAY_IMPORT = ("data", "representation")
+SOURCE = Path(matlode.__file__).parent
+
+
+def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """(line, name below the package) of every import of ours, wherever in the file it stands."""
+    folders = path.relative_to(root).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = [PACKAGE, *folders]
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{start}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *below = name.split(".")
+            if first == PACKAGE and below:
+                yield node.lineno, below[0]
+
+
+def wrong_imports(root: Path) -> list[str]:
+    """ "file:line: why" of each import that points right."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        here = place.parts[0].removesuffix(".py")
+        for line, target in imported_modules(path, root):
+            why = _objection(here, target)
+            if why:
+                found.append(f"{place}:{line}: {why}")
+    return found
+
+
+def _objection(here: str, target: str) -> str | None:
+    if target == "cli":
+        return "nothing imports the command line"
+    if target not in ROOMS or here in ("cli", "__init__"):
+        return None
+    if here == "testing":
+        return None if target in TESTING_MAY_IMPORT else f"testing imports the room {target}"
+    if here not in ROOMS:
+        return f"the root module {here} imports the room {target}"
+    if ROOMS.index(target) > ROOMS.index(here):
+        return f"{here} imports {target}, which is to its right"
+    return None
+
+
+def test_imports_point_left():
+    assert wrong_imports(SOURCE) == []
+
+
+def test_every_folder_with_code_is_a_room():
+    folders = {path.relative_to(SOURCE).parts[0] for path in SOURCE.glob("*/*.py")}
+    assert folders <= set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        ("data/a.py", "import matlode.latent.space", "data imports latent"),
+        ("data/a.py", "from matlode.report import html", "data imports report"),
+        ("data/a.py", "from matlode import jobs", "data imports jobs"),
+        ("data/a.py", "from ..latent import space", "data imports latent"),
+        ("data/a.py", "from .. import latent", "data imports latent"),
+        ("latent/a.py", "def f():\n    from matlode.screening.novelty import x", "latent imports"),
+        (
+            "latent/a.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matlode.properties.x",
+            "latent imports properties",
+        ),
+        ("records.py", "from matlode.data.crystals import Crystals", "the root module records"),
+        ("testing.py", "from matlode.latent.space import View", "testing imports"),
+        ("jobs/a.py", "from matlode.cli import main", "nothing imports the command line"),
+    ],
+)
+def test_an_import_to_the_right_is_found_with_file_and_line(tmp_path, file, text, complaint):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    (found,) = wrong_imports(tmp_path)
+    assert found.startswith(f"{file}:{len(text.splitlines())}: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("latent/a.py", "from matlode.data.crystals import Crystals"),
+        ("latent/a.py", "from . import networks\nfrom matlode import errors, __version__"),
+        ("data/a.py", "import numpy\nfrom latent import x\nimport matlode"),
+        ("cli.py", "from matlode.jobs.train import train"),
+        ("testing.py", "from matlode.representation.diffraction import STANDARD_SETTINGS"),
+    ],
+)
+def test_imports_to_the_left_are_fine(tmp_path, file, text):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert wrong_imports(tmp_path) == []
