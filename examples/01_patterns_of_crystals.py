@@ -4,7 +4,7 @@ from matlode import load_starter, simulate_patterns
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.testing import rock_salt
 
-(salt,) = simulate_patterns([rock_salt("Na", "Cl", a_angstrom=5.64)])
+(salt,) = simulate_patterns([rock_salt("NaCl", a_angstrom=5.64)])
 strongest = STANDARD_SETTINGS.two_theta_deg[salt.argmax()]
 print(f"NaCl: strongest at {strongest:.2f} degrees (200)")
 

@@ -6,11 +6,14 @@ from matlode import LatentSpace, composition_vectors, simulate_patterns
 from matlode.representation.composition import integer_formulas
 from matlode.testing import fluorite, perovskite
 
-crystals = [fluorite("Ca", "F", a_angstrom=5.46), perovskite("Sr", "Ti", "O", a_angstrom=3.905)]
+crystals = [fluorite("CaF2", a_angstrom=5.46), perovskite("SrTiO3", a_angstrom=3.905)]
 patterns = simulate_patterns(crystals)
 space = LatentSpace.load()
 points = space.encode(composition_vectors(crystals), patterns)
 compositions, images = space.decode(points)
-cosine = (images * patterns).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(patterns, axis=1)
-for crystal, formula, match in zip(crystals, integer_formulas(compositions), cosine, strict=True):
-    print(f"{crystal.reduced_formula} -> {points.shape[1]} numbers -> {formula}, pattern cosine {match:.3f}")
+norms = np.linalg.norm(images, axis=1) * np.linalg.norm(patterns, axis=1)
+matches = (images * patterns).sum(axis=1) / norms
+for crystal, formula, match in zip(crystals, integer_formulas(compositions), matches, strict=True):
+    print(
+        f"{crystal.reduced_formula} -> {points.shape[1]} numbers -> {formula}, cosine {match:.3f}"
+    )

@@ -16,7 +16,8 @@ SYMBOLS = element_symbols()[:94]
 
 
 def reals(low: float, high: float) -> SearchStrategy[float]:
-    return st.floats(low, high, allow_nan=False, width=64)
+    """Numbers to three decimals: as cells are written, and never equal but for 1e-300."""
+    return st.integers(round(1000 * low), round(1000 * high)).map(lambda n: n / 1000)
 
 
 @st.composite

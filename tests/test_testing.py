@@ -12,6 +12,7 @@ SPACE_GROUPS = {
     "fluorite": 225,
     "zinc_blende": 216,
     "diamond": 227,
+    "body_centred_cubic": 229,
     "face_centred_cubic": 225,
     "hexagonal_close_packed": 194,
     "rutile": 136,
@@ -23,6 +24,7 @@ NEAREST_NEIGHBOURS_ANGSTROM = {
     "fluorite": 5.4626 * 3**0.5 / 4,
     "zinc_blende": 5.4093 * 3**0.5 / 4,
     "diamond": 5.43102 * 3**0.5 / 4,
+    "body_centred_cubic": 2.8665 * 3**0.5 / 2,
     "face_centred_cubic": 3.6149 / 2**0.5,
     "hexagonal_close_packed": (3.2094**2 / 3 + 5.2105**2 / 4) ** 0.5,
     "rutile": 1.949,  # Abrahams and Bernstein (1971): four bonds of 1.949 Å

@@ -9,7 +9,9 @@ Crystals are conventional cells, written as formulas in the order of the roles:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+import numpy as np
 from pymatgen.core import Composition, Lattice, Structure
 
 ROUND_OFF = 1e-10
@@ -20,8 +22,8 @@ HALF_PRECISION = 2.0**-11
 """Relative error of a number that was kept as float16."""
 GRID_STEP_DEG = 0.05
 """A position read off the standard 2θ grid is known to one step."""
-PRINTED_ANGLE_DEG = 0.02
-"""Powder tables print 2θ to 0.01°, and wavelengths and cells were measured since."""
+PRINTED_SPACING_ANGSTROM = 0.002
+"""What the d of a powder diffraction file may be off: measured, then rounded."""
 OTHER_ENGINE = 1e-4
 """Profiles (strongest point 1) of another engine that leaves out other weak peaks."""
 SAMPLING_SIGMAS = 5.0
@@ -63,6 +65,11 @@ def zinc_blende(formula: str = "ZnS", *, a_angstrom: float = 5.4093) -> Structur
 def diamond(element: str = "Si", *, a_angstrom: float = 5.43102) -> Structure:
     """One element, Fd-3m (227). Si: CODATA 2018."""
     return _crystal(Lattice.cubic(a_angstrom), {element: [*_FCC, *_shifted(_FCC, 0.25)]})
+
+
+def body_centred_cubic(element: str = "Fe", *, a_angstrom: float = 2.8665) -> Structure:
+    """One element, Im-3m (229)."""
+    return _crystal(Lattice.cubic(a_angstrom), {element: [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)]})
 
 
 def face_centred_cubic(element: str = "Cu", *, a_angstrom: float = 3.6149) -> Structure:
@@ -112,6 +119,7 @@ SMALL_CRYSTALS: dict[str, Callable[[], Structure]] = {
     "fluorite": fluorite,
     "zinc_blende": zinc_blende,
     "diamond": diamond,
+    "body_centred_cubic": body_centred_cubic,
     "face_centred_cubic": face_centred_cubic,
     "hexagonal_close_packed": hexagonal_close_packed,
     "rutile": rutile,
@@ -132,3 +140,65 @@ def _crystal(lattice: Lattice, sites: Mapping[str, Iterable[Site]]) -> Structure
     species = [symbol for symbol, places in sites.items() for _ in places]
     coords = [site for places in sites.values() for site in places]
     return Structure(lattice, species, coords, to_unit_cell=True)
+
+
+def check_sampler(sampler: Any, *, n_variables: int = 5) -> None:
+    """The contract of a Sampler: raises AssertionError, saying what is broken.
+
+    Points stay in the box, the same seed gives the same points, other seeds others, inputs are
+    left as they were, and any batch size works, also with few points seen.
+    """
+    bounds = np.stack([np.linspace(-2, 0, n_variables), np.linspace(1, 3, n_variables)], axis=1)
+    for n_seen in (8, 200):
+        rng = np.random.default_rng(0)
+        points = rng.uniform(bounds[:, 0], bounds[:, 1], (n_seen, n_variables))
+        merits = -(points**2).sum(axis=1)
+        groups = np.array([f"group {i % 7}" for i in range(n_seen)])
+        given = points.copy(), merits.copy(), bounds.copy()
+
+        def suggest(
+            seed: int, n: int, seen: Any = (points, merits, bounds), kinds: Any = groups
+        ) -> Any:
+            return sampler.suggest(*seen, n, np.random.default_rng(seed), groups=kinds)
+
+        for n in (1, 16):
+            new = suggest(1, n)
+            assert new.shape == (n, n_variables), f"wanted {(n, n_variables)}, got {new.shape}"
+            assert (new >= bounds[:, 0]).all(), "a point lies below the box"
+            assert (new <= bounds[:, 1]).all(), "a point lies above the box"
+            assert np.array_equal(new, suggest(1, n)), "the same seed gave other points"
+            assert not np.array_equal(new, suggest(2, n)), "another seed gave the same points"
+        for before, after in zip(given, (points, merits, bounds), strict=True):
+            assert np.array_equal(before, after), "an input was changed"
+
+
+def check_rule(rule: Any, candidate: Any) -> None:
+    """The contract of a Rule: raises AssertionError, saying what is broken."""
+    verdict = rule.check(candidate)
+    assert verdict.rule == rule.name, f'verdict of "{rule.name}" is signed "{verdict.rule}"'
+    assert isinstance(verdict.passed, bool), f"passed is a {type(verdict.passed).__name__}"
+    assert isinstance(rule.required, bool), "required must be a bool"
+    assert len(verdict.reason) > 10, f'reason "{verdict.reason}" tells nothing'
+    assert verdict == rule.check(candidate), "the same candidate got two verdicts"
+
+
+def check_head(head: Any, features: Any, *, case: str) -> None:
+    """The contract of a property head: raises AssertionError, saying what is broken.
+
+    Values inside their intervals and physical limits, batch equals singles, the order of rows
+    is irrelevant, input untouched.
+    """
+    given = features.copy()
+    together = head.predict(features, case=case)
+    assert np.array_equal(given, features), "the features were changed"
+    for name in ("value", "low", "high"):
+        assert getattr(together, name).shape == (len(features),), f"{name} has another shape"
+        assert np.isfinite(getattr(together, name)).all(), f"{name} is not finite"
+    assert (together.low <= together.value).all(), "a value lies below its interval"
+    assert (together.value <= together.high).all(), "a value lies above its interval"
+    assert (together.value >= head.endpoint.lowest).all(), "a value lies below its physical limit"
+    backwards = head.predict(features[::-1].copy(), case=case)
+    assert np.array_equal(backwards.value[::-1], together.value), "the order of rows matters"
+    for row in range(min(3, len(features))):
+        single = head.predict(features[row : row + 1], case=case)
+        assert single.value[0] == together.value[row], "a single differs from its batch"

@@ -86,7 +86,7 @@ def test_formulas_as_chemists_write_them(written, canonical, conventional):
 
 def test_small_crystals_have_the_formulas_on_their_labels():
     found = reduced_formulas(Crystals.from_structures([f() for f in SMALL_CRYSTALS.values()]))
-    labels = ["NaCl", "CsCl", "CaF2", "ZnS", "Si", "Cu", "Mg", "TiO2", "SrTiO3"]
+    labels = ["NaCl", "CsCl", "CaF2", "ZnS", "Si", "Fe", "Cu", "Mg", "TiO2", "SrTiO3"]
     assert [conventional_formula(formula) for formula in found] == labels
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.analysis.diffraction.xrd import XRDCalculator
 from pymatgen.core import Lattice, Structure
+from scipy.spatial.transform import Rotation
 
 from matlode.data.crystals import Crystals
 from matlode.errors import EmptyPatternError, ScatteringError
@@ -22,10 +25,11 @@ from matlode.representation.reflections import MERGE_TOLERANCE_DEG
 from matlode.testing import (
     GRID_STEP_DEG,
     OTHER_ENGINE,
-    PRINTED_ANGLE_DEG,
+    PRINTED_SPACING_ANGSTROM,
     ROUND_OFF,
     SINGLE_PRECISION,
     SMALL_CRYSTALS,
+    body_centred_cubic,
     caesium_chloride,
     diamond,
     face_centred_cubic,
@@ -33,8 +37,10 @@ from matlode.testing import (
 )
 from tests.strategies import cells, crystals, reals, rotations, unimodular_matrices
 
-CU_K_ALPHA_1_ANGSTROM = 1.540598
-"""Hölzer et al., Phys. Rev. A 56, 4554 (1997); powder diffraction files hold Kα1 angles."""
+FCC_SQUARES = (3, 4, 8, 11, 12, 16, 19, 20, 24)
+"""h² + k² + l² of the reflections that a face-centred lattice of 5.64 Å has on the grid."""
+TURNED = Rotation.from_euler("zxz", [0.3, 0.7, 1.1]).as_matrix()
+"""An orientation in which equal lengths differ by round-off."""
 GAUSSIAN_TAIL = 1e-7
 """Height of a Gaussian where the engine cuts it off, with room for several of them."""
 
@@ -130,33 +136,27 @@ def test_single_precision_is_double_precision_rounded(structure):
 
 @given(crystals(max_atoms=3))
 def test_pattern_is_its_peaks_as_gaussians(structure):
-    assert_allclose(
-        profile(*simulate_peaks(structure)), pattern(structure), atol=GAUSSIAN_TAIL
-    )
+    assert_allclose(profile(*simulate_peaks(structure)), pattern(structure), atol=GAUSSIAN_TAIL)
 
 
-@given(cells(), reals(0.8, 1.25))
+@given(cells(), reals(1, 1.25))
 def test_scaling_the_lattice_moves_peaks_as_bragg_says(cell, scale):
-    # one heavy atom: no reflection vanishes
-    peaks = [simulate_peaks(Structure(Lattice(k * cell), ["W"], [[0, 0, 0]])) for k in (1, scale)]
-    near, far = (np.sin(np.radians(angles / 2)) for angles, _ in peaks)
-    low, high = np.sin(np.radians([5, 45]))
-    edge = np.radians(MERGE_TOLERANCE_DEG)
-    seen = near[(near > scale * low + edge) & (near < scale * high - edge) & (near < high - edge)]
-    moved = far[(far > low / scale + edge) & (far < high / scale - edge) & (far > low + edge)]
-    assert_allclose(
-        scale * moved[(moved * scale > low + edge)],
-        seen[seen / scale > low + edge],
-        atol=edge,
-    )
+    # one heavy atom, so that no reflection vanishes; a range that holds what moves onto the grid
+    small, large = (Structure(Lattice(k * cell), ["W"], [[0, 0, 0]]) for k in (1, scale))
+    angles, _ = simulate_peaks(small, DiffractionSettings(two_theta_max_deg=140.0))
+    spacings = CU_K_ALPHA_ANGSTROM / (2 * np.sin(np.radians(angles / 2)))
+    moved = two_theta(CU_K_ALPHA_ANGSTROM, scale * spacings)
+    on_grid = moved[(moved >= 10) & (moved <= 90)]
+    assert_allclose(simulate_peaks(large)[0], on_grid, atol=MERGE_TOLERANCE_DEG)
 
 
+@settings(max_examples=8)  # each wavelength needs a table of scattering factors
 @given(cells(), reals(0.8, 1.25))
 def test_wavelength_and_lattice_scale_together(cell, scale):
     crystal, larger = (Structure(Lattice(k * cell), ["W"], [[0, 0, 0]]) for k in (1, scale))
-    settings = DiffractionSettings(wavelength_angstrom=scale * CU_K_ALPHA_ANGSTROM)
+    scaled = DiffractionSettings(wavelength_angstrom=scale * CU_K_ALPHA_ANGSTROM)
     assert_allclose(
-        simulate_peaks(larger, settings)[0], simulate_peaks(crystal)[0], atol=MERGE_TOLERANCE_DEG
+        simulate_peaks(larger, scaled)[0], simulate_peaks(crystal)[0], atol=MERGE_TOLERANCE_DEG
     )
 
 
@@ -196,17 +196,141 @@ def test_no_crystals_give_no_patterns():
     assert simulate_patterns([]).shape == (0, 1601)
 
 
-@pytest.mark.parametrize("squares", [3, 4, 8, 11, 12, 16, 19, 20])
+@pytest.mark.parametrize("squares", FCC_SQUARES)
 def test_equivalent_reflections_across_a_bin_edge_stay_one_peak(squares):
-    """Merging by rounding 2θ to a bin splits reflections that differ by round-off alone."""
-    n_split_by_bins = 0
-    for k in range(40):
-        edge_deg = (np.floor(STRONG_FCC_ANGLES[squares] / MERGE_TOLERANCE_DEG) + k + 0.5) * (
-            MERGE_TOLERANCE_DEG
-        )
+    # they differ by round-off alone; adding them up by rounded angle would split the peak
+    span = np.array(list(itertools.product(range(-4, 5), repeat=3)))
+    equivalents = span[(span**2).sum(axis=1) == squares]
+    near_deg = two_theta(CU_K_ALPHA_ANGSTROM, 5.64 / np.sqrt(squares))
+    split_by_bins = 0
+    for step in range(20):
+        edge_deg = (np.floor(near_deg / MERGE_TOLERANCE_DEG) + step + 0.5) * MERGE_TOLERANCE_DEG
         a = CU_K_ALPHA_ANGSTROM * np.sqrt(squares) / (2 * np.sin(np.radians(edge_deg / 2)))
-        turned = Structure(a * TURNED, ["Cu"] * 4, FCC)
-        angles, _ = simulate_peaks(turned)
-        assert len(angles) == len(STRONG_FCC_ANGLES)
-        n_split_by_bins += len(set(np.round(_equivalents(turned, squares) / MERGE_TOLERANCE_DEG)))
-    assert n_split_by_bins > 40
+        upright = face_centred_cubic("Cu", a_angstrom=a)
+        turned = Structure(
+            Lattice(upright.lattice.matrix @ TURNED), upright.species, upright.frac_coords
+        )
+        angles, heights = simulate_peaks(turned)
+        assert_allclose(angles, two_theta(CU_K_ALPHA_ANGSTROM, a / np.sqrt(FCC_SQUARES)))
+        assert_allclose(heights, simulate_peaks(upright)[1])
+        lengths = np.linalg.norm(equivalents @ np.linalg.inv(turned.lattice.matrix).T, axis=1)
+        bins = np.round(two_theta(CU_K_ALPHA_ANGSTROM, 1 / lengths) / MERGE_TOLERANCE_DEG)
+        split_by_bins += len(np.unique(bins)) > 1
+    assert split_by_bins > 0
+
+
+def test_profiles_agree_with_pymatgen(starter):
+    """XRDCalculator's sticks as Gaussians, on small cells first and some larger ones."""
+    by_size = np.argsort(starter.crystals.n_atoms, kind="stable")
+    chosen = np.concatenate([by_size[:480], by_size[480::20]])
+    some = starter.crystals.take(chosen)
+    assert len(some) >= 500
+    ours = simulate_patterns(some, dtype=float, n_threads=1)
+    calculator = XRDCalculator(wavelength="CuKa")
+    for index, curve in enumerate(ours):
+        sticks = calculator.get_pattern(some.structure(index), two_theta_range=(10, 90))
+        assert_allclose(
+            curve,
+            profile(sticks.x, sticks.y),
+            atol=OTHER_ENGINE,
+            err_msg=starter.frame["id"].iloc[chosen[index]],
+        )
+
+
+@pytest.mark.parametrize(
+    "species",
+    [
+        [{"Cu": 0.5, "Au": 0.5}, "O"],
+        [{"Na": 0.3}, {"Cl": 0.7, "Br": 0.2}],
+        ["W", {"H": 0.9}],
+    ],
+)
+def test_partial_occupancies_agree_with_pymatgen(species):
+    lattice = Lattice.from_parameters(3.9, 4.4, 5.2, 81, 95, 103)
+    structure = Structure(lattice, species, [[0, 0, 0], [0.42, 0.53, 0.61]])
+    sticks = XRDCalculator(wavelength="CuKa").get_pattern(structure, two_theta_range=(10, 90))
+    assert_allclose(pattern(structure), profile(sticks.x, sticks.y), atol=OTHER_ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("structure", "allowed"),
+    [
+        (rock_salt(), [3, 4, 8, 11, 12, 16, 19, 20, 24]),  # h, k, l all odd or all even
+        (diamond(), [3, 8, 11, 16, 19, 24]),  # and not h + k + l = 4n + 2
+        (caesium_chloride(), [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14]),
+        (body_centred_cubic("Fe", a_angstrom=4.123), [2, 4, 6, 8, 10, 12, 14]),  # even sum
+    ],
+    ids=["NaCl", "Si", "CsCl", "body-centred"],
+)
+def test_reflections_are_those_that_the_lattice_allows(structure, allowed):
+    """Extinction rules: International Tables for Crystallography A; angles: Bragg's law."""
+    angles, heights = simulate_peaks(structure)
+    spacings = structure.lattice.a / np.sqrt(allowed)
+    assert_allclose(angles, two_theta(CU_K_ALPHA_ANGSTROM, spacings), atol=ROUND_OFF * 90)
+    assert heights.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("structure", "spacings_angstrom", "by_strength"),
+    [
+        # halite, PDF 5-0628 (Swanson and Fuyat 1953)
+        (
+            rock_salt(a_angstrom=5.6402),
+            [3.258, 2.821, 1.994, 1.701, 1.628, 1.410, 1.294, 1.261, 1.1515],
+            [2.821, 1.994],
+        ),
+        # silicon, PDF 27-1402 (NIST SRM 640)
+        (
+            diamond("Si"),
+            [3.1355, 1.9201, 1.6375, 1.3577, 1.2459, 1.1086],
+            [3.1355, 1.9201],
+        ),
+    ],
+    ids=["NaCl", "Si"],
+)
+def test_powder_diffraction_files(structure, spacings_angstrom, by_strength):
+    angles, heights = simulate_peaks(structure)
+    found = CU_K_ALPHA_ANGSTROM / (2 * np.sin(np.radians(angles / 2)))
+    assert_allclose(found, spacings_angstrom, atol=PRINTED_SPACING_ANGSTROM)
+    assert_allclose(found[np.argsort(-heights)][:2], by_strength, atol=PRINTED_SPACING_ANGSTROM)
+
+
+def test_the_grid_is_the_papers():
+    grid = STANDARD_SETTINGS.two_theta_deg
+    assert (grid[0], grid[-1], len(grid)) == (10, 90, 1601)
+    assert_allclose(np.diff(grid), GRID_STEP_DEG)
+    assert STANDARD_SETTINGS.step_deg == pytest.approx(GRID_STEP_DEG)
+    assert DiffractionSettings(**STANDARD_SETTINGS.as_dict()) == STANDARD_SETTINGS
+
+
+def test_other_grids_show_the_same_pattern_in_part():
+    narrow = DiffractionSettings(two_theta_min_deg=20.0, two_theta_max_deg=60.0, n_points=801)
+    (part,) = simulate_patterns([rock_salt()], narrow, dtype=float)
+    (whole,) = simulate_patterns([rock_salt()], dtype=float)
+    # away from the peaks that the narrower range cuts off
+    assert_allclose(part[:700], whole[200:900], atol=GAUSSIAN_TAIL)
+
+
+def test_a_crystal_without_a_reflection_is_named():
+    tiny = Structure(Lattice.cubic(1.0), ["C"], [[0, 0, 0]])
+    with pytest.raises(EmptyPatternError) as caught:
+        simulate_patterns([rock_salt(), tiny, diamond(), tiny])
+    assert caught.value.indices == (1, 3)
+    assert str(caught.value) == (
+        "2 of 4 crystals (first: index 1) have no reflection between 10° and 90° at "
+        "λ = 1.54184 Å; drop them or widen the range."
+    )
+    with pytest.raises(EmptyPatternError, match="no reflection on the grid"):
+        simulate_peaks(tiny)
+
+
+@pytest.mark.parametrize("symbol", ["Fm", "No"])
+def test_an_element_without_a_scattering_factor_is_named(symbol):
+    unknown = rock_salt(f"{symbol}O")
+    name = {"Fm": "Fm", "No": "Z = 102"}[symbol]
+    with pytest.raises(ScatteringError) as caught:
+        simulate_patterns([rock_salt(), unknown, unknown])
+    assert caught.value.indices == (1, 2)
+    assert str(caught.value) == (
+        f"{name} has no tabulated X-ray scattering factor (crystal 1); leave such crystals out."
+    )

@@ -1,0 +1,147 @@
+import csv
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Composition, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from matlode import search
+from matlode.errors import GoalError, InputError
+
+from .conftest import SMALL
+
+COLUMNS = [
+    "rank", "formula", "chemical_system", "space_group", "space_group_probability",
+    "crystal_system", "bulk_modulus", "bulk_modulus_low", "bulk_modulus_high", "shear_modulus",
+    "shear_modulus_low", "shear_modulus_high", "formation_energy", "stable_probability",
+    "charge_neutral", "novelty", "nearest_known", "structure_file", "structure_match", "verdict",
+    "reasons",
+]  # fmt: skip
+
+
+def test_table_has_the_promised_columns_and_nothing_missing(hard_run):
+    table = pd.read_csv(hard_run.folder / "candidates.csv")
+    assert list(table.columns[: len(COLUMNS)]) == COLUMNS
+    assert not table.isna().to_numpy().any()
+    assert table["formula"].is_unique
+    assert table["rank"].tolist() == list(range(1, len(table) + 1))
+    assert set(table["verdict"]) <= {"accepted", "rejected"}
+    assert set(table["novelty"]) <= {"novel", "known"}
+
+
+def test_csv_and_json_say_the_same(hard_run):
+    rows = json.loads((hard_run.folder / "candidates.json").read_text())
+    table = pd.read_csv(hard_run.folder / "candidates.csv")
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), table, check_dtype=False)
+
+
+def test_intervals_hold_their_values(hard_run):
+    table = hard_run.candidates
+    for name in ("bulk_modulus", "shear_modulus"):
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+    assert table["stable_probability"].between(0, 1).all()
+
+
+def test_accepted_ones_come_first_then_merit_decides(hard_run):
+    accepted = hard_run.candidates["verdict"] == "accepted"
+    assert accepted.is_monotonic_decreasing
+    for _, group in hard_run.candidates.groupby(accepted):
+        assert group["merit"].is_monotonic_decreasing
+
+
+def test_structures_are_read_by_pymatgen_and_have_the_formula(hard_run):
+    built = hard_run.candidates[hard_run.candidates["structure_file"] != "none"]
+    assert len(built) >= 5
+    for row in built.itertuples():
+        structure = Structure.from_file(hard_run.folder / row.structure_file)
+        assert structure.composition.reduced_formula == Composition(row.formula).reduced_formula
+        found = SpacegroupAnalyzer(structure, symprec=0.05).get_space_group_number()
+        assert found == row.structure_space_group
+
+
+def test_patterns_and_verdicts_belong_to_the_rows(hard_run):
+    table = hard_run.candidates
+    with np.load(hard_run.folder / "patterns.npz") as patterns:
+        assert patterns["decoded"].shape == (len(table), 1601)
+        assert patterns["formula"].tolist() == table["formula"].tolist()
+        decoded, realised = patterns["decoded"], patterns["realised"]
+    for i, row in enumerate(table.itertuples()):
+        norm = np.linalg.norm(decoded[i]) * np.linalg.norm(realised[i])
+        cosine = float(decoded[i] @ realised[i]) / norm if norm else 0.0
+        assert cosine == pytest.approx(row.structure_match, abs=1e-3)
+    with (hard_run.folder / "verdicts.csv").open() as stream:
+        verdicts = list(csv.DictReader(stream))
+    assert len(verdicts) == 5 * len(table)
+    assert all(len(verdict["reason"]) > 10 for verdict in verdicts)
+
+
+def test_novel_formulas_are_not_in_the_starter_set(hard_run):
+    from matlode import load_starter
+    from matlode.data.formulas import canonical_formula
+
+    known = set(load_starter().frame["formula"])
+    for row in hard_run.candidates.itertuples():
+        if canonical_formula(row.formula) in known:
+            assert row.novelty == "known"
+
+
+def test_provenance_names_what_made_the_run(hard_run):
+    provenance = json.loads((hard_run.folder / "provenance.json").read_text())
+    assert provenance["settings"]["seed"] == 0
+    assert provenance["settings"]["trials"] == SMALL.trials
+    assert math.isfinite(sum(provenance["seconds"].values()))
+    assert all(len(digest) == 64 for digest in provenance["models"].values())
+
+
+def test_the_same_seed_gives_the_same_table(hard_run, tmp_path):
+    again = search(
+        maximize=["bulk_modulus", "shear_modulus"], out=tmp_path / "again", settings=SMALL
+    )
+    first, second = ((run.folder / "candidates.csv").read_bytes() for run in (hard_run, again))
+    assert first == second
+    other = search(
+        maximize=["bulk_modulus", "shear_modulus"],
+        out=tmp_path / "other",
+        settings=replace(SMALL, seed=1),
+    )
+    assert (other.folder / "candidates.csv").read_bytes() != first
+
+
+def test_elements_are_kept_and_excluded(tmp_path):
+    run = search(
+        minimize=["formation_energy"],
+        elements=["Li", "Mg", "O", "S", "Co", "Ti"],
+        exclude=["Co"],
+        out=tmp_path / "run",
+        settings=SMALL,
+    )
+    used = {symbol for system in run.candidates["chemical_system"] for symbol in system.split("-")}
+    assert used <= {"Li", "Mg", "O", "S", "Ti"}
+
+
+@pytest.mark.parametrize("wish", ["maximize", "minimize"])
+def test_any_endpoint_can_be_an_objective(tmp_path, wish):
+    run = search(
+        **{wish: ["volume_per_atom"]}, out=tmp_path / "run", settings=replace(SMALL, trials=64)
+    )
+    assert {"volume_per_atom", "volume_per_atom_low", "volume_per_atom_high"} <= set(run.candidates)
+
+
+def test_a_used_folder_is_left_alone(hard_run):
+    with pytest.raises(InputError, match="not empty"):
+        search(maximize=["bulk_modulus"], out=hard_run.folder)
+
+
+def test_unknown_samplers_and_properties_are_told(tmp_path):
+    with pytest.raises(GoalError, match='Did you mean "shear_modulus"'):
+        search(maximize=["shear_modulos"], out=tmp_path / "a")
+    with pytest.raises(GoalError, match="no sampler"):
+        search(
+            maximize=["bulk_modulus"], out=tmp_path / "b", settings=replace(SMALL, sampler="tpee")
+        )
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,95 @@
+"""The training job on the starter set, cut short: that it runs, resumes and tells the truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matlode.artefacts import load_header, shipped_models
+from matlode.data.splits import TEST
+from matlode.errors import GoalError
+from matlode.jobs import train as job
+from matlode.jobs.train import TrainingTable, train_models
+from matlode.latent.space import LatentSpace
+from matlode.properties import heads
+from matlode.properties.endpoints import ENDPOINTS
+from matlode.properties.models import PropertyModels
+
+
+@pytest.fixture(scope="module")
+def small_table():
+    table = TrainingTable.load()
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.permutation(len(table.materials))[:900])
+    return replace(table, materials=table.materials.take(rows))
+
+
+@pytest.fixture(scope="module")
+def trained(small_table, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.delenv("MATLODE_DATA", raising=False)
+    patch.setattr(job.TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
+    few = {
+        face: replace(settings, n_rounds=60, quantile_rounds=60)
+        for face, settings in heads.SETTINGS.items()
+    }
+    for face, settings in few.items():
+        patch.setitem(heads.SETTINGS, face, settings)
+    folder = tmp_path_factory.mktemp("models")
+    headers = train_models(epochs=2, out=folder)
+    yield folder, headers
+    patch.undo()
+
+
+def test_every_standard_model_is_made(trained):
+    folder, headers = trained
+    assert set(headers) == {name for name in job.MODELS if not name.startswith("reference")}
+    for name, header in headers.items():
+        assert load_header(folder / name) == header
+        assert header["trained_on"]["rows"] == 900
+
+
+def test_heads_beat_the_mean_on_unseen_formulas(trained):
+    _, headers = trained
+    for name in ("volume-per-atom", "bulk-modulus", "formation-energy"):
+        scores = headers[f"standard-{name}"]["scores"]
+        assert scores["standard, simulated pattern"]["mae"] < 0.8 * scores["mean"]["mae"]
+
+
+def test_test_rows_are_never_learned_from(trained, small_table):
+    _, headers = trained
+    for name, endpoint in ENDPOINTS.items():
+        labelled = ~np.isnan(small_table.labels(endpoint))
+        rows = headers[f"standard-{name.replace('_', '-')}"]["rows"]
+        assert rows[TEST] == (labelled & (small_table.roles == TEST)).sum()
+        assert sum(rows.values()) == labelled.sum()
+
+
+def test_trained_models_load_and_predict(trained, small_table):
+    folder, _ = trained
+    space = LatentSpace.load(folder)
+    models = PropertyModels.load(space, folder)
+    estimates = models.predict(
+        small_table.compositions[:7], small_table.patterns[:7], case="simulated"
+    )
+    assert set(estimates) == set(ENDPOINTS)
+    assert all(np.isfinite(e.value).all() for e in estimates.values())
+
+
+def test_what_is_there_is_kept(trained):
+    folder, headers = trained
+    before = {name: (folder / name / "model.json").stat().st_mtime_ns for name in headers}
+    train_models(epochs=2, out=folder)
+    assert before == {name: (folder / name / "model.json").stat().st_mtime_ns for name in headers}
+
+
+def test_unknown_models_are_told(tmp_path):
+    with pytest.raises(GoalError, match='Did you mean "standard-pattern-vae"'):
+        train_models(["standard-patern-vae"], out=tmp_path)
+
+
+def test_shipped_models_were_trained_on_the_full_table():
+    for name in job.MODELS:
+        if name.startswith("reference"):
+            continue
+        assert load_header(shipped_models() / name)["trained_on"]["rows"] > 70_000

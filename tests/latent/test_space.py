@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from matlode.artefacts import save_artefact
+from matlode.errors import ArtefactError, GridMismatchError
+from matlode.latent.networks import AUTOENCODERS
+from matlode.latent.space import FACES, LatentSpace, View, load_view, save_view
+from matlode.representation.composition import formula_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.testing import HALF_PRECISION, SAMPLING_SIGMAS, SINGLE_PRECISION, SMALL_CRYSTALS
+
+SIZES = {"composition": 24, "pattern": 64}
+
+pytestmark = pytest.mark.usefixtures("tiny_autoencoders")
+
+
+def view(face: str, name: str, seed: int = 0) -> View:
+    torch.manual_seed(seed)
+    spread = np.linspace(1, 2, SIZES[name])
+    return View(AUTOENCODERS[face, name]().eval(), np.stack([-spread, spread], axis=1))
+
+
+def save(folder: Path, face: str, name: str, saved: View | None = None) -> View:
+    saved = saved or view(face, name)
+    save_view(
+        folder / f"{face}-{name}-vae",
+        saved.network,
+        face=face,
+        view=name,
+        bounds=saved.bounds,
+        header={"seed": 0},
+    )
+    return saved
+
+
+@pytest.fixture
+def space() -> LatentSpace:
+    return LatentSpace(view("standard", "composition"), view("standard", "pattern"), "standard")
+
+
+@pytest.fixture(scope="module")
+def materials() -> tuple[np.ndarray, np.ndarray]:
+    structures = [build() for build in SMALL_CRYSTALS.values()]
+    formulas = [structure.reduced_formula for structure in structures]
+    return formula_vectors(formulas), simulate_patterns(structures)
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", SIZES)
+def test_a_saved_view_reads_back_in_half_precision(tmp_path, face, name):
+    saved = save(tmp_path, face, name)
+    loaded = load_view(tmp_path / f"{face}-{name}-vae")
+    assert_array_equal(loaded.bounds, saved.bounds)
+    assert not loaded.network.training
+    after = loaded.network.state_dict()
+    for key, before in saved.network.state_dict().items():
+        assert torch.equal(after[key], before.half().float())
+        torch.testing.assert_close(after[key], before, rtol=HALF_PRECISION, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_saving_what_was_loaded_changes_nothing(tmp_path, name):
+    save(tmp_path, "standard", name)
+    once = load_view(tmp_path / f"standard-{name}-vae")
+    save(tmp_path / "again", "standard", name, once)
+    twice = load_view(tmp_path / "again" / f"standard-{name}-vae")
+    points = np.random.default_rng(0).standard_normal((4, SIZES[name]))
+    assert_array_equal(twice.decode(points), once.decode(points))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_space_is_the_pair_in_its_folder(tmp_path, face, materials):
+    for name in SIZES:
+        save(tmp_path, face, name)
+    space = LatentSpace.load(tmp_path, face=face)
+    assert (space.face, space.size, space.bounds.shape) == (face, 88, (88, 2))
+    points = space.encode(*materials)
+    assert points.shape == (len(materials[0]), 88)
+    assert_array_equal(points[:, :24], space.composition.encode(materials[0]))
+    assert_array_equal(points[:, 24:], space.pattern.encode(materials[1]))
+    compositions, patterns = space.decode(points)
+    assert_array_equal(compositions, space.composition.decode(points[:, :24]))
+    assert_array_equal(patterns, space.reconstruct_patterns(materials[1]))
+
+
+def test_long_batches_are_their_parts(space):
+    points = space.sample_prior(5000, np.random.default_rng(0))
+    whole = space.composition.decode(points[:, :24])
+    parts = [space.composition.decode(points[at : at + 700, :24]) for at in range(0, 5000, 700)]
+    assert_allclose(whole, np.concatenate(parts), atol=SINGLE_PRECISION)
+    assert_allclose(whole.sum(axis=1), 1, atol=SINGLE_PRECISION)
+
+
+def test_no_points_decode_to_nothing(space):
+    compositions, patterns = space.decode(np.zeros((0, 88)))
+    assert (compositions.shape, patterns.shape) == ((0, 100), (0, 1601))
+    assert space.encode(compositions, patterns).shape == (0, 88)
+
+
+def test_arrays_that_must_not_be_written_are_read(space, materials):
+    # as memory-mapped patterns are
+    locked = [array.astype(np.float32) for array in materials]
+    for array in locked:
+        array.setflags(write=False)
+    assert_array_equal(space.encode(*locked), space.encode(*materials))
+
+
+def test_forbidden_elements_never_come_out(space):
+    allowed = np.zeros(100, dtype=bool)
+    allowed[[7, 13, 25]] = True
+    compositions, _ = space.decode(
+        space.sample_prior(50, np.random.default_rng(0)), allowed=allowed
+    )
+    assert (compositions[:, ~allowed] == 0).all()
+    assert_allclose(compositions.sum(axis=1), 1, atol=SINGLE_PRECISION)
+
+
+def test_prior_is_standard_normal_and_follows_its_seed(space):
+    points = space.sample_prior(2000, np.random.default_rng(5))
+    assert_array_equal(points, space.sample_prior(2000, np.random.default_rng(5)))
+    assert points.shape == (2000, 88)
+    assert abs(points.mean()) < SAMPLING_SIGMAS / np.sqrt(points.size)
+    assert abs(points.var() - 1) < SAMPLING_SIGMAS * np.sqrt(2 / points.size)
+
+
+def test_another_grid_is_refused(space, materials):
+    compositions, patterns = materials
+    with pytest.raises(GridMismatchError) as caught:
+        space.encode(compositions, patterns[:, :1500])
+    assert str(caught.value) == (
+        f"patterns have shape ({len(patterns)}, 1500); the encoder was fitted on (n, 1601). "
+        "Simulate with matlode.representation.diffraction.STANDARD_SETTINGS."
+    )
+    with pytest.raises(GridMismatchError, match=r"compositions have shape \(100,\)"):
+        space.encode(compositions[0], patterns)
+    with pytest.raises(GridMismatchError, match=r"points have shape \(3, 87\), wanted \(n, 88\)"):
+        space.decode(np.zeros((3, 87)))
+
+
+def test_a_missing_model_is_named_with_what_to_do(tmp_path):
+    with pytest.raises(ArtefactError, match=r"no model at .*standard-composition-vae .*train"):
+        LatentSpace.load(tmp_path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path, monkeypatch):
+    save(tmp_path, "standard", "composition")
+    wider = AUTOENCODERS["standard", "composition"].func
+    monkeypatch.setitem(AUTOENCODERS, ("standard", "composition"), lambda: wider(width=24))
+    with pytest.raises(ArtefactError, match="weights of another architecture"):
+        load_view(tmp_path / "standard-composition-vae")
+
+
+def test_an_unknown_face_is_refused(tmp_path):
+    saved = view("standard", "composition")
+    save_view(
+        tmp_path / "new",
+        saved.network,
+        face="deluxe",
+        view="composition",
+        bounds=saved.bounds,
+        header={},
+    )
+    with pytest.raises(ArtefactError, match=r"no such autoencoder \('deluxe', 'composition'\)"):
+        load_view(tmp_path / "new")
+
+
+def test_an_artefact_of_another_kind_is_refused(tmp_path):
+    save_artefact(tmp_path / "head", kind="head", header={}, arrays={})
+    with pytest.raises(ArtefactError, match='is a "head", wanted a "autoencoder"'):
+        load_view(tmp_path / "head")

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from matlode.errors import ArtefactError
+from matlode.jobs.toolbox import Toolbox
+from matlode.properties.endpoints import ENDPOINTS
+from matlode.properties.heads import CASES, Head, TreeSettings, fit_head
+from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.testing import check_head
+
+QUICK = TreeSettings(n_rounds=80, quantile_rounds=80, max_depth=3, eta=0.1)
+
+
+@pytest.fixture(scope="module")
+def shipped(starter):
+    models = Toolbox().models
+    crystals = starter.crystals.take(np.arange(0, 5785, 97))
+    base = models.features.compute(composition_vectors(crystals), simulate_patterns(crystals))
+    return models, base
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_shipped_heads_keep_the_contract(shipped, name, case):
+    models, base = shipped
+    check_head(models.heads[name], np.asarray(models.inputs(name, base)), case=case)
+
+
+def draws(rng, n):
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    # noise grows with the first variable: intervals must follow
+    y = 50 + 10 * x[:, 0] + rng.normal(size=n) * (1 + 4 * (x[:, 0] > 0))
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    x, y = draws(rng, 1500)
+    held = draws(rng, 800)
+    return fit_head(
+        ENDPOINTS["bulk_modulus"], "standard", x, y, dict.fromkeys(CASES, held), settings=QUICK
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_intervals_cover_what_they_promise_and_adapt(fitted, seed):
+    x, y = draws(np.random.default_rng(seed), 2000)
+    estimates = fitted.predict(x, case="simulated")
+    inside = (y >= estimates.low) & (y <= estimates.high)
+    # 800 calibration rows and 2,000 test rows: two standard errors are about 0.025
+    assert 0.87 <= inside.mean() <= 0.94
+    width = estimates.high - estimates.low
+    assert width[x[:, 0] > 0.5].mean() > 2 * width[x[:, 0] < -0.5].mean()
+
+
+def test_a_head_comes_back_from_disk_as_it_was(fitted, tmp_path):
+    fitted.save(tmp_path / "head")
+    again = Head.load(tmp_path / "head")
+    x, _ = draws(np.random.default_rng(5), 50)
+    for case in CASES:
+        for name in ("value", "low", "high"):
+            np.testing.assert_array_equal(
+                getattr(fitted.predict(x, case=case), name),
+                getattr(again.predict(x, case=case), name),
+            )
+
+
+def test_probabilities_are_calibrated():
+    rng = np.random.default_rng(3)
+    endpoint = ENDPOINTS["stable_probability"]
+
+    def coins(n):
+        x = rng.normal(size=(n, 4)).astype(np.float32)
+        chance = 1 / (1 + np.exp(-2 * x[:, 0]))
+        return x, (rng.random(n) < chance).astype(float), chance
+
+    x, y, _ = coins(2000)
+    held = coins(1500)[:2]
+    head = fit_head(endpoint, "standard", x, y, dict.fromkeys(CASES, held), settings=QUICK)
+    new, _, chance = coins(4000)
+    estimates = head.predict(new, case="decoded")
+    assert np.abs(estimates.value - chance).mean() < 0.07
+    for low, high in ((0.1, 0.3), (0.4, 0.6), (0.7, 0.9)):
+        chosen = (estimates.value > low) & (estimates.value < high)
+        assert estimates.value[chosen].mean() == pytest.approx(chance[chosen].mean(), abs=0.05)
+
+
+def test_another_kind_of_artefact_is_refused():
+    from matlode.artefacts import shipped_models
+
+    with pytest.raises(ArtefactError, match='is a "bands", wanted a "head"'):
+        Head.load(shipped_models() / "pattern-characteristics")

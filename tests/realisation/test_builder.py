@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from matlode.data.tables import load_starter
+from matlode.realisation.builder import Builder
+from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.records import Candidate
+from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.testing import fluorite, rock_salt
+
+MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
+
+
+@pytest.fixture(scope="module")
+def builder():
+    return Builder(PrototypeLibrary.build(load_starter()))
+
+
+def candidate(structure, formula):
+    return Candidate(
+        formula=formula,
+        composition=composition_vectors([structure])[0],
+        pattern=simulate_patterns([structure])[0],
+        predictions={},
+        space_groups=np.full(230, 1 / 230),
+    )
+
+
+@pytest.mark.parametrize(
+    ("structure", "formula"),
+    [
+        (rock_salt("MgO", a_angstrom=4.21), "MgO"),
+        (fluorite("CaF2", a_angstrom=5.46), "CaF2"),
+    ],
+)
+def test_true_pattern_and_formula_give_the_true_structure(builder, structure, formula):
+    # every entry of the formula is hidden; the volume is wrong by 8 %
+    volume = 1.08 * structure.volume / len(structure)
+    built = builder.realise(candidate(structure, formula), volume, exclude_own=True)
+    assert built is not None
+    assert MATCHER.fit(built.structure, structure)
+    assert built.space_group == 225
+    assert built.match > 0.9
+    assert built.structure.volume / len(built.structure) == pytest.approx(
+        structure.volume / len(structure), rel=0.02
+    )
+
+
+def test_without_a_template_there_is_no_structure(builder):
+    structure = rock_salt("MgO", a_angstrom=4.21)
+    assert builder.realise(candidate(structure, "B17C3N11"), 10.0) is None
+
+
+def test_atoms_on_top_of_each_other_are_refused(builder):
+    structure = rock_salt("MgO", a_angstrom=2.0)
+    assert builder.realise(candidate(structure, "MgO"), 1.0) is None

@@ -1,0 +1,63 @@
+import pytest
+
+from matlode.data.formulas import canonical_formula, parse_formula
+from matlode.screening.chemistry import ChargeNeutral, nearest_assignment
+
+
+# textbook oxidation states (Greenwood and Earnshaw, Chemistry of the Elements, 1997)
+@pytest.mark.parametrize(
+    ("formula", "charges"),
+    [
+        ("NaCl", {"Na": 1, "Cl": -1}),
+        ("TiO2", {"Ti": 4, "O": -2}),
+        ("CaTiO3", {"Ca": 2, "Ti": 4, "O": -2}),
+        ("LiFePO4", {"Li": 1, "Fe": 2, "P": 5, "O": -2}),
+        ("Si3N4", {"Si": 4, "N": -3}),
+        ("MgAl2O4", {"Mg": 2, "Al": 3, "O": -2}),
+    ],
+)
+def test_textbook_charges_are_found(formula, charges):
+    assignment = nearest_assignment(canonical_formula(formula))
+    assert assignment.total == 0
+    assert dict(assignment.charges) == charges
+
+
+@pytest.mark.parametrize("formula", ["NaCl", "Fe3O4", "Na2Cl", "BaFeNbMnO7", "OsB2", "UO2"])
+def test_the_total_is_the_sum_of_the_charges(formula):
+    assignment = nearest_assignment(canonical_formula(formula))
+    amounts = parse_formula(canonical_formula(formula))
+    total = sum(assignment.charges[s] * n for s, n in amounts.items())
+    assert total == pytest.approx(assignment.total, abs=1e-9)
+
+
+def test_magnetite_has_mixed_valence():
+    assignment = nearest_assignment("Fe3O4")
+    assert assignment.charges["Fe"] == pytest.approx(8 / 3)
+
+
+@pytest.mark.parametrize(
+    ("formula", "grade"),
+    [
+        ("NaCl", "yes"),
+        ("Na2Cl", "no"),
+        ("TiAl3", "metallic"),
+        ("OsB2", "covalent"),
+        ("Re2C", "covalent"),
+        ("C", "covalent"),
+        ("W", "metallic"),
+        ("KNa2Cl4", "no"),
+    ],
+)
+def test_grades(formula, grade):
+    verdict = ChargeNeutral().grade(canonical_formula(formula))
+    assert verdict.value == grade
+    assert verdict.passed == (grade != "no")
+
+
+def test_alloys_and_borides_are_explained_not_deleted():
+    assert "charges do not apply" in ChargeNeutral().grade("Al3Ti").reason
+    assert "need not balance" in ChargeNeutral().grade("B2Os").reason
+
+
+def test_elements_without_states_have_no_assignment():
+    assert nearest_assignment("HeO") is None

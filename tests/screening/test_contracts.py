@@ -1,0 +1,53 @@
+"""Every rule of the standard funnel keeps the contract, on good and on strange candidates."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from matlode.data.formulas import canonical_formula
+from matlode.jobs.toolbox import Toolbox
+from matlode.representation.composition import formula_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.screening.funnel import ledger, screen
+from matlode.testing import check_rule, rock_salt, rutile
+
+TOOLBOX = Toolbox()
+NAMES = ("likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel")
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "Na2Cl", "Xe7Rn", "BaFeNbMnO7")]
+    noise = np.random.default_rng(0).random((3, 1601)).astype(np.float32)
+    patterns = np.vstack(
+        [simulate_patterns([rock_salt(), rutile()]), noise / noise.max(1)[:, None]]
+    )
+    return TOOLBOX.candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
+
+
+@pytest.mark.parametrize("index", range(len(NAMES)))
+def test_rule_keeps_the_contract(index, candidates):
+    assert TOOLBOX.rules[index].name == NAMES[index]
+    for candidate in candidates:
+        check_rule(TOOLBOX.rules[index], candidate)
+
+
+def test_salt_passes_and_is_known_noise_does_not(candidates):
+    salt, titania, *strange = screen(candidates, TOOLBOX.rules)
+    assert salt.accepted
+    assert titania.accepted
+    assert not salt.verdict("novel").passed
+    assert "NaCl" in salt.verdict("novel").reason
+    assert not any(s.accepted for s in strange)
+    assert not strange[0].verdict("charge_neutral").passed
+    assert not strange[0].verdict("plausible_pattern").passed
+
+
+def test_nobody_is_lost_in_the_ledger(candidates):
+    screened = screen(candidates, TOOLBOX.rules)
+    rows = ledger(screened, TOOLBOX.rules)
+    assert rows[0]["in"] == len(candidates)
+    for before, after in pairwise(rows):
+        assert after["in"] == (before["passed"] if before["required"] else before["in"])
+    assert rows[-1]["in"] == sum(s.accepted for s in screened)

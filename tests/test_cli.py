@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from matlode.testing import rock_salt
+
+
+def matlode(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "matlode.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = matlode(
+        "search", "--maximize", "bulk_modulus", "--exclude", "Co,Tc", "--trials", 64, "--seed", 3,
+        "--out", folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_search_prints_a_table_and_keeps_progress_apart(run_folder):
+    folder, done = run_folder
+    assert "K / GPa" in done.stdout
+    assert "report.html" in done.stdout
+    assert "realise" in done.stderr
+    assert "realise" not in done.stdout
+    assert (folder / "report.html").is_file()
+
+
+def test_show_and_explain_read_the_run(run_folder):
+    folder, _ = run_folder
+    shown = matlode("show", folder, "--json")
+    rows = json.loads(shown.stdout)
+    assert all("Co" not in row["chemical_system"].split("-") for row in rows)
+    explained = matlode("explain", folder, rows[0]["formula"])
+    assert "likely_stable" in explained.stdout
+    assert matlode("explain", folder, "Xe7Rn2").returncode == 1
+
+
+def test_predict_json_is_a_list_of_answers(tmp_path):
+    rock_salt("NaCl", a_angstrom=5.64).to(filename=str(tmp_path / "salt.cif"))
+    done = matlode("predict", tmp_path / "salt.cif", "--json")
+    (answer,) = json.loads(done.stdout)
+    assert answer["formula"] == "NaCl"
+    assert matlode("predict", tmp_path / "salt.cif").stdout.count("NaCl") >= 1
+
+
+def test_import_tells_what_was_dropped(tmp_path):
+    rock_salt("NaCl", a_angstrom=5.64).to(filename=str(tmp_path / "salt.cif"))
+    (tmp_path / "bad.cif").write_text("nonsense")
+    done = matlode("data", "import", tmp_path, "--out", tmp_path / "table")
+    assert "1 materials, 1 dropped" in done.stdout
+    dropped = (tmp_path / "table" / "dropped.csv").read_text()
+    assert "bad.cif" in dropped
+    assert "not readable" in dropped
+    info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet")
+    assert "1 materials, 1 formulas" in info.stdout
+
+
+def test_stored_scores_are_printed_beside_baselines():
+    done = matlode("evaluate", "--stored", "shear_modulus")
+    assert "nearest formula" in done.stdout
+    assert "standard, decoded pattern" in done.stdout
+
+
+def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
+    wrong = matlode("search", "--maximize", "bulk_modulos", "--out", tmp_path / "x")
+    assert wrong.returncode == 1
+    assert 'Did you mean "bulk_modulus"' in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert matlode("search", "--no-such-option").returncode == 2
+    assert matlode("--help").returncode == 0
+
+
+def test_help_loads_nothing_heavy():
+    heavy = ["torch", "pymatgen", "numba", "pandas", "xgboost"]
+    code = f"import sys, matlode.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
