@@ -106,7 +106,7 @@ def test_training_leaves_the_callers_chance_alone():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("n_batches", [12, 20])
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path, optimizer, n_batches):
-    # 100 rows in batches of 16 are 6 a epoch: stopped after the second, and within the fourth
+    # 100 rows in batches of 16 are 6 an epoch: stopped after the second, and within the fourth
     settings = replace(SHORT, optimizer=optimizer)
     undisturbed, log = fit(settings)
     checkpoint = tmp_path / "deep" / "checkpoint.npz"
@@ -293,7 +293,7 @@ def test_long_gradients_are_shortened():
 @given(st.integers(1, 60))
 def test_held_out_loss_does_not_depend_on_the_batches(batch_size):
     model, data = regressor(), rows(50)
-    expected = float(((model.eval().net(data[0]) - data[1]) ** 2).mean())
+    expected = ((model.eval().net(data[0]) - data[1]) ** 2).mean().item()
     assert evaluate_loss(model, data, batch_size, CPU)["loss"] == pytest.approx(expected, rel=1e-5)
 
 

@@ -34,20 +34,25 @@ def venn_abers_table(
     """(n_points, 3): score, and the two probabilities between which the truth lies.
 
     Inductive Venn-Abers predictor (Vovk and Petej, UAI 2014): isotonic regression of the
-    calibration rows with the new row labelled 0, then 1. Evaluated at quantiles of the
-    calibration scores; read in between with ``venn_abers``.
+    calibration rows with the new row labelled 0, then 1. Evaluated at up to
+    ``n_points`` of the calibration scores; read in between with ``venn_abers``.
     """
-    from sklearn.isotonic import IsotonicRegression
+    from sklearn.isotonic import isotonic_regression
 
-    grid = np.unique(np.quantile(scores, np.linspace(0, 1, n_points)))
-    table = np.empty((len(grid), 3))
-    for row, score in enumerate(grid):
+    unique, which, count = np.unique(scores, return_inverse=True, return_counts=True)
+    mean = np.bincount(which, weights=labels) / count
+    chosen = np.unique(np.linspace(0, len(unique) - 1, n_points).round().astype(int))
+    table = np.empty((len(chosen), 3))
+    for row, at in enumerate(chosen):
+        # the new row joins the rows of its score with label 0, then 1
+        weights = count.astype(float)
+        weights[at] += 1
         ends = []
         for label in (0.0, 1.0):
-            fit = IsotonicRegression(out_of_bounds="clip")
-            fit.fit(np.append(scores, score), np.append(labels, label))
-            ends.append(float(fit.predict([score])[0]))
-        table[row] = score, *ends
+            targets = mean.copy()
+            targets[at] += (label - mean[at]) / weights[at]
+            ends.append(isotonic_regression(targets, sample_weight=weights)[at])
+        table[row] = unique[at], *ends
     return table
 
 

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.isotonic import IsotonicRegression
+
+from matlode.properties.intervals import (
+    COVERAGE,
+    conformal_margin,
+    venn_abers,
+    venn_abers_table,
+)
+from matlode.testing import ROUND_OFF, SAMPLING_SIGMAS
+from tests.strategies import reals
+
+scores_and_labels = st.lists(st.tuples(reals(-3, 3), st.booleans()), min_size=2, max_size=40)
+
+
+def draws(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truths whose scatter grows with x, and a model's interval that is half too narrow."""
+    x = rng.uniform(0, 1, n)
+    return x + rng.normal(scale=0.1 + x), x - 0.5 * (0.1 + x), x + 0.5 * (0.1 + x)
+
+
+def covered(margin: float, rows: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    truth, low, high = rows
+    return (low - margin <= truth) & (truth <= high + margin)
+
+
+@pytest.mark.parametrize("coverage", [0.5, COVERAGE, 0.99])
+@pytest.mark.parametrize("n", [10, 99, 400])
+def test_exchangeable_rows_are_covered(coverage, n):
+    """Romano, Patterson and Candès (2019), theorem 1: between coverage and 1 / (n + 1) above."""
+    n_seeds, n_new = 600, 50
+    shares = []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        margin = conformal_margin(*draws(rng, n), coverage=coverage)
+        shares.append(covered(margin, draws(rng, n_new)).mean())
+    mean, standard_error = np.mean(shares), np.std(shares) / np.sqrt(n_seeds)
+    assert mean >= coverage - SAMPLING_SIGMAS * standard_error
+    assert mean <= coverage + 1 / (n + 1) + SAMPLING_SIGMAS * standard_error
+
+
+@given(st.lists(st.tuples(reals(-5, 5), reals(-5, 5), reals(0, 3)), min_size=10, max_size=60))
+def test_the_margin_is_the_smallest_that_covers_enough_of_the_calibration_rows(rows):
+    truth, low, width = np.array(rows).T
+    margin = conformal_margin(truth, low, low + width)
+    needed = int(np.ceil((len(rows) + 1) * COVERAGE))
+    assert covered(margin + ROUND_OFF, (truth, low, low + width)).sum() >= needed
+    assert covered(margin - 1e-6, (truth, low, low + width)).sum() < needed
+
+
+@given(
+    st.lists(st.tuples(reals(-5, 5), reals(-5, 5)), min_size=10, max_size=30),
+    reals(0.1, 4),
+    reals(-9, 9),
+    st.randoms(use_true_random=False),
+)
+def test_the_margin_has_the_unit_of_the_truth_and_no_order(rows, unit, shift, random):
+    truth, middle = np.array(rows).T
+    margin = conformal_margin(truth, middle - 1, middle + 1)
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    t, m = unit * truth[order] + shift, unit * middle[order] + shift
+    assert conformal_margin(t, m - unit, m + unit) == pytest.approx(unit * margin, abs=1e-9)
+
+
+def test_too_wide_intervals_are_narrowed():
+    truth = np.linspace(-1, 1, 99)
+    assert conformal_margin(truth, np.full(99, -5.0), np.full(99, 5.0)) < 0
+
+
+@pytest.mark.parametrize("n", range(9))
+def test_too_few_rows_promise_nothing(n):
+    assert conformal_margin(np.zeros(n), np.zeros(n), np.zeros(n)) == np.inf
+
+
+def test_nine_rows_promise_their_worst():
+    truth = np.arange(9.0)
+    assert conformal_margin(truth, np.zeros(9), np.zeros(9)) == 8
+
+
+@given(scores_and_labels)
+def test_bounds_hold_the_probability_and_rise_with_the_score(rows):
+    scores, labels = np.array(rows, dtype=float).T
+    table = venn_abers_table(scores, labels, n_points=30)
+    new = np.linspace(scores.min() - 1, scores.max() + 1, 101)
+    p, low, high = venn_abers(table, new)
+    assert (low >= 0).all()
+    assert (high <= 1).all()
+    assert (low <= p + ROUND_OFF).all()
+    assert (p <= high + ROUND_OFF).all()
+    for bound in (p, low, high):
+        assert (np.diff(bound) >= -ROUND_OFF).all()
+
+
+@given(scores_and_labels)
+def test_the_bounds_are_isotonic_fits_with_the_new_row_as_zero_and_as_one(rows):
+    """Vovk and Petej (2014), algorithm 1, with scikit-learn's regression of all rows."""
+    scores, labels = np.array(rows, dtype=float).T
+    for score, *bounds in venn_abers_table(scores, labels, n_points=5):
+        for label, bound in zip((0.0, 1.0), bounds, strict=True):
+            fit = IsotonicRegression(out_of_bounds="clip")
+            fit.fit(np.append(scores, score), np.append(labels, label))
+            assert fit.predict([score])[0] == pytest.approx(bound, abs=ROUND_OFF)
+
+
+@given(scores_and_labels, st.sampled_from([np.exp, np.arctan, lambda s: 3 * s - 7]))
+def test_only_the_order_of_the_scores_counts(rows, rising):
+    scores, labels = np.array(rows, dtype=float).T
+    before = venn_abers_table(scores, labels, n_points=100)
+    after = venn_abers_table(rising(scores), labels, n_points=100)
+    assert_allclose(after[:, 0], rising(before[:, 0]))
+    assert_allclose(after[:, 1:], before[:, 1:], atol=ROUND_OFF)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probabilities_are_calibrated_whatever_the_raw_scores_mean(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0.02, 0.98, 4000)
+    labels = (rng.uniform(size=4000) < truth).astype(float)
+    # an overconfident score: log odds three times too large
+    scores = 3 * np.log(truth / (1 - truth))
+    table = venn_abers_table(scores[:1000], labels[:1000], n_points=60)
+    p, low, high = venn_abers(table, scores[1000:])
+    for lower, upper in ((0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1)):
+        inside = (p >= lower) & (p < upper)
+        standard_error = np.sqrt(0.25 / inside.sum() + 0.25 / 250)
+        gap = abs(labels[1000:][inside].mean() - p[inside].mean())
+        assert gap < SAMPLING_SIGMAS * standard_error
+    raw = 1 / (1 + np.exp(-scores[1000:]))
+    assert np.mean((p - truth[1000:]) ** 2) < 0.25 * np.mean((raw - truth[1000:]) ** 2)
+    assert np.mean(high - low) < 0.1
+
+
+def test_a_score_without_information_gives_the_share_of_ones():
+    scores = np.zeros(20)
+    labels = np.repeat([0.0, 1.0], [15, 5])
+    p, low, high = venn_abers(venn_abers_table(scores, labels), np.array([-1.0, 0.0, 1.0]))
+    # isotonic regression of equal scores is their mean: 5 of 21 and 6 of 21
+    assert_allclose(low, 5 / 21)
+    assert_allclose(high, 6 / 21)
+    assert_allclose(p, (6 / 21) / (1 - 5 / 21 + 6 / 21))
+
+
+def test_perfectly_separated_scores_are_bounded_by_the_rows_on_their_side():
+    scores, labels = np.arange(20.0), np.repeat([0.0, 1.0], 10)
+    _, low, high = venn_abers(venn_abers_table(scores, labels), np.array([0.0, 19.0]))
+    # among the ten zeros and a new one: at the lowest score 1 would pool with ten zeros
+    assert_allclose([low[0], high[0]], [0, 1 / 11])
+    assert_allclose([low[1], high[1]], [10 / 11, 1])
+
+
+def test_the_table_rows_are_in_the_order_of_scores():
+    table = venn_abers_table(np.array([3.0, 1.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert_array_equal(table[:, 0], np.unique(table[:, 0]))
+    assert (table[0, 0], table[-1, 0]) == (1, 3)

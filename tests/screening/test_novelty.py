@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from matlode.artefacts import save_artefact
+from matlode.data.formulas import canonical_formula
+from matlode.errors import ArtefactError
+from matlode.representation.composition import formula_vectors
+from matlode.screening.novelty import FORMULA_FILTER, FormulaFilter, KnownMaterials
+from matlode.testing import ROUND_OFF
+from tests.strategies import formula_texts
+
+MAX_FALSE_POSITIVES = 0.003
+
+formulas = st.lists(formula_texts().map(canonical_formula), max_size=30)
+
+
+def numbered(letter: str, n: int) -> list[str]:
+    return [f"{letter}{i}O{j}" for i in range(1, n + 1) for j in range(1, 101)]
+
+
+@pytest.fixture
+def known() -> KnownMaterials:
+    at_hand = ("ClNa", "O2Ti", "O3SrTi", "Si")
+    return KnownMaterials(
+        at_hand,
+        ("mp-1", "mp-2", "mp-3", "mp-4"),
+        formula_vectors(at_hand),
+        FormulaFilter.build([*at_hand, "CuO", "Fe2O3"]),
+    )
+
+
+@given(formulas)
+def test_nothing_that_was_put_in_is_ever_missed(members):
+    known = FormulaFilter.build(members)
+    assert all(formula in known for formula in members)
+    assert known.n_formulas == len(set(members))
+
+
+@pytest.mark.parametrize("n", [1, 10, 100])
+def test_few_that_were_not_put_in_are_found(n):
+    known = FormulaFilter.build(numbered("A", n))
+    assert all(formula in known for formula in numbered("A", n))
+    share = np.mean([formula in known for formula in numbered("B", 200)])
+    assert share < MAX_FALSE_POSITIVES
+
+
+def test_real_formulas_are_told_from_their_neighbours(starter):
+    real = set(starter.frame["formula"])
+    known = FormulaFilter.build(real)
+    assert all(formula in known for formula in real)
+    doubled = {canonical_formula(f"({formula})7H3") for formula in real} - real
+    assert np.mean([formula in known for formula in doubled]) < MAX_FALSE_POSITIVES
+
+
+def test_a_filter_of_nothing_knows_nothing():
+    empty = FormulaFilter.build([])
+    assert not any(formula in empty for formula in numbered("A", 10))
+
+
+@given(formulas, st.randoms(use_true_random=False))
+def test_order_and_repetition_of_the_members_do_not_matter(members, random):
+    again = members * 2
+    random.shuffle(again)
+    assert_array_equal(FormulaFilter.build(again).bits, FormulaFilter.build(members).bits)
+
+
+@pytest.mark.parametrize("n", [1, 5, 30])
+def test_a_saved_filter_answers_alike(tmp_path, n):
+    members, others = numbered("A", n)[: 7 * n], numbered("B", n)
+    known = FormulaFilter.build(members)
+    known.save(tmp_path, {"trained_on": "a sample"})
+    loaded = FormulaFilter.load(tmp_path)
+    assert loaded.n_formulas == known.n_formulas
+    for formula in [*members, *others]:
+        assert (formula in loaded) == (formula in known)
+
+
+def test_another_artefact_is_refused(tmp_path):
+    save_artefact(tmp_path / FORMULA_FILTER, kind="bands", header={}, arrays={})
+    with pytest.raises(ArtefactError, match='is a "bands", wanted a "filter"'):
+        FormulaFilter.load(tmp_path)
+
+
+def test_known_formulas_are_named_with_their_source(known):
+    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]))
+    assert not verdict.passed
+    assert (verdict.rule, verdict.value, verdict.limit) == ("novel", "known", "novel")
+    assert verdict.reason == "known: TiO2 (mp-2)"
+
+
+def test_a_known_formula_is_named_itself_when_its_composition_is_nearer_to_another(known):
+    # decoded fractions only round to the formula
+    decoded = formula_vectors(["O3SrTi"])
+    (verdict,) = known.judge(["O2Ti"], decoded)
+    assert verdict.reason == "known: TiO2 (mp-2)"
+
+
+def test_formulas_that_were_trained_on_are_known_without_a_structure(known):
+    (verdict,) = known.judge(["CuO"], formula_vectors(["CuO"]))
+    assert not verdict.passed
+    assert verdict.reason == "known: among the formulas that the models were trained on"
+
+
+def test_new_formulas_are_placed_beside_the_nearest_known_one(known):
+    verdicts = known.judge(["O3SrZr", "Ge"], formula_vectors(["O3SrZr", "Ge"]))
+    assert [verdict.passed for verdict in verdicts] == [True, True]
+    assert verdicts[0].reason == (
+        "not among 4 formulas at hand and 6 trained on; nearest SrTiO3 (mp-3), "
+        "0.20 of the atoms differ"
+    )
+    assert verdicts[1].reason.endswith("1.00 of the atoms differ")
+
+
+@given(st.lists(formula_texts(), min_size=1, max_size=6), formula_texts())
+def test_distance_is_the_share_of_atoms_to_exchange(members, formula):
+    compositions = formula_vectors(members)
+    known = KnownMaterials(
+        tuple(members), tuple(members), compositions, FormulaFilter.build(members)
+    )
+    (x,) = formula_vectors([formula])
+    ((index, distance),) = known.nearest(x[None])
+    kept = np.minimum(compositions, x).sum(axis=1)
+    assert distance == pytest.approx(1 - kept.max(), abs=ROUND_OFF)
+    assert kept[index] == pytest.approx(kept.max(), abs=ROUND_OFF)
+    own = known.nearest(compositions)
+    assert all(distance == pytest.approx(0, abs=ROUND_OFF) for _, distance in own)

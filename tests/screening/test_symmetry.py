@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose
+from pymatgen.symmetry.groups import SpaceGroup
+
+from matlode.screening.symmetry import (
+    CRYSTAL_SYSTEMS,
+    N_SPACE_GROUPS,
+    crystal_system,
+    fit_temperature,
+    system_probabilities,
+)
+from matlode.testing import ROUND_OFF
+
+TEMPERATURE_NOISE = 0.05
+"""Relative error of a temperature fitted on 4,000 draws."""
+
+SHARES = hnp.arrays(float, (4, N_SPACE_GROUPS), elements=st.floats(0, 1)).map(
+    lambda weights: (weights + 1e-3) / (weights + 1e-3).sum(axis=1, keepdims=True)
+)
+
+
+@given(SHARES)
+def test_systems_share_the_probability_of_the_groups(space_groups):
+    systems = system_probabilities(space_groups)
+    assert systems.shape == (4, 7)
+    assert (systems >= 0).all()
+    assert_allclose(systems.sum(axis=1), 1, atol=ROUND_OFF)
+
+
+@given(st.integers(1, N_SPACE_GROUPS))
+def test_a_certain_group_is_a_certain_system(number):
+    certain = np.zeros((1, N_SPACE_GROUPS))
+    certain[0, number - 1] = 1
+    (systems,) = system_probabilities(certain)
+    assert dict(zip(CRYSTAL_SYSTEMS, systems, strict=True))[crystal_system(number)] == 1
+
+
+def test_systems_have_the_number_of_groups_of_the_international_tables():
+    systems = [crystal_system(number) for number in range(1, N_SPACE_GROUPS + 1)]
+    counts = [systems.count(name) for name in CRYSTAL_SYSTEMS]
+    assert counts == [2, 13, 59, 68, 25, 27, 36]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 15, 16, 74, 75, 142, 143, 167, 168, 194, 195, 230])
+def test_systems_agree_with_pymatgen(number):
+    assert crystal_system(number) == SpaceGroup.from_int_number(number).crystal_system
+
+
+@pytest.mark.parametrize("number", [0, -1, 231])
+def test_other_numbers_are_no_space_groups(number):
+    with pytest.raises(ValueError, match=rf"space group {number} is outside 1\.\.230"):
+        crystal_system(number)
+
+
+def drawn(temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are ``temperature`` times too large for the labels drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(4000, 12))
+    odds = np.exp(logits)
+    totals = odds.cumsum(axis=1)
+    labels = (rng.uniform(size=(4000, 1)) * totals[:, -1:] > totals).sum(axis=1)
+    return temperature * logits, labels
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    scaled = logits / temperature
+    rows = np.arange(len(labels))
+    return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[rows, labels]))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_overconfidence_is_measured(temperature):
+    fitted = fit_temperature(*drawn(temperature))
+    assert fitted == pytest.approx(temperature, rel=TEMPERATURE_NOISE)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_other_temperature_has_a_lower_log_loss(seed):
+    logits, labels = drawn(2.0, seed)
+    fitted = fit_temperature(logits, labels)
+    best = log_loss(logits, labels, fitted)
+    others = fitted * np.array([0.5, 0.9, 0.99, 1.01, 1.1, 2.0])
+    assert all(log_loss(logits, labels, other) > best for other in others)
+
+
+@given(shift=st.floats(-50, 50))
+def test_a_constant_added_to_the_logits_changes_nothing(shift):
+    logits, labels = drawn(2.0)
+    some = slice(200)
+    assert fit_temperature(logits[some] + shift, labels[some]) == pytest.approx(
+        fit_temperature(logits[some], labels[some]), rel=1e-4
+    )
+
+
+def test_large_logits_do_not_overflow():
+    logits, labels = drawn(1000.0)
+    assert np.isfinite(fit_temperature(logits, labels))
