@@ -30,7 +30,7 @@ def trained(small_table, tmp_path_factory):
     patch.delenv("MATLODE_DATA", raising=False)
     patch.setattr(job.TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
     few = {
-        face: replace(settings, n_rounds=60, quantile_rounds=60)
+        face: replace(settings, n_rounds=60, difficulty_rounds=40, cross_fit_rounds=30)
         for face, settings in heads.SETTINGS.items()
     }
     for face, settings in few.items():

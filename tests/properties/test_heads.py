@@ -9,7 +9,7 @@ from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import check_head
 
-QUICK = TreeSettings(n_rounds=80, quantile_rounds=80, max_depth=3, eta=0.1)
+QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,13 @@ def fitted():
     x, y = draws(rng, 1500)
     held = draws(rng, 800)
     return fit_head(
-        ENDPOINTS["bulk_modulus"], "standard", x, y, dict.fromkeys(CASES, held), settings=QUICK
+        ENDPOINTS["bulk_modulus"],
+        "standard",
+        x,
+        y,
+        rng.random(1500) < 0.5,
+        dict.fromkeys(CASES, held),
+        settings=QUICK,
     )
 
 
@@ -78,7 +84,9 @@ def test_probabilities_are_calibrated():
 
     x, y, _ = coins(2000)
     held = coins(1500)[:2]
-    head = fit_head(endpoint, "standard", x, y, dict.fromkeys(CASES, held), settings=QUICK)
+    halves = rng.random(2000) < 0.5
+    held_out = dict.fromkeys(CASES, held)
+    head = fit_head(endpoint, "standard", x, y, halves, held_out, settings=QUICK)
     new, _, chance = coins(4000)
     estimates = head.predict(new, case="decoded")
     assert np.abs(estimates.value - chance).mean() < 0.07

@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from matlode.properties.intervals import (
     COVERAGE,
-    conformal_margin,
+    conformal_quantile,
     venn_abers,
     venn_abers_table,
 )
@@ -19,69 +19,45 @@ from tests.strategies import reals
 scores_and_labels = st.lists(st.tuples(reals(-3, 3), st.booleans()), min_size=2, max_size=40)
 
 
-def draws(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truths whose scatter grows with x, and a model's interval that is half too narrow."""
-    x = rng.uniform(0, 1, n)
-    return x + rng.normal(scale=0.1 + x), x - 0.5 * (0.1 + x), x + 0.5 * (0.1 + x)
-
-
-def covered(margin: float, rows: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    truth, low, high = rows
-    return (low - margin <= truth) & (truth <= high + margin)
+def errors(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Sizes of errors with a heavy tail."""
+    return np.abs(rng.standard_t(3, n))
 
 
 @pytest.mark.parametrize("coverage", [0.5, COVERAGE, 0.99])
 @pytest.mark.parametrize("n", [10, 99, 400])
 def test_exchangeable_rows_are_covered(coverage, n):
-    """Romano, Patterson and Candès (2019), theorem 1: between coverage and 1 / (n + 1) above."""
+    """Lei et al. (2018), theorem 2.2: between coverage and 1 / (n + 1) above."""
     n_seeds, n_new = 600, 50
     shares = []
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
-        margin = conformal_margin(*draws(rng, n), coverage=coverage)
-        shares.append(covered(margin, draws(rng, n_new)).mean())
+        limit = conformal_quantile(errors(rng, n), coverage=coverage)
+        shares.append((errors(rng, n_new) <= limit).mean())
     mean, standard_error = np.mean(shares), np.std(shares) / np.sqrt(n_seeds)
     assert mean >= coverage - SAMPLING_SIGMAS * standard_error
     assert mean <= coverage + 1 / (n + 1) + SAMPLING_SIGMAS * standard_error
 
 
-@given(st.lists(st.tuples(reals(-5, 5), reals(-5, 5), reals(0, 3)), min_size=10, max_size=60))
-def test_the_margin_is_the_smallest_that_covers_enough_of_the_calibration_rows(rows):
-    truth, low, width = np.array(rows).T
-    margin = conformal_margin(truth, low, low + width)
+@given(st.lists(reals(0, 5), min_size=10, max_size=60))
+def test_the_quantile_is_the_smallest_that_covers_enough_of_the_calibration_rows(rows):
+    sizes = np.array(rows)
+    limit = conformal_quantile(sizes)
     needed = int(np.ceil((len(rows) + 1) * COVERAGE))
-    assert covered(margin + ROUND_OFF, (truth, low, low + width)).sum() >= needed
-    assert covered(margin - 1e-6, (truth, low, low + width)).sum() < needed
+    assert (sizes <= limit).sum() >= needed
+    assert (sizes < limit).sum() < needed
 
 
-@given(
-    st.lists(st.tuples(reals(-5, 5), reals(-5, 5)), min_size=10, max_size=30),
-    reals(0.1, 4),
-    reals(-9, 9),
-    st.randoms(use_true_random=False),
-)
-def test_the_margin_has_the_unit_of_the_truth_and_no_order(rows, unit, shift, random):
-    truth, middle = np.array(rows).T
-    margin = conformal_margin(truth, middle - 1, middle + 1)
-    order = list(range(len(rows)))
-    random.shuffle(order)
-    t, m = unit * truth[order] + shift, unit * middle[order] + shift
-    assert conformal_margin(t, m - unit, m + unit) == pytest.approx(unit * margin, abs=1e-9)
+@given(st.lists(reals(0, 5), min_size=10, max_size=30), reals(0.1, 4), st.randoms())
+def test_the_quantile_has_the_unit_of_the_errors_and_no_order(rows, unit, random):
+    limit = conformal_quantile(np.array(rows))
+    random.shuffle(rows)
+    assert conformal_quantile(unit * np.array(rows)) == pytest.approx(unit * limit, abs=1e-9)
 
 
-def test_too_wide_intervals_are_narrowed():
-    truth = np.linspace(-1, 1, 99)
-    assert conformal_margin(truth, np.full(99, -5.0), np.full(99, 5.0)) < 0
-
-
-@pytest.mark.parametrize("n", range(9))
-def test_too_few_rows_promise_nothing(n):
-    assert conformal_margin(np.zeros(n), np.zeros(n), np.zeros(n)) == np.inf
-
-
-def test_nine_rows_promise_their_worst():
-    truth = np.arange(9.0)
-    assert conformal_margin(truth, np.zeros(9), np.zeros(9)) == 8
+def test_too_few_rows_promise_nothing():
+    assert conformal_quantile(np.ones(8)) == np.inf
+    assert conformal_quantile(np.ones(9)) == 1
 
 
 @given(scores_and_labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.records import Candidate, RealisedStructure
+from matlode.records import Candidate, Prediction, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.funnel import Screened, ledger
 from matlode.screening.symmetry import crystal_system
@@ -36,7 +36,10 @@ class Proposal:
 
     screened: Screened
     merit: float
+    """Of the decoded object; once a structure is built, the lower one of both."""
     built: RealisedStructure | None = None
+    built_predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    """What the models say of the built structure's own pattern."""
 
     @property
     def candidate(self) -> Candidate:
@@ -76,6 +79,10 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
             "merit": round(proposal.merit, 4),
             "structure_space_group": built.space_group if built else 0,
         }
+        for name in dict.fromkeys([*SHOWN_PROPERTIES, *wanted, "stable_probability"]):
+            # what was promised stands in for what was not built
+            own = proposal.built_predictions.get(name, candidate.predictions[name])
+            row[f"structure_{name}"] = round(own.value, 4)
         for name in extra:
             row |= _interval(candidate, name)
         rows.append(row)
@@ -116,12 +123,13 @@ def write_results(
     folder: Path,
     table: pd.DataFrame,
     proposals: Sequence[Proposal],
+    screened: Sequence[Proposal],
     trials: Trials,
     n_known: int,
     goal: Goal,
     toolbox: Toolbox,
 ) -> None:
-    """Fill a run folder; candidates.csv and .json come last."""
+    """Fill a run folder with ``proposals``; the ledger counts all that were ``screened``."""
     for rank, proposal in enumerate(proposals, start=1):
         if proposal.built is not None:
             path = folder / structure_file(rank, proposal.candidate.formula)
@@ -143,7 +151,7 @@ def write_results(
     )
     write_text(folder / "verdicts.csv", _verdicts(table, proposals).to_csv(index=False))
     write_text(folder / "trials.csv", _trial_rows(trials, n_known, goal).to_csv(index=False))
-    write_json(folder / "funnel.json", ledger([p.screened for p in proposals], toolbox.rules))
+    write_json(folder / "funnel.json", ledger([p.screened for p in screened], toolbox.rules))
     write_json(folder / "known.json", _known_rows(toolbox, goal))
     write_text(folder / "candidates.csv", table.to_csv(index=False))
     write_json(folder / "candidates.json", table.to_dict(orient="records"))

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import load_header, shipped_models, write_json
-from matlode.data.formulas import element_symbols
+from matlode.data.formulas import chemical_system, element_symbols
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.run_folder import Proposal, candidate_table, write_results
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
-from matlode.optimisation.goal import Goal, Scale, make_goal
+from matlode.optimisation.goal import STABILITY, Goal, Scale, make_goal, merit
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.properties.models import VOLUME
@@ -48,6 +48,8 @@ class SearchSettings:
     """Known materials that the search starts from (drawn at random, if there are more)."""
     n_screened: int = 400
     """Distinct formulas that are screened."""
+    n_realised: int = 200
+    """Of these, the best that structures are built for."""
     n_candidates: int = 100
     """Rows of the final table."""
     max_per_system: int = 4
@@ -124,14 +126,15 @@ def search(
         trials, n_known = campaign.run(start, settings.trials, rng, progress=progress)
     with watch.stage("screen"):
         found = trials.take(np.arange(n_known, len(trials)))
-        proposals = _screen(campaign, found, toolbox, settings)
-        accepted = sum(p.screened.accepted for p in proposals)
-        progress("screen", 1, 1, f"{accepted} of {len(proposals)} accepted")
+        screened = _screen(campaign, found, toolbox, settings)
+        accepted = sum(p.screened.accepted for p in screened)
+        progress("screen", 1, 1, f"{accepted} of {len(screened)} accepted")
     with watch.stage("realise"):
-        proposals = _realise(proposals, toolbox, progress)
+        built = _realise(screened[: settings.n_realised], campaign, toolbox, progress)
+        proposals = _rank(built, settings)
     with watch.stage("write"):
         table = candidate_table(proposals, toolbox, goal)
-        write_results(folder, table, proposals, trials, n_known, goal, toolbox)
+        write_results(folder, table, proposals, screened, trials, n_known, goal, toolbox)
     provenance = _provenance(goal, settings, toolbox, watch)
     write_json(folder / "provenance.json", provenance)
     write_report(folder)
@@ -183,18 +186,23 @@ def _screen(
         [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
     )
     screened = screen(candidates, toolbox.rules)
-    order = sorted(range(len(rows)), key=lambda i: (not screened[i].accepted, -merits[rows[i]], i))
-    per_system: dict[str, int] = {}
-    proposals = []
-    for i in order:
-        system = str(chosen.systems[i])
-        per_system[system] = per_system.get(system, 0) + 1
-        if per_system[system] <= settings.max_per_system:
-            proposals.append(Proposal(screened[i], float(merits[rows[i]])))
-    return proposals[: settings.n_candidates]
+    proposals = [Proposal(s, float(merits[row])) for s, row in zip(screened, rows, strict=True)]
+    return sorted(proposals, key=_rank_key)
 
 
-def _realise(proposals: Sequence[Proposal], toolbox: Toolbox, progress: Progress) -> list[Proposal]:
+def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
+    return not proposal.screened.accepted, proposal.built is None, -proposal.merit
+
+
+def _realise(
+    proposals: Sequence[Proposal], campaign: Campaign, toolbox: Toolbox, progress: Progress
+) -> list[Proposal]:
+    """Proposals with their structures, and with merits that hold for these too.
+
+    A point of latent space may promise what no structure of its formula keeps. So the built
+    structure's own pattern is given to the models again, and of the two merits the lower one
+    counts.
+    """
     builder = Builder(PrototypeLibrary.build(toolbox.materials))
     done: list[Proposal] = []
     for proposal in proposals:
@@ -202,7 +210,31 @@ def _realise(proposals: Sequence[Proposal], toolbox: Toolbox, progress: Progress
         done.append(replace(proposal, built=builder.realise(proposal.candidate, volume)))
         n_built = sum(p.built is not None for p in done)
         progress("realise", len(done), len(proposals), f"{n_built} structures")
+    rows = [i for i, proposal in enumerate(done) if proposal.built is not None]
+    if rows:
+        patterns = np.array([p.built.pattern for p in done if p.built is not None])
+        compositions = np.array([done[i].candidate.composition for i in rows])
+        estimates = toolbox.models.predict(compositions, patterns, case="simulated")
+        gains = campaign.scale.gains(campaign.goal, estimates)
+        merits = merit(campaign.goal, gains, estimates[STABILITY].value)
+        for position, i in enumerate(rows):
+            predictions = toolbox.predictions(estimates, position)
+            lower = min(done[i].merit, float(merits[position]))
+            done[i] = replace(done[i], merit=lower, built_predictions=predictions)
     return done
+
+
+def _rank(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
+    """Accepted before rejected, with a structure before without, then by merit; at most
+    ``max_per_system`` of one chemical system."""
+    per_system: dict[str, int] = {}
+    ranked = []
+    for proposal in sorted(proposals, key=_rank_key):
+        system = chemical_system(proposal.candidate.formula)
+        per_system[system] = per_system.get(system, 0) + 1
+        if per_system[system] <= settings.max_per_system:
+            ranked.append(proposal)
+    return ranked[: settings.n_candidates]
 
 
 def _provenance(

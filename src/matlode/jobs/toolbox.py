@@ -80,11 +80,12 @@ class Toolbox:
         estimates = self.models.predict(compositions, patterns, case=case)
         groups = self.symmetry.predict(patterns, compositions)
         return [
-            Candidate(formula, compositions[i], patterns[i], self._predictions(estimates, i), g)
+            Candidate(formula, compositions[i], patterns[i], self.predictions(estimates, i), g)
             for i, (formula, g) in enumerate(zip(formulas, groups, strict=True))
         ]
 
-    def _predictions(self, estimates: Mapping[str, Estimates], row: int) -> dict[str, Prediction]:
+    def predictions(self, estimates: Mapping[str, Estimates], row: int) -> dict[str, Prediction]:
+        """One material's predictions out of a batch's estimates."""
         return {
             name: Prediction(
                 float(e.value[row]),

