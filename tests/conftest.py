@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from matlode.data.tables import Materials, load_starter
+from matlode.jobs.search import Run, SearchSettings, search
 
 settings.register_profile(
     "matlode", derandomize=True, deadline=None, max_examples=25, database=None
@@ -17,3 +18,18 @@ settings.load_profile("matlode")
 def starter() -> Materials:
     """The embedded starter set; treat it as read-only."""
     return load_starter()
+
+
+SMALL_SEARCH = SearchSettings(
+    trials=192, n_start=200, n_screened=60, n_realised=30, n_candidates=20
+)
+
+
+@pytest.fixture(scope="session")
+def hard_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small search for hard materials with the shipped models; treat it as read-only."""
+    return search(
+        maximize=["bulk_modulus", "shear_modulus"],
+        out=tmp_path_factory.mktemp("runs") / "hard",
+        settings=SMALL_SEARCH,
+    )

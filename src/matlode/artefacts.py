@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -26,6 +27,18 @@ SCHEMA = 1
 
 HEADER_FILE = "model.json"
 ARRAYS_FILE = "weights.npz"
+
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a cut or altered .npz file may raise."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ def save_artefact(
             raise ArtefactError(f'array "{name}" holds Python objects; save numbers or strings.')
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {name: [str(a.dtype), *a.shape] for name, a in arrays.items()}
-    full = {"schema": SCHEMA, "kind": kind, **header, "arrays": shapes}
+    full = {**header, "schema": SCHEMA, "kind": kind, "arrays": shapes}
     if arrays:
         write_atomically(
             folder / ARRAYS_FILE,
@@ -87,6 +100,8 @@ def load_header(folder: Path) -> dict[str, Any]:
             f"{path} has schema {found}, this matlode reads {SCHEMA}; "
             "update matlode or retrain the model."
         )
+    if not isinstance(header.get("arrays"), dict) or not isinstance(header.get("kind"), str):
+        raise ArtefactError(f'{path} lacks "kind" or "arrays"; it is no header of matlode.')
     return header
 
 
@@ -97,9 +112,10 @@ def load_artefact(folder: Path) -> Artefact:
     if header["arrays"]:
         path = folder / ARRAYS_FILE
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # an open stream: np.load would leave a damaged file open
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in header["arrays"]}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise ArtefactError(f"{path} is damaged or incomplete ({error}).") from error
     for name, (dtype, *shape) in header["arrays"].items():
         if list(arrays[name].shape) != shape or str(arrays[name].dtype) != dtype:

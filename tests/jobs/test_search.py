@@ -11,8 +11,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matlode import search
 from matlode.errors import GoalError, InputError
-
-from .conftest import SMALL
+from tests.conftest import SMALL_SEARCH
 
 COLUMNS = [
     "rank", "formula", "chemical_system", "space_group", "space_group_probability",
@@ -93,21 +92,21 @@ def test_novel_formulas_are_not_in_the_starter_set(hard_run):
 def test_provenance_names_what_made_the_run(hard_run):
     provenance = json.loads((hard_run.folder / "provenance.json").read_text())
     assert provenance["settings"]["seed"] == 0
-    assert provenance["settings"]["trials"] == SMALL.trials
+    assert provenance["settings"]["trials"] == SMALL_SEARCH.trials
     assert math.isfinite(sum(provenance["seconds"].values()))
     assert all(len(digest) == 64 for digest in provenance["models"].values())
 
 
 def test_the_same_seed_gives_the_same_table(hard_run, tmp_path):
     again = search(
-        maximize=["bulk_modulus", "shear_modulus"], out=tmp_path / "again", settings=SMALL
+        maximize=["bulk_modulus", "shear_modulus"], out=tmp_path / "again", settings=SMALL_SEARCH
     )
     first, second = ((run.folder / "candidates.csv").read_bytes() for run in (hard_run, again))
     assert first == second
     other = search(
         maximize=["bulk_modulus", "shear_modulus"],
         out=tmp_path / "other",
-        settings=replace(SMALL, seed=1),
+        settings=replace(SMALL_SEARCH, seed=1),
     )
     assert (other.folder / "candidates.csv").read_bytes() != first
 
@@ -118,7 +117,7 @@ def test_elements_are_kept_and_excluded(tmp_path):
         elements=["Li", "Mg", "O", "S", "Co", "Ti"],
         exclude=["Co"],
         out=tmp_path / "run",
-        settings=SMALL,
+        settings=SMALL_SEARCH,
     )
     used = {symbol for system in run.candidates["chemical_system"] for symbol in system.split("-")}
     assert used <= {"Li", "Mg", "O", "S", "Ti"}
@@ -127,7 +126,9 @@ def test_elements_are_kept_and_excluded(tmp_path):
 @pytest.mark.parametrize("wish", ["maximize", "minimize"])
 def test_any_endpoint_can_be_an_objective(tmp_path, wish):
     run = search(
-        **{wish: ["volume_per_atom"]}, out=tmp_path / "run", settings=replace(SMALL, trials=64)
+        **{wish: ["volume_per_atom"]},
+        out=tmp_path / "run",
+        settings=replace(SMALL_SEARCH, trials=64),
     )
     assert {"volume_per_atom", "volume_per_atom_low", "volume_per_atom_high"} <= set(run.candidates)
 
@@ -142,6 +143,8 @@ def test_unknown_samplers_and_properties_are_told(tmp_path):
         search(maximize=["shear_modulos"], out=tmp_path / "a")
     with pytest.raises(GoalError, match="no sampler"):
         search(
-            maximize=["bulk_modulus"], out=tmp_path / "b", settings=replace(SMALL, sampler="tpee")
+            maximize=["bulk_modulus"],
+            out=tmp_path / "b",
+            settings=replace(SMALL_SEARCH, sampler="tpee"),
         )
     assert not (tmp_path / "a").exists()

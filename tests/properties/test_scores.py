@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.heads import Estimates
+from matlode.properties.heads import SETTINGS, Estimates
 from matlode.properties.scores import BASELINES, regression_scores, score, score_estimates
 from matlode.representation.composition import composition_vectors
 
@@ -28,7 +30,9 @@ def test_coverage_is_the_share_inside():
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_every_baseline_answers_and_order_does_not_matter(name, starter):
+def test_every_baseline_answers_and_order_does_not_matter(name, starter, monkeypatch):
+    quick = replace(SETTINGS["standard"], n_rounds=100, max_depth=3)
+    monkeypatch.setitem(SETTINGS, "standard", quick)
     endpoint = ENDPOINTS["bulk_modulus"]
     labels = endpoint.labels(starter)
     rows = np.flatnonzero(~np.isnan(labels))[:300]

@@ -24,7 +24,7 @@ from matlode.representation.composition import (
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
 from tests.strategies import crystals, formula_texts
 
-MAX_EXACT_ATOMS = 11
+MAX_EXACT_ATOMS = 20
 """Up to here no simpler formula is near enough to win over the exact one."""
 
 

@@ -42,7 +42,7 @@ def test_magnetite_has_mixed_valence():
         ("Na2Cl", "no"),
         ("TiAl3", "metallic"),
         ("OsB2", "covalent"),
-        ("Re2C", "covalent"),
+        ("ReB3", "yes"),
         ("C", "covalent"),
         ("W", "metallic"),
         ("KNa2Cl4", "no"),

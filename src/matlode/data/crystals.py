@@ -65,7 +65,8 @@ class Crystals:
 
     def take(self, indices: Sequence[int] | NDArray[Any]) -> Crystals:
         """The crystals at ``indices`` (integers or a boolean mask), in that order."""
-        chosen = np.arange(len(self))[np.asarray(indices)]
+        # an empty list has no type of its own
+        chosen = np.arange(len(self))[np.asarray(indices, None if len(indices) else int)]
         counts = self.n_atoms[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         atoms = np.repeat(self.offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
@@ -166,9 +167,7 @@ class Crystals:
                 f"table has no column {', '.join(missing)}; a structure table needs "
                 f"{', '.join(CRYSTAL_COLUMNS)} (9, N and 3N numbers per row)."
             )
-        if not isinstance(table, pa.Table):
-            return cls.from_arrays(*(table[name] for name in CRYSTAL_COLUMNS))
-        cells, numbers, frac = (table[name].combine_chunks() for name in CRYSTAL_COLUMNS)
+        cells, numbers, frac = (_list_column(table, name) for name in CRYSTAL_COLUMNS)
         counts = np.diff(numbers.offsets.to_numpy())
         bad = np.flatnonzero(
             (np.diff(cells.offsets.to_numpy()) != 9)
@@ -179,14 +178,29 @@ class Crystals:
                 f"row {bad[0]}: lattice must hold 9 numbers and frac_coords 3 per atom "
                 f"({counts[bad[0]]} atoms in numbers); {len(bad)} such rows."
             )
-        atoms = numbers.flatten().to_numpy().astype(np.int64)
+        atoms = numbers.flatten().to_numpy()
         return cls(
-            cells.flatten().to_numpy().astype(float).reshape(-1, 3, 3),
+            cells.flatten().to_numpy().reshape(-1, 3, 3),
             atoms,
-            frac.flatten().to_numpy().astype(float).reshape(-1, 3),
+            frac.flatten().to_numpy().reshape(-1, 3),
             np.ones(len(atoms)),
             np.concatenate([[0], np.cumsum(counts)]),
         )
+
+
+def _list_column(table: pa.Table | pd.DataFrame, name: str) -> pa.ListArray:
+    """A column of lists of numbers, in one chunk and without holes."""
+    kind = pa.list_(pa.int64() if name == "numbers" else pa.float64())
+    try:
+        if isinstance(table, pa.Table):
+            column = table[name].combine_chunks().cast(kind)
+        else:
+            column = pa.array([list(row) for row in table[name]], kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
+        raise InputError(f"column {name} must hold a list of numbers per row ({error}).") from error
+    if column.null_count or column.values.null_count:
+        raise InputError(f"column {name} has missing values; leave such rows out.")
+    return column
 
 
 def pack_crystals(source: Crystals | pa.Table | pd.DataFrame | Sequence[Structure]) -> Crystals:

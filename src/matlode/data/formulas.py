@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def parse_formula(text: str) -> Mapping[str, int]:
     amounts = {element.symbol: float(n) for element, n in composition.items()}
     if not amounts:
         raise InputError(f'"{text}" is not a formula: it names no element.')
-    return _reduce(amounts, origin=text)
+    return MappingProxyType(_reduce(amounts, origin=text))
 
 
 def canonical_formula(text: str) -> str:
@@ -74,8 +75,8 @@ def canonical_formula(text: str) -> str:
 def conventional_formula(formula: str) -> str:
     """The formula as chemists write it (by electronegativity), for people to read.
 
-    >>> conventional_formula("B2Os"), conventional_formula("CW")
-    ('OsB2', 'WC')
+    >>> conventional_formula("O2Ti"), conventional_formula("CW")
+    ('TiO2', 'WC')
     """
     from pymatgen.core import Composition
 
@@ -118,8 +119,14 @@ def _reduce(amounts: Mapping[str, float], *, origin: str) -> dict[str, int]:
             f"{origin}: element {unknown[0]} is outside H..{element_symbols()[-1]} "
             f"(Z = 1..{MAX_ATOMIC_NUMBER})."
         )
-    parts = {s: Fraction(n).limit_denominator(MAX_DENOMINATOR) for s, n in amounts.items()}
-    parts = {symbol: part for symbol, part in sorted(parts.items()) if part > 0}
+    parts = {s: Fraction(n).limit_denominator(MAX_DENOMINATOR) for s, n in sorted(amounts.items())}
+    traces = [symbol for symbol, part in parts.items() if part == 0 and amounts[symbol] > 0]
+    if traces:
+        raise InputError(
+            f"{origin}: {amounts[traces[0]]:g} of {traces[0]} is less than 1/{MAX_DENOMINATOR}; "
+            "leave traces out."
+        )
+    parts = {symbol: part for symbol, part in parts.items() if part > 0}
     if not parts:
         raise InputError(f"{origin}: no element has a positive amount.")
     scale = math.lcm(*(part.denominator for part in parts.values()))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_atomically, write_text
 from matlode.data.cleaning import crystal_problems
 from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
+from matlode.data.formulas import reduced_formulas
 from matlode.errors import InputError
 from matlode.records import DroppedRow
 
@@ -54,7 +55,8 @@ class Materials:
 def read_table(path: Path) -> Materials:
     """A Parquet table with the columns lattice, numbers, frac_coords and any labels.
 
-    Missing ``formula`` and ``id`` columns are made; unusable rows end in ``dropped``.
+    ``formula`` is made from the crystals (and ``id``, if missing); unusable rows end in
+    ``dropped``.
     Raises InputError if the file cannot be read or holds no crystals.
     """
     try:
@@ -81,10 +83,8 @@ def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:
     )
     materials = Materials(frame, crystals, dropped).take(usable)
     materials.frame["volume_per_atom"] = materials.crystals.volumes_per_atom_a3
-    if "formula" not in materials.frame:
-        from matlode.data.formulas import reduced_formulas
-
-        materials.frame.insert(1, "formula", reduced_formulas(materials.crystals))
+    # from the crystals themselves: however a table writes its formulas, ours compare
+    materials.frame["formula"] = reduced_formulas(materials.crystals)
     return materials
 
 

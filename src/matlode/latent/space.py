@@ -56,7 +56,7 @@ class View:
         parts = []
         with torch.inference_mode():
             for at in range(0, max(len(data), 1), _BATCH):
-                batch = torch.from_numpy(np.asarray(data[at : at + _BATCH], dtype=np.float32))
+                batch = torch.tensor(np.asarray(data[at : at + _BATCH], dtype=np.float32))
                 parts.append(function(batch).numpy())
         return np.concatenate(parts)
 

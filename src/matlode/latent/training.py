@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matlode.artefacts import write_atomically
+from matlode.artefacts import DAMAGED, write_atomically
 from matlode.errors import ArtefactError
 from matlode.progress import Progress, silent
 
@@ -250,14 +250,20 @@ def _load_checkpoint(
     state: TrainingState,
     settings: TrainingSettings,
 ) -> None:
-    with np.load(path, allow_pickle=False) as stored:
-        header = json.loads(str(stored["header"]))
-        if header["settings"] != asdict(settings):
-            raise ArtefactError(
-                f"{path} was written with other training settings; delete it to start anew."
-            )
-        arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "header"}
-    model.load_state_dict(dict(_below("model/", arrays)))
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            header = json.loads(str(stored["header"]))
+            arrays = {n: torch.from_numpy(stored[n]) for n in stored.files if n != "header"}
+    except DAMAGED as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete it to start anew.") from error
+    if header["settings"] != asdict(settings):
+        raise ArtefactError(
+            f"{path} was written with other training settings; delete it to start anew."
+        )
+    try:
+        model.load_state_dict(dict(_below("model/", arrays)))
+    except RuntimeError as error:
+        raise ArtefactError(f"{path} belongs to another network ({error}).") from error
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _below("optimizer/", arrays):
         index, key = name.split("/")

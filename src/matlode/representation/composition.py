@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pymatgen.core import Structure
 
+EXACT = 1e-6
+"""Fractions this near to a formula's are that formula: what float32 keeps."""
 COMPLEXITY_COST = 0.003
 """What an additional atom in the formula must gain in accuracy of the fractions."""
 
@@ -47,9 +49,10 @@ def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
 def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> NDArray[np.int64]:
     """The simplest integer formulas (n, 100) that stand for fraction vectors (n, 100).
 
-    Of all formulas with up to ``max_atoms`` atoms the one is taken whose largest error in a
-    fraction plus COMPLEXITY_COST per atom is least. Every element with a positive fraction
-    keeps at least one atom; zeros stay zero. Rows are reduced (common divisor 1).
+    For each number of atoms up to ``max_atoms`` the fractions are rounded; of these formulas
+    the one is taken whose largest error in a fraction plus COMPLEXITY_COST per atom is least.
+    An exact one (within EXACT) is taken at once. Every element with a positive fraction keeps
+    at least one atom; zeros stay zero. Rows are reduced (common divisor 1).
     """
     fractions = np.asarray(fractions, dtype=float)
     best = np.zeros(fractions.shape, np.int64)
@@ -59,7 +62,7 @@ def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> 
         amounts = np.where(present, np.maximum(np.rint(fractions * n_atoms), 1), 0)
         totals = amounts.sum(axis=1)
         error = np.abs(amounts / np.maximum(totals, 1)[:, None] - fractions).max(axis=1)
-        cost = error + COMPLEXITY_COST * totals
+        cost = np.where(error < EXACT, 0.0, error + COMPLEXITY_COST * totals)
         better = (totals <= max_atoms) & (cost < best_cost)
         best[better] = amounts[better]
         best_cost[better] = cost[better]

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 MERGE_TOLERANCE_DEG = 1e-5
-"""Reflections closer than this are one peak (pymatgen's TWO_THETA_TOL), chained by gap."""
+"""Reflections closer than this to a peak's first belong to it (pymatgen's TWO_THETA_TOL)."""
 WEAK_PEAK = 1e-5
 """Peaks below this part of the strongest are left out (pymatgen's SCALED_INTENSITY_TOL)."""
 CUT_OFF_SIGMAS = 6.0
@@ -159,20 +159,28 @@ def _reflections(
 def _merge(angle, height, n):
     """Peaks sorted by angle, reflections within the tolerance of a peak's first added up.
 
+    A peak stands at the mean of its reflections, weighted by height, so that the absent ones
+    of a supercell do not move it.
     By gap, not by rounding to a bin: symmetry-equivalent reflections differ by round-off,
     and a bin edge between them would split a peak in two.
     """
     order = np.argsort(angle[:n])
     peak_angle = np.empty(n)
     peak_height = np.empty(n)
+    offset = np.empty(n)
     m = -1
     for index in order:
         if m >= 0 and angle[index] - peak_angle[m] < MERGE_TOLERANCE_DEG:
             peak_height[m] += height[index]
+            offset[m] += height[index] * (angle[index] - peak_angle[m])
         else:
             m += 1
             peak_angle[m] = angle[index]
             peak_height[m] = height[index]
+            offset[m] = 0.0
+    for p in range(m + 1):
+        if peak_height[p] > 0.0:
+            peak_angle[p] += offset[p] / peak_height[p]
     return peak_angle[: m + 1], peak_height[: m + 1]
 
 

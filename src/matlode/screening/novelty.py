@@ -78,12 +78,14 @@ class KnownMaterials:
 
     def judge(self, formulas: Sequence[str], compositions: NDArray[np.floating]) -> list[Verdict]:
         """One verdict per formula with its composition (n, 100)."""
-        at_hand = set(self.formulas)
+        at_hand = {formula: row for row, formula in enumerate(self.formulas)}
         verdicts = []
         for formula, (index, distance) in zip(formulas, self.nearest(compositions), strict=True):
             nearest = f"{conventional_formula(self.formulas[index])} ({self.ids[index]})"
             if formula in at_hand:
-                reason, value = f"known: {nearest}", "known"
+                row = at_hand[formula]
+                reason = f"known: {conventional_formula(formula)} ({self.ids[row]})"
+                value = "known"
             elif formula in self.trained_on:
                 reason, value = "known: among the formulas that the models were trained on", "known"
             else:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.errors import ArtefactError
 from matlode.records import Candidate, Verdict
 from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
 from matlode.screening.rule import Rule
@@ -64,7 +65,13 @@ class PatternBands:
         """The bands in ``folder`` (default: those that ship with matlode)."""
         artefact = load_artefact((folder or shipped_models()) / PLAUSIBILITY_MODEL)
         arrays = artefact.require("bands").arrays
-        return cls(tuple(artefact.header["names"]), arrays["low"], arrays["high"])
+        names = tuple(artefact.header["names"])
+        if names != tuple(CHARACTERISTICS):
+            raise ArtefactError(
+                f"the bands are those of {', '.join(names)}; this matlode computes "
+                f"{', '.join(CHARACTERISTICS)}. Run `matlode train {PLAUSIBILITY_MODEL}`."
+            )
+        return cls(names, arrays["low"], arrays["high"])
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact."""

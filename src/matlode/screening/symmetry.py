@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.errors import InputError
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
@@ -43,7 +44,9 @@ def crystal_system(space_group: int) -> str:
     for name, (first, last) in CRYSTAL_SYSTEMS.items():
         if first <= space_group <= last:
             return name
-    raise ValueError(f"space group {space_group} is outside 1..{N_SPACE_GROUPS}")
+    raise InputError(
+        f"space group {space_group} does not exist; numbers run from 1 to {N_SPACE_GROUPS}."
+    )
 
 
 def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -148,8 +151,8 @@ def network_logits(
     with torch.inference_mode():
         for at in range(0, len(patterns), 2048):
             rows = slice(at, at + 2048)
-            x = torch.from_numpy(np.asarray(patterns[rows], np.float32))
-            c = torch.from_numpy(np.asarray(compositions[rows], np.float32))
+            x = torch.tensor(np.asarray(patterns[rows], np.float32))
+            c = torch.tensor(np.asarray(compositions[rows], np.float32))
             parts.append(network(x, c).numpy().astype(float))
     return np.concatenate(parts)
 
