@@ -111,6 +111,11 @@ def load_artefact(folder: Path) -> Artefact:
     arrays: dict[str, NDArray[Any]] = {}
     if header["arrays"]:
         path = folder / ARRAYS_FILE
+        if not path.exists():
+            raise ArtefactError(
+                f"{folder} holds scores but no weights (the reference models ship so); "
+                f"`matlode train {folder.name}` remakes them."
+            )
         try:
             # an open stream: np.load would leave a damaged file open
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:

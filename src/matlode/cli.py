@@ -307,7 +307,7 @@ def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
     names = list(next((a["predictions"] for a in answers if a["predictions"]), {}))
     rows = []
     for answer in answers:
-        name = str(answer.get("file", answer.get("id")))
+        name = Path(answer["file"]).name if "file" in answer else str(answer["id"])
         if answer["error"]:
             rows.append([name, answer["error"], *[""] * (len(names) + 2)])
             continue

@@ -18,7 +18,9 @@ class DroppedRow:
     """Something that was left out, and why."""
 
     id: str
+    """Of a row in a table; of a file its path."""
     reason: str
+    is_file: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from matlode.properties.models import PropertyModels
 
 @pytest.fixture(scope="module")
 def small_table():
-    table = TrainingTable.load()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MATLODE_DATA", raising=False)
+        table = TrainingTable.load()
     rng = np.random.default_rng(0)
     rows = np.sort(rng.permutation(len(table.materials))[:900])
     return replace(table, materials=table.materials.take(rows))
@@ -27,7 +29,6 @@ def small_table():
 @pytest.fixture(scope="module")
 def trained(small_table, tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.delenv("MATLODE_DATA", raising=False)
     patch.setattr(job.TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
     few = {
         face: replace(settings, n_rounds=60, difficulty_rounds=40, cross_fit_rounds=30)

@@ -37,7 +37,7 @@ def read_materials(sources: Sequence[str | Path]) -> Materials:
     parts = [_read_source(Path(source)) for source in sources]
     if not parts:
         raise InputError("nothing to read: name at least one CIF, POSCAR, table or folder.")
-    frames = [part.frame for part in parts]
+    frames = [part.frame.assign(is_file="is_file" in part.frame) for part in parts]
     return Materials(
         pd.concat(frames, ignore_index=True),
         Crystals.concatenate([part.crystals for part in parts]),
@@ -68,12 +68,12 @@ def _read_files(files: Sequence[Path]) -> Materials:
             structures.append(read_structure(path))
             names.append(str(path))
         except InputError as error:
-            dropped.append(DroppedRow(str(path), str(error)))
+            dropped.append(DroppedRow(str(path), str(error), is_file=True))
     crystals = Crystals.from_structures(structures)
     problems = crystal_problems(crystals)
     good = np.array([reason is None for reason in problems], dtype=bool)
     dropped += [
-        DroppedRow(name, reason)
+        DroppedRow(name, reason, is_file=True)
         for name, reason in zip(names, problems, strict=True)
         if reason is not None
     ]
@@ -81,6 +81,7 @@ def _read_files(files: Sequence[Path]) -> Materials:
     frame = pd.DataFrame(
         {
             "id": [name for name, keep in zip(names, good, strict=True) if keep],
+            "is_file": np.ones(int(good.sum()), dtype=bool),
             "formula": reduced_formulas(crystals),
             "volume_per_atom": crystals.volumes_per_atom_a3 if len(crystals) else [],
         }

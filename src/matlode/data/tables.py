@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,24 @@ def write_materials(materials: Materials, folder: Path) -> None:
         "numbers": pa.ListArray.from_arrays(offsets, crystals.numbers.astype(np.uint8)),
         "frac_coords": pa.ListArray.from_arrays(coordinates, crystals.frac_coords.ravel()),
     }
-    table = pa.Table.from_pandas(materials.frame, preserve_index=False)
+    labels = materials.frame.drop(columns="is_file", errors="ignore")
+    table = pa.Table.from_pandas(labels, preserve_index=False)
     for name, column in columns.items():
         table = table.append_column(name, column)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "materials.parquet", lambda stream: pq.write_table(table, stream))
-    dropped = pd.DataFrame([asdict(row) for row in materials.dropped], columns=["id", "reason"])
+    dropped = pd.DataFrame([(r.id, r.reason) for r in materials.dropped], columns=["id", "reason"])
     write_text(folder / "dropped.csv", dropped.to_csv(index=False))
 
 
 def load_starter() -> Materials:
     """The embedded starter set: 5,785 structures of 5,226 formulas (see starter/NOTICE)."""
-    with resources.as_file(resources.files("matlode.data") / "starter" / "starter.parquet") as path:
-        return read_table(path)
+    return read_table(starter_path())
+
+
+def starter_path() -> Path:
+    """Where the embedded starter set lies."""
+    return Path(str(resources.files("matlode.data") / "starter" / "starter.parquet"))
 
 
 def full_table_path(option: Path | None = None) -> Path | None:

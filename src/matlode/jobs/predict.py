@@ -62,7 +62,8 @@ def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any
     answers: list[dict[str, Any]] = [{} for _ in range(len(materials))]
     for refused_row, reason in refused.items():
         name = str(materials.frame["id"].iloc[refused_row])
-        answers[refused_row] = _refusal(DroppedRow(name, reason))
+        refusal = DroppedRow(name, reason, _is_file(materials, refused_row))
+        answers[refused_row] = _refusal(refusal)
     if len(keep):
         good = materials.take(keep)
         compositions = composition_vectors(good.crystals)
@@ -84,7 +85,7 @@ def _answer(
 
     candidate = screened.candidate
     return {
-        **_name(str(materials.frame["id"].iloc[row])),
+        **_name(str(materials.frame["id"].iloc[row]), is_file=_is_file(materials, row)),
         "formula": conventional_formula(candidate.formula),
         "space_group": space_group_number(materials.crystals, row),
         "predictions": {name: asdict(p) for name, p in candidate.predictions.items()},
@@ -95,9 +96,13 @@ def _answer(
     }
 
 
+def _is_file(materials: Materials, row: int) -> bool:
+    return "is_file" in materials.frame and bool(materials.frame["is_file"].iloc[row])
+
+
 def _refusal(dropped: DroppedRow) -> dict[str, Any]:
     return {
-        **_name(dropped.id),
+        **_name(dropped.id, is_file=dropped.is_file),
         "formula": None,
         "space_group": None,
         "predictions": {},
@@ -108,6 +113,5 @@ def _refusal(dropped: DroppedRow) -> dict[str, Any]:
     }
 
 
-def _name(name: str) -> dict[str, str]:
-    """Rows of a table are known by id, everything else by its file."""
-    return {"file": name} if Path(name).exists() else {"id": name}
+def _name(name: str, *, is_file: bool) -> dict[str, str]:
+    return {"file": name} if is_file else {"id": name}

@@ -17,7 +17,13 @@ from matlode import __version__
 from matlode.artefacts import HEADER_FILE, load_header, shipped_models
 from matlode.data.formulas import canonical_formula
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
-from matlode.data.tables import Materials, checksum, full_table_path, load_materials
+from matlode.data.tables import (
+    Materials,
+    checksum,
+    full_table_path,
+    load_materials,
+    starter_path,
+)
 from matlode.errors import GoalError, PatternError, suggest
 from matlode.latent.networks import AUTOENCODERS
 from matlode.latent.space import BOUND_QUANTILES, LatentSpace, load_view, save_view
@@ -84,7 +90,7 @@ class TrainingTable:
         table = full_table_path(path)
         materials = load_materials(path)
         if table is None:
-            return cls(_with_patterns(materials), "starter set", "shipped with matlode")
+            return cls(_with_patterns(materials), "starter set", checksum(starter_path()))
         extra = table.with_name("compositions.parquet")
         formulas: tuple[str, ...] = ()
         if extra.is_file() and extra != table:
@@ -160,6 +166,7 @@ def train_models(
         done = (folder / HEADER_FILE).exists() and not force
         if not done or load_header(folder).get("trained_on") != table.header["trained_on"]:
             MODELS[name](trainer, name)
+            trainer.checkpoint(name).unlink(missing_ok=True)
         headers[name] = load_header(folder)
         progress(name, 1, 1, "ready")
     return headers
@@ -199,10 +206,14 @@ class Trainer:
             data,
             held_out,
             self.settings[name],
-            checkpoint=self.root / "checkpoints" / f"{name}.npz",
+            checkpoint=self.checkpoint(name),
             progress=self.progress,
             stage=name,
         )
+
+    def checkpoint(self, name: str) -> Path:
+        """Where an unfinished training of ``name`` on these rows goes on from."""
+        return self.root / "checkpoints" / f"{name}-{self.table.sha256[:12]}.npz"
 
     def space(self, face: str) -> LatentSpace:
         """The autoencoders trained before."""
