@@ -159,9 +159,7 @@ def train(
         list[str] | None, typer.Argument(help="Models to train (default: the standard ones).")
     ] = None,
     data: DataTable = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of models (default: the shipped ones).")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that the models go into.")] = Path("models"),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the networks, for a quick try.")
     ] = None,

@@ -9,7 +9,8 @@ from matlode.artefacts import load_header, shipped_models
 from matlode.data.splits import TEST
 from matlode.errors import GoalError
 from matlode.jobs import train as job
-from matlode.jobs.train import TrainingTable, train_models
+from matlode.jobs.train import train_models
+from matlode.jobs.training_table import TrainingTable
 from matlode.latent.space import LatentSpace
 from matlode.properties import heads
 from matlode.properties.endpoints import ENDPOINTS
@@ -29,7 +30,7 @@ def small_table():
 @pytest.fixture(scope="module")
 def trained(small_table, tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.setattr(job.TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
+    patch.setattr(TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
     few = {
         face: replace(settings, n_rounds=60, difficulty_rounds=40, cross_fit_rounds=30)
         for face, settings in heads.SETTINGS.items()

@@ -11,8 +11,9 @@ import numpy as np
 from matlode.artefacts import HEADER_FILE, load_header, shipped_models
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import InputError
+from matlode.jobs.recipes import decoded_compositions
 from matlode.jobs.toolbox import Toolbox
-from matlode.jobs.train import TrainingTable, decoded_compositions
+from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.heads import CASES

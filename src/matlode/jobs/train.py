@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
-
-from matlode import __version__
-from matlode.artefacts import HEADER_FILE, load_header, shipped_models
-from matlode.data.formulas import canonical_formula
-from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
-from matlode.data.tables import (
-    Materials,
-    checksum,
-    full_table_path,
-    load_materials,
-    starter_path,
+from matlode.artefacts import HEADER_FILE, load_header
+from matlode.errors import GoalError, suggest
+from matlode.jobs.recipes import (
+    Trainer,
+    train_bands,
+    train_composition_vae,
+    train_filter,
+    train_head,
+    train_pattern_vae,
+    train_symmetry,
 )
-from matlode.errors import GoalError, PatternError, suggest
-from matlode.latent.networks import AUTOENCODERS
-from matlode.latent.space import BOUND_QUANTILES, LatentSpace, load_view, save_view
-from matlode.latent.training import TrainingSettings, train
+from matlode.jobs.training_table import TrainingTable
+from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import ENDPOINTS, Endpoint
-from matlode.properties.features import FEATURES
-from matlode.properties.heads import CASES, SETTINGS, Head, fit_head, fit_trees, predict_trees
+from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.models import VOLUME, head_folder
-from matlode.properties.scores import BASELINES, score, score_estimates
-from matlode.representation.composition import (
-    composition_vectors,
-    formula_vectors,
-    integer_amounts,
-)
-from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
-from matlode.screening.novelty import FormulaFilter
-from matlode.screening.plausibility import PatternBands
-from matlode.screening.symmetry import (
-    SYMMETRY_MODEL,
-    SymmetryClassifier,
-    SymmetryNet,
-    fit_temperature,
-    network_logits,
-    system_probabilities,
-)
+from matlode.screening.symmetry import SYMMETRY_MODEL
 
 TRAINING = {
     "standard-composition-vae": TrainingSettings(max_epochs=60, batch_size=256, patience=60),
@@ -67,455 +41,6 @@ TRAINING = {
 }  # fmt: skip
 """model → how its network is trained."""
 
-MAX_FORMULA_ATOMS = 40
-"""Decoded compositions of known materials may need this many atoms per formula."""
-
-
-@dataclass(frozen=True)
-class TrainingTable:
-    """The rows that models learn from, with their patterns and roles."""
-
-    materials: Materials
-    source: str
-    sha256: str
-    extra_formulas: tuple[str, ...] = ()
-    """Formulas without structures, for the composition autoencoder alone."""
-
-    @classmethod
-    def load(cls, path: Path | None = None) -> TrainingTable:
-        """The full-size table where one is named, else the starter set.
-
-        A ``compositions.parquet`` beside the table adds its formulas.
-        """
-        table = full_table_path(path)
-        materials = load_materials(path)
-        if table is None:
-            return cls(_with_patterns(materials), "starter set", checksum(starter_path()))
-        extra = table.with_name("compositions.parquet")
-        formulas: tuple[str, ...] = ()
-        if extra.is_file() and extra != table:
-            names = pq.read_table(extra, columns=["formula"])["formula"].unique().to_pylist()
-            formulas = tuple(sorted({canonical_formula(name) for name in names}))
-        return cls(_with_patterns(materials), table.name, checksum(table), formulas)
-
-    @cached_property
-    def patterns(self) -> NDArray[np.float32]:
-        """(n, 1601), simulated."""
-        return simulate_patterns(self.materials.crystals)
-
-    @cached_property
-    def compositions(self) -> NDArray[np.float64]:
-        """(n, 100)."""
-        return composition_vectors(self.materials.crystals)
-
-    @cached_property
-    def roles(self) -> NDArray[np.str_]:
-        """(n,), the role of each row's formula."""
-        return split_by_formula(self.materials.frame["formula"])
-
-    def labels(self, endpoint: Endpoint) -> NDArray[np.float64]:
-        """(n,), labels of an endpoint, NaN where unknown."""
-        return endpoint.labels(self.materials)
-
-    @property
-    def header(self) -> dict[str, Any]:
-        """What a model must say of the rows it was trained on."""
-        return {
-            "matlode": __version__,
-            "trained_on": {
-                "table": self.source,
-                "sha256": self.sha256,
-                "rows": len(self.materials),
-                "formulas": int(self.materials.frame["formula"].nunique()),
-            },
-            "split": "by formula: 80 % train, 10 % calibration, 10 % test (hash, seed 0)",
-        }
-
-
-def train_models(
-    names: list[str] | None = None,
-    *,
-    data: Path | None = None,
-    out: Path | None = None,
-    epochs: int | None = None,
-    force: bool = False,
-    progress: Progress = silent,
-) -> dict[str, dict[str, Any]]:
-    """Train models in order and return their headers by name.
-
-    ``names`` are keys of MODELS (default: the standard ones); ``data`` names the structure
-    table (default: $MATLODE_DATA, else the starter set); ``out`` is the folder of models
-    (default: the shipped ones, which are overwritten); ``epochs`` cuts the training of the
-    networks short. Networks leave checkpoints in
-    ``out/checkpoints`` and go on from them; a model that is there already, trained on the
-    same rows, is kept unless ``force``. Raises GoalError for unknown names.
-    """
-    wanted = names or [name for name in MODELS if name.startswith("standard")] + OTHERS
-    for name in wanted:
-        if name not in MODELS:
-            raise GoalError(f'"{name}" is not a model. {suggest(name, MODELS)}')
-    root = out or shipped_models()
-    table = TrainingTable.load(data)
-    settings = TRAINING
-    if epochs is not None:
-        settings = {name: replace(s, max_epochs=epochs) for name, s in TRAINING.items()}
-    trainer = Trainer(table, root, settings, progress)
-    headers = {}
-    for name in (name for name in MODELS if name in wanted):
-        folder = root / name
-        done = (folder / HEADER_FILE).exists() and not force
-        if not done or load_header(folder).get("trained_on") != table.header["trained_on"]:
-            MODELS[name](trainer, name)
-            trainer.checkpoint(name).unlink(missing_ok=True)
-        headers[name] = load_header(folder)
-        progress(name, 1, 1, "ready")
-    return headers
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Everything that the single trainings share."""
-
-    table: TrainingTable
-    root: Path
-    settings: dict[str, TrainingSettings]
-    progress: Progress
-    _made: dict[str, Any] = field(default_factory=dict)
-
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives, made at the first call: models share costly tables."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    def rows(self, role: str, labels: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
-        """Mask of the rows with this role (and a label)."""
-        mask: NDArray[np.bool_] = self.table.roles == role
-        return mask if labels is None else mask & ~np.isnan(labels)
-
-    @property
-    def halves(self) -> NDArray[np.bool_]:
-        """(n,), true for one half of the formulas: models of one half judge the other."""
-        return formula_fractions(self.table.materials.frame["formula"], seed=1) < 0.5
-
-    def network(self, name: str, model: torch.nn.Module, data: Any, held_out: Any) -> list[Any]:
-        """Run the training loop with the settings and the checkpoint of ``name``."""
-        torch.manual_seed(self.settings[name].seed)
-        return train(
-            model,
-            data,
-            held_out,
-            self.settings[name],
-            checkpoint=self.checkpoint(name),
-            progress=self.progress,
-            stage=name,
-        )
-
-    def checkpoint(self, name: str) -> Path:
-        """Where an unfinished training of ``name`` on these rows goes on from."""
-        return self.root / "checkpoints" / f"{name}-{self.table.sha256[:12]}.npz"
-
-    def space(self, face: str) -> LatentSpace:
-        """The autoencoders trained before."""
-        return LatentSpace.load(self.root, face=face)
-
-    def reconstructed(self, face: str) -> NDArray[np.float16]:
-        """Patterns of all rows as they come back from the latent space."""
-
-        def make() -> NDArray[np.float16]:
-            space = self.space(face)
-            patterns = self.table.patterns
-            parts = [
-                space.reconstruct_patterns(patterns[at : at + 4096]).astype(np.float16)
-                for at in range(0, len(patterns), 4096)
-            ]
-            return np.concatenate(parts)
-
-        images: NDArray[np.float16] = self.once(f"{face} images", make)
-        return images
-
-    def features(self, face: str) -> dict[str, NDArray[np.float32]]:
-        """Feature rows of all materials per case, and "augmented": the decoded patterns
-        beside the true compositions, which the standard heads are trained on too."""
-
-        def make() -> dict[str, NDArray[np.float32]]:
-            space = self.space(face)
-            compute = FEATURES[face](space).compute
-            compositions, patterns = self.table.compositions, self.table.patterns
-            images = self.reconstructed(face).astype(np.float32)
-            return {
-                "simulated": compute(compositions, patterns),
-                "decoded": compute(decoded_compositions(space, compositions), images),
-                "augmented": compute(compositions, images),
-            }
-
-        rows: dict[str, NDArray[np.float32]] = self.once(f"{face} features", make)
-        return rows
-
-
-def decoded_compositions(
-    space: LatentSpace, compositions: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Compositions (n, 100) as they come back from the latent space, as integer formulas."""
-    images = space.composition.decode(space.composition.encode(compositions))
-    amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
-    return amounts / amounts.sum(axis=1, keepdims=True)
-
-
-def train_composition_vae(trainer: Trainer, name: str) -> None:
-    """A composition autoencoder, on every distinct formula."""
-    face = name.split("-")[0]
-    table = trainer.table
-    formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
-    x = torch.from_numpy(formula_vectors(formulas).astype(np.float32))
-    roles = split_by_formula(formulas)
-    network = AUTOENCODERS[face, "composition"]()
-    parts = {role: x[torch.from_numpy(roles == role)] for role in (TRAIN, CALIBRATION, TEST)}
-    log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
-    _finish_view(trainer, name, network, parts[TRAIN], log)
-    view = load_view(trainer.root / name)
-    truth = parts[TEST].numpy()
-    images = view.decode(view.encode(truth))
-    amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
-    original = integer_amounts(truth, max_atoms=2 * MAX_FORMULA_ATOMS)
-    scores = {
-        "test_formulas": len(truth),
-        "exact_formula": float((amounts == original).all(axis=1).mean()),
-        "exact_elements": float(((images > 0) == (truth > 0)).all(axis=1).mean()),
-    }
-    _finish_view(trainer, name, network, parts[TRAIN], log, scores)
-
-
-def train_pattern_vae(trainer: Trainer, name: str) -> None:
-    """A pattern autoencoder, on the simulated patterns."""
-    face = name.split("-")[0]
-    patterns = torch.from_numpy(trainer.table.patterns)
-    parts = {
-        role: patterns[torch.from_numpy(trainer.rows(role))] for role in (TRAIN, CALIBRATION, TEST)
-    }
-    network = AUTOENCODERS[face, "pattern"]()
-    log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
-    _finish_view(trainer, name, network, parts[TRAIN], log)
-    view = load_view(trainer.root / name)
-    truth = parts[TEST].numpy()
-    cosine = cosines(view.decode(view.encode(truth)), truth)
-    scores = {
-        "test_rows": len(truth),
-        "cosine_median": float(np.median(cosine)),
-        "cosine_10_percent_quantile": float(np.quantile(cosine, 0.1)),
-    }
-    _finish_view(trainer, name, network, parts[TRAIN], log, scores)
-
-
-def cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Cosine of each row of a (n, m) with the same row of b."""
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray((a * b).sum(axis=1) / np.maximum(norms, 1e-12), dtype=float)
-
-
-def _finish_view(
-    trainer: Trainer,
-    name: str,
-    network: Any,
-    data: torch.Tensor,
-    log: list[dict[str, float]],
-    scores: dict[str, Any] | None = None,
-) -> None:
-    face, view, _ = name.split("-")
-    with torch.inference_mode():
-        means = torch.cat([network.encode(x)[0] for x in data.split(2048)]).numpy()
-    bounds = np.quantile(means, BOUND_QUANTILES, axis=0).T
-    header = {
-        **trainer.table.header,
-        "training": asdict(trainer.settings[name]),
-        "grid": STANDARD_SETTINGS.as_dict() if view == "pattern" else None,
-        "epochs": len(log),
-        "last_epoch": log[-1] if log else {},
-        "scores": scores or {},
-    }
-    save_view(trainer.root / name, network, face=face, view=view, bounds=bounds, header=header)
-
-
-def train_head(trainer: Trainer, name: str) -> None:
-    """A property head with intervals, baselines and held-out scores."""
-    face, _, rest = name.partition("-")
-    endpoint = ENDPOINTS[rest.replace("-", "_")]
-    labels = trainer.table.labels(endpoint)
-    features = _head_inputs(trainer, face, endpoint)
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
-    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
-    if face == "standard":
-        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
-        train_y = np.concatenate([train_y, train_y])
-        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
-    else:
-        folds = trainer.halves[rows[TRAIN]]
-    held = rows[CALIBRATION]
-    calibration = {case: (features[case][held], labels[held]) for case in CASES}
-    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
-    truth = labels[rows[TEST]]
-    scores = {
-        f"{face}, {case} pattern": score_estimates(
-            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
-        )
-        for case in CASES
-    }
-    if face == "standard":
-        scores |= _baseline_scores(trainer, endpoint, labels, rows)
-    report = {
-        **trainer.table.header,
-        "description": endpoint.description,
-        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
-        "scores": scores,
-    }
-    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
-
-
-def _head_inputs(
-    trainer: Trainer, face: str, endpoint: Endpoint
-) -> dict[str, NDArray[np.floating]]:
-    """Features per case; for standard heads but the volume's, with the predicted volume.
-
-    The volume of training rows comes from a model that did not see their formula, as it will
-    for new materials.
-    """
-    features = trainer.features(face)
-    if face == "reference" or endpoint.name == VOLUME:
-        return dict(features)
-    volumes = trainer.once("volumes", lambda: _cross_fitted_volumes(trainer, features))
-    return {case: np.column_stack([rows, volumes[case]]) for case, rows in features.items()}
-
-
-def _cross_fitted_volumes(
-    trainer: Trainer, features: dict[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float64]]:
-    volume = Head.load(head_folder(trainer.root, VOLUME, "standard")).value_model
-    volumes = {case: predict_trees(volume, rows) for case, rows in features.items()}
-    labels = trainer.table.labels(ENDPOINTS[VOLUME])
-    train = trainer.rows(TRAIN)
-    for side in (trainer.halves, ~trainer.halves):
-        rows = trainer.rows(TRAIN, labels) & ~side
-        x = np.vstack([features["simulated"][rows], features["augmented"][rows]])
-        settings = SETTINGS["standard"]
-        model = fit_trees(
-            x,
-            np.tile(labels[rows], 2),
-            settings,
-            objective="reg:squarederror",
-            n_rounds=settings.cross_fit_rounds,
-            eta=settings.cross_fit_eta,
-        )
-        for case, table in features.items():
-            volumes[case][side & train] = predict_trees(model, table[side & train])
-    return volumes
-
-
-def _baseline_scores(
-    trainer: Trainer,
-    endpoint: Endpoint,
-    labels: NDArray[np.float64],
-    rows: dict[str, NDArray[np.bool_]],
-) -> dict[str, dict[str, float]]:
-    x = trainer.table.compositions
-    scores = {}
-    for name, baseline in BASELINES.items():
-        predicted = baseline(endpoint, x[rows[TRAIN]], labels[rows[TRAIN]], x[rows[TEST]])
-        scores[name] = score(endpoint, labels[rows[TEST]], predicted)
-    return scores
-
-
-def train_symmetry(trainer: Trainer, name: str) -> None:
-    """The space-group classifier."""
-    table = trainer.table
-    images = trainer.reconstructed("standard")
-    simulated = table.patterns.astype(np.float16)
-    labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64) - 1
-
-    def tensors(role: str) -> list[torch.Tensor]:
-        rows = trainer.rows(role)
-        arrays = (simulated[rows], images[rows], table.compositions[rows].astype(np.float32))
-        return [*(torch.from_numpy(array) for array in arrays), torch.from_numpy(labels[rows])]
-
-    network = SymmetryNet()
-    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
-    held = trainer.rows(CALIBRATION)
-    logits = network_logits(network, images[held], table.compositions[held])
-    classifier = SymmetryClassifier(network, fit_temperature(logits, labels[held]))
-    test = trainer.rows(TEST)
-    scores = {}
-    for case, patterns in (("simulated", simulated[test]), ("decoded", images[test])):
-        for known, compositions in (("with", table.compositions[test]), ("without", None)):
-            probabilities = classifier.predict(patterns, compositions)
-            scores[f"{case} pattern, {known} composition"] = symmetry_scores(
-                probabilities, labels[test]
-            )
-    classifier.save(
-        trainer.root,
-        {
-            **table.header,
-            "training": asdict(trainer.settings[name]),
-            "epochs": len(log),
-            "test_rows": int(test.sum()),
-            "scores": scores,
-        },
-    )
-
-
-def symmetry_scores(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
-) -> dict[str, float]:
-    """Accuracy of the space group, of the five likeliest, and of the crystal system."""
-    order = np.argsort(-probabilities, axis=1)
-    one_hot = np.zeros_like(probabilities)
-    one_hot[np.arange(len(labels)), labels] = 1
-    systems = system_probabilities(probabilities).argmax(axis=1)
-    return {
-        "space_group": float((order[:, 0] == labels).mean()),
-        "space_group_top_5": float((order[:, :5] == labels[:, None]).any(axis=1).mean()),
-        "crystal_system": float((systems == system_probabilities(one_hot).argmax(axis=1)).mean()),
-    }
-
-
-def train_bands(trainer: Trainer, name: str) -> None:
-    """The bands of pattern characteristics."""
-    bands = PatternBands.fit(trainer.table.patterns[trainer.rows(TRAIN)])
-    test = trainer.rows(TEST)
-    rng = np.random.default_rng(0)
-    cases = {
-        "simulated": trainer.table.patterns[test],
-        "decoded": trainer.reconstructed("standard")[test].astype(np.float32),
-        "prior samples": trainer.space("standard").decode(
-            trainer.space("standard").sample_prior(2000, rng)
-        )[1],
-    }
-    scores = {
-        case: {"passed": float(np.mean([v.passed for v in bands.judge(patterns)]))}
-        for case, patterns in cases.items()
-    }
-    bands.save(trainer.root, {**trainer.table.header, "scores": scores})
-
-
-def train_filter(trainer: Trainer, name: str) -> None:
-    """The filter of known formulas."""
-    table = trainer.table
-    known = set(table.materials.frame["formula"]) | set(table.extra_formulas)
-    FormulaFilter.build(known).save(trainer.root, table.header)
-
-
-def _with_patterns(materials: Materials) -> Materials:
-    """The materials that a pattern can be simulated for."""
-    keep = np.ones(len(materials), dtype=bool)
-    while True:
-        try:
-            # the grid does not matter for what is refused, so a coarse one will do
-            coarse = replace(STANDARD_SETTINGS, n_points=161)
-            simulate_patterns(materials.crystals.take(keep), coarse)
-        except PatternError as error:
-            keep[np.flatnonzero(keep)[list(error.indices)]] = False
-        else:
-            return materials.take(keep)
-
-
 _HEAD_ORDER = [VOLUME, *(name for name in ENDPOINTS if name != VOLUME)]
 
 MODELS: dict[str, Callable[[Trainer, str], None]] = {
@@ -532,3 +57,42 @@ MODELS: dict[str, Callable[[Trainer, str], None]] = {
 """model → how it is trained, in the order in which they need each other."""
 
 OTHERS = ["pattern-characteristics", "known-formulas"]
+
+
+def train_models(
+    names: list[str] | None = None,
+    *,
+    data: Path | None = None,
+    out: Path = Path("models"),
+    epochs: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> dict[str, dict[str, Any]]:
+    """Train models in order and return their headers by name.
+
+    ``names`` are keys of MODELS (default: the standard ones); ``data`` names the structure
+    table (default: $MATLODE_DATA, else the starter set); ``out`` is the folder that they go
+    into, and where those that they build on are looked for; ``epochs`` cuts the training of
+    the networks short. Networks leave checkpoints in ``out/checkpoints`` and go on from them; a
+    model that is there already, trained on the same rows, is kept unless ``force``. Raises
+    GoalError for unknown names.
+    """
+    wanted = names or [name for name in MODELS if name.startswith("standard")] + OTHERS
+    for name in wanted:
+        if name not in MODELS:
+            raise GoalError(f'"{name}" is not a model. {suggest(name, MODELS)}')
+    table = TrainingTable.load(data)
+    settings = TRAINING
+    if epochs is not None:
+        settings = {name: replace(s, max_epochs=epochs) for name, s in TRAINING.items()}
+    trainer = Trainer(table, out, settings, progress)
+    headers = {}
+    for name in (name for name in MODELS if name in wanted):
+        folder = out / name
+        done = (folder / HEADER_FILE).exists() and not force
+        if not done or load_header(folder).get("trained_on") != table.header["trained_on"]:
+            MODELS[name](trainer, name)
+            trainer.checkpoint(name).unlink(missing_ok=True)
+        headers[name] = load_header(folder)
+        progress(name, 1, 1, "ready")
+    return headers

@@ -1,0 +1,371 @@
+"""How each model is made: what it learns from, and how it is scored on unseen formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
+from matlode.jobs.training_table import TrainingTable
+from matlode.latent.networks import AUTOENCODERS
+from matlode.latent.space import BOUND_QUANTILES, LatentSpace, load_view, save_view
+from matlode.latent.training import TrainingSettings, train
+from matlode.progress import Progress
+from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.features import FEATURES
+from matlode.properties.heads import CASES, SETTINGS, Head, fit_head, fit_trees, predict_trees
+from matlode.properties.models import VOLUME, head_folder
+from matlode.properties.scores import BASELINES, score, score_estimates
+from matlode.representation.composition import (
+    formula_vectors,
+    integer_amounts,
+)
+from matlode.representation.diffraction import STANDARD_SETTINGS
+from matlode.screening.novelty import FormulaFilter
+from matlode.screening.plausibility import PatternBands
+from matlode.screening.symmetry import (
+    SymmetryClassifier,
+    SymmetryNet,
+    fit_temperature,
+    network_logits,
+    system_probabilities,
+)
+
+MAX_FORMULA_ATOMS = 40
+"""Decoded compositions of known materials may need this many atoms per formula."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Everything that the single trainings share."""
+
+    table: TrainingTable
+    root: Path
+    settings: dict[str, TrainingSettings]
+    progress: Progress
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made at the first call: models share costly tables."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def rows(self, role: str, labels: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+        """Mask of the rows with this role (and a label)."""
+        mask: NDArray[np.bool_] = self.table.roles == role
+        return mask if labels is None else mask & ~np.isnan(labels)
+
+    @property
+    def halves(self) -> NDArray[np.bool_]:
+        """(n,), true for one half of the formulas: models of one half judge the other."""
+        return formula_fractions(self.table.materials.frame["formula"], seed=1) < 0.5
+
+    def network(self, name: str, model: torch.nn.Module, data: Any, held_out: Any) -> list[Any]:
+        """Run the training loop with the settings and the checkpoint of ``name``."""
+        torch.manual_seed(self.settings[name].seed)
+        return train(
+            model,
+            data,
+            held_out,
+            self.settings[name],
+            checkpoint=self.checkpoint(name),
+            progress=self.progress,
+            stage=name,
+        )
+
+    def checkpoint(self, name: str) -> Path:
+        """Where an unfinished training of ``name`` on these rows goes on from."""
+        return self.root / "checkpoints" / f"{name}-{self.table.sha256[:12]}.npz"
+
+    def space(self, face: str) -> LatentSpace:
+        """The autoencoders trained before."""
+        return LatentSpace.load(self.root, face=face)
+
+    def reconstructed(self, face: str) -> NDArray[np.float16]:
+        """Patterns of all rows as they come back from the latent space."""
+
+        def make() -> NDArray[np.float16]:
+            space = self.space(face)
+            patterns = self.table.patterns
+            parts = [
+                space.reconstruct_patterns(patterns[at : at + 4096]).astype(np.float16)
+                for at in range(0, len(patterns), 4096)
+            ]
+            return np.concatenate(parts)
+
+        images: NDArray[np.float16] = self.once(f"{face} images", make)
+        return images
+
+    def features(self, face: str) -> dict[str, NDArray[np.float32]]:
+        """Feature rows of all materials per case, and "augmented": the decoded patterns
+        beside the true compositions, which the standard heads are trained on too."""
+
+        def make() -> dict[str, NDArray[np.float32]]:
+            space = self.space(face)
+            compute = FEATURES[face](space).compute
+            compositions, patterns = self.table.compositions, self.table.patterns
+            images = self.reconstructed(face).astype(np.float32)
+            return {
+                "simulated": compute(compositions, patterns),
+                "decoded": compute(decoded_compositions(space, compositions), images),
+                "augmented": compute(compositions, images),
+            }
+
+        rows: dict[str, NDArray[np.float32]] = self.once(f"{face} features", make)
+        return rows
+
+
+def decoded_compositions(
+    space: LatentSpace, compositions: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Compositions (n, 100) as they come back from the latent space, as integer formulas."""
+    images = space.composition.decode(space.composition.encode(compositions))
+    amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
+    return amounts / amounts.sum(axis=1, keepdims=True)
+
+
+def train_composition_vae(trainer: Trainer, name: str) -> None:
+    """A composition autoencoder, on every distinct formula."""
+    face = name.split("-")[0]
+    table = trainer.table
+    formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
+    x = torch.from_numpy(formula_vectors(formulas).astype(np.float32))
+    roles = split_by_formula(formulas)
+    network = AUTOENCODERS[face, "composition"]()
+    parts = {role: x[torch.from_numpy(roles == role)] for role in (TRAIN, CALIBRATION, TEST)}
+    log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
+    _finish_view(trainer, name, network, parts[TRAIN], log)
+    view = load_view(trainer.root / name)
+    truth = parts[TEST].numpy()
+    images = view.decode(view.encode(truth))
+    amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
+    original = integer_amounts(truth, max_atoms=2 * MAX_FORMULA_ATOMS)
+    scores = {
+        "test_formulas": len(truth),
+        "exact_formula": float((amounts == original).all(axis=1).mean()),
+        "exact_elements": float(((images > 0) == (truth > 0)).all(axis=1).mean()),
+    }
+    _finish_view(trainer, name, network, parts[TRAIN], log, scores)
+
+
+def train_pattern_vae(trainer: Trainer, name: str) -> None:
+    """A pattern autoencoder, on the simulated patterns."""
+    face = name.split("-")[0]
+    patterns = torch.from_numpy(trainer.table.patterns)
+    parts = {
+        role: patterns[torch.from_numpy(trainer.rows(role))] for role in (TRAIN, CALIBRATION, TEST)
+    }
+    network = AUTOENCODERS[face, "pattern"]()
+    log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
+    _finish_view(trainer, name, network, parts[TRAIN], log)
+    view = load_view(trainer.root / name)
+    truth = parts[TEST].numpy()
+    cosine = cosines(view.decode(view.encode(truth)), truth)
+    scores = {
+        "test_rows": len(truth),
+        "cosine_median": float(np.median(cosine)),
+        "cosine_10_percent_quantile": float(np.quantile(cosine, 0.1)),
+    }
+    _finish_view(trainer, name, network, parts[TRAIN], log, scores)
+
+
+def cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of each row of a (n, m) with the same row of b."""
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.maximum(norms, 1e-12), dtype=float)
+
+
+def _finish_view(
+    trainer: Trainer,
+    name: str,
+    network: Any,
+    data: torch.Tensor,
+    log: list[dict[str, float]],
+    scores: dict[str, Any] | None = None,
+) -> None:
+    face, view, _ = name.split("-")
+    with torch.inference_mode():
+        means = torch.cat([network.encode(x)[0] for x in data.split(2048)]).numpy()
+    bounds = np.quantile(means, BOUND_QUANTILES, axis=0).T
+    header = {
+        **trainer.table.header,
+        "training": asdict(trainer.settings[name]),
+        "grid": STANDARD_SETTINGS.as_dict() if view == "pattern" else None,
+        "epochs": len(log),
+        "last_epoch": log[-1] if log else {},
+        "scores": scores or {},
+    }
+    save_view(trainer.root / name, network, face=face, view=view, bounds=bounds, header=header)
+
+
+def train_head(trainer: Trainer, name: str) -> None:
+    """A property head with intervals, baselines and held-out scores."""
+    face, _, rest = name.partition("-")
+    endpoint = ENDPOINTS[rest.replace("-", "_")]
+    labels = trainer.table.labels(endpoint)
+    features = _head_inputs(trainer, face, endpoint)
+    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
+    if face == "standard":
+        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
+        train_y = np.concatenate([train_y, train_y])
+        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
+    else:
+        folds = trainer.halves[rows[TRAIN]]
+    held = rows[CALIBRATION]
+    calibration = {case: (features[case][held], labels[held]) for case in CASES}
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
+    truth = labels[rows[TEST]]
+    scores = {
+        f"{face}, {case} pattern": score_estimates(
+            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
+        )
+        for case in CASES
+    }
+    if face == "standard":
+        scores |= _baseline_scores(trainer, endpoint, labels, rows)
+    report = {
+        **trainer.table.header,
+        "description": endpoint.description,
+        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
+        "scores": scores,
+    }
+    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
+
+
+def _head_inputs(
+    trainer: Trainer, face: str, endpoint: Endpoint
+) -> dict[str, NDArray[np.floating]]:
+    """Features per case; for standard heads but the volume's, with the predicted volume.
+
+    The volume of training rows comes from a model that did not see their formula, as it will
+    for new materials.
+    """
+    features = trainer.features(face)
+    if face == "reference" or endpoint.name == VOLUME:
+        return dict(features)
+    volumes = trainer.once("volumes", lambda: _cross_fitted_volumes(trainer, features))
+    return {case: np.column_stack([rows, volumes[case]]) for case, rows in features.items()}
+
+
+def _cross_fitted_volumes(
+    trainer: Trainer, features: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float64]]:
+    volume = Head.load(head_folder(trainer.root, VOLUME, "standard")).value_model
+    volumes = {case: predict_trees(volume, rows) for case, rows in features.items()}
+    labels = trainer.table.labels(ENDPOINTS[VOLUME])
+    train = trainer.rows(TRAIN)
+    for side in (trainer.halves, ~trainer.halves):
+        rows = trainer.rows(TRAIN, labels) & ~side
+        x = np.vstack([features["simulated"][rows], features["augmented"][rows]])
+        settings = SETTINGS["standard"]
+        model = fit_trees(
+            x,
+            np.tile(labels[rows], 2),
+            settings,
+            objective="reg:squarederror",
+            n_rounds=settings.cross_fit_rounds,
+            eta=settings.cross_fit_eta,
+        )
+        for case, table in features.items():
+            volumes[case][side & train] = predict_trees(model, table[side & train])
+    return volumes
+
+
+def _baseline_scores(
+    trainer: Trainer,
+    endpoint: Endpoint,
+    labels: NDArray[np.float64],
+    rows: dict[str, NDArray[np.bool_]],
+) -> dict[str, dict[str, float]]:
+    x = trainer.table.compositions
+    scores = {}
+    for name, baseline in BASELINES.items():
+        predicted = baseline(endpoint, x[rows[TRAIN]], labels[rows[TRAIN]], x[rows[TEST]])
+        scores[name] = score(endpoint, labels[rows[TEST]], predicted)
+    return scores
+
+
+def train_symmetry(trainer: Trainer, name: str) -> None:
+    """The space-group classifier."""
+    table = trainer.table
+    images = trainer.reconstructed("standard")
+    simulated = table.patterns.astype(np.float16)
+    labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64) - 1
+
+    def tensors(role: str) -> list[torch.Tensor]:
+        rows = trainer.rows(role)
+        arrays = (simulated[rows], images[rows], table.compositions[rows].astype(np.float32))
+        return [*(torch.from_numpy(array) for array in arrays), torch.from_numpy(labels[rows])]
+
+    network = SymmetryNet()
+    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
+    held = trainer.rows(CALIBRATION)
+    logits = network_logits(network, images[held], table.compositions[held])
+    classifier = SymmetryClassifier(network, fit_temperature(logits, labels[held]))
+    test = trainer.rows(TEST)
+    scores = {}
+    for case, patterns in (("simulated", simulated[test]), ("decoded", images[test])):
+        for known, compositions in (("with", table.compositions[test]), ("without", None)):
+            probabilities = classifier.predict(patterns, compositions)
+            scores[f"{case} pattern, {known} composition"] = symmetry_scores(
+                probabilities, labels[test]
+            )
+    classifier.save(
+        trainer.root,
+        {
+            **table.header,
+            "training": asdict(trainer.settings[name]),
+            "epochs": len(log),
+            "test_rows": int(test.sum()),
+            "scores": scores,
+        },
+    )
+
+
+def symmetry_scores(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> dict[str, float]:
+    """Accuracy of the space group, of the five likeliest, and of the crystal system."""
+    order = np.argsort(-probabilities, axis=1)
+    one_hot = np.zeros_like(probabilities)
+    one_hot[np.arange(len(labels)), labels] = 1
+    systems = system_probabilities(probabilities).argmax(axis=1)
+    return {
+        "space_group": float((order[:, 0] == labels).mean()),
+        "space_group_top_5": float((order[:, :5] == labels[:, None]).any(axis=1).mean()),
+        "crystal_system": float((systems == system_probabilities(one_hot).argmax(axis=1)).mean()),
+    }
+
+
+def train_bands(trainer: Trainer, name: str) -> None:
+    """The bands of pattern characteristics."""
+    bands = PatternBands.fit(trainer.table.patterns[trainer.rows(TRAIN)])
+    test = trainer.rows(TEST)
+    rng = np.random.default_rng(0)
+    cases = {
+        "simulated": trainer.table.patterns[test],
+        "decoded": trainer.reconstructed("standard")[test].astype(np.float32),
+        "prior samples": trainer.space("standard").decode(
+            trainer.space("standard").sample_prior(2000, rng)
+        )[1],
+    }
+    scores = {
+        case: {"passed": float(np.mean([v.passed for v in bands.judge(patterns)]))}
+        for case, patterns in cases.items()
+    }
+    bands.save(trainer.root, {**trainer.table.header, "scores": scores})
+
+
+def train_filter(trainer: Trainer, name: str) -> None:
+    """The filter of known formulas."""
+    table = trainer.table
+    known = set(table.materials.frame["formula"]) | set(table.extra_formulas)
+    FormulaFilter.build(known).save(trainer.root, table.header)

@@ -1,0 +1,104 @@
+"""The rows that models learn from, with their patterns, compositions and roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from matlode import __version__
+from matlode.data.formulas import canonical_formula
+from matlode.data.splits import split_by_formula
+from matlode.data.tables import (
+    Materials,
+    checksum,
+    full_table_path,
+    load_materials,
+    starter_path,
+)
+from matlode.errors import PatternError
+from matlode.properties.endpoints import Endpoint
+from matlode.representation.composition import (
+    composition_vectors,
+)
+from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """The rows that models learn from, with their patterns and roles."""
+
+    materials: Materials
+    source: str
+    sha256: str
+    extra_formulas: tuple[str, ...] = ()
+    """Formulas without structures, for the composition autoencoder alone."""
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> TrainingTable:
+        """The full-size table where one is named, else the starter set.
+
+        A ``compositions.parquet`` beside the table adds its formulas.
+        """
+        table = full_table_path(path)
+        materials = load_materials(path)
+        if table is None:
+            return cls(_with_patterns(materials), "starter set", checksum(starter_path()))
+        extra = table.with_name("compositions.parquet")
+        formulas: tuple[str, ...] = ()
+        if extra.is_file() and extra != table:
+            names = pq.read_table(extra, columns=["formula"])["formula"].unique().to_pylist()
+            formulas = tuple(sorted({canonical_formula(name) for name in names}))
+        return cls(_with_patterns(materials), table.name, checksum(table), formulas)
+
+    @cached_property
+    def patterns(self) -> NDArray[np.float32]:
+        """(n, 1601), simulated."""
+        return simulate_patterns(self.materials.crystals)
+
+    @cached_property
+    def compositions(self) -> NDArray[np.float64]:
+        """(n, 100)."""
+        return composition_vectors(self.materials.crystals)
+
+    @cached_property
+    def roles(self) -> NDArray[np.str_]:
+        """(n,), the role of each row's formula."""
+        return split_by_formula(self.materials.frame["formula"])
+
+    def labels(self, endpoint: Endpoint) -> NDArray[np.float64]:
+        """(n,), labels of an endpoint, NaN where unknown."""
+        return endpoint.labels(self.materials)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What a model must say of the rows it was trained on."""
+        return {
+            "matlode": __version__,
+            "trained_on": {
+                "table": self.source,
+                "sha256": self.sha256,
+                "rows": len(self.materials),
+                "formulas": int(self.materials.frame["formula"].nunique()),
+            },
+            "split": "by formula: 80 % train, 10 % calibration, 10 % test (hash, seed 0)",
+        }
+
+
+def _with_patterns(materials: Materials) -> Materials:
+    """The materials that a pattern can be simulated for."""
+    keep = np.ones(len(materials), dtype=bool)
+    while True:
+        try:
+            # the grid does not matter for what is refused, so a coarse one will do
+            coarse = replace(STANDARD_SETTINGS, n_points=161)
+            simulate_patterns(materials.crystals.take(keep), coarse)
+        except PatternError as error:
+            keep[np.flatnonzero(keep)[list(error.indices)]] = False
+        else:
+            return materials.take(keep)
