@@ -11,7 +11,7 @@ import numpy as np
 from matlode.artefacts import write_text
 from matlode.errors import InputError
 
-N_CARDS = 60
+N_CARDS = 100
 """Candidates with a card of their own; the table holds all."""
 
 
