@@ -124,7 +124,7 @@ def test_arrays_that_are_no_archive_are_refused(folder):
 
 def test_missing_arrays_are_refused(folder):
     (folder / ARRAYS_FILE).unlink()
-    with pytest.raises(ArtefactError, match=r"weights\.npz is damaged or incomplete"):
+    with pytest.raises(ArtefactError, match=r"holds scores but no weights"):
         load_artefact(folder)
 
 
