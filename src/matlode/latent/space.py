@@ -91,6 +91,8 @@ class LatentSpace:
 
         Raises ArtefactError if they are missing or of another architecture.
         """
+        if face not in FACES:
+            raise ArtefactError(f'"{face}" is no face of the models; known: {", ".join(FACES)}.')
         root = folder or shipped_models()
         composition = load_view(root / f"{face}-composition-vae")
         pattern = load_view(root / f"{face}-pattern-vae")

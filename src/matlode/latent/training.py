@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -209,8 +209,7 @@ def _add_penalty_gradients(kernels: Sequence[nn.Parameter], settings: TrainingSe
 
 
 def _loss(model: nn.Module, batch: tuple[Tensor, ...], *, warmth: float) -> dict[str, Tensor]:
-    terms: dict[str, Tensor] = model.training_loss(batch, warmth=warmth)  # type: ignore[operator]
-    return terms
+    return cast(Trainable, model).training_loss(batch, warmth=warmth)
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -15,8 +15,6 @@ from matlode.representation.descriptors import (
     pattern_descriptors,
 )
 
-VOLUME_FEATURE = "predicted_volume_per_atom"
-
 
 @dataclass(frozen=True)
 class ObjectFeatures:
