@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -143,16 +143,18 @@ STANDARD_SETTINGS = DiffractionSettings()
 # intervals per Å⁻¹ the relative error of an intensity stays below 1e-8.
 _INTERVALS_PER_S = 280
 
-# Crystals per task of a thread: long enough to cost little, short enough to balance.
-_CHUNK = 64
+CHUNK = 64
+"""Crystals per task of a thread: long enough to cost little, short enough to balance."""
+
+NO_TEXTURE = np.array([0.0, 0.0, 1.0, 1.0])
+"""h, k, l of a preferred direction and March's r."""
 
 
 class Reflection(NamedTuple):
     """Symmetry-equivalent lattice planes."""
 
-    h: int
-    k: int
-    l: int  # noqa: E741
+    hkl: tuple[int, int, int]
+    """Indices of one of them, in the axes of the crystal as it was given."""
     multiplicity: int
     """How many planes, both sides counted."""
 
@@ -168,8 +170,7 @@ class Peaks:
     intensity: NDArray[np.float64]
     """(n,), integrated, the strongest 1; those below 1e-5 are left out."""
     reflections: tuple[tuple[Reflection, ...], ...]
-    """For each peak the families of planes that make it, strongest first, in the axes of the
-    crystal as it was given."""
+    """For each peak the families of planes that make it, strongest first."""
 
 
 def simulate_patterns(
@@ -190,8 +191,14 @@ def simulate_patterns(
     an element has no scattering factor; both carry the indices of the crystals.
     """
     crystals = pack_crystals(structures)
+    factors, per_s = usable_factors(crystals, settings)
+    draw = _drawing(settings)
     patterns = np.empty((len(crystals), settings.n_points), dtype=dtype)
-    fill_patterns(crystals, patterns, settings, n_threads=n_threads)
+
+    def fill(chunk: slice) -> None:
+        draw(*peaks_of_chunk(crystals, chunk, settings, factors, per_s), patterns[chunk])
+
+    for_each_chunk(fill, len(crystals), n_threads)
     empty = np.flatnonzero(patterns.max(axis=1, initial=0) == 0)
     if len(empty):
         raise EmptyPatternError(
@@ -202,29 +209,6 @@ def simulate_patterns(
             empty.tolist(),
         )
     return patterns
-
-
-def fill_patterns(
-    crystals: Crystals,
-    patterns: NDArray[Any],
-    settings: DiffractionSettings = STANDARD_SETTINGS,
-    *,
-    n_threads: int | None = None,
-) -> None:
-    """As ``simulate_patterns``, into an array (n, n_points) that is there already.
-
-    A crystal without a reflection on the grid leaves zeros.
-    """
-    factors, per_s = _usable_factors(crystals, settings)
-    draw = _drawing(settings)
-
-    def fill(chunk: slice) -> None:
-        draw(*_peaks(crystals, chunk, settings, factors, per_s), patterns[chunk])
-
-    chunks = [slice(at, min(at + _CHUNK, len(crystals))) for at in range(0, len(crystals), _CHUNK)]
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-        # the kernels hold no lock; list() raises what a thread raised
-        list(pool.map(fill, chunks))
 
 
 def simulate_peaks(
@@ -242,15 +226,16 @@ def simulate_peaks(
     )
 
     crystals = pack_crystals([structure])
-    factors, per_s = _usable_factors(crystals, settings)
+    factors, per_s = usable_factors(crystals, settings)
     g_min, g_max = _limits_of_g(settings)
-    room = int(reflection_room(crystals.lattices, g_max)[0])
+    room = int(reflection_room(crystals.lattices, crystals.lattices, g_max)[0])
     g2, height, angle, intensity = np.empty((4, room))
     multiplicity, peak_of = np.empty((2, room), np.int64)
     hkl = np.empty((room, 3), np.int64)
     n = crystal_reflections(
-        crystals.lattices[0], crystals.frac_coords, crystals.occupancies, crystals.numbers,
-        g_min, g_max, settings.wavelength_angstrom, factors, per_s, g2, height, multiplicity, hkl,
+        crystals.lattices[0], crystals.lattices[0], crystals.frac_coords, crystals.occupancies,
+        crystals.numbers, NO_TEXTURE, g_min, g_max, settings.wavelength_angstrom, factors, per_s,
+        g2, height, multiplicity, hkl,
     )  # fmt: skip
     m = merge_reflections(
         g2, height, n, g_max, settings.wavelength_angstrom, angle, intensity, peak_of
@@ -262,13 +247,22 @@ def simulate_peaks(
     families: dict[int, list[Reflection]] = {int(peak): [] for peak in kept}
     for r in np.argsort(-height[:n], kind="stable"):
         if int(peak_of[r]) in families and height[r] > WEAK_PEAK**2 * strongest:
-            families[int(peak_of[r])].append(Reflection(*hkl[r].tolist(), int(multiplicity[r])))
+            h, k, ell = hkl[r].tolist()
+            families[int(peak_of[r])].append(Reflection((h, k, ell), int(multiplicity[r])))
     return Peaks(
         angle[kept],
         settings.wavelength_angstrom / (2 * np.sin(np.radians(angle[kept] / 2))),
         intensity[kept] / strongest,
         tuple(tuple(families[int(peak)]) for peak in kept),
     )
+
+
+def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
+    """Call ``work`` with slices that cover 0..n - 1, from several threads (None: all cores)."""
+    chunks = [slice(at, min(at + CHUNK, n)) for at in range(0, n, CHUNK)]
+    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        # the kernels hold no lock; list() raises what a thread raised
+        list(pool.map(work, chunks))
 
 
 def _limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
@@ -278,24 +272,33 @@ def _limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _peaks(
+def peaks_of_chunk(
     crystals: Crystals,
     chunk: slice,
     settings: DiffractionSettings,
     factors: NDArray[np.float64],
     per_s: float,
+    strained: NDArray[np.float64] | None = None,
+    textures: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Angles, intensities and offsets of the peaks of a part of the crystals."""
+    """Angles, intensities and offsets of the peaks of a part of the crystals.
+
+    ``strained`` cells (n, 3, 3) and ``textures`` (n, 4) are those of this part.
+    """
     from matlode.representation.reflections import peaks, reflection_room
 
     cells = crystals.lattices[chunk]
+    if strained is None:
+        strained = cells
+    if textures is None:
+        textures = np.tile(NO_TEXTURE, (len(cells), 1))
     g_min, g_max = _limits_of_g(settings)
-    room = reflection_room(cells, g_max)
+    room = reflection_room(cells, strained, g_max)
     angle, intensity = np.empty((2, int(room.sum())))
     ends = np.zeros(len(cells) + 1, np.int64)
     peaks(
-        cells, crystals.frac_coords, crystals.occupancies, crystals.numbers,
-        crystals.offsets[chunk.start : chunk.stop + 1], g_min, g_max,
+        cells, strained, crystals.frac_coords, crystals.occupancies, crystals.numbers,
+        crystals.offsets[chunk.start : chunk.stop + 1], textures, g_min, g_max,
         float(settings.wavelength_angstrom), factors, per_s, room, angle, intensity, ends,
     )  # fmt: skip
     return angle[: ends[-1]], intensity[: ends[-1]], ends
@@ -346,7 +349,7 @@ def _gaussian_table(sigma: float) -> NDArray[np.float64]:
     return gaussian_table(sigma)
 
 
-def _usable_factors(
+def usable_factors(
     crystals: Crystals, settings: DiffractionSettings
 ) -> tuple[NDArray[np.float64], float]:
     """Scattering factors as the kernels take them; raises ScatteringError where one is missing."""

@@ -234,7 +234,7 @@ def _add_images(frac, rotations, index, shift, partner, lattice_shift, total):
 
 @njit(cache=True, fastmath=True)
 def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
-    """Average coordinates and metric, in place, over the crystal's operations.
+    """The crystal's operations; averages the coordinates, in place, over them.
 
     Writes the operations' ``rotations``, those ``translations`` that are operations by
     themselves (at most as many as the rarest kind has atoms), and for each atom the lowest
@@ -319,7 +319,16 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
             n_rotations += 1
     if n_operations != n_rotations * n_translations:
         return 0, 0, False
-    mean_metric = np.zeros((3, 3))
+    for axis in range(3):
+        for i in range(n):
+            frac[i, axis] = total[i, axis] / n_operations - centre[axis]
+    return n_rotations, n_translations, centred
+
+
+@njit(cache=True, fastmath=True)
+def _average_metric(metric, rotations, n_rotations):
+    """The metric averaged over the crystal's operations."""
+    mean = np.zeros((3, 3))
     for index in range(n_rotations):
         for a in range(3):
             for d in range(3):
@@ -327,13 +336,11 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
                 for c in range(3):
                     product += rotations[index, a, c] * metric[c, d]
                 for b in range(a + 1):
-                    mean_metric[a, b] += product * rotations[index, b, d] / n_rotations
+                    mean[a, b] += product * rotations[index, b, d] / n_rotations
     for a in range(3):
-        for b in range(3):
-            metric[a, b] = mean_metric[max(a, b), min(a, b)]
-        for i in range(n):
-            frac[i, a] = total[i, a] / n_operations - centre[a]
-    return n_rotations, n_translations, centred
+        for b in range(a):
+            mean[b, a] = mean[a, b]
+    return mean
 
 
 @njit(cache=True, fastmath=True)
@@ -598,7 +605,7 @@ def _sorted_atoms(numbers, occ):
 
 @njit(cache=True, fastmath=True)
 def crystal_reflections(
-    cell, frac, occ, numbers, g_min, g_max, wavelength, factors, per_s,
+    cell, strained, frac, occ, numbers, texture, g_min, g_max, wavelength, factors, per_s,
     g2, height, multiplicity, hkl,
 ):  # fmt: skip
     """Symmetry-inequivalent reflections of one crystal, in no order; returns how many.
@@ -606,19 +613,16 @@ def crystal_reflections(
     Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (n, 3) in
     the cell's own axes; there must be room for ``reflection_room`` of them. ``factors``
     (element, interval, 4) holds cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
+    Lengths are those of ``strained``, averaged over the symmetry of ``cell``: strain does not
+    lower the crystal's symmetry. ``texture`` is h, k, l and March's r (1: no texture).
     """
     n = len(numbers)
-    metric = np.empty((3, 3))
     longest = 2
-    for a in range(3):
-        for b in range(3):
-            metric[a, b] = (
-                cell[a, 0] * cell[b, 0] + cell[a, 1] * cell[b, 1] + cell[a, 2] * cell[b, 2]
-            )
+    own = _metric(cell, longest)
     for a in range(2):
-        if metric[a, a] > metric[longest, longest]:
+        if own[a, a] > own[longest, longest]:
             longest = a
-    _swap_axes(metric, longest, 2)
+    own = _metric(cell, longest)
     own_frac = np.empty((n, 3))
     first = np.empty(n, np.int64)
     last = np.empty(n, np.int64)
@@ -637,8 +641,9 @@ def crystal_reflections(
     translations = np.empty((n, 3))
     orbit = np.empty(n, np.int64)
     n_rotations, n_translations, centred = _find_symmetry(
-        own_frac, metric, first, last, rotations, translations, orbit
+        own_frac, own, first, last, rotations, translations, orbit
     )
+    metric = _average_metric(_metric(strained, longest), rotations, n_rotations)
     # one atom per orbit, with the weight of all
     amplitude = np.zeros(n)
     for i in range(n):
@@ -668,18 +673,61 @@ def crystal_reflections(
         translations, n_translations, planes, limit, g_min, g_max, wavelength, factors, per_s,
         g2, height, multiplicity, hkl,
     )  # fmt: skip
+    if texture[3] != 1.0:
+        _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, count, height)
     if longest != 2:
         for r in range(count):
             hkl[r, longest], hkl[r, 2] = hkl[r, 2], hkl[r, longest]
     return count
 
 
-@njit(cache=True)
-def _swap_axes(metric, one, other):
+@njit(cache=True, fastmath=True)
+def _metric(cell, longest):
+    """Products of cell vectors (Å²), the longest put last."""
+    metric = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            a = 2 if i == longest else (longest if i == 2 else i)
+            b = 2 if j == longest else (longest if j == 2 else j)
+            metric[i, j] = (
+                cell[a, 0] * cell[b, 0] + cell[a, 1] * cell[b, 1] + cell[a, 2] * cell[b, 2]
+            )
+    return metric
+
+
+@njit(cache=True, fastmath=True)
+def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, height):
+    """Multiply intensities by March's weights, averaged over each orbit.
+
+    (r² cos²α + sin²α / r)^(-3/2), α from the preferred direction (h, k, l) to the reflection's
+    (Dollase, J. Appl. Cryst. 19, 267, 1986).
+    """
+    star = _inverse(metric)
+    axis = np.empty(3)
+    image = np.empty(3)
     for a in range(3):
-        metric[a, one], metric[a, other] = metric[a, other], metric[a, one]
+        axis[a] = texture[2 if a == longest else (longest if a == 2 else a)]
+    axis2 = _product(axis, axis, star)
+    r = texture[3]
+    for i in range(n):
+        weight = 0.0
+        for index in range(n_rotations):
+            for a in range(3):
+                image[a] = 0.0
+                for b in range(3):
+                    image[a] += rotations[index, a, b] * hkl[i, b]
+            cos2 = _product(axis, image, star) ** 2 / (axis2 * _product(image, image, star))
+            weight += (r * r * cos2 + (1.0 - cos2) / r) ** -1.5
+        height[i] *= weight / n_rotations
+
+
+@njit(cache=True, fastmath=True)
+def _product(left, right, metric):
+    total = 0.0
     for a in range(3):
-        metric[one, a], metric[other, a] = metric[other, a], metric[one, a]
+        for b in range(3):
+            total += left[a] * metric[a, b] * right[b]
+    return total
 
 
 @njit(cache=True)
@@ -695,7 +743,7 @@ def merge_reflections(g2, height, n, g_max, wavelength, angle, intensity, peak_o
 
 @njit(cache=True, nogil=True)
 def peaks(
-    cells, frac, occ, numbers, offsets, g_min, g_max, wavelength, factors, per_s,
+    cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength, factors, per_s,
     room, angle, intensity, ends,
 ):  # fmt: skip
     """Peaks of a batch of n crystals that are not too weak, the strongest of each crystal 1.
@@ -714,8 +762,8 @@ def peaks(
     for i in range(len(cells)):
         at = slice(offsets[i], offsets[i + 1])
         n = crystal_reflections(
-            cells[i], frac[at], occ[at], numbers[at], g_min, g_max, wavelength, factors, per_s,
-            g2, height, multiplicity, hkl,
+            cells[i], strained[i], frac[at], occ[at], numbers[at], textures[i], g_min, g_max,
+            wavelength, factors, per_s, g2, height, multiplicity, hkl,
         )  # fmt: skip
         own_angle = angle[used : used + room[i]]
         own_intensity = intensity[used : used + room[i]]
@@ -731,8 +779,14 @@ def peaks(
         ends[i + 1] = used
 
 
-def reflection_room(cells: NDArray[np.float64], g_max: float) -> NDArray[np.int64]:
+def reflection_room(
+    cells: NDArray[np.float64], strained: NDArray[np.float64], g_max: float
+) -> NDArray[np.int64]:
     """(n,), an upper bound of the reflections of crystals with these cells (n, 3, 3): lattice
     points in half the box around the limiting sphere."""
     lengths = np.linalg.norm(cells, axis=2)
-    return (2 * np.floor(g_max * lengths + 1e-3).astype(np.int64) + 1).prod(axis=1) // 2 + 1
+    stretch = 1.0
+    if strained is not cells:
+        # averaged over symmetry, an axis may stretch by as much as any other direction
+        stretch = np.linalg.norm(np.linalg.solve(cells, strained), ord=2, axis=(1, 2))[:, None]
+    return (2 * np.floor(g_max * stretch * lengths + 1e-3).astype(np.int64) + 1).prod(1) // 2 + 1
