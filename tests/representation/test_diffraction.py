@@ -163,9 +163,7 @@ def test_scaling_the_lattice_moves_peaks_as_bragg_says(cell, scale):
 def test_wavelength_and_lattice_scale_together(cell, scale):
     crystal, larger = (Structure(Lattice(k * cell), ["W"], [[0, 0, 0]]) for k in (1, scale))
     scaled = DiffractionSettings(wavelength_angstrom=scale * CU_K_ALPHA_ANGSTROM)
-    assert_allclose(
-        sticks(larger, scaled)[0], sticks(crystal)[0], atol=MERGE_TOLERANCE_DEG
-    )
+    assert_allclose(sticks(larger, scaled)[0], sticks(crystal)[0], atol=MERGE_TOLERANCE_DEG)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, None])

@@ -505,8 +505,10 @@ def _reflections(
             for t in range(width):
                 ell = first + t
                 g2 = aa + 2.0 * bc * ell + cc * ell * ell
-                if g2 > g2_max or g2 < g2_min or _is_absent(
-                    translations, n_translations, h, k, ell
+                if (
+                    g2 > g2_max
+                    or g2 < g2_min
+                    or _is_absent(translations, n_translations, h, k, ell)
                 ):
                     continue
                 fixed = 0
@@ -520,9 +522,7 @@ def _reflections(
                 )
                 multiplicity[n] = len(planes) // fixed
                 height[n] = (
-                    multiplicity[n]
-                    * (f_real[t] * f_real[t] + f_imag[t] * f_imag[t])
-                    * polarisation
+                    multiplicity[n] * (f_real[t] * f_real[t] + f_imag[t] * f_imag[t]) * polarisation
                 )
                 g2_out[n] = g2
                 hkl[n, 0] = h
@@ -743,8 +743,8 @@ def merge_reflections(g2, height, n, g_max, wavelength, angle, intensity, peak_o
 
 @njit(cache=True, nogil=True)
 def peaks(
-    cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength, factors, per_s,
-    room, angle, intensity, ends,
+    cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength,
+    factors, per_s, room, angle, intensity, ends,
 ):  # fmt: skip
     """Peaks of a batch of n crystals that are not too weak, the strongest of each crystal 1.
 
