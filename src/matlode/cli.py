@@ -7,8 +7,9 @@ advice; 2: wrong usage.
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +33,14 @@ app.add_typer(data_app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelsFolder = Annotated[
-    Path | None, typer.Option("--models", help="Folder of models (default: the shipped ones).")
+    Path | None,
+    typer.Option(
+        "--models", help="Folder of models; what it lacks is taken from the shipped ones."
+    ),
+]
+PropertiesFile = Annotated[
+    Path | None,
+    typer.Option("--properties", help="TOML file of own properties (docs/own-properties.md)."),
 ]
 KnownTable = Annotated[
     Path | None,
@@ -89,7 +97,7 @@ def search(
     if as_json:
         _print_json(rows)
         return
-    _print_candidates(rows)
+    _print_candidates(rows, run.provenance)
     seconds = sum(run.provenance["seconds"].values())
     print(
         f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
@@ -103,7 +111,7 @@ def show(run: RunFolder, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
     else:
-        _print_candidates(rows)
+        _print_candidates(rows, _read_run(run, "provenance.json"))
 
 
 @app.command()
@@ -156,9 +164,11 @@ def predict(
 @app.command()
 def train(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models to train (default: the standard ones).")
+        list[str] | None,
+        typer.Argument(help="Models to train (default: the standard ones, or own properties)."),
     ] = None,
     data: DataTable = None,
+    properties: PropertiesFile = None,
     out: Annotated[Path, typer.Option(help="Folder that the models go into.")] = Path("models"),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the networks, for a quick try.")
@@ -170,7 +180,13 @@ def train(
 
     with _progress() as progress:
         headers = train_models(
-            names or None, data=data, out=out, epochs=epochs, force=force, progress=progress
+            names or None,
+            data=data,
+            out=out,
+            properties=properties,
+            epochs=epochs,
+            force=force,
+            progress=progress,
         )
     for name, header in headers.items():
         print(name, json.dumps(header.get("scores", {})))
@@ -183,6 +199,7 @@ def evaluate(
     ] = None,
     data: DataTable = None,
     models: ModelsFolder = None,
+    properties: PropertiesFile = None,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
@@ -195,7 +212,9 @@ def evaluate(
         rows = (
             stored_scores(endpoints, models=models)
             if stored
-            else measure_scores(endpoints, data=data, models=models, progress=progress)
+            else measure_scores(
+                endpoints, data=data, models=models, properties=properties, progress=progress
+            )
         )
     if as_json:
         _print_json(rows)
@@ -246,14 +265,13 @@ def _symbols(text: str | None) -> list[str] | None:
     return [part for part in text.replace(" ", ",").split(",") if part]
 
 
-def _read_run(run: Path, name: str) -> list[dict[str, Any]]:
+def _read_run(run: Path, name: str) -> Any:
     from matlode.errors import InputError
 
     try:
-        rows: list[dict[str, Any]] = json.loads((run / name).read_text(encoding="utf-8"))
+        return json.loads((run / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{run} is not a finished run: it has no {name}.") from error
-    return rows
 
 
 def _print_json(value: Any) -> None:
@@ -272,9 +290,22 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: 
     Console(width=None if sys.stdout.isatty() else 150, highlight=False).print(table)
 
 
-def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
-    headings = ["#", "formula", "system", "K / GPa", "G / GPa", "E_f / eV", "P(stable)"]
-    headings += ["charges", "novelty", "structure (match)", "verdict"]
+SYMBOLS = {"bulk_modulus": "K", "shear_modulus": "G", "volume_per_atom": "V"}
+"""Short headings; other properties stand under their names."""
+
+
+def _print_candidates(
+    rows: Sequence[dict[str, Any]], provenance: Mapping[str, Any], n: int = 25
+) -> None:
+    objectives = [objective["endpoint"] for objective in provenance["goal"]["objectives"]]
+    # runs of before had K and G in every table, and no units beside them
+    units = provenance.get("units", {"bulk_modulus": "GPa", "shear_modulus": "GPa"})
+    wanted = [name for name in objectives if f"{name}_low" in rows[0]] if rows else []
+    headings = ["#", "formula", "system"]
+    for name in wanted:
+        unit = units.get(name, "")
+        headings.append(SYMBOLS.get(name, name) + (f" / {unit}" if unit else ""))
+    headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
     _print_table(
         headings,
         [
@@ -282,8 +313,7 @@ def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
                 str(row["rank"]),
                 row["formula"],
                 f"{row['crystal_system']} {row['space_group']}",
-                _with_interval(row, "bulk_modulus"),
-                _with_interval(row, "shear_modulus"),
+                *(_with_interval(row, name) for name in wanted),
                 f"{row['formation_energy']:.2f}",
                 f"{row['stable_probability']:.2f}",
                 str(row["charge_neutral"]),
@@ -298,7 +328,14 @@ def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
 
 
 def _with_interval(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.0f} ({row[name + '_low']:.0f}-{row[name + '_high']:.0f})"
+    """Three digits of the value, and as many decimals at the ends of its interval."""
+    value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    size = max(abs(value), abs(high), 1e-300)
+    if not 1e-3 <= size < 1e6:
+        return f"{value:.2e} ({low:.2e}..{high:.2e})"
+    decimals = max(0, 2 - math.floor(math.log10(max(abs(value), 1e-2 * size))))
+    gap = "-" if low >= 0 else ".."
+    return f"{value:.{decimals}f} ({low:.{decimals}f}{gap}{high:.{decimals}f})"
 
 
 def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:

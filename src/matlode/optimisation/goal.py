@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
 from matlode.errors import GoalError, suggest
-from matlode.properties.endpoints import find_endpoint
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.heads import Estimates
 
 STABILITY = "stable_probability"
@@ -76,17 +76,18 @@ def make_goal(
     elements: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
     known_elements: Sequence[str],
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS,
     max_elements: int = 5,
     max_atoms: int = 20,
 ) -> Goal:
     """A goal from the command line's words.
 
     ``elements`` are the only ones allowed (default: all of ``known_elements``, those that the
-    known materials hold), less ``exclude``. Raises GoalError for unknown names and for goals
-    that nothing can meet.
+    known materials hold), less ``exclude``; ``endpoints`` are those that can be predicted.
+    Raises GoalError for unknown names and for goals that nothing can meet.
     """
     objectives = tuple(
-        Objective(find_endpoint(name).name, maximise)
+        Objective(find_endpoint(name, endpoints).name, maximise)
         for names, maximise in ((maximize, True), (minimize, False))
         for name in names
     )
