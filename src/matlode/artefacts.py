@@ -71,8 +71,8 @@ def find_model(name: str, folder: Path | None = None) -> Path:
         return shipped_models() / name
     if not has_models(folder):
         raise ArtefactError(
-            f"no model at {folder / name}, nor any other in {folder}; `matlode train --out "
-            f"{folder}` makes them."
+            f"no model at {folder / name} (nor another in that folder); "
+            "`matlode train` makes the models."
         )
     own = folder / name
     return own if (own / HEADER_FILE).exists() else shipped_models() / name

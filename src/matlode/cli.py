@@ -304,7 +304,8 @@ def _print_candidates(
     headings = ["#", "formula", "system"]
     for name in wanted:
         unit = units.get(name, "")
-        headings.append(SYMBOLS.get(name, name) + (f" / {unit}" if unit else ""))
+        symbol = SYMBOLS.get(name, name)
+        headings.append(f"P({symbol})" if unit == "probability" else _with_unit(symbol, unit))
     headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
     _print_table(
         headings,
@@ -327,15 +328,21 @@ def _print_candidates(
     )
 
 
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} / {unit}" if unit else name
+
+
 def _with_interval(row: dict[str, Any], name: str) -> str:
     """Three digits of the value, and as many decimals at the ends of its interval."""
     value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
-    size = max(abs(value), abs(high), 1e-300)
-    if not 1e-3 <= size < 1e6:
-        return f"{value:.2e} ({low:.2e}..{high:.2e})"
-    decimals = max(0, 2 - math.floor(math.log10(max(abs(value), 1e-2 * size))))
+    size = max(abs(value), abs(high))
+    form = ".2e"
+    if size == 0 or 1e-3 <= size < 1e6:
+        # a value near zero takes the decimals of its interval
+        decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-3)))
+        form = f".{min(max(decimals, 0), 4)}f"
     gap = "-" if low >= 0 else ".."
-    return f"{value:.{decimals}f} ({low:.{decimals}f}{gap}{high:.{decimals}f})"
+    return f"{value:{form}} ({low:{form}}{gap}{high:{form}})"
 
 
 def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
@@ -360,7 +367,8 @@ def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         own = [row for row in rows if row["endpoint"] == endpoint]
         used = [m for m in metrics if any(m in row["scores"] for row in own)]
-        title = f"{endpoint} ({own[0]['unit']}): {own[0]['rows']} rows; {own[0]['split']}"
+        name = _with_unit(endpoint, own[0]["unit"])
+        title = f"{name}: {own[0]['rows']} rows; {own[0]['split']}"
         cells = [
             [row["model"], *(f"{row['scores'][m]:.4g}" if m in row["scores"] else "" for m in used)]
             for row in own
