@@ -19,6 +19,7 @@ import typer
 from matlode.errors import MatlodeError
 
 if TYPE_CHECKING:
+    from matlode.jobs.check_data import PropertyCheck, TableCheck
     from matlode.progress import Progress
 
 app = typer.Typer(
@@ -250,6 +251,24 @@ def data_info(data: DataTable = None) -> None:
         print(f"{column:36s} {int(frame[column].notna().sum()):8d} values")
 
 
+@data_app.command("check")
+def data_check(
+    table: Annotated[Path, typer.Argument(help="Structure table, or its folder.")],
+    properties: PropertiesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Is this enough to train on? Counts, elements, leakage, outliers, and a verdict."""
+    from dataclasses import asdict
+
+    from matlode.jobs.check_data import check_data
+
+    check = check_data(table, properties=properties)
+    if as_json:
+        _print_json(asdict(check))
+    else:
+        _print_check(check)
+
+
 def main() -> None:
     """Run the command line; our errors end in one line of advice."""
     try:
@@ -337,10 +356,10 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
     value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
     size = max(abs(value), abs(high))
     form = ".2e"
-    if size == 0 or 1e-3 <= size < 1e6:
+    if size == 0 or 1e-2 <= size < 1e6:
         # a value near zero takes the decimals of its interval
-        decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-3)))
-        form = f".{min(max(decimals, 0), 4)}f"
+        decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-2)))
+        form = f".{min(max(decimals, 0), 3)}f"
     gap = "-" if low >= 0 else ".."
     return f"{value:{form}} ({low:{form}}{gap}{high:{form}})"
 
@@ -374,6 +393,43 @@ def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
             for row in own
         ]
         _print_table(["model", *used], cells, title=title)
+
+
+def _print_check(check: TableCheck) -> None:
+    print(f"{check.source}: {check.rows:,} materials, {check.formulas:,} formulas")
+    for reason, n in check.dropped.items():
+        print(f"  {n:,} dropped: {reason}")
+    print(f"  {check.twins:,} rows share formula and space group with another")
+    print(f"  {check.formulas_in_two_roles} formulas in two roles of the split")
+    if check.constant_columns:
+        print(f"  constant columns, nothing to learn from: {', '.join(check.constant_columns)}")
+    headings = ["property", "rows", "train / cal. / test", "range", "mean ± σ"]
+    headings += ["elements (rare)", "outliers", "seen systems / types", "verdict"]
+    _print_table(headings, [_check_cells(p) for p in check.properties])
+    for p in check.properties:
+        print(f"{_with_unit(p.name, p.unit)}: {p.verdict}")
+        for reason in p.reasons:
+            print(f"  {reason}")
+        if p.rare_elements:
+            print(f"  rare elements: {', '.join(p.rare_elements)}")
+    if check.absent:
+        print(f"without any value: {', '.join(check.absent)}")
+    print(check.summary)
+
+
+def _check_cells(p: PropertyCheck) -> list[str]:
+    seen = (p.test_systems_in_train, p.test_prototypes_in_train)
+    return [
+        p.name,
+        f"{p.rows:,}",
+        " / ".join(f"{n:,}" for n in p.roles.values()),
+        "" if p.minimum is None else f"{p.minimum:.3g}..{p.maximum:.3g}",
+        "" if p.mean is None else f"{p.mean:.3g} ± {p.sigma:.3g}",
+        f"{p.elements} ({len(p.rare_elements)})",
+        str(p.outliers),
+        " / ".join("-" if share is None else f"{share:.0%}" for share in seen),
+        p.verdict,
+    ]
 
 
 @contextmanager
