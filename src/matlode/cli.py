@@ -356,7 +356,9 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
     value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
     size = max(abs(value), abs(high))
     form = ".2e"
-    if size == 0 or 1e-2 <= size < 1e6:
+    if size == 0:
+        form = ".2f"
+    elif 1e-2 <= size < 1e6:
         # a value near zero takes the decimals of its interval
         decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-2)))
         form = f".{min(max(decimals, 0), 3)}f"

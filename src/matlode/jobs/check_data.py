@@ -333,13 +333,13 @@ def suspect_unit(endpoint: Endpoint, median: float) -> str | None:
     low, high = TYPICAL_MEDIAN.get(endpoint.name, limits)
     if low <= median <= high:
         return None
-    for unit, factor in OTHER_UNITS.get(endpoint.unit, {}).items():
-        if low <= median / factor <= high:
-            return (
-                f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: this looks "
-                f"like {unit}; divide by {factor:g}"
-            )
-    return f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: check the unit"
+    fitting = [
+        f"{unit} (divide by {factor:g})"
+        for unit, factor in OTHER_UNITS.get(endpoint.unit, {}).items()
+        if low <= median / factor <= high
+    ]
+    advice = f"this looks like {' or '.join(fitting)}" if fitting else "check the unit"
+    return f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: {advice}"
 
 
 def outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:

@@ -15,6 +15,8 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.heads import Estimates
 
 STABILITY = "stable_probability"
+ROUND_OFF = 1e-9
+"""Relative differences below it are none."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,10 @@ class Scale:
             gain = objective.sign * known[objective.endpoint].value
             middle, best = np.quantile(gain, [0.5, 0.95])
             origin[objective.endpoint] = float(middle)
-            span[objective.endpoint] = max(float(best - middle), 1e-9)
+            width = float(best - middle)
+            # a property that hardly varies is no reason to divide by round-off
+            flat = width <= ROUND_OFF * max(abs(middle), abs(best))
+            span[objective.endpoint] = 1.0 if flat else width
         return cls(origin, span)
 
     def gains(self, goal: Goal, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:

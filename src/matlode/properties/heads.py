@@ -192,7 +192,7 @@ def fit_head(
         return Head(endpoint, face, settings, value_model, None, tables)
     errors = np.abs(cross_fit(features, labels, folds, settings) - labels)
     # logarithms: errors of every size count alike, and the prediction is positive
-    floor = 0.05 * float(errors.mean()) + 1e-9
+    floor = 0.05 * float(errors.mean()) or 1e-9
     difficulty_model = fit_trees(
         features,
         np.log(errors + floor),
@@ -244,19 +244,33 @@ def fit_trees(
     import xgboost
 
     names = {"lambda_": "lambda"}
+    scale = _scale(labels)
     own = {"n_rounds", "difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"}
     parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
-    data = xgboost.QuantileDMatrix(features, label=labels, max_bin=settings.max_bin)
-    return xgboost.train(
+    data = xgboost.QuantileDMatrix(features, label=labels / scale, max_bin=settings.max_bin)
+    booster = xgboost.train(
         parameters | {"objective": objective, "tree_method": "hist"} | extra,
         data,
         num_boost_round=n_rounds or settings.n_rounds,
     )
+    booster.set_attr(scale=repr(scale))
+    return booster
+
+
+def _scale(labels: NDArray[np.floating]) -> float:
+    """A power of ten that brings labels to the size that XGBoost can split by: gains below 1e-6
+    count as none to it, so labels such as 1e-5 1/K would all be given their mean."""
+    sigma = float(np.std(labels))
+    if sigma == 0 or 0.1 <= sigma <= 1000:
+        return 1.0
+    return float(10.0 ** np.floor(np.log10(sigma)))
 
 
 def predict_trees(booster: xgboost.Booster, features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Predictions of a booster, (n,) or (n, n_outputs)."""
-    return np.asarray(booster.inplace_predict(np.asarray(features, np.float32)), dtype=float)
+    raw = np.asarray(booster.inplace_predict(np.asarray(features, np.float32)), dtype=float)
+    # trees of before were all of labels about 1
+    return raw * float(booster.attr("scale") or 1.0)
 
 
 def _booster(raw: NDArray[np.uint8], folder: Path) -> xgboost.Booster:
