@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
+    from matlode.jobs.check_data import check_data
     from matlode.jobs.evaluate import measure_scores, stored_scores
     from matlode.jobs.predict import predict
     from matlode.jobs.search import Run, SearchSettings, search
@@ -28,6 +29,7 @@ _HOMES = {
     "Run": "jobs.search",
     "SearchSettings": "jobs.search",
     "Toolbox": "jobs.toolbox",
+    "check_data": "jobs.check_data",
     "composition_vectors": "representation.composition",
     "load_starter": "data.tables",
     "measure_scores": "jobs.evaluate",
@@ -44,6 +46,7 @@ __all__ = [
     "Run",
     "SearchSettings",
     "Toolbox",
+    "check_data",
     "composition_vectors",
     "load_starter",
     "measure_scores",

@@ -1,6 +1,7 @@
 """A user's own properties: what one line of TOML means, and what is refused."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from matlode.errors import GoalError, InputError
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import CASES, Head, TreeSettings, fit_head
 from matlode.properties.own import (
+    KEYS,
     MIN_ROWS,
     check_rows,
     checked_labels,
@@ -255,6 +257,13 @@ def test_a_role_of_one_class_is_told():
     labels = np.where(roles == TEST, 0.0, np.arange(180) % 2)
     with pytest.raises(InputError, match="all 60 test rows of t are 0; bring rows"):
         check_rows(endpoint, labels, roles, table="t")
+
+
+def test_the_docs_page_shows_every_key_and_a_file_that_is_read(tmp_path, starter):
+    page = (Path(__file__).parents[2] / "docs" / "own-properties.md").read_text()
+    assert [key for key in KEYS if f"`{key}`" not in page] == []
+    for endpoint in read(tmp_path, page.split("```toml")[1].split("```")[0]).values():
+        assert np.isfinite(checked_labels(endpoint, starter, table="starter set")).sum() == 982
 
 
 def test_ours_are_read_only():
