@@ -209,7 +209,7 @@ def data_import(
     out: Annotated[Path, typer.Option(help="Folder for materials.parquet and dropped.csv.")],
 ) -> None:
     """Bring structures into one table; what cannot be used is told in dropped.csv."""
-    from matlode.data.structures import read_materials
+    from matlode.data.readers import read_materials
     from matlode.data.tables import write_materials
 
     materials = read_materials(sources)
