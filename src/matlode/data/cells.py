@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
+from matlode.errors import InputError, suggest
 
 CELL_SYMPREC_A = 0.01
 """Tolerance for finding the cell, Å. A standard cell has its atoms moved onto the symmetry found.
@@ -27,6 +28,14 @@ class Cell(StrEnum):
     PRIMITIVE = "primitive"
     CONVENTIONAL = "conventional"
     AS_IS = "as-is"
+
+
+def parse_cell(text: str) -> Cell:
+    """The cell of that name; raises InputError for another."""
+    try:
+        return Cell(text)
+    except ValueError as error:
+        raise InputError(f'no cell is called "{text}". {suggest(text, list(Cell))}') from error
 
 
 def reduce_cells(crystals: Crystals, cell: Cell) -> Crystals:
@@ -75,7 +84,5 @@ def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
     return _crystal(standard.basis, standard.numbers, standard.positions)
 
 
-def _crystal(
-    basis: Sequence[Any], numbers: Sequence[int], positions: Sequence[Any]
-) -> Crystals:
+def _crystal(basis: Sequence[Any], numbers: Sequence[int], positions: Sequence[Any]) -> Crystals:
     return Crystals.from_arrays([np.array(basis)], [np.array(numbers)], [np.array(positions)])

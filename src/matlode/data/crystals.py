@@ -207,9 +207,7 @@ def _lists(offsets: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def _occupancies(
-    table: pa.Table | pd.DataFrame, counts: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _occupancies(table: pa.Table | pd.DataFrame, counts: NDArray[np.int64]) -> NDArray[np.float64]:
     column = _list_column(table, OCCUPANCY_COLUMN)
     found = np.diff(column.offsets.to_numpy())
     bad = np.flatnonzero(found != counts)

@@ -107,7 +107,9 @@ def _chosen(
     asked = list(asked)
     missing = [column.theirs for column in asked if column.theirs not in frame]
     if missing:
-        raise InputError(f'no column "{missing[0]}". {suggest(missing[0], map(str, frame.columns))}')
+        raise InputError(
+            f'no column "{missing[0]}". {suggest(missing[0], map(str, frame.columns))}'
+        )
     names, theirs = {c.name for c in asked}, {c.theirs for c in asked}
     others = [
         c for c in known if c.theirs in frame and c.name not in names and c.theirs not in theirs

@@ -12,8 +12,14 @@ from matlode.data.crystals import Crystals
 from matlode.errors import PatternError
 from matlode.representation.diffraction import simulate_patterns
 
-SAME_PATTERN_COSINE = 0.99
-"""From this cosine of the square roots of intensities on, two crystals are one."""
+SAME_PATTERN_COSINE = 0.998
+"""From this cosine of the square roots of intensities on, two crystals are one.
+
+Of 1,500 pairs of formula and space group in common, drawn from four databases, 92 reach it:
+pymatgen's StructureMatcher calls all of them equal, and their volumes differ by 0.1 % at most.
+At 0.99 it denies 4 of 174, at 0.95 12 of 326. Writing a crystal in another cell costs less than
+3e-5.
+"""
 PATTERNS_AT_ONCE = 4096
 """Patterns in memory: 26 MB."""
 
@@ -43,7 +49,6 @@ def duplicate_pairs(
     pairs = []
     for batch in _batches(_groups(formulas, space_groups)):
         rows = np.concatenate(batch)
-        # with all threads: a group alone is too small for them
         roots = _roots(crystals.take(rows))
         start = 0
         for group in batch:

@@ -70,7 +70,7 @@ def open_source(source: str | Path, options: ReadOptions | None = None) -> Sourc
 
 def gather(source: Source) -> Materials:
     """All chunks of a source as one, labels as they stand there."""
-    return _joined(list(source.chunks))
+    return joined(list(source.chunks))
 
 
 def read_materials(sources: Sequence[str | Path]) -> Materials:
@@ -86,10 +86,11 @@ def read_materials(sources: Sequence[str | Path]) -> Materials:
         Materials(part.frame.assign(is_file="is_file" in part.frame), part.crystals, part.dropped)
         for part in parts
     ]
-    return _joined(marked)
+    return joined(marked)
 
 
-def _joined(parts: Sequence[Materials]) -> Materials:
+def joined(parts: Sequence[Materials]) -> Materials:
+    """Several batches of materials as one, in order."""
     frames = [part.frame for part in parts if len(part)] or [part.frame for part in parts[:1]]
     return Materials(
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"id": [], "formula": []}),

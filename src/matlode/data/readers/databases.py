@@ -111,9 +111,7 @@ def open_materials_project(query: str, options: ReadOptions) -> Source:
     )
 
 
-def mp_records(
-    documents: Iterable[Mapping[str, Any]], version: str
-) -> Iterator[Mapping[str, Any]]:
+def mp_records(documents: Iterable[Mapping[str, Any]], version: str) -> Iterator[Mapping[str, Any]]:
     """Rows of summary documents; moduli are the Voigt-Reuss-Hill averages."""
     for document in documents:
         symmetry = document.get("symmetry") or {}

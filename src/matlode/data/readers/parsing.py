@@ -50,9 +50,7 @@ def parse_all(parse: Parse, items: Sequence[Any], *, n_jobs: int | None = None) 
     return _joined(list(_in_processes(parse, batches, n_jobs)))
 
 
-def _in_processes(
-    parse: Parse, batches: Sequence[Sequence[Any]], n_jobs: int
-) -> Iterator[Parsed]:
+def _in_processes(parse: Parse, batches: Sequence[Sequence[Any]], n_jobs: int) -> Iterator[Parsed]:
     done = 0
     try:
         for parsed in _run(parse, batches, n_jobs):

@@ -132,9 +132,7 @@ def pack_records(
         frame = pd.DataFrame([_labels(row, structure_column) for _, row in present])
         frame["id"] = [_id(row, name, at) for at, row in present]
         materials = pack(frame, [row[str(structure_column)] for _, row in present])
-        yield Materials(
-            materials.frame, materials.crystals, (*dropped, *materials.dropped)
-        )
+        yield Materials(materials.frame, materials.crystals, (*dropped, *materials.dropped))
 
 
 def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -> str:
