@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -20,6 +21,9 @@ and after have a cosine of at least 0.99997 with this tolerance, 0.82 with 0.1 Ã
 """
 COORDINATE_DIGITS = 6
 """Species of a mixed site stand at one place: fractional coordinates equal to so many digits."""
+
+# moyo remarks on operations of centred cells; nobody but a caller's own log wants to know
+logging.getLogger("moyo").addHandler(logging.NullHandler())
 
 
 class Cell(StrEnum):
@@ -61,7 +65,7 @@ def is_disordered(crystals: Crystals) -> NDArray[np.bool_]:
 def site_counts(crystals: Crystals) -> NDArray[np.int64]:
     """(n,), sites per cell; a mixed site counts once."""
     counts = crystals.n_atoms.copy()
-    for index in np.flatnonzero(is_disordered(crystals)):
+    for index in map(int, np.flatnonzero(is_disordered(crystals))):
         places = np.round(crystals.frac_coords[crystals.atoms(index)] % 1, COORDINATE_DIGITS)
         counts[index] = len(np.unique(places, axis=0))
     return counts

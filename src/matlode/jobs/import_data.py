@@ -151,7 +151,7 @@ def _per_cell(frame: pd.DataFrame, before: Crystals, after: Crystals) -> pd.Data
     """Labels that grow with the cell, of the new cell."""
     scale = after.volumes_a3 / before.volumes_a3
     present = [name for name in PER_CELL_COLUMNS if name in frame]
-    return frame.assign(**{name: frame[name] * np.round(scale * 48) / 48 for name in present})
+    return frame.assign(**{name: frame[name] * scale for name in present})
 
 
 def _with_origin(frame: pd.DataFrame, source: Source, licence: str | None) -> pd.DataFrame:

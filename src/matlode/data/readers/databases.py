@@ -143,7 +143,8 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
     if not base.rpartition("/")[2].startswith("v"):
         base += "/v1"
     client = _session()
-    meta = _get(client, f"{base}/info", {}).get("meta", {})
+    info = _get(client, f"{base}/info", {})
+    meta = info.get("meta", {})
     own = [name for name in _properties(client, base) if name.startswith("_")]
     asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])}
     if options.filter:
@@ -156,7 +157,7 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
             name="optimade",
             options=ReadOptions(),
         ),
-        licence=_optimade_licence(meta),
+        licence=optimade_licence(info),
     )
 
 
@@ -265,9 +266,13 @@ def _properties(session: Any, base: str) -> list[str]:
     return list(data.get("properties", {}))
 
 
-def _optimade_licence(meta: Mapping[str, Any]) -> str:
-    """The provider's own statement: a link, in the info or in the meta of its answers."""
-    stated = meta.get("license") or (meta.get("provider") or {}).get("license")
+def optimade_licence(info: Mapping[str, Any]) -> str:
+    """The provider's own statement in its /info: SPDX names, else a link, else unknown."""
+    attributes = (info.get("data") or {}).get("attributes") or {}
+    named = attributes.get("available_licenses") or attributes.get("available_licenses_for_entries")
+    if named:
+        return ", ".join(named)
+    stated = attributes.get("license")
     if isinstance(stated, Mapping):
         stated = stated.get("href")
     return str(stated) if stated else UNKNOWN_LICENCE

@@ -57,16 +57,17 @@ def _chunks(files: Sequence[Path]) -> Iterator[Materials]:
 def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
     from ase.io import iread
 
-    row = 0
+    done = 0
     try:
-        for row, atoms in enumerate(iread(path, index=":", format="extxyz")):
+        for atoms in iread(path, index=":", format="extxyz"):
             # energies and the like stand in a calculator, as ASE sees it
             results = atoms.calc.results if atoms.calc else {}
             yield {**_scalars(results), **_scalars(atoms.info), "structure": atoms}
+            done += 1
     except Exception as error:
         # ASE raises whatever its parsing stumbles over, and cannot find the next frame then
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        reason = f"frame {row + 1} or what follows cannot be read, the rest is lost: {text}"
+        reason = f"cannot be read after frame {done}, the rest is lost: {text}"
         yield DroppedRow(str(path), reason, is_file=True)
 
 

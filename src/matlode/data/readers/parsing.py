@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Crystals per task of a process: long enough to cost little, short enough to balance."""
-PARALLEL_FROM = 512
+PARALLEL_FROM = 1024
 """Items from which starting processes (some 3 s) pays."""
 TIME_LIMIT_S = 60.0
 """What one crystal may take; the largest of real files take a few seconds."""
@@ -83,7 +83,8 @@ def _run(parse: Parse, batches: Sequence[Sequence[Any]], n_jobs: int) -> Iterato
 
 
 def _parse_batch(parse: Parse, batch: Sequence[Any]) -> Parsed:
-    structures, reasons = [], []
+    structures: list[Structure] = []
+    reasons: list[str | None] = []
     for item in batch:
         try:
             with _time_limit(TIME_LIMIT_S):

@@ -69,7 +69,8 @@ def _csv_rows(file: Path) -> Records:
         # all as text: a chunk cannot know what the next one holds
         with pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks:
             for chunk in chunks:
-                yield from chunk.to_dict("records")
+                for row in chunk.to_dict("records"):
+                    yield {str(name): value for name, value in row.items()}
     except (ValueError, UnicodeError, OSError) as error:
         raise InputError(f"{file}: not readable as CSV ({error}).") from error
 
