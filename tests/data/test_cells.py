@@ -45,9 +45,7 @@ def test_the_crystal_stays_the_same_in_every_cell(starter, cell):
 def test_pymatgen_sees_the_same_crystal(starter, cell):
     some = starter.crystals.take(np.arange(0, len(starter), 400))
     strict = StructureMatcher(ltol=0.01, stol=0.02, angle_tol=0.5, scale=False)
-    for before, after in zip(
-        some.structures(), reduce_cells(some, cell).structures(), strict=True
-    ):
+    for before, after in zip(some.structures(), reduce_cells(some, cell).structures(), strict=True):
         assert strict.fit(before, after)
 
 

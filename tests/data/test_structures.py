@@ -33,7 +33,9 @@ NAMELESS = "NaCl\n1.0\n5 0 0\n0 5 0\n0 0 5\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
 
 
 def ionic(cation: str) -> Structure:
-    return Structure(Lattice.cubic(4.0), [Species(cation, 1), Species("Cl", -1)], [[0] * 3, [0.5] * 3])
+    return Structure(
+        Lattice.cubic(4.0), [Species(cation, 1), Species("Cl", -1)], [[0] * 3, [0.5] * 3]
+    )
 
 
 @pytest.mark.parametrize("build", [rock_salt, perovskite])
@@ -54,7 +56,6 @@ def test_every_form_holds_the_same_crystal(build):
         crystal,
         crystal.as_dict(),
         json.dumps(crystal.as_dict()),
-        {"structure": crystal.as_dict()},
         crystal.to(fmt="cif"),
         crystal.to(fmt="poscar"),
         crystal.to(fmt="poscar").encode(),

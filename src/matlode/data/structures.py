@@ -186,7 +186,6 @@ _DICTIONARIES: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Structure]], 
     ({"lattice_mat", "elements", "coords"}, _of_jarvis),
     ({"numbers", "positions", "cell"}, _of_ase_dict),
     ({"type", "attributes"}, _of_optimade),
-    ({"structure"}, lambda value: _convert(value["structure"])),
 )
 """Keys that tell a form, and who reads it."""
 

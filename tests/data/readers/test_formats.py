@@ -73,7 +73,8 @@ def json_of_pymatgen(path: Path, rows: Rows) -> Path:
 def pandas_json(path: Path, rows: Rows) -> Path:
     file = path.with_suffix(".json")
     frame = pd.DataFrame(
-        [{"id": n, "structure": s.as_dict(), GAP: gap} for n, s, gap in rows], index=range(len(rows))
+        [{"id": n, "structure": s.as_dict(), GAP: gap} for n, s, gap in rows],
+        index=range(len(rows)),
     )
     frame.to_json(file)
     return file
@@ -262,23 +263,33 @@ def test_the_structure_column_may_be_named(tmp_path, rows):
     pd.DataFrame(frame).to_csv(file, index=False)
     named = gather(open_source(file, ReadOptions(structure_column="relaxed")))
     assert len(named) == 20
-    with pytest.raises(InputError, match=r"no column holds crystals; .* found relaxed, note\. Name"):
+    with pytest.raises(
+        InputError, match=r"no column holds crystals; .* found relaxed, note\. Name"
+    ):
         read_materials([file])
     with pytest.raises(InputError, match=r'no column "relaxd"\. Did you mean "relaxed"\?'):
         gather(open_source(file, ReadOptions(structure_column="relaxd")))
 
 
-@pytest.mark.parametrize("ending", sorted(ENDINGS))
+@pytest.mark.parametrize("ending", sorted(set(ENDINGS) - {".jsonl", ".ndjson"}))
 def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, ending):
     file = tmp_path / f"wrong{ending}"
     file.write_bytes(b"\x00\x01 nonsense")
-    try:
-        read = read_materials([file])
-    except InputError as error:
-        assert "wrong" in str(error)
-    else:
-        assert len(read) == 0
-        assert "wrong" in read.dropped[0].id
+    if ending in (".xyz", ".extxyz"):
+        (dropped,) = read_materials([file]).dropped
+        assert dropped.id == str(file)
+        assert dropped.reason.startswith("cannot be read after frame 0")
+        return
+    with pytest.raises(InputError, match=rf"wrong{ending}: (not readable as|not a|holds no rows)"):
+        read_materials([file])
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".csv"])
+def test_a_table_without_rows_is_told(tmp_path, ending):
+    file = tmp_path / f"empty{ending}"
+    file.write_text("[]" if ending == ".json" else "" if ending == ".jsonl" else "cif,k\n")
+    with pytest.raises(InputError, match="holds no rows"):
+        read_materials([file])
 
 
 def test_missing_sources_are_told(tmp_path):

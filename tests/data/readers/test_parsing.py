@@ -8,13 +8,13 @@ import pytest
 from pymatgen.core import Structure
 
 from matlode.data.readers import parsing
-from matlode.data.readers.parsing import BATCH, parse_all
+from matlode.data.readers.parsing import parse_all
 from matlode.errors import InputError
 from matlode.testing import rock_salt
 from tests.data.test_crystals import assert_same
 
-N = 3 * BATCH + 5
-BAD, DEADLY = 7, BATCH + 3
+N, BATCH = 17, 4
+BAD, DEADLY = 3, 5
 
 
 def build(item: int) -> Structure:
@@ -38,6 +38,7 @@ def linger(item: int) -> Structure:
 @pytest.fixture
 def _always_in_processes(monkeypatch):
     monkeypatch.setattr(parsing, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(parsing, "BATCH", BATCH)
 
 
 @pytest.mark.usefixtures("_always_in_processes")

@@ -146,7 +146,8 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
     info = _get(client, f"{base}/info", {})
     meta = info.get("meta", {})
     own = [name for name in _properties(client, base) if name.startswith("_")]
-    asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])}
+    # a provider that lists none of its own may still send some when not asked for anything
+    asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
     if options.filter:
         asked["filter"] = options.filter
     provider = (meta.get("provider") or {}).get("name", base)

@@ -110,14 +110,17 @@ def pack_records(
     """Chunks of materials from rows: dictionaries of labels, one value of each the crystal.
 
     Rows without an id are named ``name:row``. A DroppedRow among them is passed on. Raises
-    InputError if no column holds the crystals.
+    InputError if there are no rows or no column holds the crystals.
     """
     structure_column: str | None = None
     numbered = enumerate(records)
-    while part := list(islice(numbered, CHUNK)):
+    part = list(islice(numbered, CHUNK))
+    if not part:
+        raise InputError(f"{name}: holds no rows.")
+    while part:
         dropped = [row for _, row in part if isinstance(row, DroppedRow)]
         rows = [
-            (at, {"structure": row} if is_structure_dict(row) and "structure" not in row else row)
+            (at, {"structure": row} if is_structure_dict(row) else row)
             for at, row in part
             if not isinstance(row, DroppedRow)
         ]
@@ -133,6 +136,7 @@ def pack_records(
         frame["id"] = [_id(row, name, at) for at, row in present]
         materials = pack(frame, [row[str(structure_column)] for _, row in present])
         yield Materials(materials.frame, materials.crystals, (*dropped, *materials.dropped))
+        part = list(islice(numbered, CHUNK))
 
 
 def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -> str:
