@@ -21,6 +21,7 @@ from matlode.data.readers.databases import (
     mp_records,
     optimade_licence,
 )
+from matlode.data.structures import structure_from
 from matlode.errors import InputError
 from matlode.testing import rock_salt
 
@@ -93,7 +94,7 @@ def test_summary_documents_are_what_the_projects_own_model_writes():
     assert set(MP_FIELDS) <= set(summary.SummaryDoc.model_fields)
     document = summary.SummaryDoc.model_construct(**SUMMARY)
     (row,) = mp_records([document.model_dump(include=set(MP_FIELDS), warnings=False)], "2025.09.25")
-    assert row["structure"] == SUMMARY["structure"]
+    assert structure_from(row["structure"]) == SUMMARY["structure"]
     assert row["bulk_modulus_vrh"] == 24.0
     assert row["space_group_reported"] == 225
 
