@@ -225,16 +225,58 @@ def evaluate(
 
 @data_app.command("import")
 def data_import(
-    sources: Annotated[list[Path], typer.Argument(help="CIF/POSCAR files, folders, tables.")],
-    out: Annotated[Path, typer.Option(help="Folder for materials.parquet and dropped.csv.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files (CIF, POSCAR, CSV, JSON, JSONL, Parquet, XYZ), folders, or databases: "
+            "mp:QUERY, optimade:URL, jarvis:SET, matminer:SET."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for materials.parquet, dropped.csv and provenance.json."),
+    ],
+    cell: Annotated[
+        str, typer.Option(help="Of ordered crystals: primitive, conventional or as-is.")
+    ] = "primitive",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=THEIRS[:UNIT], such as bulk_modulus_vrh=k_vrh:Mbar."),
+    ] = None,
+    structure_column: Annotated[
+        str | None, typer.Option(help="Column of a table that holds the crystal.")
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option(help="Keep rows of equal formula, space group and pattern.")
+    ] = False,
+    drop_disordered: Annotated[
+        bool, typer.Option(help="Leave out crystals with mixed or partly filled sites.")
+    ] = False,
+    licence: Annotated[str | None, typer.Option(help="Of rows whose source states none.")] = None,
+    optimade_filter: Annotated[
+        str | None, typer.Option("--filter", help="OPTIMADE filter, such as 'nelements=2'.")
+    ] = None,
 ) -> None:
     """Bring structures into one table; what cannot be used is told in dropped.csv."""
-    from matlode.data.structures import read_materials
-    from matlode.data.tables import write_materials
+    from matlode.data.cells import parse_cell
+    from matlode.data.labels import Column
+    from matlode.jobs.import_data import ImportSettings, import_data
 
-    materials = read_materials(sources)
-    write_materials(materials, out)
+    settings = ImportSettings(
+        cell=parse_cell(cell),
+        columns=tuple(Column.parse(text) for text in column or ()),
+        structure_column=structure_column,
+        keep_duplicates=keep_duplicates,
+        drop_disordered=drop_disordered,
+        licence=licence,
+        filter=optimade_filter,
+    )
+    with _progress() as progress:
+        imported = import_data(sources, out, settings=settings, progress=progress)
+    materials = imported.materials
     print(f"{len(materials)} materials, {len(materials.dropped)} dropped: {out}")
+    for reason, count in imported.provenance["rows"]["dropped_by_reason"].items():
+        print(f"{count:8d} {reason}")
 
 
 @data_app.command("info")

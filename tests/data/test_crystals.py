@@ -143,3 +143,19 @@ def test_lengths_that_disagree_are_refused_with_the_row(kind, wrong):
     }
     with pytest.raises(InputError, match="row 1: lattice must hold 9 numbers"):
         pack_crystals(kind({**columns, **wrong}))
+
+
+def test_columns_hold_what_a_table_needs():
+    alloy = Structure(Lattice.cubic(3.8), [{"Cu": 0.25, "Au": 0.5}], [[0.1, 0.2, 0.3]])
+    full = Crystals.from_structures([rock_salt()])
+    mixed = Crystals.from_structures([rock_salt(), alloy])
+    assert "occupancies" not in full.columns()
+    for packed in (full, mixed, Crystals.from_structures([])):
+        assert_same(Crystals.from_table(pa.table(packed.columns())), packed)
+
+
+def test_occupancies_that_do_not_fit_the_atoms_are_refused():
+    table = as_table(Crystals.from_structures([rock_salt(), diamond()]))
+    wrong = table.append_column("occupancies", [[[1.0] * 8, [1.0] * 7]])
+    with pytest.raises(InputError, match=r"row 1: .* one number per atom, has 7 for 8 atoms"):
+        Crystals.from_table(wrong)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from matlode import predict
-from matlode.data.structures import read_materials
+from matlode.data.readers import read_materials
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import InputError
 from matlode.properties.endpoints import ENDPOINTS

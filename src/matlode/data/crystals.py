@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CRYSTAL_COLUMNS = ("lattice", "numbers", "frac_coords")
 """Columns of a structure table that hold the crystal itself."""
 
+OCCUPANCY_COLUMN = "occupancies"
+"""One number per atom, for tables with mixed or partly filled sites; without it all are full."""
+
 MAX_ATOMIC_NUMBER = 100
 """Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
 
@@ -158,6 +161,7 @@ class Crystals:
     def from_table(cls, table: pa.Table | pd.DataFrame) -> Crystals:
         """Pack the columns lattice (9 numbers, Å), numbers (Z) and frac_coords (3N) of a table.
 
+        ``occupancies`` (N, 0..1) is read where the table has it; without it all sites are full.
         Raises InputError if a column is missing or the lengths disagree.
         """
         names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
@@ -183,9 +187,36 @@ class Crystals:
             cells.flatten().to_numpy().reshape(-1, 3, 3),
             atoms,
             frac.flatten().to_numpy().reshape(-1, 3),
-            np.ones(len(atoms)),
+            _occupancies(table, counts) if OCCUPANCY_COLUMN in names else np.ones(len(atoms)),
             np.concatenate([[0], np.cumsum(counts)]),
         )
+
+    def columns(self) -> dict[str, pa.ListArray]:
+        """What ``from_table`` reads; ``occupancies`` only where a site is not full."""
+        columns = {
+            "lattice": _lists(9 * np.arange(len(self) + 1), self.lattices.ravel()),
+            "numbers": _lists(self.offsets, self.numbers.astype(np.uint8)),
+            "frac_coords": _lists(3 * self.offsets, self.frac_coords.ravel()),
+        }
+        if (self.occupancies != 1).any():
+            columns[OCCUPANCY_COLUMN] = _lists(self.offsets, self.occupancies)
+        return columns
+
+
+def _lists(offsets: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def _occupancies(table: pa.Table | pd.DataFrame, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    column = _list_column(table, OCCUPANCY_COLUMN)
+    found = np.diff(column.offsets.to_numpy())
+    bad = np.flatnonzero(found != counts)
+    if len(bad):
+        raise InputError(
+            f"row {bad[0]}: occupancies must hold one number per atom, has {found[bad[0]]} for "
+            f"{counts[bad[0]]} atoms; {len(bad)} such rows."
+        )
+    return column.flatten().to_numpy()
 
 
 def _list_column(table: pa.Table | pd.DataFrame, name: str) -> pa.ListArray:

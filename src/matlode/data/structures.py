@@ -1,21 +1,18 @@
-"""Crystals from files: CIF and POSCAR, single, in folders, or as tables."""
+"""One crystal, from a file or from whatever a table's cell holds."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from matlode.data.cleaning import crystal_problems
+from matlode.data.cells import COORDINATE_DIGITS
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import reduced_formulas
-from matlode.data.tables import Materials, read_table
 from matlode.errors import InputError
-from matlode.records import DroppedRow
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -23,70 +20,10 @@ if TYPE_CHECKING:
 CIF_ENDINGS = (".cif", ".mcif")
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
-TABLE_ENDINGS = (".parquet", ".pq")
 SYMPREC_A = 0.1
 """Tolerance of space groups, Å; the tables' labels were made with it."""
-
-
-def read_materials(sources: Sequence[str | Path]) -> Materials:
-    """Crystals of files (CIF, POSCAR, Parquet table) and folders of them, in order.
-
-    A file that cannot be used is a row in ``dropped`` with its reason. Raises InputError if
-    a source does not exist or a folder holds nothing readable.
-    """
-    parts = [_read_source(Path(source)) for source in sources]
-    if not parts:
-        raise InputError("nothing to read: name at least one CIF, POSCAR, table or folder.")
-    frames = [part.frame.assign(is_file="is_file" in part.frame) for part in parts]
-    return Materials(
-        pd.concat(frames, ignore_index=True),
-        Crystals.concatenate([part.crystals for part in parts]),
-        tuple(dropped for part in parts for dropped in part.dropped),
-    )
-
-
-def _read_source(path: Path) -> Materials:
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and _is_structure_file(p))
-        if not files:
-            raise InputError(
-                f"{path}: no structure files; looked for {', '.join(CIF_ENDINGS)}, "
-                f"{', '.join(POSCAR_ENDINGS)} and {', '.join(POSCAR_NAMES)}*."
-            )
-        return _read_files(files)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder.")
-    if path.suffix.lower() in TABLE_ENDINGS:
-        return read_table(path)
-    return _read_files([path])
-
-
-def _read_files(files: Sequence[Path]) -> Materials:
-    names, structures, dropped = [], [], []
-    for path in files:
-        try:
-            structures.append(read_structure(path))
-            names.append(str(path))
-        except InputError as error:
-            dropped.append(DroppedRow(str(path), str(error), is_file=True))
-    crystals = Crystals.from_structures(structures)
-    problems = crystal_problems(crystals)
-    good = np.array([reason is None for reason in problems], dtype=bool)
-    dropped += [
-        DroppedRow(name, reason, is_file=True)
-        for name, reason in zip(names, problems, strict=True)
-        if reason is not None
-    ]
-    crystals = crystals.take(good)
-    frame = pd.DataFrame(
-        {
-            "id": [name for name, keep in zip(names, good, strict=True) if keep],
-            "is_file": np.ones(int(good.sum()), dtype=bool),
-            "formula": reduced_formulas(crystals),
-            "volume_per_atom": crystals.volumes_per_atom_a3 if len(crystals) else [],
-        }
-    )
-    return Materials(frame, crystals, tuple(dropped))
+OCCUPANCY_TOLERANCE = 1.05
+"""Sums of occupancies up to this are rounding, and are scaled to 1."""
 
 
 def read_structure(path: Path) -> Structure:
@@ -94,30 +31,163 @@ def read_structure(path: Path) -> Structure:
 
     Raises InputError, naming the reason, for whatever pymatgen cannot read.
     """
-    from pymatgen.core import Structure
-    from pymatgen.io.cif import CifParser
-    from pymatgen.io.vasp import Poscar
+
+    def read() -> Structure:
+        from pymatgen.core import Structure
+
+        if path.suffix.lower() in CIF_ENDINGS or is_structure_file(path):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            return _of_cif(text) if path.suffix.lower() in CIF_ENDINGS else _of_poscar(text)
+        return Structure.from_file(path)
+
+    return _sound(read)
+
+
+def structure_from(value: Any) -> Structure:
+    """One crystal from any form that tables and databases hold it in.
+
+    CIF or POSCAR text; a dictionary of pymatgen, ASE, JARVIS or OPTIMADE, also as JSON text;
+    a pymatgen Structure or ASE Atoms. Raises InputError, naming the reason, if it is none.
+    """
+    return _sound(lambda: _convert(value))
+
+
+def is_structure_file(path: Path) -> bool:
+    """Whether the name says CIF or POSCAR."""
+    return (
+        path.suffix.lower() in (*CIF_ENDINGS, *POSCAR_ENDINGS)
+        or path.name.split(".")[0].split("_")[0].upper() in POSCAR_NAMES
+    )
+
+
+def is_structure_dict(value: Any) -> bool:
+    """Whether a dictionary is itself one crystal, in a form that ``structure_from`` reads."""
+    return isinstance(value, Mapping) and any(value.keys() >= keys for keys, _ in _DICTIONARIES)
+
+
+def _sound(read: Callable[[], Structure]) -> Structure:
+    """A periodic crystal of elements, without charges; any failure is an InputError."""
+    from pymatgen.core import DummySpecies, Structure
 
     try:
         with warnings.catch_warnings():
             # what pymatgen mends (rounded thirds, missing occupancies) is no concern here
             warnings.simplefilter("ignore")
-            if path.suffix.lower() in CIF_ENDINGS:
-                structure = CifParser(path, occupancy_tolerance=1.05).parse_structures(
-                    primitive=True
-                )[0]
-            elif _is_structure_file(path):
-                structure = Poscar.from_file(path, check_for_potcar=False).structure
-            else:
-                structure = Structure.from_file(path)
+            structure = read()
     except Exception as error:
         # readers raise whatever their parsing stumbles over
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"not readable as a crystal structure: {reason}") from error
-    if any(not hasattr(s, "Z") for site in structure for s in site.species):
+    if not isinstance(structure, Structure):
+        raise InputError(f"holds a {type(structure).__name__}, not a periodic structure")
+    if not all(structure.lattice.pbc):
+        raise InputError("is not periodic in three directions")
+    if any(isinstance(s, DummySpecies) for site in structure for s in site.species):
         raise InputError("holds a species that is no element")
     structure.remove_oxidation_states()
     return structure
+
+
+def _convert(value: Any) -> Structure:
+    from pymatgen.core import Structure
+
+    if isinstance(value, Structure):
+        return value.copy()
+    if hasattr(value, "get_scaled_positions"):
+        return _of_ase(value)
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str):
+        return _of_text(value)
+    for keys, convert in _DICTIONARIES:
+        if isinstance(value, Mapping) and value.keys() >= keys:
+            return convert(value)
+    raise InputError(f"a {type(value).__name__} of no known form")
+
+
+def _of_text(text: str) -> Structure:
+    start = text.lstrip()
+    if start.startswith("{"):
+        return _convert(json.loads(start))
+    return _of_cif(text) if "_cell_length_a" in text.lower() else _of_poscar(text)
+
+
+def _of_cif(text: str) -> Structure:
+    from pymatgen.io.cif import CifParser
+
+    parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
+    return parser.parse_structures(primitive=False)[0]
+
+
+def _of_poscar(text: str) -> Structure:
+    from pymatgen.io.vasp import Poscar
+
+    poscar = Poscar.from_str(text)
+    if not poscar.true_names:
+        raise InputError("POSCAR names no elements")
+    return poscar.structure
+
+
+def _of_pymatgen(value: Mapping[str, Any]) -> Structure:
+    from pymatgen.core import Structure
+
+    return Structure.from_dict(dict(value))
+
+
+def _of_jarvis(value: Mapping[str, Any]) -> Structure:
+    from pymatgen.core import Structure
+
+    return Structure(
+        value["lattice_mat"],
+        [symbol.strip() for symbol in value["elements"]],
+        value["coords"],
+        coords_are_cartesian=bool(value.get("cartesian")),
+    )
+
+
+def _of_ase_dict(value: Mapping[str, Any]) -> Structure:
+    from ase import Atoms
+    from ase.io import jsonio
+
+    plain = jsonio.decode(json.dumps(dict(value), default=_as_list))
+    if isinstance(plain, Atoms):
+        return _of_ase(plain)
+    known = ("numbers", "positions", "cell", "pbc")
+    return _of_ase(Atoms(**{key: np.asarray(plain[key]) for key in known if key in plain}))
+
+
+def _as_list(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value.todict()
+
+
+def _of_ase(atoms: Any) -> Structure:
+    from pymatgen.core import Lattice, Structure
+
+    if atoms.cell.rank < 3:
+        raise InputError("has no cell")
+    if (atoms.numbers == 0).any():
+        raise InputError("holds a species that is no element")
+    # a file that says nothing of periodicity has none in ASE's eyes; its cell says otherwise
+    periodic = tuple(map(bool, atoms.pbc)) if any(atoms.pbc) else (True, True, True)
+    cell = Lattice(atoms.cell.array, pbc=periodic)
+    return Structure(cell, atoms.numbers, atoms.get_scaled_positions(wrap=False))
+
+
+def _of_optimade(value: Mapping[str, Any]) -> Structure:
+    from optimade.adapters import Structure as Adapter
+
+    if value["attributes"].get("nperiodic_dimensions") != 3:
+        raise InputError("is not periodic in three directions")
+    return Adapter(dict(value)).convert("pymatgen")
+
+
+_DICTIONARIES: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Structure]], ...] = (
+    ({"lattice", "sites"}, _of_pymatgen),
+    ({"lattice_mat", "elements", "coords"}, _of_jarvis),
+    ({"numbers", "positions", "cell"}, _of_ase_dict),
+    ({"type", "attributes"}, _of_optimade),
+)
+"""Keys that tell a form, and who reads it."""
 
 
 def space_group_number(crystals: Crystals, index: int) -> int:
@@ -126,7 +196,10 @@ def space_group_number(crystals: Crystals, index: int) -> int:
 
     rows = crystals.atoms(index)
     _, first, owner = np.unique(
-        np.round(crystals.frac_coords[rows] % 1, 6), axis=0, return_index=True, return_inverse=True
+        np.round(crystals.frac_coords[rows] % 1, COORDINATE_DIGITS),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
     )
     main = [
         int(crystals.numbers[rows][owner.ravel() == site][
@@ -139,11 +212,3 @@ def space_group_number(crystals: Crystals, index: int) -> int:
         return int(MoyoDataset(cell, symprec=SYMPREC_A).number)
     except ValueError:
         return 1  # no symmetry within the tolerance
-
-
-def _is_structure_file(path: Path) -> bool:
-    ending = path.suffix.lower()
-    return (
-        ending in (*CIF_ENDINGS, *POSCAR_ENDINGS)
-        or path.name.split(".")[0].split("_")[0].upper() in POSCAR_NAMES
-    )

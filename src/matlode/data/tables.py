@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import write_atomically, write_text
 from matlode.data.cleaning import crystal_problems
-from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
+from matlode.data.crystals import CRYSTAL_COLUMNS, OCCUPANCY_COLUMN, Crystals
 from matlode.data.formulas import reduced_formulas
 from matlode.errors import InputError
 from matlode.records import DroppedRow
 
+TABLE_FILE = "materials.parquet"
+"""The table in a folder that ``write_materials`` made."""
 DATA_VARIABLE = "MATLODE_DATA"
 """Environment variable: a structure table, or a folder with structures.parquet."""
 
@@ -55,8 +57,8 @@ class Materials:
 def read_table(path: Path) -> Materials:
     """A Parquet table with the columns lattice, numbers, frac_coords and any labels.
 
-    ``formula`` is made from the crystals (and ``id``, if missing); unusable rows end in
-    ``dropped``.
+    Mixed sites stand in a column ``occupancies``. ``formula`` is made from the crystals (and
+    ``id``, if missing); unusable rows end in ``dropped``.
     Raises InputError if the file cannot be read or holds no crystals.
     """
     try:
@@ -69,7 +71,7 @@ def read_table(path: Path) -> Materials:
 def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:
     """Materials of a table in memory; see ``read_table``."""
     crystals = Crystals.from_table(table)
-    labels = [c for c in table.column_names if c not in CRYSTAL_COLUMNS]
+    labels = [c for c in table.column_names if c not in (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)]
     # one chunk: pandas' string arrays split slowly otherwise
     frame = table.select(labels).combine_chunks().to_pandas().reset_index(drop=True)
     if "id" not in frame:
@@ -91,27 +93,14 @@ def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:
 def write_materials(materials: Materials, folder: Path) -> None:
     """Write materials.parquet and dropped.csv (id, reason) into ``folder``.
 
-    Raises InputError for mixed sites, which the table's columns cannot hold.
+    Mixed sites add the column ``occupancies``. ``read_table`` reads what was written.
     """
-    crystals = materials.crystals
-    if len(crystals) and (crystals.occupancies < 1).any():
-        raise InputError(
-            "a table holds ordered crystals only; read mixed sites from their files each time."
-        )
-    offsets = pa.array(crystals.offsets, pa.int32())
-    coordinates = pa.array(3 * crystals.offsets, pa.int32())
-    cells = pa.array(9 * np.arange(len(crystals) + 1), pa.int32())
-    columns = {
-        "lattice": pa.ListArray.from_arrays(cells, crystals.lattices.ravel()),
-        "numbers": pa.ListArray.from_arrays(offsets, crystals.numbers.astype(np.uint8)),
-        "frac_coords": pa.ListArray.from_arrays(coordinates, crystals.frac_coords.ravel()),
-    }
     labels = materials.frame.drop(columns="is_file", errors="ignore")
     table = pa.Table.from_pandas(labels, preserve_index=False)
-    for name, column in columns.items():
+    for name, column in materials.crystals.columns().items():
         table = table.append_column(name, column)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "materials.parquet", lambda stream: pq.write_table(table, stream))
+    write_atomically(folder / TABLE_FILE, lambda stream: pq.write_table(table, stream))
     dropped = pd.DataFrame([(r.id, r.reason) for r in materials.dropped], columns=["id", "reason"])
     write_text(folder / "dropped.csv", dropped.to_csv(index=False))
 

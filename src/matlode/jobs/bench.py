@@ -73,9 +73,7 @@ def bench_diffraction(
     }
 
 
-def _times(
-    crystals: Crystals, rng: np.random.Generator, progress: Progress
-) -> list[EngineTime]:
+def _times(crystals: Crystals, rng: np.random.Generator, progress: Progress) -> list[EngineTime]:
     structures = crystals.structures()
     exact = _brute_force(structures, progress)
     simulate_patterns(crystals.take([0]), n_threads=1)  # compiles

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from matlode.data.formulas import conventional_formula
-from matlode.data.structures import read_materials
+from matlode.data.readers import read_materials
 from matlode.data.tables import Materials
 from matlode.errors import PatternError
 from matlode.jobs.toolbox import Toolbox

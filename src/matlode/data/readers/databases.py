@@ -1,0 +1,297 @@
+"""Public databases, each through its own client; nothing of them is imported before it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
+from importlib import import_module
+from typing import Any
+
+from matlode.data.labels import Column
+from matlode.data.readers.source import UNKNOWN_LICENCE, ReadOptions, Source, pack_records
+from matlode.errors import InputError, suggest
+
+MP_KEY_VARIABLE = "MP_API_KEY"
+"""Environment variable: the key that the Materials Project gives its users."""
+MP_LICENCE = "CC BY 4.0"
+MP_FIELDS = (
+    "material_id",
+    "structure",
+    "formation_energy_per_atom",
+    "energy_above_hull",
+    "band_gap",
+    "bulk_modulus",
+    "shear_modulus",
+    "total_magnetization",
+    "symmetry",
+    "theoretical",
+)
+"""What is asked of the Materials Project, eV, GPa and µB per cell."""
+
+OPTIMADE_PROPERTIES = (
+    "chemical_formula_reduced",
+    "cartesian_site_positions",
+    "dimension_types",
+    "elements",
+    "elements_ratios",
+    "chemical_formula_anonymous",
+    "lattice_vectors",
+    "last_modified",
+    "nelements",
+    "nperiodic_dimensions",
+    "nsites",
+    "species",
+    "species_at_sites",
+    "structure_features",
+)
+"""What a crystal needs of the OPTIMADE specification 1.x."""
+OPTIMADE_TIMEOUT_S = 60.0
+OPTIMADE_TRIES = 5
+"""Tries of a page when the provider is busy, with growing pauses."""
+
+JARVIS_COLUMNS = (
+    Column("formation_energy_per_atom", "formation_energy_peratom", "eV/atom"),
+    Column("energy_above_hull", "ehull", "eV/atom"),
+    Column("band_gap", "optb88vdw_bandgap", "eV"),
+)
+"""Its moduli are Voigt averages, so they keep their names."""
+
+MATMINER_COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "elastic_tensor_2015": (
+        Column("bulk_modulus_vrh", "K_VRH", "GPa"),
+        Column("shear_modulus_vrh", "G_VRH", "GPa"),
+    ),
+    "dielectric_constant": (
+        Column("n_refr", "n"),
+        Column("eps_electronic_poly", "poly_electronic"),
+        Column("eps_total_poly", "poly_total"),
+    ),
+    "piezoelectric_tensor": (Column("piezo_eij_max", "eij_max", "C/m**2"),),
+    "matbench_mp_gap": (Column("band_gap", "gap pbe", "eV"),),
+    "matbench_mp_e_form": (Column("formation_energy_per_atom", "e_form", "eV/atom"),),
+    "matbench_log_kvrh": (Column("bulk_modulus_vrh", "log10(K_VRH)", "log10(GPa)"),),
+    "matbench_log_gvrh": (Column("shear_modulus_vrh", "log10(G_VRH)", "log10(GPa)"),),
+    "matbench_phonons": (Column("ph_last_dos_peak_cm", "last phdos peak", "1/cm"),),
+    "matbench_dielectric": (Column("n_refr", "n"),),
+}
+"""Columns of matminer's data sets that are certain to be what ours are."""
+
+
+def open_materials_project(query: str, options: ReadOptions) -> Source:
+    """``mp:`` and ids (mp-149,mp-804), a formula (GaN), a chemical system (Ga-N), or nothing.
+
+    The key is read from $MP_API_KEY. Raises InputError if it or mp-api is missing, or the
+    database does not answer.
+    """
+    client = _package("mp_api.client", "mp-api", "the Materials Project")
+    key = os.environ.get(MP_KEY_VARIABLE)
+    if not key:
+        raise InputError(
+            f"the Materials Project wants a key: set {MP_KEY_VARIABLE} to yours (from your page "
+            "at materialsproject.org/api)."
+        )
+    try:
+        # plain documents: the client's models change faster than the fields
+        with client.MPRester(key, use_document_model=False, mute_progress_bars=True) as rester:
+            version = str(rester.get_database_version())
+            documents = rester.materials.summary.search(
+                **_mp_query(query), fields=list(MP_FIELDS), all_fields=False
+            )
+    except Exception as error:
+        # its client raises errors of many libraries
+        raise InputError(f"the Materials Project does not answer: {error}") from error
+    name = f"Materials Project {version}"
+    return Source(
+        name=name,
+        chunks=pack_records(mp_records(documents, version), name="mp", options=ReadOptions()),
+        licence=MP_LICENCE,
+        citation="Jain et al., APL Materials 1, 011002 (2013)",
+    )
+
+
+def mp_records(documents: Iterable[Mapping[str, Any]], version: str) -> Iterator[Mapping[str, Any]]:
+    """Rows of summary documents; moduli are the Voigt-Reuss-Hill averages."""
+    for document in documents:
+        symmetry = document.get("symmetry") or {}
+        yield {
+            "material_id": str(document["material_id"]),
+            "structure": document["structure"],
+            "formation_energy_per_atom": document.get("formation_energy_per_atom"),
+            "energy_above_hull": document.get("energy_above_hull"),
+            "band_gap": document.get("band_gap"),
+            "bulk_modulus_vrh": (document.get("bulk_modulus") or {}).get("vrh"),
+            "shear_modulus_vrh": (document.get("shear_modulus") or {}).get("vrh"),
+            "total_magnetization": document.get("total_magnetization"),
+            "space_group_reported": symmetry.get("number"),
+            "theoretical": document.get("theoretical"),
+            **_vintage(f"MP-{version}"),
+        }
+
+
+def open_optimade(url: str, options: ReadOptions) -> Source:
+    """``optimade:`` and the base address of any provider; all its pages are read.
+
+    Properties of the provider's own (``_prefix_name``) become columns. Raises InputError if
+    the provider does not answer, or refuses the filter.
+    """
+    _package("optimade.adapters", "optimade", "OPTIMADE providers")
+    base = url.rstrip("/")
+    if not base.startswith(("http://", "https://")):
+        raise InputError(f'"{url}" is no address of an OPTIMADE provider; write optimade:https://…')
+    if not base.rpartition("/")[2].startswith("v"):
+        base += "/v1"
+    client = _session()
+    info = _get(client, f"{base}/info", {})
+    meta = info.get("meta", {})
+    own = [name for name in _properties(client, base) if name.startswith("_")]
+    # a provider that lists none of its own may still send some when not asked for anything
+    asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
+    if options.filter:
+        asked["filter"] = options.filter
+    provider = (meta.get("provider") or {}).get("name", base)
+    return Source(
+        name=f"{provider}, OPTIMADE {meta.get('api_version', '1')} at {base}",
+        chunks=pack_records(
+            _optimade_records(client, f"{base}/structures", asked),
+            name="optimade",
+            options=ReadOptions(),
+        ),
+        licence=optimade_licence(info),
+    )
+
+
+def open_jarvis(name: str, options: ReadOptions) -> Source:
+    """``jarvis:`` and a data set of jarvis-tools, such as dft_3d.
+
+    Raises InputError if jarvis-tools is missing, or the set can be neither found nor fetched.
+    """
+    figshare = _package("jarvis.db.figshare", "jarvis-tools", "JARVIS")
+    info = figshare.get_db_info()
+    if name not in info:
+        raise InputError(f'JARVIS has no data set "{name}". {suggest(name, info)}')
+    try:
+        # it talks; tables go to stdout here
+        with redirect_stdout(sys.stderr):
+            documents = figshare.data(name)
+    except Exception as error:
+        # download errors of several libraries
+        raise InputError(f"the data set {name} of JARVIS cannot be fetched: {error}") from error
+    _, file_name, _, reference = info[name]
+    records = ({**document, **_vintage("JARVIS OptB88vdW")} for document in documents)
+    return Source(
+        name=f"JARVIS {name} ({file_name})",
+        chunks=pack_records(records, name="jarvis", options=options),
+        columns=JARVIS_COLUMNS,
+        citation=reference.split("\n")[0],
+    )
+
+
+def open_matminer(name: str, options: ReadOptions) -> Source:
+    """``matminer:`` and a data set with structures, such as elastic_tensor_2015.
+
+    Raises InputError if matminer is missing, or the set can be neither found nor fetched.
+    """
+    datasets = _package("matminer.datasets", "matminer", "matminer's data sets")
+    known = datasets.get_available_datasets(print_format=None)
+    if name not in known:
+        raise InputError(f'matminer has no data set "{name}". {suggest(name, known)}')
+    try:
+        frame = datasets.load_dataset(name)
+    except Exception as error:
+        # download errors of several libraries
+        raise InputError(f"the data set {name} of matminer cannot be fetched: {error}") from error
+    return Source(
+        name=f"matminer {name}",
+        chunks=pack_records(frame.to_dict("records"), name=name, options=options),
+        columns=MATMINER_COLUMNS.get(name, ()),
+        citation=datasets.get_dataset_reference(name),
+    )
+
+
+def _package(module: str, package: str, what: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs the package {package} ({error}); "
+            'install it, or all of them with pip install "matlode[databases]".'
+        ) from error
+
+
+def _mp_query(text: str) -> dict[str, Any]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        return {}
+    if parts[0].startswith("mp-"):
+        return {"material_ids": parts}
+    return {"chemsys" if "-" in parts[0] else "formula": parts}
+
+
+def _vintage(text: str) -> dict[str, str]:
+    """Energies, hulls and gaps of two databases or versions of one must not be pooled."""
+    return {"label_vintage": text, "hull_vintage": text, "gap_vintage": text}
+
+
+def _session() -> Any:
+    from requests import Session
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    busy = (429, 500, 502, 503, 504)
+    retry = Retry(total=OPTIMADE_TRIES, backoff_factor=0.5, status_forcelist=busy)
+    session = Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session
+
+
+def _get(session: Any, url: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    from requests import RequestException
+
+    try:
+        response = session.get(url, params=parameters, timeout=OPTIMADE_TIMEOUT_S)
+        content = response.json()
+    except (RequestException, ValueError) as error:
+        raise InputError(f"{url}: the OPTIMADE provider does not answer ({error}).") from error
+    if not response.ok or "errors" in content:
+        details = [str(e.get("detail") or e.get("title")) for e in content.get("errors", [])]
+        told = "; ".join(details) or f"HTTP status {response.status_code}"
+        raise InputError(f"{url}: the OPTIMADE provider refuses: {told}")
+    return content
+
+
+def _properties(session: Any, base: str) -> list[str]:
+    data = _get(session, f"{base}/info/structures", {}).get("data", {})
+    return list(data.get("properties", {}))
+
+
+def optimade_licence(info: Mapping[str, Any]) -> str:
+    """The provider's own statement in its /info: SPDX names, else a link, else unknown."""
+    attributes = (info.get("data") or {}).get("attributes") or {}
+    named = attributes.get("available_licenses") or attributes.get("available_licenses_for_entries")
+    if named:
+        return ", ".join(named)
+    stated = attributes.get("license")
+    if isinstance(stated, Mapping):
+        stated = stated.get("href")
+    return str(stated) if stated else UNKNOWN_LICENCE
+
+
+def _optimade_records(
+    session: Any, url: str, parameters: Mapping[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    seen = set()
+    following: str | None = url
+    while following:
+        if following in seen:
+            raise InputError(f"{url}: the OPTIMADE provider's pages go round in a circle.")
+        seen.add(following)
+        # a link to the next page carries the parameters
+        page = _get(session, following, parameters if following == url else {})
+        for document in page["data"]:
+            own = {k: v for k, v in document["attributes"].items() if k.startswith("_")}
+            yield {**own, "id": document["id"], "structure": document}
+        link = (page.get("links") or {}).get("next")
+        following = link.get("href") if isinstance(link, dict) else link

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from matlode.cli import app
+from matlode.data.cells import Cell
+from matlode.data.labels import Column
+from matlode.data.tables import TABLE_FILE, read_table
+from matlode.errors import InputError
+from matlode.jobs.import_data import PROVENANCE_FILE, Imported, ImportSettings, import_data
+from matlode.testing import ROUND_OFF, perovskite, rock_salt
+
+ALLOY = Structure(Lattice.cubic(3.8), [{"Cu": 0.25, "Au": 0.75}], [[0, 0, 0]])
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    rows = [
+        {"id": "poor", "structure": rock_salt().as_dict(), "k": "-", "m": 8.0},
+        {"id": "perovskite", "structure": perovskite().as_dict(), "k": "1.7", "m": None},
+        {"id": "rich", "structure": (rock_salt() * (1, 1, 2)).as_dict(), "k": 0.25, "m": 16.0},
+        {"id": "alloy", "structure": ALLOY.as_dict(), "k": "na", "m": None},
+        {"id": "broken", "structure": {"sites": [], "lattice": {}}, "k": 1, "m": None},
+    ]
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+COLUMNS = (Column.parse("bulk_modulus_vrh=k:Mbar"), Column.parse("total_magnetization=m"))
+
+
+def run(table: Path, **options) -> Imported:
+    settings = ImportSettings(columns=COLUMNS, **options)
+    return import_data([table], table.parent / "out", settings=settings)
+
+
+def test_what_was_written_is_read_for_training(table):
+    imported = run(table)
+    read = read_table(table.parent / "out" / TABLE_FILE)
+    pd.testing.assert_frame_equal(
+        read.frame[imported.materials.frame.columns], imported.materials.frame, check_dtype=False
+    )
+    for name in ("lattices", "numbers", "frac_coords", "occupancies", "offsets"):
+        one, other = (getattr(m.crystals, name) for m in (read, imported.materials))
+        np.testing.assert_array_equal(one, other)
+    assert read.crystals.structure(2) == ALLOY
+
+
+def test_each_crystal_stays_once_with_the_most_labels(table):
+    materials = run(table).materials
+    frame = materials.frame
+    assert frame["id"].tolist() == ["perovskite", "rich", "alloy"]
+    assert frame["bulk_modulus_vrh"].tolist()[:2] == pytest.approx([170.0, 25.0])
+    assert np.isnan(frame["bulk_modulus_vrh"].iloc[2])
+    reasons = {row.id: row.reason for row in materials.dropped}
+    assert reasons["poor"].startswith("duplicate of rich (cosine 1.0000)") or reasons[
+        "poor"
+    ].startswith("duplicate of rich (cosine 0.9999)")
+    assert reasons["broken"].startswith("not readable as a crystal structure")
+
+
+def test_columns_describe_the_crystal_in_the_cell_it_is_in(table):
+    primitive, whole = (
+        run(table, cell=cell).materials.frame for cell in (Cell.PRIMITIVE, Cell.AS_IS)
+    )
+    assert primitive["n_sites"].tolist() == [5, 2, 1]
+    assert whole["n_sites"].tolist() == [5, 16, 1]
+    assert primitive["space_group"].tolist() == whole["space_group"].tolist() == [221, 225, 221]
+    # halite: 2.165 g/cm³ (CRC Handbook)
+    assert primitive["density"].iloc[1] == pytest.approx(2.165, abs=0.005)
+    np.testing.assert_allclose(primitive["density"], whole["density"], rtol=ROUND_OFF * 1e3)
+    assert primitive["volume"].iloc[1] * 8 == pytest.approx(whole["volume"].iloc[1])
+    # a moment per cell shrinks with the cell
+    assert whole["total_magnetization"].iloc[1] == 16.0
+    assert primitive["total_magnetization"].iloc[1] == pytest.approx(2.0)
+    assert primitive["disordered"].tolist() == [False, False, True]
+
+
+def test_duplicates_and_disorder_are_a_choice(table):
+    kept = run(table, keep_duplicates=True).materials.frame["id"].tolist()
+    assert kept == ["poor", "perovskite", "rich", "alloy"]
+    ordered = run(table, drop_disordered=True).materials
+    assert ordered.frame["id"].tolist() == ["perovskite", "rich"]
+    reasons = {row.id: row.reason for row in ordered.dropped}
+    assert reasons["alloy"] == "disordered: a site is mixed or partly filled"
+
+
+def test_nothing_is_lost_without_a_reason(table):
+    for options in ({}, {"keep_duplicates": True}, {"drop_disordered": True}):
+        imported = run(table, **options)
+        rows = imported.provenance["rows"]
+        assert rows["read"] == 5 == rows["kept"] + rows["dropped"]
+        assert sum(rows["dropped_by_reason"].values()) == rows["dropped"]
+        told = pd.read_csv(table.parent / "out" / "dropped.csv")
+        assert len(told) == rows["dropped"]
+        assert told["reason"].notna().all()
+
+
+def test_origin_goes_with_the_rows_and_in_the_provenance(table):
+    imported = run(table, licence="CC0-1.0")
+    frame = imported.materials.frame
+    assert set(frame["source"]) == {str(table)}
+    assert frame["source_id"].tolist() == frame["id"].tolist()
+    assert set(frame["licence"]) == {"CC0-1.0"}
+    written = json.loads((table.parent / "out" / PROVENANCE_FILE).read_text())
+    assert written == json.loads(json.dumps(imported.provenance))
+    (source,) = written["sources"]
+    assert source["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert (source["read"], source["usable"], source["files"]) == (5, 4, 1)
+    assert written["columns"]["bulk_modulus_vrh"] == "GPa"
+    assert written["options"]["cell"] == "primitive"
+    assert written["options"]["columns"][0]["unit"] == "Mbar"
+
+
+def test_an_import_may_be_imported_again(table):
+    first = run(table, licence="CC0-1.0")
+    once = table.parent / "out" / TABLE_FILE
+    again = import_data([once], table.parent / "again")
+    assert again.materials.dropped == ()
+    columns = ["id", "formula", "space_group", "source", "source_id", "licence"]
+    pd.testing.assert_frame_equal(
+        again.materials.frame[columns], first.materials.frame[columns], check_dtype=False
+    )
+    np.testing.assert_allclose(
+        again.materials.label("bulk_modulus_vrh"), first.materials.label("bulk_modulus_vrh")
+    )
+
+
+def test_sources_are_pooled_and_duplicates_found_across_them(table, tmp_path):
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    (folder / "a.cif").write_text(perovskite().to(fmt="cif"))
+    (folder / "b.cif").write_text(rock_salt("LiF", a_angstrom=4.03).to(fmt="cif"))
+    imported = import_data([folder, table], tmp_path / "out", settings=ImportSettings(licence="x"))
+    assert sorted(imported.materials.frame["formula"]) == ["Au3Cu", "ClNa", "FLi", "O3SrTi"]
+    digest = imported.provenance["sources"][0]["sha256"]
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}\n"
+        for path in sorted(folder.iterdir())
+    ]
+    assert digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_energies_per_formula_become_energies_per_atom(tmp_path):
+    file = tmp_path / "rows.json"
+    # CRC Handbook: -411.2 kJ per mole of NaCl
+    file.write_text(json.dumps([{"structure": rock_salt().as_dict(), "ef": -411.2}]))
+    columns = (Column.parse("formation_energy_per_atom=ef:kJ/mol"),)
+    imported = import_data([file], tmp_path / "out", settings=ImportSettings(columns=columns))
+    assert imported.materials.label("formation_energy_per_atom")[0] == pytest.approx(-2.1309, 1e-4)
+
+
+def test_a_folder_of_nothing_usable_gives_an_empty_table(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.cif").write_text("nonsense")
+    imported = import_data([tmp_path / "in"], tmp_path / "out")
+    assert len(imported.materials) == 0
+    assert len(read_table(tmp_path / "out" / TABLE_FILE)) == 0
+    assert imported.provenance["rows"]["dropped"] == 1
+
+
+def test_absent_columns_and_sources_are_told(table):
+    settings = ImportSettings(columns=(Column.parse("band_gap=gap:eV"),))
+    with pytest.raises(InputError, match=r'no column "gap"\.'):
+        import_data([table], table.parent / "out", settings=settings)
+    with pytest.raises(InputError, match="nothing to import"):
+        import_data([], table.parent / "out")
+    assert not (table.parent / "out").exists()
+
+
+def test_the_command_does_the_same(table):
+    arguments = ["data", "import", str(table), "--out", str(table.parent / "out")]
+    arguments += ["--column", "bulk_modulus_vrh=k:Mbar", "--drop-disordered", "--cell", "as-is"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "2 materials, 3 dropped" in done.stdout
+    assert "1 duplicate" in done.stdout
+    assert len(read_table(table.parent / "out" / TABLE_FILE)) == 2
