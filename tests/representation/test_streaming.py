@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.data.batches import count_rows, crystal_batches
 from matlode.data.crystals import Crystals
@@ -19,6 +19,7 @@ from matlode.representation.composition import composition_vectors
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.streaming import QUANTITIES, stream_table
+from matlode.testing import SINGLE_PRECISION
 
 N_ROWS = 400
 
@@ -65,7 +66,7 @@ def test_streamed_arrays_are_those_of_the_whole_table(table, tmp_path, batch_row
         "pattern-descriptors": pattern_descriptors(patterns),
     }
     for name, values in arrays(tmp_path).items():
-        assert_array_equal(values[good], expected[name], err_msg=name)
+        assert_allclose(values[good], expected[name], atol=SINGLE_PRECISION, err_msg=name)
         assert not values[~good].any()
     unusable = pd.read_csv(tmp_path / "unusable.csv")
     assert unusable["row"].tolist() == [7, 300]
