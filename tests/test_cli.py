@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from matlode.data.tables import starter_path
 from matlode.testing import rock_salt
 
 
@@ -65,6 +66,17 @@ def test_import_tells_what_was_dropped(tmp_path):
     assert "not readable" in dropped
     info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet")
     assert "1 materials, 1 formulas" in info.stdout
+
+
+def test_data_check_gives_a_verdict_and_no_error(tmp_path):
+    (tmp_path / "my.toml").write_text('index = { column = "n_refrr" }')
+    arguments = ("data", "check", starter_path(), "--properties", tmp_path / "my.toml")
+    done = matlode(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "bulk_modulus / GPa: enough" in done.stdout
+    assert 'Did you mean "n_refr"' in done.stdout
+    assert "5 of 6 properties have enough to train on" in done.stdout
+    assert json.loads(matlode(*arguments, "--json").stdout)["rows"] == 5785
 
 
 def test_stored_scores_are_printed_beside_baselines():

@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
+    from matlode.jobs.check_data import check_data
     from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.import_data import import_data
     from matlode.jobs.predict import predict
     from matlode.jobs.search import Run, SearchSettings, search
     from matlode.jobs.toolbox import Toolbox
@@ -28,7 +30,9 @@ _HOMES = {
     "Run": "jobs.search",
     "SearchSettings": "jobs.search",
     "Toolbox": "jobs.toolbox",
+    "check_data": "jobs.check_data",
     "composition_vectors": "representation.composition",
+    "import_data": "jobs.import_data",
     "load_starter": "data.tables",
     "measure_scores": "jobs.evaluate",
     "predict": "jobs.predict",
@@ -44,7 +48,9 @@ __all__ = [
     "Run",
     "SearchSettings",
     "Toolbox",
+    "check_data",
     "composition_vectors",
+    "import_data",
     "load_starter",
     "measure_scores",
     "predict",

@@ -62,6 +62,27 @@ def shipped_models() -> Path:
     return Path(str(resources.files("matlode") / "models"))
 
 
+def find_model(name: str, folder: Path | None = None) -> Path:
+    """Where a model lies: in ``folder`` if it is there, else among the shipped ones.
+
+    Raises ArtefactError for a folder without any model, which is most likely a mistyped one.
+    """
+    if folder is None:
+        return shipped_models() / name
+    if not has_models(folder):
+        raise ArtefactError(
+            f"no model at {folder / name} (nor another in that folder); "
+            "`matlode train` makes the models."
+        )
+    own = folder / name
+    return own if (own / HEADER_FILE).exists() else shipped_models() / name
+
+
+def has_models(folder: Path) -> bool:
+    """Whether a folder holds any model."""
+    return any(folder.glob(f"*/{HEADER_FILE}"))
+
+
 def save_artefact(
     folder: Path, *, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:

@@ -7,8 +7,9 @@ advice; 2: wrong usage.
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ import typer
 from matlode.errors import MatlodeError
 
 if TYPE_CHECKING:
+    from matlode.jobs.check_data import PropertyCheck, TableCheck
     from matlode.progress import Progress
 
 app = typer.Typer(
@@ -32,7 +34,14 @@ app.add_typer(data_app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelsFolder = Annotated[
-    Path | None, typer.Option("--models", help="Folder of models (default: the shipped ones).")
+    Path | None,
+    typer.Option(
+        "--models", help="Folder of models; what it lacks is taken from the shipped ones."
+    ),
+]
+PropertiesFile = Annotated[
+    Path | None,
+    typer.Option("--properties", help="TOML file of own properties (docs/own-properties.md)."),
 ]
 KnownTable = Annotated[
     Path | None,
@@ -89,7 +98,7 @@ def search(
     if as_json:
         _print_json(rows)
         return
-    _print_candidates(rows)
+    _print_candidates(rows, run.provenance)
     seconds = sum(run.provenance["seconds"].values())
     print(
         f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
@@ -103,7 +112,7 @@ def show(run: RunFolder, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
     else:
-        _print_candidates(rows)
+        _print_candidates(rows, _read_run(run, "provenance.json"))
 
 
 @app.command()
@@ -156,9 +165,11 @@ def predict(
 @app.command()
 def train(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models to train (default: the standard ones).")
+        list[str] | None,
+        typer.Argument(help="Models to train (default: the standard ones, or own properties)."),
     ] = None,
     data: DataTable = None,
+    properties: PropertiesFile = None,
     out: Annotated[Path, typer.Option(help="Folder that the models go into.")] = Path("models"),
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the networks, for a quick try.")
@@ -170,7 +181,13 @@ def train(
 
     with _progress() as progress:
         headers = train_models(
-            names or None, data=data, out=out, epochs=epochs, force=force, progress=progress
+            names or None,
+            data=data,
+            out=out,
+            properties=properties,
+            epochs=epochs,
+            force=force,
+            progress=progress,
         )
     for name, header in headers.items():
         print(name, json.dumps(header.get("scores", {})))
@@ -183,6 +200,7 @@ def evaluate(
     ] = None,
     data: DataTable = None,
     models: ModelsFolder = None,
+    properties: PropertiesFile = None,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
@@ -195,7 +213,9 @@ def evaluate(
         rows = (
             stored_scores(endpoints, models=models)
             if stored
-            else measure_scores(endpoints, data=data, models=models, progress=progress)
+            else measure_scores(
+                endpoints, data=data, models=models, properties=properties, progress=progress
+            )
         )
     if as_json:
         _print_json(rows)
@@ -273,6 +293,24 @@ def data_info(data: DataTable = None) -> None:
         print(f"{column:36s} {int(frame[column].notna().sum()):8d} values")
 
 
+@data_app.command("check")
+def data_check(
+    table: Annotated[Path, typer.Argument(help="Structure table, or its folder.")],
+    properties: PropertiesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Is this enough to train on? Counts, elements, leakage, outliers, and a verdict."""
+    from dataclasses import asdict
+
+    from matlode.jobs.check_data import check_data
+
+    check = check_data(table, properties=properties)
+    if as_json:
+        _print_json(asdict(check))
+    else:
+        _print_check(check)
+
+
 def main() -> None:
     """Run the command line; our errors end in one line of advice."""
     try:
@@ -288,14 +326,13 @@ def _symbols(text: str | None) -> list[str] | None:
     return [part for part in text.replace(" ", ",").split(",") if part]
 
 
-def _read_run(run: Path, name: str) -> list[dict[str, Any]]:
+def _read_run(run: Path, name: str) -> Any:
     from matlode.errors import InputError
 
     try:
-        rows: list[dict[str, Any]] = json.loads((run / name).read_text(encoding="utf-8"))
+        return json.loads((run / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{run} is not a finished run: it has no {name}.") from error
-    return rows
 
 
 def _print_json(value: Any) -> None:
@@ -314,9 +351,23 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: 
     Console(width=None if sys.stdout.isatty() else 150, highlight=False).print(table)
 
 
-def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
-    headings = ["#", "formula", "system", "K / GPa", "G / GPa", "E_f / eV", "P(stable)"]
-    headings += ["charges", "novelty", "structure (match)", "verdict"]
+SYMBOLS = {"bulk_modulus": "K", "shear_modulus": "G", "volume_per_atom": "V"}
+"""Short headings; other properties stand under their names."""
+
+
+def _print_candidates(
+    rows: Sequence[dict[str, Any]], provenance: Mapping[str, Any], n: int = 25
+) -> None:
+    objectives = [objective["endpoint"] for objective in provenance["goal"]["objectives"]]
+    # runs of before had K and G in every table, and no units beside them
+    units = provenance.get("units", {"bulk_modulus": "GPa", "shear_modulus": "GPa"})
+    wanted = [name for name in objectives if f"{name}_low" in rows[0]] if rows else []
+    headings = ["#", "formula", "system"]
+    for name in wanted:
+        unit = units.get(name, "")
+        symbol = SYMBOLS.get(name, name)
+        headings.append(f"P({symbol})" if unit == "probability" else _with_unit(symbol, unit))
+    headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
     _print_table(
         headings,
         [
@@ -324,8 +375,7 @@ def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
                 str(row["rank"]),
                 row["formula"],
                 f"{row['crystal_system']} {row['space_group']}",
-                _with_interval(row, "bulk_modulus"),
-                _with_interval(row, "shear_modulus"),
+                *(_with_interval(row, name) for name in wanted),
                 f"{row['formation_energy']:.2f}",
                 f"{row['stable_probability']:.2f}",
                 str(row["charge_neutral"]),
@@ -339,8 +389,23 @@ def _print_candidates(rows: Sequence[dict[str, Any]], n: int = 25) -> None:
     )
 
 
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} / {unit}" if unit else name
+
+
 def _with_interval(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.0f} ({row[name + '_low']:.0f}-{row[name + '_high']:.0f})"
+    """Three digits of the value, and as many decimals at the ends of its interval."""
+    value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    size = max(abs(value), abs(high))
+    form = ".2e"
+    if size == 0:
+        form = ".2f"
+    elif 1e-2 <= size < 1e6:
+        # a value near zero takes the decimals of its interval
+        decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-2)))
+        form = f".{min(max(decimals, 0), 3)}f"
+    gap = "-" if low >= 0 else ".."
+    return f"{value:{form}} ({low:{form}}{gap}{high:{form}})"
 
 
 def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
@@ -365,12 +430,50 @@ def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         own = [row for row in rows if row["endpoint"] == endpoint]
         used = [m for m in metrics if any(m in row["scores"] for row in own)]
-        title = f"{endpoint} ({own[0]['unit']}): {own[0]['rows']} rows; {own[0]['split']}"
+        name = _with_unit(endpoint, own[0]["unit"])
+        title = f"{name}: {own[0]['rows']} rows; {own[0]['split']}"
         cells = [
             [row["model"], *(f"{row['scores'][m]:.4g}" if m in row["scores"] else "" for m in used)]
             for row in own
         ]
         _print_table(["model", *used], cells, title=title)
+
+
+def _print_check(check: TableCheck) -> None:
+    print(f"{check.source}: {check.rows:,} materials, {check.formulas:,} formulas")
+    for reason, n in check.dropped.items():
+        print(f"  {n:,} dropped: {reason}")
+    print(f"  {check.twins:,} rows share formula and space group with another")
+    print(f"  {check.formulas_in_two_roles} formulas in two roles of the split")
+    if check.constant_columns:
+        print(f"  constant columns, nothing to learn from: {', '.join(check.constant_columns)}")
+    headings = ["property", "rows", "train / cal. / test", "range", "mean ± σ"]
+    headings += ["elements (rare)", "outliers", "seen systems / types", "verdict"]
+    _print_table(headings, [_check_cells(p) for p in check.properties])
+    for p in check.properties:
+        print(f"{_with_unit(p.name, p.unit)}: {p.verdict}")
+        for reason in p.reasons:
+            print(f"  {reason}")
+        if p.rare_elements:
+            print(f"  rare elements: {', '.join(p.rare_elements)}")
+    if check.absent:
+        print(f"without any value: {', '.join(check.absent)}")
+    print(check.summary)
+
+
+def _check_cells(p: PropertyCheck) -> list[str]:
+    seen = (p.test_systems_in_train, p.test_prototypes_in_train)
+    return [
+        p.name,
+        f"{p.rows:,}",
+        " / ".join(f"{n:,}" for n in p.roles.values()),
+        "" if p.minimum is None else f"{p.minimum:.3g}..{p.maximum:.3g}",
+        "" if p.mean is None else f"{p.mean:.3g} ± {p.sigma:.3g}",
+        f"{p.elements} ({len(p.rare_elements)})",
+        str(p.outliers),
+        " / ".join("-" if share is None else f"{share:.0%}" for share in seen),
+        p.verdict,
+    ]
 
 
 @contextmanager

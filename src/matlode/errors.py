@@ -29,6 +29,9 @@ class GridMismatchError(MatlodeError):
 class PatternError(MatlodeError):
     """Crystals for which no powder pattern exists; ``indices`` names them in the batch."""
 
+    reason = "no powder pattern"
+    """Of each of them, in few words."""
+
     def __init__(self, message: str, indices: Iterable[int]) -> None:
         super().__init__(message)
         self.indices = tuple(indices)
@@ -37,9 +40,13 @@ class PatternError(MatlodeError):
 class EmptyPatternError(PatternError):
     """No reflection falls on the 2θ grid."""
 
+    reason = "no reflection on the grid"
+
 
 class ScatteringError(PatternError):
     """An element has no tabulated scattering factor."""
+
+    reason = "an element has no tabulated X-ray scattering factor"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
 
 ROUND_OFF = 1e-10
@@ -28,6 +29,9 @@ OTHER_ENGINE = 1e-4
 """Profiles (strongest point 1) of another engine that leaves out other weak peaks."""
 SAMPLING_SIGMAS = 5.0
 """Standard errors by which a mean over random draws may be off."""
+
+FAST_ENGINE = 1e-7
+"""Profiles (strongest point 1) of the compiled engine: tables and averages over symmetry."""
 
 Site = tuple[float, float, float]
 
@@ -202,3 +206,66 @@ def check_head(head: Any, features: Any, *, case: str) -> None:
     for row in range(min(3, len(features))):
         single = head.predict(features[row : row + 1], case=case)
         assert single.value[0] == together.value[row], "a single differs from its batch"
+
+
+def brute_force_pattern(
+    structure: Structure,
+    *,
+    wavelength_angstrom: float = 1.54184,
+    two_theta_range_deg: tuple[float, float] = (10.0, 90.0),
+    n_points: int = 1601,
+    sigma_deg: float = 0.15,
+    merge_deg: float = 1e-4,
+) -> NDArray[np.float64]:
+    """A powder pattern (n_points,), strongest point 1, with nothing done cleverly.
+
+    pymatgen's physics in double precision: every reciprocal-lattice point of the sphere, exact
+    exponentials, no symmetry; neighbours closer than ``merge_deg`` are one peak at their mean,
+    and peaks below 1e-5 of the strongest are left out. What fast engines are held against.
+    """
+    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
+
+    ends = np.radians(np.array(two_theta_range_deg)) / 2
+    g_min, g_max = 2 * np.sin(ends) / wavelength_angstrom
+    cell = structure.lattice.matrix
+    limits = np.floor(g_max * np.linalg.norm(cell, axis=1) + 1e-9).astype(int)
+    axes = np.meshgrid(*(np.arange(-n, n + 1) for n in limits), indexing="ij")
+    hkl = np.stack(axes, axis=-1).reshape(-1, 3)
+    g = np.linalg.norm(hkl @ np.linalg.inv(cell).T, axis=1)
+    hkl, g = hkl[(g >= g_min) & (g <= g_max)], g[(g >= g_min) & (g <= g_max)]
+    s2 = (g / 2) ** 2
+    amplitude = np.zeros(len(g), complex)
+    for site in structure:
+        wave = np.exp(2j * np.pi * (hkl @ site.frac_coords))
+        for species, occupancy in site.species.items():
+            a, b = np.array(ATOMIC_SCATTERING_PARAMS[species.symbol]).T[:, :, None]
+            factor = species.Z - 41.78214 * s2 * (a * np.exp(-b * s2)).sum(axis=0)
+            amplitude += occupancy * factor * wave
+    theta = np.arcsin(wavelength_angstrom * g / 2)
+    polarisation = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    order = np.argsort(theta)
+    angle = 2 * np.degrees(theta[order])
+    intensity = (abs(amplitude) ** 2 * polarisation)[order]
+    peak_of = np.concatenate([[0], np.cumsum(np.diff(angle) >= merge_deg)])
+    height = np.bincount(peak_of, intensity)
+    first = angle[np.searchsorted(peak_of, np.arange(len(height)))]
+    moved = np.bincount(peak_of, intensity * (angle - first[peak_of]))
+    centre = first + moved / np.where(height > 0, height, 1)
+    strong = height > 1e-5 * height.max()
+    return gaussian_profile(
+        centre[strong], height[strong], two_theta_range_deg, n_points, sigma_deg
+    )
+
+
+def gaussian_profile(
+    two_theta_deg: NDArray[np.float64],
+    intensity: NDArray[np.float64],
+    two_theta_range_deg: tuple[float, float] = (10.0, 90.0),
+    n_points: int = 1601,
+    sigma_deg: float = 0.15,
+) -> NDArray[np.float64]:
+    """Peaks as Gaussians on an even grid, the strongest point 1."""
+    grid = np.linspace(*two_theta_range_deg, n_points)
+    offsets = (grid - np.asarray(two_theta_deg)[:, None]) / sigma_deg
+    summed = np.asarray(intensity) @ np.exp(-0.5 * offsets**2)
+    return summed / summed.max()

@@ -70,3 +70,12 @@ def test_impossible_goals_are_told_at_once(wishes, text):
 
 def test_symbols_are_kept_once_in_order():
     assert check_symbols(["w", "C", "W"]) == ["W", "C"]
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e9])
+def test_gains_have_no_unit(unit):
+    ramp = np.linspace(1, 2, 101)
+    known, same = ({"bulk_modulus": estimates(u * ramp)} for u in (1.0, unit))
+    np.testing.assert_allclose(
+        Scale.fit(goal(), same).gains(goal(), same), Scale.fit(goal(), known).gains(goal(), known)
+    )

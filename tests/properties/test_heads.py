@@ -4,12 +4,15 @@ import pytest
 from matlode.errors import ArtefactError
 from matlode.jobs.toolbox import Toolbox
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.heads import CASES, Head, TreeSettings, fit_head
+from matlode.properties.heads import CASES, Head, TreeSettings, fit_head, fit_trees, predict_trees
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import check_head
 
 QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
+
+SAME_TREES = 1e-3
+"""Labels in another unit round differently in float32, and so do the leaves they make."""
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,14 @@ def test_another_kind_of_artefact_is_refused():
 
     with pytest.raises(ArtefactError, match='is a "bands", wanted a "head"'):
         Head.load(shipped_models() / "pattern-characteristics")
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e7])
+def test_trees_learn_in_any_unit(unit):
+    x, y = draws(np.random.default_rng(0), 400)
+    plain, scaled = (
+        predict_trees(fit_trees(x, u * y, QUICK, objective="reg:squarederror"), x) / u
+        for u in (1.0, unit)
+    )
+    assert np.std(plain) > 0.5 * np.std(y)
+    np.testing.assert_allclose(scaled, plain, rtol=SAME_TREES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 
@@ -17,12 +18,29 @@ def crystal_problems(crystals: Crystals) -> list[str | None]:
     reasons: list[str | None] = [None] * len(crystals)
     with np.errstate(invalid="ignore", over="ignore"):
         volumes = crystals.volumes_a3
-    for index in range(len(crystals)):
+    for index in np.flatnonzero(_are_suspicious(crystals, volumes)):
         reasons[index] = _problem(crystals, index, float(volumes[index]))
     return reasons
 
 
-def _problem(crystals: Crystals, index: int, volume_a3: float) -> str | None:
+def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,), whether anything that ``_problem`` objects to is there; all crystals at once."""
+    n = len(crystals)
+    owners = np.repeat(np.arange(n), crystals.n_atoms)
+    bad_atoms = (
+        ~np.isfinite(crystals.frac_coords).all(axis=1)
+        | (crystals.numbers < 1)
+        | (crystals.numbers > MAX_ATOMIC_NUMBER)
+    )
+    amounts = np.bincount(owners, crystals.occupancies, minlength=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_atom = volumes_a3 / amounts
+    # comparisons with NaN are false, so that NaN is suspicious too
+    fits = (per_atom >= MIN_VOLUME_PER_ATOM_A3) & (per_atom <= MAX_VOLUME_PER_ATOM_A3)
+    return (np.bincount(owners[bad_atoms], minlength=n) > 0) | ~fits
+
+
+def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str | None:
     rows = crystals.atoms(index)
     numbers = crystals.numbers[rows]
     if len(numbers) == 0:

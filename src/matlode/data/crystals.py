@@ -62,7 +62,7 @@ class Crystals:
         """(n,), Å³ per occupied atom."""
         return self.volumes_a3 / np.add.reduceat(self.occupancies, self.offsets[:-1])
 
-    def atoms(self, index: int) -> slice:
+    def atoms(self, index: int | np.intp) -> slice:
         """The atoms of one crystal, as a slice of the atom arrays."""
         return slice(self.offsets[index], self.offsets[index + 1])
 

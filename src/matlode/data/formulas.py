@@ -107,8 +107,13 @@ def reduced_formulas(crystals: Crystals) -> list[str]:
     for index in range(len(crystals)):
         rows = crystals.atoms(index)
         totals = np.bincount(crystals.numbers[rows], weights=crystals.occupancies[rows])
-        amounts = {symbols[z - 1]: float(totals[z]) for z in np.flatnonzero(totals)}
-        formulas.append(write_formula(_reduce(amounts, origin=f"crystal {index}")))
+        if len(totals) <= len(symbols) + 1 and (totals % 1 == 0).all() and totals.any():
+            # whole amounts, as nearly always: fractions would cost ten times the time
+            whole = {symbols[z - 1]: int(totals[z]) for z in np.flatnonzero(totals)}
+        else:
+            parts = {symbols[z - 1]: float(totals[z]) for z in np.flatnonzero(totals)}
+            whole = _reduce(parts, origin=f"crystal {index}")
+        formulas.append(write_formula(whole))
     return formulas
 
 

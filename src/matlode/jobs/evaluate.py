@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from matlode.artefacts import HEADER_FILE, load_header, shipped_models
+from matlode.artefacts import load_header
 from matlode.data.splits import TEST, TRAIN
-from matlode.errors import InputError
+from matlode.errors import GoalError, InputError
 from matlode.jobs.recipes import decoded_compositions
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
+from matlode.properties.endpoints import Endpoint, find_endpoint
 from matlode.properties.heads import CASES
-from matlode.properties.models import PropertyModels, head_folder
+from matlode.properties.models import PropertyModels, find_heads, known_endpoints
+from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
-
-MIN_TEST_ROWS = 20
-"""Fewer rows make no score."""
 
 
 def stored_scores(
@@ -29,14 +27,13 @@ def stored_scores(
 ) -> list[dict[str, Any]]:
     """What stands in the models' headers, measured when they were trained: one row per
     endpoint and model, with the rows and the split that it was measured on."""
-    root = models or shipped_models()
+    places = {face: find_heads(models, face=face) for face in ("standard", "reference")}
     rows = []
-    for endpoint in _endpoints(endpoints):
-        for face in ("standard", "reference"):
-            folder = head_folder(root, endpoint.name, face)
-            if not (folder / HEADER_FILE).exists():
+    for endpoint in _endpoints(endpoints, known_endpoints(models)):
+        for heads in places.values():
+            if endpoint.name not in heads:
                 continue
-            header = load_header(folder)
+            header = load_header(heads[endpoint.name])
             for model, scores in header["scores"].items():
                 rows.append(_row(endpoint, model, header["rows"][TEST], header["split"], scores))
     return rows
@@ -47,18 +44,32 @@ def measure_scores(
     *,
     data: Path | None = None,
     models: Path | None = None,
+    properties: Path | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Score the models on the test formulas of a table (default: $MATLODE_DATA, else the
     starter set), with baselines fitted on that table's training formulas.
 
-    Endpoints with fewer than MIN_TEST_ROWS labelled test rows are left out; raises
-    InputError if none is left.
+    ``endpoints`` names properties (default: those of the TOML file ``properties``, else all);
+    for one that has no model yet there are the baselines alone, which say before any
+    training what composition is worth. Endpoints with fewer than MIN_ROWS labelled test rows
+    are left out; raises InputError if none is left, GoalError for unknown names and for
+    properties that their model was trained on in another sense.
     """
-    table = TrainingTable.load(data)
+    own = read_properties(properties) if properties else {}
     toolbox = Toolbox(models)
+    for name, endpoint in own.items():
+        trained = toolbox.endpoints.get(name, endpoint)
+        if trained != endpoint:
+            raise GoalError(
+                f'{properties}: property "{name}" is {endpoint.definition()}, its model was '
+                f"trained for {trained.definition()}; train it again or correct the file."
+            )
+    wanted = _endpoints(endpoints or list(own), {**toolbox.endpoints, **own})
+    table = TrainingTable.load(data)
+    for endpoint in own.values():
+        checked_labels(endpoint, table.materials, table=table.source)
     rows: list[dict[str, Any]] = []
-    wanted = _endpoints(endpoints)
     test = table.roles == TEST
     patterns = {"simulated": table.patterns[test]}
     patterns["decoded"] = toolbox.space.reconstruct_patterns(patterns["simulated"])
@@ -68,12 +79,12 @@ def measure_scores(
     for done, endpoint in enumerate(wanted, start=1):
         labels = table.labels(endpoint)
         known = ~np.isnan(labels[test])
-        if known.sum() >= MIN_TEST_ROWS:
+        if known.sum() >= MIN_ROWS[TEST]:
             rows += _score_endpoint(endpoint, table, toolbox.models, features, known)
         progress("evaluate", done, len(wanted), endpoint.name)
     if not rows:
         raise InputError(
-            f"{table.source} has fewer than {MIN_TEST_ROWS} labelled test rows for "
+            f"{table.source} has fewer than {MIN_ROWS[TEST]} labelled test rows for "
             f"{', '.join(e.name for e in wanted)}; name a larger table with --data."
         )
     return rows
@@ -90,7 +101,7 @@ def _score_endpoint(
     truth = labels[table.roles == TEST][known]
     split = f"test formulas of {table.source}"
     rows = []
-    for case in CASES:
+    for case in CASES if endpoint.name in models.heads else ():
         estimates = models.estimate(endpoint.name, features[case][known], case=case)
         scores = score_estimates(endpoint, truth, estimates)
         rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
@@ -103,8 +114,8 @@ def _score_endpoint(
     return rows
 
 
-def _endpoints(names: Sequence[str] | None) -> list[Endpoint]:
-    return [find_endpoint(name) for name in names] if names else list(ENDPOINTS.values())
+def _endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
+    return [find_endpoint(name, known) for name in names or known]
 
 
 def _row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from matlode.artefacts import has_models
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import AUTOENCODERS
@@ -20,7 +21,7 @@ from matlode.progress import Progress
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.features import FEATURES
 from matlode.properties.heads import CASES, SETTINGS, Head, fit_head, fit_trees, predict_trees
-from matlode.properties.models import VOLUME, head_folder
+from matlode.properties.models import VOLUME, find_heads, foundations, head_folder
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.representation.composition import (
     formula_vectors,
@@ -41,6 +42,11 @@ MAX_FORMULA_ATOMS = 40
 """Decoded compositions of known materials may need this many atoms per formula."""
 
 
+MAX_UNPOOLED = 0.5
+"""Share of rows from databases whose volumes are not pooled with ours: in a table with more of
+them, which is a user's own, all volumes count."""
+
+
 @dataclass(frozen=True)
 class Trainer:
     """Everything that the single trainings share."""
@@ -49,6 +55,8 @@ class Trainer:
     root: Path
     settings: dict[str, TrainingSettings]
     progress: Progress
+    endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: ENDPOINTS)
+    """Every property that may be trained."""
     _made: dict[str, Any] = field(default_factory=dict)
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
@@ -84,9 +92,14 @@ class Trainer:
         """Where an unfinished training of ``name`` on these rows goes on from."""
         return self.root / "checkpoints" / f"{name}-{self.table.sha256[:12]}.npz"
 
+    @property
+    def models_folder(self) -> Path | None:
+        """Where models to build on are: an empty ``root`` builds on the shipped ones alone."""
+        return self.root if has_models(self.root) else None
+
     def space(self, face: str) -> LatentSpace:
-        """The autoencoders trained before."""
-        return LatentSpace.load(self.root, face=face)
+        """The autoencoders trained before, or shipped."""
+        return LatentSpace.load(self.models_folder, face=face)
 
     def reconstructed(self, face: str) -> NDArray[np.float16]:
         """Patterns of all rows as they come back from the latent space."""
@@ -208,7 +221,7 @@ def _finish_view(
 def train_head(trainer: Trainer, name: str) -> None:
     """A property head with intervals, baselines and held-out scores."""
     face, _, rest = name.partition("-")
-    endpoint = ENDPOINTS[rest.replace("-", "_")]
+    endpoint = trainer.endpoints[rest.replace("-", "_")]
     labels = trainer.table.labels(endpoint)
     features = _head_inputs(trainer, face, endpoint)
     rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
@@ -234,6 +247,7 @@ def train_head(trainer: Trainer, name: str) -> None:
     report = {
         **trainer.table.header,
         "description": endpoint.description,
+        "built_on": foundations(trainer.models_folder, face, endpoint.name),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
@@ -258,9 +272,11 @@ def _head_inputs(
 def _cross_fitted_volumes(
     trainer: Trainer, features: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
-    volume = Head.load(head_folder(trainer.root, VOLUME, "standard")).value_model
+    volume = Head.load(find_heads(trainer.models_folder)[VOLUME]).value_model
     volumes = {case: predict_trees(volume, rows) for case, rows in features.items()}
     labels = trainer.table.labels(ENDPOINTS[VOLUME])
+    if np.isnan(labels).mean() > MAX_UNPOOLED:
+        labels = trainer.table.materials.label(ENDPOINTS[VOLUME].column)
     train = trainer.rows(TRAIN)
     for side in (trainer.halves, ~trainer.halves):
         rows = trainer.rows(TRAIN, labels) & ~side

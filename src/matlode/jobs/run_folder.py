@@ -16,7 +16,6 @@ from matlode.data.formulas import chemical_system, conventional_formula
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
-from matlode.properties.endpoints import ENDPOINTS
 from matlode.records import Candidate, Prediction, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.funnel import Screened, ledger
@@ -82,9 +81,11 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
         for name in dict.fromkeys([*SHOWN_PROPERTIES, *wanted, "stable_probability"]):
             # what was promised stands in for what was not built
             own = proposal.built_predictions.get(name, candidate.predictions[name])
-            row[f"structure_{name}"] = round(own.value, 4)
+            row[f"structure_{name}"] = _significant(own.value)
         for name in extra:
-            row |= _interval(candidate, name)
+            p = candidate.predictions[name]
+            ends = {name: p.value, f"{name}_low": p.low, f"{name}_high": p.high}
+            row |= {column: _significant(value) for column, value in ends.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -101,6 +102,11 @@ def _interval(candidate: Candidate, name: str) -> dict[str, float]:
         f"{name}_low": round(p.low, 3),
         f"{name}_high": round(p.high, 3),
     }
+
+
+def _significant(value: float) -> float:
+    """Six digits, wherever the point stands: properties may be as small as 1e-6 1/K."""
+    return float(f"{value:.6g}")
 
 
 def _reasons(screened: Screened, built: RealisedStructure | None, toolbox: Toolbox) -> str:
@@ -190,7 +196,7 @@ def _trial_rows(trials: Trials, n_known: int, goal: Goal) -> pd.DataFrame:
         }
     )
     for name, values in trials.values.items():
-        frame[name] = values.round(4)
+        frame[name] = [_significant(value) for value in values]
     return frame
 
 
@@ -198,12 +204,12 @@ def _known_rows(toolbox: Toolbox, goal: Goal) -> list[dict[str, Any]]:
     """Known materials with labels of the objectives, for the property map."""
     names = [o.endpoint for o in goal.objectives]
     materials = toolbox.materials
-    labels = {name: ENDPOINTS[name].labels(materials) for name in names}
+    labels = {name: toolbox.endpoints[name].labels(materials) for name in names}
     complete = np.all([~np.isnan(values) for values in labels.values()], axis=0)
     return [
         {
             "formula": conventional_formula(str(materials.frame["formula"].iloc[row])),
-            **{name: round(float(values[row]), 4) for name, values in labels.items()},
+            **{name: _significant(values[row]) for name, values in labels.items()},
         }
         for row in np.flatnonzero(complete)
     ]

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matlode import __version__
-from matlode.artefacts import load_header, shipped_models, write_json
+from matlode.artefacts import find_model, load_header, shipped_models, write_json
 from matlode.data.formulas import chemical_system, element_symbols
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
@@ -117,6 +117,7 @@ def search(
             elements=elements,
             exclude=exclude,
             known_elements=_elements_of(toolbox.known.compositions),
+            endpoints=toolbox.endpoints,
         )
         folder = _new_folder(Path(out))
         campaign, start = _prepare(goal, toolbox, settings)
@@ -240,8 +241,11 @@ def _rank(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Propo
 def _provenance(
     goal: Goal, settings: SearchSettings, toolbox: Toolbox, watch: Stopwatch
 ) -> dict[str, Any]:
-    root = toolbox.models_folder or shipped_models()
-    models = sorted(path.parent for path in root.glob("*/model.json"))
+    roots = [shipped_models(), *([toolbox.models_folder] if toolbox.models_folder else [])]
+    # a model of the user's own stands in for the shipped one of its name
+    models = {
+        path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
+    }
     return {
         "schema": 1,
         "goal": {"words": goal.in_words(), **asdict(goal)},
@@ -251,8 +255,9 @@ def _provenance(
             "rows": len(toolbox.materials),
             "sha256": None if toolbox.known_table is None else checksum(toolbox.known_table),
         },
-        "models": {path.name: checksum(path / "model.json") for path in models},
-        "trained_on": load_header(models[0]).get("trained_on") if models else None,
+        "units": {name: endpoint.unit for name, endpoint in toolbox.endpoints.items()},
+        "models": {name: checksum(path) for name, path in sorted(models.items())},
+        "trained_on": _trained_on(toolbox),
         "versions": {
             "matlode": __version__,
             "python": platform.python_version(),
@@ -262,6 +267,11 @@ def _provenance(
         "seconds": watch.seconds,
         "peak_memory_gb": _peak_memory_gb(),
     }
+
+
+def _trained_on(toolbox: Toolbox) -> Any:
+    place = find_model("standard-pattern-vae", toolbox.models_folder)
+    return load_header(place).get("trained_on")
 
 
 def _peak_memory_gb() -> float | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.data.tables import Materials, load_starter, read_table
 from matlode.latent.space import LatentSpace
+from matlode.properties.endpoints import Endpoint
 from matlode.properties.heads import Estimates
 from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Prediction
@@ -28,6 +29,7 @@ class Toolbox:
     """The loaded models and known materials that jobs share; each part is read when used."""
 
     models_folder: Path | None = None
+    """Models of the user's own; what it lacks ships with matlode."""
     known_table: Path | None = None
     """Structure table that novelty and templates refer to (default: the starter set)."""
 
@@ -40,6 +42,11 @@ class Toolbox:
     def models(self) -> PropertyModels:
         """The standard property heads."""
         return PropertyModels.load(self.space, self.models_folder)
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """name → property that can be predicted, and so searched for."""
+        return {name: head.endpoint for name, head in self.models.heads.items()}
 
     @cached_property
     def symmetry(self) -> SymmetryClassifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from matlode.jobs.recipes import (
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.models import VOLUME, head_folder
+from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.heads import endpoint_of
+from matlode.properties.models import VOLUME, foundations, head_folder, known_endpoints
+from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.screening.symmetry import SYMMETRY_MODEL
 
 TRAINING = {
@@ -64,35 +66,71 @@ def train_models(
     *,
     data: Path | None = None,
     out: Path = Path("models"),
+    properties: Path | None = None,
     epochs: int | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
     """Train models in order and return their headers by name.
 
-    ``names`` are keys of MODELS (default: the standard ones); ``data`` names the structure
-    table (default: $MATLODE_DATA, else the starter set); ``out`` is the folder that they go
-    into, and where those that they build on are looked for; ``epochs`` cuts the training of
-    the networks short. Networks leave checkpoints in ``out/checkpoints`` and go on from them; a
-    model that is there already, trained on the same rows, is kept unless ``force``. Raises
-    GoalError for unknown names.
+    ``names`` are keys of MODELS, or heads of own properties (default: the standard ones; with
+    ``properties``, a TOML file (``own.read_properties``), the standard heads of these);
+    ``data`` names the structure table (default: $MATLODE_DATA, else the starter set); ``out``
+    is the folder that they go into, and where those that they build on are looked for before
+    the shipped ones; ``epochs`` cuts the training of the networks short. Networks leave
+    checkpoints in ``out/checkpoints`` and go on from them; a model that is there already,
+    trained on the same rows for the same property, is kept unless ``force``.
+
+    Raises GoalError for unknown names, InputError, before anything is trained, for labels that
+    no head can learn from.
     """
+    own = read_properties(properties) if properties else {}
+    endpoints = {**known_endpoints(out), **own}
+    models = {**MODELS, **_head_trainers(endpoints)}
+    if own and not names:
+        names = [head_folder(Path(), name, "standard").name for name in own]
     wanted = names or [name for name in MODELS if name.startswith("standard")] + OTHERS
     for name in wanted:
-        if name not in MODELS:
-            raise GoalError(f'"{name}" is not a model. {suggest(name, MODELS)}')
+        if name not in models:
+            raise GoalError(f'"{name}" is not a model. {suggest(name, models)}')
     table = TrainingTable.load(data)
+    for name in wanted:
+        endpoint = endpoints.get(name.partition("-")[2].replace("-", "_"))
+        if endpoint is not None:
+            labels = checked_labels(endpoint, table.materials, table=table.source)
+            check_rows(endpoint, labels, table.roles, table=table.source)
     settings = TRAINING
     if epochs is not None:
         settings = {name: replace(s, max_epochs=epochs) for name, s in TRAINING.items()}
-    trainer = Trainer(table, out, settings, progress)
+    trainer = Trainer(table, out, settings, progress, endpoints)
     headers = {}
-    for name in (name for name in MODELS if name in wanted):
+    for name in (name for name in models if name in wanted):
         folder = out / name
-        done = (folder / HEADER_FILE).exists() and not force
-        if not done or load_header(folder).get("trained_on") != table.header["trained_on"]:
-            MODELS[name](trainer, name)
+        if force or not _is_done(folder, table, endpoints):
+            models[name](trainer, name)
             trainer.checkpoint(name).unlink(missing_ok=True)
         headers[name] = load_header(folder)
         progress(name, 1, 1, "ready")
     return headers
+
+
+def _head_trainers(endpoints: Mapping[str, Endpoint]) -> dict[str, Callable[[Trainer, str], None]]:
+    return {
+        head_folder(Path(), name, face).name: train_head
+        for face in ("standard", "reference")
+        for name in endpoints
+    }
+
+
+def _is_done(folder: Path, table: TrainingTable, endpoints: Mapping[str, Endpoint]) -> bool:
+    """Whether a model is there that training would make again."""
+    if not (folder / HEADER_FILE).exists():
+        return False
+    header = load_header(folder)
+    if header.get("trained_on") != table.header["trained_on"]:
+        return False
+    if header["kind"] != "head":
+        return True
+    name = header["endpoint"]
+    same = header.get("built_on") == foundations(folder.parent, header["face"], name)
+    return same and endpoint_of(header) == endpoints[name]

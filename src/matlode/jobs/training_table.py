@@ -23,6 +23,7 @@ from matlode.data.tables import (
 )
 from matlode.errors import PatternError
 from matlode.properties.endpoints import Endpoint
+from matlode.records import DroppedRow
 from matlode.representation.composition import (
     composition_vectors,
 )
@@ -91,7 +92,8 @@ class TrainingTable:
 
 
 def _with_patterns(materials: Materials) -> Materials:
-    """The materials that a pattern can be simulated for."""
+    """The materials that a pattern can be simulated for; the others are told in ``dropped``."""
+    dropped = list(materials.dropped)
     keep = np.ones(len(materials), dtype=bool)
     while True:
         try:
@@ -99,6 +101,9 @@ def _with_patterns(materials: Materials) -> Materials:
             coarse = replace(STANDARD_SETTINGS, n_points=161)
             simulate_patterns(materials.crystals.take(keep), coarse)
         except PatternError as error:
-            keep[np.flatnonzero(keep)[list(error.indices)]] = False
+            rows = np.flatnonzero(keep)[list(error.indices)]
+            ids = materials.frame["id"].iloc[rows].astype(str)
+            dropped += [DroppedRow(name, f"no pattern: {type(error).__name__}") for name in ids]
+            keep[rows] = False
         else:
-            return materials.take(keep)
+            return replace(materials.take(keep), dropped=tuple(dropped))

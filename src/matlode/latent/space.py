@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import ArtefactError, GridMismatchError
 from matlode.latent.networks import (
     AUTOENCODERS,
@@ -87,15 +87,14 @@ class LatentSpace:
 
     @classmethod
     def load(cls, folder: Path | None = None, *, face: str = "standard") -> LatentSpace:
-        """The pair of autoencoders in ``folder`` (default: those that ship with matlode).
+        """The pair of autoencoders in ``folder``; what it lacks ships with matlode.
 
         Raises ArtefactError if they are missing or of another architecture.
         """
         if face not in FACES:
             raise ArtefactError(f'"{face}" is no face of the models; known: {", ".join(FACES)}.')
-        root = folder or shipped_models()
-        composition = load_view(root / f"{face}-composition-vae")
-        pattern = load_view(root / f"{face}-pattern-vae")
+        composition = load_view(find_model(f"{face}-composition-vae", folder))
+        pattern = load_view(find_model(f"{face}-pattern-vae", folder))
         return cls(composition, pattern, face)
 
     def encode(

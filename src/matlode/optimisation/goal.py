@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
 from matlode.errors import GoalError, suggest
-from matlode.properties.endpoints import find_endpoint
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.heads import Estimates
 
 STABILITY = "stable_probability"
+ROUND_OFF = 1e-9
+"""Relative differences below it are none."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,18 @@ def make_goal(
     elements: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
     known_elements: Sequence[str],
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS,
     max_elements: int = 5,
     max_atoms: int = 20,
 ) -> Goal:
     """A goal from the command line's words.
 
     ``elements`` are the only ones allowed (default: all of ``known_elements``, those that the
-    known materials hold), less ``exclude``. Raises GoalError for unknown names and for goals
-    that nothing can meet.
+    known materials hold), less ``exclude``; ``endpoints`` are those that can be predicted.
+    Raises GoalError for unknown names and for goals that nothing can meet.
     """
     objectives = tuple(
-        Objective(find_endpoint(name).name, maximise)
+        Objective(find_endpoint(name, endpoints).name, maximise)
         for names, maximise in ((maximize, True), (minimize, False))
         for name in names
     )
@@ -142,7 +145,10 @@ class Scale:
             gain = objective.sign * known[objective.endpoint].value
             middle, best = np.quantile(gain, [0.5, 0.95])
             origin[objective.endpoint] = float(middle)
-            span[objective.endpoint] = max(float(best - middle), 1e-9)
+            width = float(best - middle)
+            # a property that hardly varies is no reason to divide by round-off
+            flat = width <= ROUND_OFF * max(abs(middle), abs(best))
+            span[objective.endpoint] = 1.0 if flat else width
         return cls(origin, span)
 
     def gains(self, goal: Goal, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import load_artefact, save_artefact
 from matlode.errors import ArtefactError
-from matlode.properties.endpoints import Endpoint, find_endpoint
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.intervals import (
     conformal_quantile,
     venn_abers,
@@ -106,9 +106,14 @@ class Head:
         raw = predict_trees(self.value_model, features)
         if self.endpoint.task == "probability":
             return Estimates(*venn_abers(self.calibration[case], raw))
-        value = np.maximum(raw, self.endpoint.lowest)
+        # limits and interval in the model's own scale: a logarithm there is as monotone as
+        # its inverse, so what the interval holds it still holds in the unit
+        limits = np.array([self.endpoint.lowest, self.endpoint.highest])
+        lowest, highest = self.endpoint.to_model(limits)
         half = float(self.calibration[case][0]) * self.difficulty(features)
-        return Estimates(value, np.maximum(raw - half, self.endpoint.lowest), value + half)
+        value = np.clip(raw, lowest, highest)
+        low, high = np.clip(raw - half, lowest, highest), np.minimum(value + half, highest)
+        return Estimates(*(self.endpoint.from_model(end) for end in (value, low, high)))
 
     def difficulty(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Expected size of the error, (n,), up to the conformal factor."""
@@ -125,6 +130,7 @@ class Head:
         header = {
             "endpoint": self.endpoint.name,
             "unit": self.endpoint.unit,
+            "definition": self.endpoint.definition(),
             "face": self.face,
             "settings": asdict(self.settings),
             **self.report,
@@ -138,9 +144,9 @@ class Head:
         header, arrays = artefact.header, artefact.arrays
         calibration = {case: arrays[f"calibration/{case}"] for case in CASES}
         difficulty = arrays.get("booster/difficulty")
-        own = {"schema", "kind", "endpoint", "unit", "face", "settings", "arrays"}
+        own = {"schema", "kind", "endpoint", "unit", "definition", "face", "settings", "arrays"}
         return cls(
-            endpoint=find_endpoint(header["endpoint"]),
+            endpoint=endpoint_of(header),
             face=header["face"],
             settings=TreeSettings(**header["settings"]),
             value_model=_booster(arrays["booster/value"], folder),
@@ -148,6 +154,13 @@ class Head:
             calibration=calibration,
             report={name: value for name, value in header.items() if name not in own},
         )
+
+
+def endpoint_of(header: Mapping[str, Any]) -> Endpoint:
+    """What a head predicts, as its header defines it; heads of before know their name alone."""
+    if "definition" in header:
+        return Endpoint.from_definition(header["definition"])
+    return find_endpoint(header["endpoint"], ENDPOINTS)
 
 
 def fit_head(
@@ -164,9 +177,10 @@ def fit_head(
 
     ``features`` (n, n_columns) and ``labels`` (n,) train the trees; ``folds`` (n,) halves them
     by formula for errors on unseen ones; ``calibration`` holds (features, labels) of other
-    unseen formulas per case.
+    unseen formulas per case. Labels are in the endpoint's unit.
     """
     settings = settings or SETTINGS[face]
+    labels = endpoint.to_model(np.asarray(labels, dtype=float))
     probability = endpoint.task == "probability"
     objective = "binary:logistic" if probability else "reg:squarederror"
     value_model = fit_trees(features, labels, settings, objective=objective)
@@ -178,7 +192,7 @@ def fit_head(
         return Head(endpoint, face, settings, value_model, None, tables)
     errors = np.abs(cross_fit(features, labels, folds, settings) - labels)
     # logarithms: errors of every size count alike, and the prediction is positive
-    floor = 0.05 * float(errors.mean()) + 1e-9
+    floor = 0.05 * float(errors.mean()) or 1e-9
     difficulty_model = fit_trees(
         features,
         np.log(errors + floor),
@@ -190,7 +204,8 @@ def fit_head(
     head = Head(endpoint, face, settings, value_model, difficulty_model, {})
     factors = {}
     for case, (rows, truth) in calibration.items():
-        scaled = np.abs(predict_trees(value_model, rows) - truth) / head.difficulty(rows)
+        error = np.abs(predict_trees(value_model, rows) - endpoint.to_model(np.asarray(truth)))
+        scaled = error / head.difficulty(rows)
         factors[case] = np.array([conformal_quantile(scaled)])
     return replace(head, calibration=factors)
 
@@ -229,19 +244,33 @@ def fit_trees(
     import xgboost
 
     names = {"lambda_": "lambda"}
+    scale = _scale(labels)
     own = {"n_rounds", "difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"}
     parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
-    data = xgboost.QuantileDMatrix(features, label=labels, max_bin=settings.max_bin)
-    return xgboost.train(
+    data = xgboost.QuantileDMatrix(features, label=labels / scale, max_bin=settings.max_bin)
+    booster = xgboost.train(
         parameters | {"objective": objective, "tree_method": "hist"} | extra,
         data,
         num_boost_round=n_rounds or settings.n_rounds,
     )
+    booster.set_attr(scale=repr(scale))
+    return booster
+
+
+def _scale(labels: NDArray[np.floating]) -> float:
+    """A power of ten that brings labels to the size that XGBoost can split by: gains below 1e-6
+    count as none to it, so labels such as 1e-5 1/K would all be given their mean."""
+    sigma = float(np.std(labels))
+    if sigma == 0 or 0.1 <= sigma <= 1000:
+        return 1.0
+    return float(10.0 ** np.floor(np.log10(sigma)))
 
 
 def predict_trees(booster: xgboost.Booster, features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Predictions of a booster, (n,) or (n, n_outputs)."""
-    return np.asarray(booster.inplace_predict(np.asarray(features, np.float32)), dtype=float)
+    raw = np.asarray(booster.inplace_predict(np.asarray(features, np.float32)), dtype=float)
+    # trees of before were all of labels about 1
+    return raw * float(booster.attr("scale") or 1.0)
 
 
 def _booster(raw: NDArray[np.uint8], folder: Path) -> xgboost.Booster:

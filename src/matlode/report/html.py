@@ -43,14 +43,11 @@ def write_report(folder: Path) -> Path:
 
 def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """(column, heading) of the table."""
-    from matlode.properties.endpoints import ENDPOINTS
-
     names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
     wanted = [o["endpoint"] for o in provenance["goal"]["objectives"]]
     properties = list(dict.fromkeys([*wanted, *names]))
-    headings = [
-        (name, f"{name.replace('_', ' ')}" + _unit(ENDPOINTS[name].unit)) for name in properties
-    ]
+    units = _units(provenance)
+    headings = [(name, name.replace("_", " ") + _unit(units[name])) for name in properties]
     return [
         ("rank", "#"),
         ("formula", "formula"),
@@ -64,16 +61,22 @@ def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _units(provenance: dict[str, Any]) -> dict[str, str]:
+    """Endpoint → unit; runs of before had matlode's own properties only and named no units."""
+    from matlode.properties.endpoints import ENDPOINTS
+
+    ours = {name: endpoint.unit for name, endpoint in ENDPOINTS.items()}
+    return {**ours, **provenance.get("units", {})}
+
+
 def _unit(unit: str) -> str:
-    return "" if unit == "probability" else f", {unit}"
+    return "" if unit in ("probability", "") else f", {unit}"
 
 
 def _property_map(
     folder: Path, candidates: list[dict[str, Any]], provenance: dict[str, Any]
 ) -> dict[str, Any]:
     """A Plotly figure: candidates over known materials, objective against objective."""
-    from matlode.properties.endpoints import ENDPOINTS
-
     names = [o["endpoint"] for o in provenance["goal"]["objectives"]]
     x, y = names[0], names[1] if len(names) > 1 else "stable_probability"
     known = [row for row in _read_json(folder / "known.json") if x in row and y in row]
@@ -96,7 +99,8 @@ def _property_map(
         }
         for name, rows, colour, size in groups
     ]
-    titles = [f"{n.replace('_', ' ')} ({ENDPOINTS[n].unit})" for n in (x, y)]
+    units = _units(provenance)
+    titles = [n.replace("_", " ") + (f" ({units[n]})" if units[n] else "") for n in (x, y)]
     return {"data": data, "x": titles[0], "y": titles[1]}
 
 

@@ -1,10 +1,22 @@
-"""Compiled kernels of the powder engine: one crystal to its profile.
+"""Compiled kernels of the powder engine: crystals to their powder peaks.
 
 Kinematic diffraction as in De Graef and McHenry, *Structure of Materials* (2012), chapters
 11 and 12, the physics of pymatgen's XRDCalculator: F(g) = Σ f_j occ_j exp(2πi g·r_j),
-I = |F|² (1 + cos²2θ) / (sin²θ cosθ). Friedel's law halves the reciprocal lattice. Structure
-factors factor into exp(2πi hx) exp(2πi ky) exp(2πi lz), so that the inner loop over l holds
+I = |F|² (1 + cos²2θ) / (sin²θ cosθ), summed over all g in the limiting sphere.
+
+The crystal's own symmetry saves most of the work, without a space-group library:
+
+- its operations are found among those of its lattice (``_lattice_operations``,
+  ``_symmetrise``), within tolerances so tight that averaging over the group changes a profile
+  by less than 1e-7 of its height: what averaging leaves is of second order;
+- one reflection per orbit of the Laue group is computed and counted with its multiplicity.
+  The one is the lexicographically largest, so that the others are cut off by planes through
+  the origin and never visited (``_fundamental_planes``);
+- centring translations and a centre of symmetry leave one atom per orbit, and cosines only.
+
+Structure factors factor into exp(2πi hx) exp(2πi ky) exp(2πi lz): the inner loop over l holds
 multiplications only and runs in SIMD registers; the longest cell axis is put on l.
+All numba functions stand in one file, since numba's cache does not see changes in others.
 """
 
 from __future__ import annotations
@@ -13,13 +25,20 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-MERGE_TOLERANCE_DEG = 1e-5
-"""Reflections closer than this to a peak's first belong to it (pymatgen's TWO_THETA_TOL)."""
+MERGE_TOLERANCE_DEG = 1e-4
+"""Neighbouring reflections closer than this are one peak (pymatgen's TWO_THETA_TOL)."""
 WEAK_PEAK = 1e-5
 """Peaks below this part of the strongest are left out (pymatgen's SCALED_INTENSITY_TOL)."""
-CUT_OFF_SIGMAS = 6.0
-"""A Gaussian is 1.5e-8 of its height there: below float32 resolution of the profile."""
+POSITION_TOLERANCE_A = 2e-5
+"""Atoms this close to their image count as symmetric: (2π g δ)² is 1e-8 for Cu Kα at 90°."""
+METRIC_TOLERANCE = 1.5e-6
+"""Relative difference of squared lengths that equal axes may have: 9e-5° in 2θ at 90°."""
+NEAR_MISS = 6.0
+"""Deviations between a tolerance and this multiple of it leave open what is symmetric.
+Without any, operations within the tolerance form a group: the deviation of a product is no
+more than the sum of its factors', so it is within the tolerance too."""
 
 
 @njit(cache=True, fastmath=True)
@@ -40,36 +59,379 @@ def _phase_row(real, imag, middle, n, fraction, amplitude):
 
 
 @njit(cache=True, fastmath=True)
-def _reciprocal(cell):
-    """Rows a*, b*, c* with a·a* = 1 (no 2π)."""
+def _inverse(metric):
+    """Inverse of a symmetric 3 by 3 matrix: the reciprocal metric."""
     out = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            a, b = (i + 1) % 3, (i + 2) % 3
+            c, d = (j + 1) % 3, (j + 2) % 3
+            out[i, j] = metric[a, c] * metric[b, d] - metric[a, d] * metric[b, c]
+    volume2 = metric[0, 0] * out[0, 0] + metric[0, 1] * out[0, 1] + metric[0, 2] * out[0, 2]
+    return out / volume2
+
+
+@njit(cache=True, fastmath=True)
+def _lattice_operations(metric, tolerance, found):
+    """Integer matrices W with W G Wᵀ = G, the lattice's own symmetry, into ``found`` (48, 3, 3).
+
+    Row i holds the image of cell vector i, a lattice vector of the same length; no index of
+    such a vector exceeds the product of this length with the reciprocal axis'. Returns how
+    many there are, 0 if there are near misses.
+    """
+    star = _inverse(metric)
+    longest = max(metric[0, 0], metric[1, 1], metric[2, 2])
+    reach = np.empty(3, np.int64)
+    room = 1
     for axis in range(3):
-        u = cell[(axis + 1) % 3]
-        v = cell[(axis + 2) % 3]
-        out[axis, 0] = u[1] * v[2] - u[2] * v[1]
-        out[axis, 1] = u[2] * v[0] - u[0] * v[2]
-        out[axis, 2] = u[0] * v[1] - u[1] * v[0]
-    volume = cell[0, 0] * out[0, 0] + cell[0, 1] * out[0, 1] + cell[0, 2] * out[0, 2]
-    return out / volume
+        reach[axis] = int(math.sqrt(longest * star[axis, axis]) + 1e-6)
+        room *= 2 * reach[axis] + 1
+    vectors = np.empty((3, room, 3))
+    counts = np.zeros(3, np.int64)
+    for x in range(-reach[0], reach[0] + 1):
+        for y in range(-reach[1], reach[1] + 1):
+            for z in range(-reach[2], reach[2] + 1):
+                length2 = (
+                    x * x * metric[0, 0] + y * y * metric[1, 1] + z * z * metric[2, 2]
+                    + 2 * (x * y * metric[0, 1] + x * z * metric[0, 2] + y * z * metric[1, 2])
+                )  # fmt: skip
+                for axis in range(3):
+                    deviation = abs(length2 / metric[axis, axis] - 1.0)
+                    if deviation <= tolerance:
+                        vectors[axis, counts[axis], 0] = x
+                        vectors[axis, counts[axis], 1] = y
+                        vectors[axis, counts[axis], 2] = z
+                        counts[axis] += 1
+                    elif deviation <= NEAR_MISS * tolerance:
+                        return 0
+    n = 0
+    for i in range(counts[0]):
+        for j in range(counts[1]):
+            first_angle = _angle_deviation(metric, vectors, i, j, 0, 1)
+            if first_angle > NEAR_MISS * tolerance:
+                continue
+            for k in range(counts[2]):
+                deviation = max(
+                    first_angle,
+                    _angle_deviation(metric, vectors, i, k, 0, 2),
+                    _angle_deviation(metric, vectors, j, k, 1, 2),
+                )
+                if deviation > NEAR_MISS * tolerance:
+                    continue
+                if deviation > tolerance:
+                    return 0
+                for axis in range(3):
+                    found[n, 0, axis] = vectors[0, i, axis]
+                    found[n, 1, axis] = vectors[1, j, axis]
+                    found[n, 2, axis] = vectors[2, k, axis]
+                n += 1
+    return n
+
+
+@njit(cache=True, fastmath=True)
+def _angle_deviation(metric, vectors, i, j, first, second):
+    """How far the angle of candidates i and j for two axes is from that of the axes (cosine)."""
+    dot = 0.0
+    for a in range(3):
+        for b in range(3):
+            dot += vectors[first, i, a] * metric[a, b] * vectors[second, j, b]
+    scale = math.sqrt(metric[first, first] * metric[second, second])
+    return abs(dot - metric[first, second]) / scale
+
+
+@njit(cache=True)
+def _sign_of_identity(rotations, i):
+    """1 for the identity, -1 for the inversion, 0 for any other matrix."""
+    sign = rotations[i, 0, 0]
+    for a in range(3):
+        for b in range(3):
+            if rotations[i, a, b] != (sign if a == b else 0.0):
+                return 0
+    return int(sign)
+
+
+@njit(cache=True, fastmath=True)
+def _rotated(frac, atom, rotations, index, axis):
+    """One coordinate of an atom after a rotation about the origin."""
+    return (
+        frac[atom, 0] * rotations[index, 0, axis]
+        + frac[atom, 1] * rotations[index, 1, axis]
+        + frac[atom, 2] * rotations[index, 2, axis]
+    )
+
+
+@njit(cache=True, fastmath=True)
+def _nearest_image(difference):
+    """A difference of two coordinates 0..1, modulo the lattice: -0.5..0.5."""
+    if difference > 0.5:
+        return difference - 1.0
+    if difference < -0.5:
+        return difference + 1.0
+    return difference
+
+
+@njit(cache=True, fastmath=True)
+def _match_atoms(
+    frac, metric, first, last, rotations, index, shift, tolerance, box,
+    partner, lattice_shift, taken,
+):  # fmt: skip
+    """How far, squared, a rotation and a shift leave the worst atom from one of its own kind.
+
+    Writes the image of each atom i: atom partner[i] moved by the lattice vector
+    lattice_shift[i]. Atoms of the kind of i are first[i]:last[i]; coordinates are 0..1.
+    Negative if it is more than NEAR_MISS times the tolerance (Å; ``box`` is that in fractions).
+    """
+    worst = 0.0
+    for i in range(len(frac)):
+        taken[i] = False
+    reach2 = (NEAR_MISS * tolerance) ** 2
+    for i in range(len(frac)):
+        x = _rotated(frac, i, rotations, index, 0) + shift[0]
+        y = _rotated(frac, i, rotations, index, 1) + shift[1]
+        z = _rotated(frac, i, rotations, index, 2) + shift[2]
+        wrapped_x, wrapped_y, wrapped_z = x - math.floor(x), y - math.floor(y), z - math.floor(z)
+        partner[i] = -1
+        for j in range(first[i], last[i]):
+            dx = _nearest_image(wrapped_x - frac[j, 0])
+            if abs(dx) > box:
+                continue
+            dy = _nearest_image(wrapped_y - frac[j, 1])
+            if abs(dy) > box:
+                continue
+            dz = _nearest_image(wrapped_z - frac[j, 2])
+            distance2 = (
+                dx * dx * metric[0, 0] + dy * dy * metric[1, 1] + dz * dz * metric[2, 2]
+                + 2 * (dx * dy * metric[0, 1] + dx * dz * metric[0, 2] + dy * dz * metric[1, 2])
+            )  # fmt: skip
+            # each atom is the image of one: some sites are split over atoms at one place
+            if distance2 <= reach2 and not taken[j]:
+                worst = max(worst, distance2)
+                partner[i] = j
+                taken[j] = True
+                lattice_shift[i, 0] = math.floor(x - frac[j, 0] - dx + 0.5)
+                lattice_shift[i, 1] = math.floor(y - frac[j, 1] - dy + 0.5)
+                lattice_shift[i, 2] = math.floor(z - frac[j, 2] - dz + 0.5)
+                break
+        if partner[i] < 0:
+            return -1.0
+    return worst
+
+
+@njit(cache=True, fastmath=True)
+def _add_images(frac, rotations, index, shift, partner, lattice_shift, total):
+    """Make ``shift`` the mean over all atoms, and add the image of each to its partner's."""
+    n = len(frac)
+    for axis in range(3):
+        mean = 0.0
+        for i in range(n):
+            there = frac[partner[i], axis] + lattice_shift[i, axis]
+            mean += there - _rotated(frac, i, rotations, index, axis)
+        shift[axis] = mean / n
+        for i in range(n):
+            image = _rotated(frac, i, rotations, index, axis) + shift[axis]
+            total[partner[i], axis] += image - lattice_shift[i, axis]
+
+
+@njit(cache=True, fastmath=True)
+def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
+    """The crystal's operations; averages the coordinates, in place, over them.
+
+    Writes the operations' ``rotations``, those ``translations`` that are operations by
+    themselves (at most as many as the rarest kind has atoms), and for each atom the lowest
+    index of its ``orbit`` under translations and inversion. Returns how many rotations and
+    translations there are, and whether there is a centre of symmetry, put on the origin.
+    """
+    tolerance = 1.0
+    for _ in range(3):
+        found = _symmetrise(frac, metric, first, last, tolerance, rotations, translations, orbit)
+        if found[0] > 0:
+            return found
+        # a near miss: narrower tolerances may be clear
+        tolerance /= 8
+    for i in range(len(frac)):
+        orbit[i] = i
+    for a in range(3):
+        translations[0, a] = 0.0
+        for b in range(3):
+            rotations[0, a, b] = 1.0 if a == b else 0.0
+    return 1, 1, False
+
+
+@njit(cache=True, fastmath=True)
+def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit):
+    """As ``_find_symmetry`` with tolerances times ``scale``; changes nothing and returns zeros
+    if there are near misses.
+
+    Relative to the atoms' centroid, an operation moves them by its rotation and by lattice
+    vectors alone, so the average over the group is exactly symmetric.
+    """
+    n = len(frac)
+    n_lattice = _lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
+    if n_lattice == 0:
+        return 0, 0, False
+    rare = 0
+    for i in range(n):
+        orbit[i] = i
+        if last[i] - first[i] < last[rare] - first[rare]:
+            rare = i
+    total = np.zeros((n, 3))
+    partner = np.empty(n, np.int64)
+    lattice_shift = np.empty((n, 3))
+    taken = np.empty(n, np.bool_)
+    centre = np.zeros(3)
+    shift = np.empty(3)
+    tolerance = scale * POSITION_TOLERANCE_A
+    star = _inverse(metric)
+    box = NEAR_MISS * tolerance * math.sqrt(max(star[0, 0], star[1, 1], star[2, 2]))
+    n_rotations = n_translations = n_operations = 0
+    centred = False
+    for index in range(n_lattice):
+        sign = _sign_of_identity(rotations, index)
+        before = n_operations
+        for j in range(first[rare], last[rare]):
+            for axis in range(3):
+                shift[axis] = frac[j, axis] - _rotated(frac, rare, rotations, index, axis)
+            distance2 = _match_atoms(
+                frac, metric, first, last, rotations, index, shift, tolerance, box,
+                partner, lattice_shift, taken,
+            )  # fmt: skip
+            if distance2 < 0.0:
+                continue
+            if distance2 > tolerance * tolerance:
+                return 0, 0, False
+            n_operations += 1
+            _add_images(frac, rotations, index, shift, partner, lattice_shift, total)
+            if sign == 0:
+                continue
+            for i in range(n):
+                orbit[i] = min(orbit[i], partner[i])
+            for axis in range(3):
+                if sign == 1:
+                    translations[n_translations, axis] = shift[axis]
+                else:
+                    centre[axis] = shift[axis] / 2
+            n_translations += 1 if sign == 1 else 0
+            centred = centred or sign == -1
+        if n_operations > before:
+            for a in range(3):
+                for b in range(3):
+                    rotations[n_rotations, a, b] = rotations[index, a, b]
+            n_rotations += 1
+    if n_operations != n_rotations * n_translations:
+        return 0, 0, False
+    for axis in range(3):
+        for i in range(n):
+            frac[i, axis] = total[i, axis] / n_operations - centre[axis]
+    return n_rotations, n_translations, centred
+
+
+@njit(cache=True, fastmath=True)
+def _average_metric(metric, rotations, n_rotations):
+    """The metric averaged over the crystal's operations."""
+    mean = np.zeros((3, 3))
+    for index in range(n_rotations):
+        for a in range(3):
+            for d in range(3):
+                product = 0.0
+                for c in range(3):
+                    product += rotations[index, a, c] * metric[c, d]
+                for b in range(a + 1):
+                    mean[a, b] += product * rotations[index, b, d] / n_rotations
+    for a in range(3):
+        for b in range(a):
+            mean[b, a] = mean[a, b]
+    return mean
+
+
+@njit(cache=True, fastmath=True)
+def _fundamental_planes(rotations, n_rotations, limit):
+    """Planes u (n, 3) with u·h ≥ 0 for the lexicographically largest h of each orbit.
+
+    With v = (m², m, 1) and m above any difference of indices, v·h orders indices
+    lexicographically, and h comes before its image W h where (v - Wᵀv)·h ≥ 0. The planes of W
+    and -W (Friedel's law) are all there, that of the identity (0) included; h lies on as many
+    planes as operations leave it where it is. Integers, held as floats for speed.
+    """
+    m = 4 * max(limit[0], limit[1], limit[2]) + 3
+    planes = np.empty((2 * n_rotations, 3))
+    inversion = False
+    for i in range(n_rotations):
+        inversion = inversion or _sign_of_identity(rotations, i) == -1
+    n = 0
+    for i in range(n_rotations):
+        for sign in range(1, -2, -2):
+            if sign == -1 and inversion:
+                continue
+            for b in range(3):
+                image = m * m * rotations[i, 0, b] + m * rotations[i, 1, b] + rotations[i, 2, b]
+                own = m * m if b == 0 else (m if b == 1 else 1)
+                planes[n, b] = own - sign * image
+            n += 1
+    return planes[:n]
+
+
+@njit(cache=True, fastmath=True)
+def _line_in_sphere(aa, bc, cc, g2_max, l_max):
+    """The span of l in which aa + 2 bc l + cc l² ≤ g2_max; empty if the first exceeds the last."""
+    inside = bc * bc - cc * (aa - g2_max)
+    if inside < 0:
+        return 1, 0
+    root = math.sqrt(inside)
+    first = math.ceil((-bc - root) / cc - 1e-9)
+    last = math.floor((-bc + root) / cc + 1e-9)
+    return max(first, -l_max), min(last, l_max)
+
+
+@njit(cache=True, fastmath=True)
+def _line_in_domain(planes, inverse, h, k, first, last):
+    """The part first..last of l on which no plane cuts (h, k, l) off."""
+    for p in range(len(planes)):
+        c = planes[p, 0] * h + planes[p, 1] * k
+        u = planes[p, 2]
+        if u == 0:
+            if c < 0:
+                return 1, 0
+        elif u > 0:
+            first = max(first, math.ceil(-c * inverse[p] - 1e-7))
+        else:
+            last = min(last, math.floor(-c * inverse[p] + 1e-7))
+        if first > last:
+            return 1, 0
+    return first, last
+
+
+@njit(cache=True, fastmath=True)
+def _is_absent(translations, n_translations, h, k, ell):
+    """Whether a centring translation extinguishes a reflection."""
+    for t in range(n_translations):
+        turn = h * translations[t, 0] + k * translations[t, 1] + ell * translations[t, 2]
+        if abs(turn - math.floor(turn + 0.5)) > 0.01:
+            return True
+    return False
+
+
+@njit(cache=True, fastmath=True)
+def _scattering_factor(table, at):
+    """Cubic in the interval that ``at`` (s in intervals) falls into."""
+    interval = int(at)
+    t = at - interval
+    c = table[interval]
+    return c[0] + t * (c[1] + t * (c[2] + t * c[3]))
 
 
 @njit(cache=True, fastmath=True)
 def _reflections(
-    cell, frac, occ, elements, starts, g_min, g_max, wavelength, factors, per_s2, angle, height
-):
-    """Angles (degrees 2θ) and intensities of all reflections with g_min ≤ |g| ≤ g_max.
+    frac, amplitude, starts, elements, centred, metric, translations, n_translations, planes, limit,
+    g_min, g_max, wavelength, factors, per_s, g2_out, height, multiplicity, hkl,
+):  # fmt: skip
+    """One reflection per orbit with g_min ≤ |g| ≤ g_max: g² (Å⁻²), intensity of the orbit, its
+    multiplicity and its indices. Returns how many were written.
 
-    Atoms are sorted by element; elements[e] owns atoms starts[e]:starts[e + 1].
-    factors[e] tabulates the scattering factor over s² at 1 / per_s2 intervals.
-    Returns how many were written into ``angle`` and ``height``.
+    Atoms are sorted by element; elements[e] owns starts[e]:starts[e + 1]. ``amplitude`` holds
+    occupancy times the number of atoms that each stands for.
     """
-    reciprocal = _reciprocal(cell)
-    n_atoms = frac.shape[0]
-    n_elements = elements.shape[0]
-    limit = np.empty(3, np.int64)
-    for axis in range(3):
-        length = math.sqrt(cell[axis, 0] ** 2 + cell[axis, 1] ** 2 + cell[axis, 2] ** 2)
-        limit[axis] = int(g_max * length + 1e-9)
+    n_atoms = len(frac)
+    n_elements = len(elements)
     h_max, k_max, l_max = limit[0], limit[1], limit[2]
     n_l = 2 * l_max + 1
     h_real = np.empty((n_atoms, h_max + 1))
@@ -79,31 +441,31 @@ def _reflections(
     l_real = np.empty((n_atoms, n_l))
     l_imag = np.empty((n_atoms, n_l))
     for j in range(n_atoms):
-        _phase_row(h_real[j], h_imag[j], 0, h_max, frac[j, 0], occ[j])
+        _phase_row(h_real[j], h_imag[j], 0, h_max, frac[j, 0], amplitude[j])
         _phase_row(k_real[j], k_imag[j], k_max, k_max, frac[j, 1], 1.0)
         _phase_row(l_real[j], l_imag[j], l_max, l_max, frac[j, 2], 1.0)
     sum_real = np.empty(n_l)
-    sum_imag = np.empty(n_l)
+    sum_imag = np.zeros(n_l)
+    at = np.empty(n_l)
     f_real = np.empty(n_l)
     f_imag = np.empty(n_l)
-    cc = reciprocal[2, 0] ** 2 + reciprocal[2, 1] ** 2 + reciprocal[2, 2] ** 2
+    inverse = np.empty(len(planes))
+    for p in range(len(planes)):
+        inverse[p] = 1.0 / planes[p, 2] if planes[p, 2] != 0 else 0.0
+    star = _inverse(metric)
+    cc = star[2, 2]
+    half_per_s = 0.5 * per_s
     g2_min = g_min * g_min
     g2_max = g_max * g_max
     n = 0
     for h in range(h_max + 1):
         for k in range(0 if h == 0 else -k_max, k_max + 1):
-            # |g|² = aa + 2 bc l + cc l²: the span of l inside the limiting sphere
-            x = h * reciprocal[0, 0] + k * reciprocal[1, 0]
-            y = h * reciprocal[0, 1] + k * reciprocal[1, 1]
-            z = h * reciprocal[0, 2] + k * reciprocal[1, 2]
-            aa = x * x + y * y + z * z
-            bc = x * reciprocal[2, 0] + y * reciprocal[2, 1] + z * reciprocal[2, 2]
-            inside = bc * bc - cc * (aa - g2_max)
-            if inside < 0:
+            aa = h * h * star[0, 0] + k * k * star[1, 1] + 2 * h * k * star[0, 1]
+            bc = h * star[0, 2] + k * star[1, 2]
+            first, last = _line_in_sphere(aa, bc, cc, g2_max, l_max)
+            if first > last:
                 continue
-            root = math.sqrt(inside)
-            first = max(math.ceil((-bc - root) / cc - 1e-9), -l_max)
-            last = min(math.floor((-bc + root) / cc + 1e-9), l_max)
+            first, last = _line_in_domain(planes, inverse, h, k, first, last)
             if h == 0 and k == 0:
                 first = max(first, 1)
             width = last - first + 1
@@ -111,6 +473,8 @@ def _reflections(
                 continue
             base = l_max + first
             for t in range(width):
+                ell = first + t
+                at[t] = half_per_s * math.sqrt(abs(aa + 2.0 * bc * ell + cc * ell * ell))
                 f_real[t] = 0.0
                 f_imag[t] = 0.0
             for e in range(n_elements):
@@ -124,140 +488,305 @@ def _reflections(
                     q = a * d + b * c
                     row_real = l_real[j]
                     row_imag = l_imag[j]
-                    for t in range(width):
-                        u = row_real[base + t]
-                        v = row_imag[base + t]
-                        sum_real[t] += p * u - q * v
-                        sum_imag[t] += p * v + q * u
+                    if centred:
+                        for t in range(width):
+                            sum_real[t] += p * row_real[base + t] - q * row_imag[base + t]
+                    else:
+                        for t in range(width):
+                            u = row_real[base + t]
+                            v = row_imag[base + t]
+                            sum_real[t] += p * u - q * v
+                            sum_imag[t] += p * v + q * u
                 table = factors[elements[e]]
                 for t in range(width):
-                    ell = first + t
-                    at = (aa + 2.0 * bc * ell + cc * ell * ell) * 0.25 * per_s2
-                    cell_index = int(at)
-                    f = table[cell_index] + (table[cell_index + 1] - table[cell_index]) * (
-                        at - cell_index
-                    )
+                    f = _scattering_factor(table, at[t])
                     f_real[t] += f * sum_real[t]
                     f_imag[t] += f * sum_imag[t]
             for t in range(width):
                 ell = first + t
                 g2 = aa + 2.0 * bc * ell + cc * ell * ell
-                if g2 > g2_max or g2 < g2_min:
+                if (
+                    g2 > g2_max
+                    or g2 < g2_min
+                    or _is_absent(translations, n_translations, h, k, ell)
+                ):
                     continue
+                fixed = 0
+                for p in range(len(planes)):
+                    height_above = planes[p, 0] * h + planes[p, 1] * k + planes[p, 2] * ell
+                    fixed += 1 if height_above == 0 else 0
                 sin2 = 0.25 * wavelength * wavelength * g2
                 cos_two_theta = 1.0 - 2.0 * sin2
                 polarisation = (1.0 + cos_two_theta * cos_two_theta) / (
                     sin2 * math.sqrt(1.0 - sin2)
                 )
-                height[n] = (f_real[t] * f_real[t] + f_imag[t] * f_imag[t]) * polarisation
-                angle[n] = math.degrees(2.0 * math.asin(math.sqrt(sin2)))
+                multiplicity[n] = len(planes) // fixed
+                height[n] = (
+                    multiplicity[n] * (f_real[t] * f_real[t] + f_imag[t] * f_imag[t]) * polarisation
+                )
+                g2_out[n] = g2
+                hkl[n, 0] = h
+                hkl[n, 1] = k
+                hkl[n, 2] = ell
                 n += 1
     return n
 
 
 @njit(cache=True, fastmath=True)
-def _merge(angle, height, n):
-    """Peaks sorted by angle, reflections within the tolerance of a peak's first added up.
+def _sort_by_length(g2, n, g_max):
+    """Indices of g2[:n] in ascending order.
+
+    Reciprocal-lattice points fill space evenly, so |g|³ is nearly uniform: one bucket per
+    point, then a nearly sorted list to mend by insertion.
+    """
+    bucket = np.empty(n, np.int64)
+    ends = np.zeros(n + 2, np.int64)
+    scale = n / (g_max * g_max * g_max)
+    for i in range(n):
+        bucket[i] = min(int(g2[i] * math.sqrt(g2[i]) * scale), n)
+        ends[bucket[i] + 1] += 1
+    for b in range(n):
+        ends[b + 1] += ends[b]
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        order[ends[bucket[i]]] = i
+        ends[bucket[i]] += 1
+    for i in range(1, n):
+        moving = order[i]
+        j = i
+        while j > 0 and g2[order[j - 1]] > g2[moving]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = moving
+    return order
+
+
+@njit(cache=True, fastmath=True)
+def _merge(g2, height, order, wavelength, peak_angle, peak_height, peak_of):
+    """Merge reflections closer than the tolerance to the one before; returns how many peaks.
 
     A peak stands at the mean of its reflections, weighted by height, so that the absent ones
     of a supercell do not move it.
     By gap, not by rounding to a bin: symmetry-equivalent reflections differ by round-off,
     and a bin edge between them would split a peak in two.
     """
-    order = np.argsort(angle[:n])
-    peak_angle = np.empty(n)
-    peak_height = np.empty(n)
-    offset = np.empty(n)
     m = -1
+    previous = -1.0
     for index in order:
-        if m >= 0 and angle[index] - peak_angle[m] < MERGE_TOLERANCE_DEG:
-            peak_height[m] += height[index]
-            offset[m] += height[index] * (angle[index] - peak_angle[m])
-        else:
+        angle = math.degrees(2.0 * math.asin(0.5 * wavelength * math.sqrt(g2[index])))
+        if angle - previous >= MERGE_TOLERANCE_DEG:
             m += 1
-            peak_angle[m] = angle[index]
+            peak_angle[m] = angle
             peak_height[m] = height[index]
-            offset[m] = 0.0
-    for p in range(m + 1):
-        if peak_height[p] > 0.0:
-            peak_angle[p] += offset[p] / peak_height[p]
-    return peak_angle[: m + 1], peak_height[: m + 1]
+        else:
+            peak_height[m] += height[index]
+            if peak_height[m] > 0.0:
+                peak_angle[m] += (angle - peak_angle[m]) * (height[index] / peak_height[m])
+        previous = angle
+        peak_of[index] = m
+    return m + 1
+
+
+@njit(cache=True)
+def _sorted_atoms(numbers, occ):
+    """Indices of atoms by element, then by occupancy; lists in files mostly are, nearly."""
+    order = np.arange(len(numbers))
+    for i in range(1, len(numbers)):
+        j = i
+        while j > 0 and (
+            numbers[order[j - 1]] > numbers[i]
+            or (numbers[order[j - 1]] == numbers[i] and occ[order[j - 1]] > occ[i])
+        ):
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
+    return order
 
 
 @njit(cache=True, fastmath=True)
-def _broaden(peak_angle, peak_height, start, step, sigma, profile):
-    """Add a Gaussian per peak to the empty ``profile``, by recurrence instead of exponentials."""
-    strongest = 0.0
-    for p in range(len(peak_height)):
-        strongest = max(strongest, peak_height[p])
-    weakest = WEAK_PEAK * strongest
-    reach = CUT_OFF_SIGMAS * sigma
-    curvature = 0.5 / (sigma * sigma)
-    second = math.exp(-2.0 * curvature * step * step)
-    for p in range(len(peak_angle)):
-        if peak_height[p] <= weakest:
-            continue
-        first = max(math.ceil((peak_angle[p] - reach - start) / step), 0)
-        last = min(math.floor((peak_angle[p] + reach - start) / step), len(profile) - 1)
-        if last < first:
-            continue
-        offset = start + first * step - peak_angle[p]
-        value = peak_height[p] * math.exp(-curvature * offset * offset)
-        ratio = math.exp(-curvature * (2.0 * offset * step + step * step))
-        for x in range(first, last + 1):
-            profile[x] += value
-            value *= ratio
-            ratio *= second
+def crystal_reflections(
+    cell, strained, frac, occ, numbers, texture, g_min, g_max, wavelength, factors, per_s,
+    g2, height, multiplicity, hkl,
+):  # fmt: skip
+    """Symmetry-inequivalent reflections of one crystal, in no order; returns how many.
 
-
-@njit(cache=True, fastmath=True)
-def crystal_peaks(cell, frac, occ, numbers, start, stop, wavelength, factors, per_s2):
-    """Merged peaks of one crystal, angles in degrees 2θ within [start, stop].
-
-    Atoms must be sorted by atomic number; the longest cell axis should be the last.
+    Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (n, 3) in
+    the cell's own axes; there must be room for ``reflection_room`` of them. ``factors``
+    (element, interval, 4) holds cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
+    Lengths are those of ``strained``, averaged over the symmetry of ``cell``: strain does not
+    lower the crystal's symmetry. ``texture`` is h, k, l and March's r (1: no texture).
     """
-    n_atoms = len(numbers)
-    elements = np.empty(n_atoms, np.int64)
-    starts = np.empty(n_atoms + 1, np.int64)
-    n_elements = 0
-    for atom in range(n_atoms):
-        if atom == 0 or numbers[atom] != elements[n_elements - 1]:
-            elements[n_elements] = numbers[atom]
-            starts[n_elements] = atom
+    n = len(numbers)
+    longest = 2
+    own = _metric(cell, longest)
+    for a in range(2):
+        if own[a, a] > own[longest, longest]:
+            longest = a
+    own = _metric(cell, longest)
+    own_frac = np.empty((n, 3))
+    first = np.empty(n, np.int64)
+    last = np.empty(n, np.int64)
+    atoms = _sorted_atoms(numbers, occ)
+    start = 0
+    for i in range(n):
+        for axis in range(3):
+            theirs = longest if axis == 2 else (2 if axis == longest else axis)
+            own_frac[i, axis] = frac[atoms[i], theirs] - math.floor(frac[atoms[i], theirs])
+        if numbers[atoms[i]] != numbers[atoms[start]] or occ[atoms[i]] != occ[atoms[start]]:
+            start = i
+        first[i] = start
+        for j in range(start, i + 1):
+            last[j] = i + 1
+    rotations = np.empty((48, 3, 3))
+    translations = np.empty((n, 3))
+    orbit = np.empty(n, np.int64)
+    n_rotations, n_translations, centred = _find_symmetry(
+        own_frac, own, first, last, rotations, translations, orbit
+    )
+    metric = _average_metric(_metric(strained, longest), rotations, n_rotations)
+    # one atom per orbit, with the weight of all
+    amplitude = np.zeros(n)
+    for i in range(n):
+        amplitude[orbit[i]] += occ[atoms[i]]
+    elements = np.empty(n, np.int64)
+    starts = np.empty(n + 1, np.int64)
+    kept = n_elements = 0
+    for i in range(n):
+        if orbit[i] != i:
+            continue
+        z = numbers[atoms[i]]
+        if n_elements == 0 or z != elements[n_elements - 1]:
+            elements[n_elements] = z
+            starts[n_elements] = kept
             n_elements += 1
-    starts[n_elements] = n_atoms
-    g_min = 2.0 * math.sin(math.radians(start / 2)) / wavelength
-    g_max = 2.0 * math.sin(math.radians(stop / 2)) / wavelength
-    # no more reflections than lattice points in half the box around the limiting sphere
-    room = 1.0
+        for axis in range(3):
+            own_frac[kept, axis] = own_frac[i, axis]
+        amplitude[kept] = amplitude[i]
+        kept += 1
+    starts[n_elements] = kept
+    limit = np.empty(3, np.int64)
     for axis in range(3):
-        length = math.sqrt(cell[axis, 0] ** 2 + cell[axis, 1] ** 2 + cell[axis, 2] ** 2)
-        room *= 2.0 * math.floor(g_max * length + 1e-9) + 1.0
-    angle = np.empty(int(room / 2) + 1)
-    height = np.empty(int(room / 2) + 1)
-    n = _reflections(
-        cell, frac, occ, elements[:n_elements], starts, g_min, g_max, wavelength, factors,
-        per_s2, angle, height,
+        limit[axis] = int(g_max * math.sqrt(metric[axis, axis]) + 1e-9)
+    planes = _fundamental_planes(rotations, n_rotations, limit)
+    count = _reflections(
+        own_frac[:kept], amplitude, starts, elements[:n_elements], centred, metric,
+        translations, n_translations, planes, limit, g_min, g_max, wavelength, factors, per_s,
+        g2, height, multiplicity, hkl,
     )  # fmt: skip
-    return _merge(angle, height, n)
+    if texture[3] != 1.0:
+        _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, count, height)
+    if longest != 2:
+        for r in range(count):
+            hkl[r, longest], hkl[r, 2] = hkl[r, 2], hkl[r, longest]
+    return count
+
+
+@njit(cache=True, fastmath=True)
+def _metric(cell, longest):
+    """Products of cell vectors (Å²), the longest put last."""
+    metric = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            a = 2 if i == longest else (longest if i == 2 else i)
+            b = 2 if j == longest else (longest if j == 2 else j)
+            metric[i, j] = (
+                cell[a, 0] * cell[b, 0] + cell[a, 1] * cell[b, 1] + cell[a, 2] * cell[b, 2]
+            )
+    return metric
+
+
+@njit(cache=True, fastmath=True)
+def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, height):
+    """Multiply intensities by March's weights, averaged over each orbit.
+
+    (r² cos²α + sin²α / r)^(-3/2), α from the preferred direction (h, k, l) to the reflection's
+    (Dollase, J. Appl. Cryst. 19, 267, 1986).
+    """
+    star = _inverse(metric)
+    axis = np.empty(3)
+    image = np.empty(3)
+    for a in range(3):
+        axis[a] = texture[2 if a == longest else (longest if a == 2 else a)]
+    axis2 = _product(axis, axis, star)
+    r = texture[3]
+    for i in range(n):
+        weight = 0.0
+        for index in range(n_rotations):
+            for a in range(3):
+                image[a] = 0.0
+                for b in range(3):
+                    image[a] += rotations[index, a, b] * hkl[i, b]
+            cos2 = _product(axis, image, star) ** 2 / (axis2 * _product(image, image, star))
+            weight += (r * r * cos2 + (1.0 - cos2) / r) ** -1.5
+        height[i] *= weight / n_rotations
+
+
+@njit(cache=True, fastmath=True)
+def _product(left, right, metric):
+    total = 0.0
+    for a in range(3):
+        for b in range(3):
+            total += left[a] * metric[a, b] * right[b]
+    return total
+
+
+@njit(cache=True)
+def merge_reflections(g2, height, n, g_max, wavelength, angle, intensity, peak_of):
+    """Peaks of one crystal from its n reflections; returns how many.
+
+    Writes angles (degrees 2θ, ascending), intensities, and for each reflection the index of
+    its peak.
+    """
+    order = _sort_by_length(g2, n, g_max)
+    return _merge(g2, height, order, wavelength, angle, intensity, peak_of)
 
 
 @njit(cache=True, nogil=True)
-def profiles(
-    cells, frac, occ, numbers, offsets, start, stop, step, sigma, wavelength, factors, per_s2, out
-):
-    """Max-normalised profiles of a batch, into ``out`` (n, n_points); empty ones stay zero."""
+def peaks(
+    cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength,
+    factors, per_s, room, angle, intensity, ends,
+):  # fmt: skip
+    """Peaks of a batch of n crystals that are not too weak, the strongest of each crystal 1.
+
+    Those of crystal i are written to ``angle`` (degrees 2θ) and ``intensity``, from ends[i] to
+    ends[i + 1]. room[i] is what its reflections need (``reflection_room``); both outputs must
+    have room for the sum, of which only the beginning is touched.
+    """
+    largest = room.max()
+    g2 = np.empty(largest)
+    height = np.empty(largest)
+    multiplicity = np.empty(largest, np.int64)
+    hkl = np.empty((largest, 3), np.int64)
+    peak_of = np.empty(largest, np.int64)
+    used = 0
     for i in range(len(cells)):
-        first, last = offsets[i], offsets[i + 1]
-        peak_angle, peak_height = crystal_peaks(
-            cells[i], frac[first:last], occ[first:last], numbers[first:last], start, stop,
-            wavelength, factors, per_s2,
+        at = slice(offsets[i], offsets[i + 1])
+        n = crystal_reflections(
+            cells[i], strained[i], frac[at], occ[at], numbers[at], textures[i], g_min, g_max,
+            wavelength, factors, per_s, g2, height, multiplicity, hkl,
         )  # fmt: skip
-        profile = np.zeros(out.shape[1])
-        _broaden(peak_angle, peak_height, start, step, sigma, profile)
-        top = 0.0
-        for x in range(len(profile)):
-            top = max(top, profile[x])
-        if top > 0.0:
-            for x in range(len(profile)):
-                out[i, x] = profile[x] / top
+        own_angle = angle[used : used + room[i]]
+        own_intensity = intensity[used : used + room[i]]
+        m = merge_reflections(g2, height, n, g_max, wavelength, own_angle, own_intensity, peak_of)
+        strongest = 0.0
+        for p in range(m):
+            strongest = max(strongest, own_intensity[p])
+        for p in range(m):
+            if own_intensity[p] > WEAK_PEAK * strongest:
+                angle[used] = own_angle[p]
+                intensity[used] = own_intensity[p] / strongest
+                used += 1
+        ends[i + 1] = used
+
+
+def reflection_room(
+    cells: NDArray[np.float64], strained: NDArray[np.float64], g_max: float
+) -> NDArray[np.int64]:
+    """(n,), an upper bound of the reflections of crystals with these cells (n, 3, 3): lattice
+    points in half the box around the limiting sphere."""
+    lengths = np.linalg.norm(cells, axis=2)
+    stretch = 1.0
+    if strained is not cells:
+        # averaged over symmetry, an axis may stretch by as much as any other direction
+        stretch = np.linalg.norm(np.linalg.solve(cells, strained), ord=2, axis=(1, 2))[:, None]
+    return (2 * np.floor(g_max * stretch * lengths + 1e-3).astype(np.int64) + 1).prod(1) // 2 + 1

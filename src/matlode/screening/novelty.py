@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.data.formulas import conventional_formula
 from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
@@ -51,8 +51,8 @@ class FormulaFilter:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> FormulaFilter:
-        """The filter in ``folder`` (default: the one that ships with matlode)."""
-        artefact = load_artefact((folder or shipped_models()) / FORMULA_FILTER).require("filter")
+        """The filter in ``folder`` (else the one that ships with matlode)."""
+        artefact = load_artefact(find_model(FORMULA_FILTER, folder)).require("filter")
         return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:

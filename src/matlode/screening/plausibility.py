@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import ArtefactError
 from matlode.records import Candidate, Verdict
 from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
@@ -62,8 +62,8 @@ class PatternBands:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> PatternBands:
-        """The bands in ``folder`` (default: those that ship with matlode)."""
-        artefact = load_artefact((folder or shipped_models()) / PLAUSIBILITY_MODEL)
+        """The bands in ``folder`` (else those that ship with matlode)."""
+        artefact = load_artefact(find_model(PLAUSIBILITY_MODEL, folder))
         arrays = artefact.require("bands").arrays
         names = tuple(artefact.header["names"])
         if names != tuple(CHARACTERISTICS):

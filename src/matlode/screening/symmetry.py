@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.artefacts import load_artefact, save_artefact, shipped_models
+from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import InputError
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.records import Candidate, Verdict
@@ -120,8 +120,8 @@ class SymmetryClassifier:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> SymmetryClassifier:
-        """The classifier in ``folder`` (default: the one that ships with matlode)."""
-        artefact = load_artefact((folder or shipped_models()) / SYMMETRY_MODEL).require("symmetry")
+        """The classifier in ``folder`` (else the one that ships with matlode)."""
+        artefact = load_artefact(find_model(SYMMETRY_MODEL, folder)).require("symmetry")
         network = SymmetryNet()
         network.load_state_dict(
             {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}

@@ -1,0 +1,39 @@
+"""Large structure tables, a part at a time, so that memory does not grow with the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
+from matlode.errors import InputError
+
+BATCH_ROWS = 4096
+"""Crystals read at once: some megabytes, and enough work to share among threads."""
+
+
+def count_rows(table: Path) -> int:
+    """Rows of a Parquet table, from its footer. Raises InputError if it cannot be read."""
+    return _open(table).metadata.num_rows
+
+
+def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]:
+    """The crystals of a Parquet table, ``n_rows`` at a time, in order.
+
+    Only the crystal columns of one row group are in memory. Raises InputError if the table
+    cannot be read or lacks the columns.
+    """
+    file = _open(table)
+    present = [n for n in (*CRYSTAL_COLUMNS, "occupancies") if n in file.schema_arrow.names]
+    for batch in file.iter_batches(n_rows, columns=present):
+        yield Crystals.from_table(pa.Table.from_batches([batch]))
+
+
+def _open(table: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(table)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{table}: not a readable Parquet table ({error}).") from error

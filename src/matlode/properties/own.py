@@ -1,0 +1,235 @@
+"""A user's own properties: one line of TOML each makes an endpoint."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.splits import CALIBRATION, TEST, TRAIN
+from matlode.data.tables import Materials
+from matlode.errors import GoalError, InputError, suggest
+from matlode.properties.endpoints import ENDPOINTS, Endpoint
+
+KEYS = {
+    "column": "text",
+    "unit": "text",
+    "description": "text",
+    "kind": "text",
+    "transform": "text",
+    "at_most": "number",
+    "at_least": "number",
+    "equals": "text",
+    "lowest": "number",
+    "highest": "number",
+    "vintage_column": "text",
+    "vintages": "list of texts",
+}
+"""What a property may say of itself, and as what."""
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""Names become folders and columns: small letters are one thing on every file system."""
+
+TAKEN = {
+    *("rank", "formula", "chemical_system", "space_group", "space_group_probability"),
+    *("crystal_system", "charge_neutral", "novelty", "nearest_known", "verdict", "reasons"),
+    *("merit", "trial", "origin", "composition_vae", "pattern_vae"),
+}
+"""Names of columns of a run's tables, and of models that are no properties."""
+TAKEN_BEGINNING, TAKEN_ENDS = "structure_", ("_low", "_high")
+"""Columns of a run's table begin or end so."""
+
+MIN_ROWS: Mapping[str, int] = {TRAIN: 50, CALIBRATION: 10, TEST: 10}
+"""role → rows that a head needs. With nine calibration rows or fewer a 90 % interval is
+infinite (``intervals.conformal_quantile``) or nearly so, and as few test rows make no score."""
+
+
+def read_properties(path: Path) -> dict[str, Endpoint]:
+    """name → endpoint of every property in a TOML file, in its order.
+
+    Raises InputError for an unreadable file, GoalError for a property that cannot be meant so;
+    both name file, property and key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
+    if not content:
+        raise GoalError(
+            f"{path} defines no property; write one per line: name = {{ column = ... }}"
+        )
+    return {
+        name: _endpoint(name, given, f'{path}: property "{name}"')
+        for name, given in content.items()
+    }
+
+
+def _endpoint(name: str, given: Any, origin: str) -> Endpoint:
+    _check_name(name, origin)
+    if not isinstance(given, dict):
+        raise GoalError(f'{origin} is {given!r}; wanted a table such as {{ column = "..." }}.')
+    for key, value in given.items():
+        _check_value(key, value, origin)
+    kind = _choice(given, "kind", ("regression", "classification"), origin)
+    transform: Literal["none", "log"] = (
+        "log" if _choice(given, "transform", ("none", "log"), origin) == "log" else "none"
+    )
+    classification = kind == "classification"
+    _check_together(given, classification, origin)
+    rest = {k: v for k, v in given.items() if k not in ("kind", "transform", "unit", "vintages")}
+    if classification:
+        rest |= {"lowest": 0.0, "highest": 1.0}
+    return Endpoint(
+        name=name,
+        unit="probability" if classification else given.get("unit", ""),
+        task="probability" if classification else "regression",
+        transform=transform,
+        vintages=tuple(given.get("vintages", ())),
+        **{"column": name, **rest},
+    )
+
+
+def _check_name(name: str, origin: str) -> None:
+    if not NAME.fullmatch(name):
+        raise GoalError(
+            f"{origin}: a name has small letters, digits and underscores and begins with a "
+            'letter, such as "debye_temperature".'
+        )
+    if name in ENDPOINTS:
+        raise GoalError(f"{origin}: matlode brings a property of this name; choose another.")
+    if name in TAKEN or name.startswith(TAKEN_BEGINNING) or name.endswith(TAKEN_ENDS):
+        raise GoalError(f"{origin}: runs have a column or model of this name; choose another.")
+
+
+def _check_value(key: str, value: Any, origin: str) -> None:
+    if key not in KEYS:
+        raise GoalError(f'{origin}: unknown key "{key}". {suggest(key, KEYS)}')
+    fits = {
+        "text": isinstance(value, str),
+        # true is an int in Python
+        "number": isinstance(value, int | float) and not isinstance(value, bool),
+        "list of texts": isinstance(value, list) and all(isinstance(v, str) for v in value),
+    }
+    if not fits[KEYS[key]] or value != value:
+        raise GoalError(f"{origin}: {key} = {value!r}; wanted a {KEYS[key]}.")
+
+
+def _choice(given: Mapping[str, Any], key: str, known: tuple[str, ...], origin: str) -> str:
+    value: str = given.get(key, known[0])
+    if value not in known:
+        raise GoalError(f'{origin}: {key} = "{value}". {suggest(value, known)}')
+    return value
+
+
+def _check_together(given: Mapping[str, Any], classification: bool, origin: str) -> None:
+    """Keys that contradict each other or miss each other."""
+    wrong = ("unit", "transform", "lowest", "highest") if classification else (
+        "at_most", "at_least", "equals"
+    )  # fmt: skip
+    for key in wrong:
+        if key in given:
+            kind, other = ("classification", "regression")[:: 1 if classification else -1]
+            raise GoalError(
+                f'{origin}: {key} belongs to a {other}; leave it out or set kind = "{other}" '
+                f"(it is a {kind})."
+            )
+    if "equals" in given and ("at_most" in given or "at_least" in given):
+        raise GoalError(
+            f"{origin}: equals is for words, at_most and at_least for numbers; keep one."
+        )
+    for low, high in (("lowest", "highest"), ("at_least", "at_most")):
+        if low in given and high in given and not given[low] <= given[high]:
+            raise GoalError(f"{origin}: {low} = {given[low]} is above {high} = {given[high]}.")
+    if given.get("transform") == "log" and given.get("highest", 1) <= 0:
+        raise GoalError(f"{origin}: highest = {given['highest']} leaves nothing to take a log of.")
+    if ("vintage_column" in given) != ("vintages" in given):
+        raise GoalError(f"{origin}: vintage_column and vintages belong together; give both.")
+
+
+def checked_labels(endpoint: Endpoint, materials: Materials, *, table: str) -> NDArray[np.float64]:
+    """(n,), labels that a head can learn from, NaN where unknown.
+
+    Raises InputError, with rows by id, for a missing column, words, infinities, logarithms of
+    what is not positive, values beyond the limits, and classes that are not two.
+    """
+    origin = f'property "{endpoint.name}": column "{endpoint.column}" of {table}'
+    columns = [endpoint.column, *([endpoint.vintage_column] if endpoint.vintage_column else [])]
+    if endpoint.column not in materials.frame or (
+        # tables of one vintage may lack the column of a property that matlode brings
+        endpoint.name not in ENDPOINTS and columns[-1] not in materials.frame
+    ):
+        missing = next(c for c in columns if c not in materials.frame)
+        raise InputError(
+            f'property "{endpoint.name}": {table} has no column "{missing}". '
+            f"{suggest(missing, map(str, materials.frame.columns))}"
+        )
+    labels = endpoint.labels(materials)
+    known = ~np.isnan(labels)
+    if endpoint.task == "probability":
+        _check_classes(endpoint, labels[known], origin)
+        return labels
+    for bad, what, advice in (
+        (np.isinf(labels), "infinite values", "correct them or leave them empty"),
+        (
+            (labels <= 0) & (endpoint.transform == "log"),
+            "values that have no logarithm",
+            'correct them or set transform = "none"',
+        ),
+        (
+            (labels < endpoint.lowest) | (labels > endpoint.highest),
+            f"values outside {endpoint.lowest:g}..{endpoint.highest:g} {endpoint.unit}".rstrip(),
+            "correct them or the limits",
+        ),
+    ):
+        if bad.any():
+            rows = np.flatnonzero(bad)[:3]
+            examples = [f"{materials.frame['id'].iloc[row]}: {labels[row]:g}" for row in rows]
+            raise InputError(
+                f"{origin} holds {bad.sum()} {what} ({', '.join(examples)}); {advice}."
+            )
+    if known.any() and np.ptp(labels[known]) == 0:
+        raise InputError(
+            f"{origin} is {labels[known][0]:g} in every row; there is nothing to learn."
+        )
+    return labels
+
+
+def _check_classes(endpoint: Endpoint, labels: NDArray[np.float64], origin: str) -> None:
+    values = np.unique(labels)
+    if not np.isin(values, (0, 1)).all():
+        raise InputError(
+            f"{origin} holds {', '.join(f'{v:g}' for v in values[:4])} ...; a classification wants "
+            "0 and 1, or a threshold (at_most, at_least)."
+        )
+    if len(values) == 1:
+        raise InputError(
+            f"{origin}: every label is {values[0]:g}; a classification needs both classes "
+            "(check at_most, at_least, equals)."
+        )
+
+
+def check_rows(
+    endpoint: Endpoint, labels: NDArray[np.float64], roles: NDArray[np.str_], *, table: str
+) -> None:
+    """Raises InputError if a role has fewer labelled rows than MIN_ROWS, or one class only."""
+    counts = {role: labels[(roles == role) & ~np.isnan(labels)] for role in MIN_ROWS}
+    short = [role for role, rows in counts.items() if len(rows) < MIN_ROWS[role]]
+    if short:
+        came = ", ".join(f"{len(rows)} {role}" for role, rows in counts.items())
+        wanted = ", ".join(f"{n} {role}" for role, n in MIN_ROWS.items())
+        raise InputError(
+            f'property "{endpoint.name}": {table} has {sum(map(len, counts.values()))} rows with '
+            f"a value ({came}), wanted at least {wanted}; bring more rows."
+        )
+    if endpoint.task == "probability":
+        for role, rows in counts.items():
+            if np.ptp(rows) == 0:
+                raise InputError(
+                    f'property "{endpoint.name}": all {len(rows)} {role} rows of {table} are '
+                    f"{rows[0]:g}; bring rows of the other class."
+                )

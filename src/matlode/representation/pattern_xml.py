@@ -1,0 +1,175 @@
+"""Powder patterns in XML: PANalytical's files, and the archives of Rigaku and Bruker."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.errors import InputError
+from matlode.representation.pattern_files import (
+    K_ALPHA_RATIO,
+    Readout,
+    Scan,
+    decode,
+    is_number,
+    join_attenuated,
+    join_scans,
+    mean_k_alpha,
+    read_row,
+    require_two_theta,
+)
+
+
+def read_xrdml(data: bytes) -> Readout:
+    """PANalytical's XML: every scan that has 2θ, with attenuation and counting time."""
+    root = _parse_xml(data, "the file")
+    scans = [
+        _read_xrdml_scan(scan, f"scan {number}")
+        for number, scan in enumerate(root.findall("{*}xrdMeasurement/{*}scan"), start=1)
+    ]
+    used = root.find("{*}xrdMeasurement/{*}usedWavelength")
+    if used is None:
+        return join_scans(scans, None)
+    alpha1, alpha2 = (_value(used, name, 0.0) for name in ("kAlpha1", "kAlpha2"))
+    ratio = _value(used, "ratioKAlpha2KAlpha1", K_ALPHA_RATIO)
+    only_alpha1 = used.get("intended", "").replace(" ", "") == "K-Alpha1"
+    return join_scans(scans, *mean_k_alpha(alpha1, alpha2, 0.0 if only_alpha1 else ratio))
+
+
+def _read_xrdml_scan(scan: ElementTree.Element, where: str) -> Scan:
+    points = scan.find("{*}dataPoints")
+    if points is None:
+        raise InputError(f"{where} has no <dataPoints>; export it again.")
+    intensity = points.find("{*}intensities")
+    counts = points.find("{*}counts") if intensity is None else intensity
+    if counts is None:
+        raise InputError(f"{where} has neither <intensities> nor <counts>; export it again.")
+    values = _numbers(counts, where)
+    attenuation = points.find("{*}beamAttenuationFactors")
+    if intensity is None and attenuation is not None:  # <intensities> are corrected already
+        values = values * _as_many(_numbers(attenuation, where), values, "factors", where)
+    seconds: NDArray[np.float64] | float = _value(points, "commonCountingTime", 1.0)
+    each = points.find("{*}countingTimes")
+    if each is not None:
+        seconds = _as_many(_numbers(each, where), values, "counting times", where)
+    return Scan(
+        two_theta_deg=_read_xrdml_positions(points, values, where), counts=values, seconds=seconds
+    )
+
+
+def _read_xrdml_positions(
+    points: ElementTree.Element, values: NDArray[np.float64], where: str
+) -> NDArray[np.float64]:
+    for positions in points.findall("{*}positions[@axis='2Theta']"):
+        listed = positions.find("{*}listPositions")
+        if listed is not None:
+            return _as_many(_numbers(listed, where), values, "positions", where)
+        start, end = (positions.find(f"{{*}}{name}Position") for name in ("start", "end"))
+        if start is not None and end is not None:
+            first, last = (_numbers(element, where)[0] for element in (start, end))
+            return np.linspace(first, last, len(values))
+    raise InputError(f"{where} does not run over 2θ; export the powder scan alone.")
+
+
+def read_rasx(data: bytes) -> Readout:
+    """Rigaku's archive: Profile*.txt with 2θ, intensity and attenuation, conditions in XML."""
+    archive = _open_archive(data)
+    profiles = sorted(name for name in archive.namelist() if re.search(r"Profile\d+\.txt$", name))
+    tables = []
+    for name in profiles:
+        lines = enumerate(decode(archive.read(name)).splitlines(), start=1)
+        tables.append(np.array([read_row(row.split(), n, 3) for n, row in lines if row.strip()]))
+    alpha1 = alpha2 = 0.0
+    # the misspelling is the format's
+    for name in (name for name in archive.namelist() if "MesurementConditions" in name):
+        root = _parse_xml(archive.read(name), name)
+        axis = root.findtext("ScanInformation/AxisName")
+        if axis:
+            require_two_theta(axis, name)
+        alpha1, alpha2 = (_value(root, f"WavelengthKalpha{n}", 0.0) for n in (1, 2))
+    return join_attenuated(tables, alpha1, alpha2)
+
+
+def read_brml(data: bytes) -> Readout:
+    """Bruker's archive: the counter's column of every RawData*.xml, 2θ from start to stop."""
+    archive = _open_archive(data)
+    scans = []
+    lengths = (0.0, 0.0, K_ALPHA_RATIO)
+    for name in sorted(archive.namelist()):
+        if not re.search(r"RawData\d*\.xml$", name):
+            continue
+        root = _parse_xml(archive.read(name), name)
+        scans += [_read_brml_route(route, name) for route in root.iter("DataRoute")]
+        lengths = (
+            _value(root, "WaveLengthAlpha1", 0.0),
+            _value(root, "WaveLengthAlpha2", 0.0),
+            _value(root, "WaveLengthRatio", K_ALPHA_RATIO),
+        )
+    return join_scans(scans, *mean_k_alpha(*lengths))
+
+
+def _read_brml_route(route: ElementTree.Element, where: str) -> Scan:
+    kind = "{http://www.w3.org/2001/XMLSchema-instance}type"
+    axis = route.find("ScanInformation/ScanAxes/ScanAxisInfo[@AxisName='TwoTheta']")
+    counters = [view for view in route.iter("RawDataView") if "Recorded" in view.get(kind, "")]
+    data = route.findall("Datum")
+    if axis is None or len(counters) != 1 or len(data) < 2:
+        raise InputError(f"{where} is no 2θ scan of one counter; export the pattern as .xy.")
+    column = int(counters[0].get("Start", "0"))
+    fields = [(datum.text or "").split(",") for datum in data]
+    rows = [read_row(row, number, len(fields[0])) for number, row in enumerate(fields, start=1)]
+    zero, first, last = (_value(axis, name, 0.0) for name in ("Reference", "Start", "Stop"))
+    return Scan(
+        two_theta_deg=zero + np.linspace(first, last, len(rows)),
+        counts=np.array(rows)[:, column],
+        seconds=_value(route, "TimePerStep", 1.0),
+    )
+
+
+def _open_archive(data: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile:
+        raise InputError("it is no zip archive, or was cut short; copy it again.") from None
+
+
+def _parse_xml(data: bytes, where: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise InputError(f"{where} is no complete XML ({error}); copy it again.") from None
+
+
+def _value(parent: ElementTree.Element, name: str, default: float) -> float:
+    """The first number of that name below ``parent``, as its text or its attribute Value."""
+    element = parent.find(f".//{{*}}{name}")
+    if element is None:
+        return default
+    text = element.get("Value") or (element.text or "").strip()
+    if not is_number(text):
+        raise InputError(f'<{name}> is "{text}"; wanted a number.')
+    return float(text)
+
+
+def _numbers(element: ElementTree.Element, where: str) -> NDArray[np.float64]:
+    words = (element.text or "").split()
+    bad = next((word for word in words if not is_number(word)), None)
+    name = element.tag.rpartition("}")[2]
+    if bad is not None or not words:
+        raise InputError(f'{where}, <{name}>: "{bad or ""}" is no number; export it again.')
+    return np.array(words, dtype=float)
+
+
+def _as_many(
+    found: NDArray[np.float64], values: NDArray[np.float64], what: str, where: str
+) -> NDArray[np.float64]:
+    if len(found) != len(values):
+        raise InputError(
+            f"{where} has {len(found)} {what} for {len(values)} intensities; export it again."
+        )
+    return found

@@ -1,0 +1,183 @@
+"""Measured powder patterns from the files of diffractometers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.errors import InputError, suggest
+from matlode.representation.pattern_files import (
+    Readout,
+    read_columns,
+    read_ras,
+)
+from matlode.representation.pattern_raw import read_raw
+from matlode.representation.pattern_xml import read_brml, read_rasx, read_xrdml
+from matlode.representation.radiation import Axis, find_wavelength, from_q, to_q
+
+READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
+    ".xy": read_columns,
+    ".xye": read_columns,
+    ".csv": read_columns,
+    ".dat": read_columns,
+    ".txt": read_columns,
+    ".xrdml": read_xrdml,
+    ".ras": read_ras,
+    ".rasx": read_rasx,
+    ".brml": read_brml,
+    ".raw": read_raw,
+}
+"""Reader by the ending of the file."""
+
+MIN_POINTS: Final = 10
+"""Fewer are no pattern."""
+SAME_POSITION_DEG: Final = 1e-5
+"""Positions closer than this are one: below the resolution of any goniometer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPattern:
+    """A powder pattern as it was measured."""
+
+    two_theta_deg: NDArray[np.float64]
+    """(n,), ascending, each once."""
+    intensity: NDArray[np.float64]
+    """(n,), in the file's unit; negative values of files without background stay."""
+    sigma: NDArray[np.float64] | None
+    """(n,), standard deviations, if the file has them."""
+    wavelength_angstrom: float
+    """Of ``two_theta_deg``."""
+    source: str
+    """The file."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or changed."""
+
+
+def read_pattern(
+    path: str | PathLike[str],
+    *,
+    wavelength: str | float | None = None,
+    axis: Axis | None = None,
+) -> MeasuredPattern:
+    """The powder pattern in a file (``READERS`` lists the formats).
+
+    ``wavelength``: a radiation such as "MoKa1" or Å; else what the file says; else Cu Kα.
+    ``axis``: what the first column is; else what its header says; else 2θ. Descending patterns
+    are turned round and repeated positions averaged. All that is assumed or changed is in the
+    notes. Raises InputError, with the file and the place in it, for what is no powder pattern.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    try:
+        if reader is None:
+            raise InputError(f'no reader for "{path.suffix}". {suggest(path.suffix, READERS)}')
+        readout = reader(_read_bytes(path))
+        return _assemble(readout, str(path), wavelength, axis)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror}); give the file of a pattern."
+        ) from None
+    if not data.strip():
+        raise InputError("the file is empty; export the pattern again.")
+    return data
+
+
+def _assemble(
+    readout: Readout, source: str, wavelength: str | float | None, axis: Axis | None
+) -> MeasuredPattern:
+    notes = list(readout.notes)
+    told = readout.wavelength_angstrom
+    length = find_wavelength(wavelength or told or "CuKa")
+    if wavelength is None and told is None:
+        notes.append(f"no wavelength in the file; Cu Kα ({length:g} Å) assumed.")
+    elif told is not None and told != length:
+        notes.append(f"λ = {length:g} Å as given; the file says {told:g} Å.")
+    axis = axis or readout.axis or "two_theta"
+    columns = [readout.intensity] if readout.sigma is None else [readout.intensity, readout.sigma]
+    two_theta, columns = _on_two_theta(readout.positions, columns, axis, length, notes)
+    two_theta, columns = _ascending(two_theta, columns, axis, notes)
+    if len(two_theta) < MIN_POINTS:
+        raise InputError(f"{len(two_theta)} points; a pattern has at least {MIN_POINTS}.")
+    if columns[0].max() <= 0:
+        raise InputError(f"no intensity above zero (the highest is {columns[0].max():g}).")
+    return MeasuredPattern(
+        two_theta_deg=two_theta,
+        intensity=columns[0],
+        sigma=None if readout.sigma is None else columns[1],
+        wavelength_angstrom=length,
+        source=source,
+        notes=tuple(notes),
+    )
+
+
+def _on_two_theta(
+    positions: NDArray[np.float64],
+    columns: list[NDArray[np.float64]],
+    axis: Axis,
+    wavelength_angstrom: float,
+    notes: list[str],
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    values = np.array([positions, *columns])
+    broken = ~np.isfinite(values).all(axis=0)
+    if broken.any():
+        raise InputError(f"point {broken.argmax() + 1} is not finite; export the pattern again.")
+    if axis == "two_theta":
+        outside = (positions < 0) | (positions > 180)
+        wanted = "2θ in 0..180°; cut the file or name its axis"
+    else:
+        outside = (positions <= 0) & (axis != "log_q")
+        wanted = f"{axis} above 0; cut the file"
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(f"point {at + 1} is at {positions[at]:g}; wanted {wanted}.")
+    if axis == "two_theta":
+        return positions, columns
+    two_theta = from_q(to_q(positions, axis, wavelength_angstrom), "two_theta", wavelength_angstrom)
+    seen = np.isfinite(two_theta)
+    if not seen.all():
+        notes.append(
+            f"{(~seen).sum()} points left out that have no 2θ at λ = {wavelength_angstrom:g} Å."
+        )
+    return two_theta[seen], [column[seen] for column in columns]
+
+
+def _ascending(
+    two_theta: NDArray[np.float64],
+    columns: list[NDArray[np.float64]],
+    axis: Axis,
+    notes: list[str],
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    if len(two_theta) > 1 and two_theta[0] > two_theta[-1]:
+        two_theta, columns = two_theta[::-1], [column[::-1] for column in columns]
+        if axis != "d":  # where it is the rule
+            notes.append("descending positions turned round.")
+    steps = np.diff(two_theta)
+    if (steps < 0).any():
+        at = int((steps < 0).argmax())
+        raise InputError(
+            f"positions go back from {two_theta[at]:.6g}° to {two_theta[at + 1]:.6g}°; wanted one "
+            "scan, ascending or descending."
+        )
+    firsts = np.flatnonzero(np.concatenate([[True], steps > SAME_POSITION_DEG])[: len(two_theta)])
+    repeats = len(two_theta) - len(firsts)
+    if repeats == 0:
+        return two_theta, columns
+    notes.append(f"{repeats} repeated positions averaged.")
+    counts = np.diff([*firsts, len(two_theta)])
+    mean = np.add.reduceat(columns[0], firsts) / counts
+    # the error of a mean
+    errors = [np.sqrt(np.add.reduceat(sigma**2, firsts)) / counts for sigma in columns[1:]]
+    return two_theta[firsts], [mean, *errors]

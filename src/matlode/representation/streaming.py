@@ -1,0 +1,241 @@
+"""Patterns and descriptors of tables of any size, into memory-mapped files.
+
+A table is read part by part; each part is computed here by threads, or on a Dask cluster, and
+written to its rows of ``NAME.npy``. Memory does not grow with the table. Parts carry their
+crystals with them, so workers need no shared file system, and a part whose worker dies is
+computed again by another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from matlode.artefacts import write_text
+from matlode.data.batches import BATCH_ROWS, count_rows, crystal_batches
+from matlode.data.cleaning import crystal_problems
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.errors import InputError, PatternError, suggest
+from matlode.progress import Progress, silent
+from matlode.representation.composition import composition_vectors
+from matlode.representation.descriptors import (
+    composition_descriptor_names,
+    composition_descriptors,
+    pattern_descriptor_names,
+    pattern_descriptors,
+)
+from matlode.representation.diffraction import (
+    STANDARD_SETTINGS,
+    DiffractionSettings,
+    simulate_patterns,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+HEADER = "arrays.json"
+UNUSABLE = "unusable.csv"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is computed for every crystal."""
+
+    width: Callable[[DiffractionSettings], int]
+    """Numbers per crystal."""
+    compute: Callable[[Crystals, NDArray[np.float32], DiffractionSettings], NDArray[Any]]
+    """Of crystals and their patterns."""
+
+
+QUANTITIES = {
+    "patterns": Quantity(lambda settings: settings.n_points, lambda _, patterns, __: patterns),
+    "compositions": Quantity(
+        lambda _: MAX_ATOMIC_NUMBER, lambda crystals, _, __: composition_vectors(crystals)
+    ),
+    "composition-descriptors": Quantity(
+        lambda _: len(composition_descriptor_names()),
+        lambda crystals, _, __: composition_descriptors(composition_vectors(crystals)),
+    ),
+    "pattern-descriptors": Quantity(
+        lambda _: len(pattern_descriptor_names()),
+        lambda _, patterns, settings: pattern_descriptors(patterns, settings),
+    ),
+}
+"""name → what is computed; each ends in NAME.npy, float32, one row per row of the table."""
+
+
+def stream_table(
+    table: Path,
+    out: Path,
+    names: Sequence[str] = ("patterns",),
+    *,
+    settings: DiffractionSettings = STANDARD_SETTINGS,
+    client: Client | None = None,
+    batch_rows: int = BATCH_ROWS,
+    progress: Progress = silent,
+) -> Path:
+    """Compute ``names`` (keys of QUANTITIES) of every crystal of a Parquet table into ``out``.
+
+    Writes NAME.npy, (rows of the table, width) float32, for ``numpy.load(mmap_mode="r")``;
+    rows of crystals that cannot be used are zero and stand with their reason in unusable.csv.
+    ``client`` is a Dask client; without one this machine's threads do the work. The files are
+    the same either way. Returns the path of the header, arrays.json, which is written last.
+    Raises InputError for unknown names and unreadable tables.
+    """
+    for name in names:
+        if name not in QUANTITIES:
+            raise InputError(f'"{name}" is not computed. {suggest(name, QUANTITIES)}')
+    n_rows = count_rows(table)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / HEADER).unlink(missing_ok=True)
+    shapes = {name: (n_rows, QUANTITIES[name].width(settings)) for name in names}
+    batches = crystal_batches(table, batch_rows)
+    parts = (
+        _computed_here(batches, names, settings)
+        if client is None
+        else _computed_there(batches, names, settings, client)
+    )
+    unusable: list[tuple[int, str]] = []
+    done = 0
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(_RowFile(out / f"{name}.npy", shape))
+            for name, shape in shapes.items()
+        }
+        for start, part in parts:
+            for name, values in part.arrays.items():
+                files[name].write(start, values)
+            unusable += [(start + row, reason) for row, reason in part.unusable]
+            done += part.n_rows
+            progress("crystals", done, n_rows)
+    frame = pd.DataFrame(sorted(unusable), columns=["row", "reason"])
+    write_text(out / UNUSABLE, frame.to_csv(index=False))
+    header = {
+        "table": table.name,
+        "rows": n_rows,
+        "unusable": len(unusable),
+        "arrays": {name: list(shape) for name, shape in shapes.items()},
+        "diffraction": settings.as_dict(),
+    }
+    write_text(out / HEADER, json.dumps(header, indent=1) + "\n")
+    return out / HEADER
+
+
+class _RowFile:
+    """A .npy file of float32 rows that are written in any order.
+
+    Written, not mapped: mapped pages would count as this process' memory until they are flushed.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        self.begin, self.row_bytes = array.offset, array.strides[0]
+        self.stream = path.open("r+b")
+
+    def __enter__(self) -> _RowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def write(self, row: int, values: NDArray[np.float32]) -> None:
+        """Put ``values`` (n, width) at rows row..row + n - 1."""
+        self.stream.seek(self.begin + row * self.row_bytes)
+        self.stream.write(np.ascontiguousarray(values, np.float32).data)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was computed for consecutive rows of a table."""
+
+    n_rows: int
+    arrays: dict[str, NDArray[np.float32]]
+    """name → (n_rows, width)."""
+    unusable: list[tuple[int, str]]
+    """Row in this part, and why."""
+
+
+def compute_part(
+    crystals: Crystals,
+    names: Sequence[str],
+    settings: DiffractionSettings,
+    n_threads: int | None = None,
+) -> Part:
+    """The quantities of some crystals; those of unusable ones are zero."""
+    unusable = {row: why for row, why in enumerate(crystal_problems(crystals)) if why}
+    wanted = {"patterns", "pattern-descriptors"} & set(names)
+    patterns = np.empty((0, settings.n_points), np.float32)
+    while True:
+        good = np.ones(len(crystals), dtype=bool)
+        good[list(unusable)] = False
+        usable = crystals if good.all() else crystals.take(good)
+        try:
+            if wanted:
+                patterns = simulate_patterns(usable, settings, n_threads=n_threads)
+            break
+        except PatternError as error:
+            rows = np.flatnonzero(good)[list(error.indices)]
+            unusable |= dict.fromkeys(rows.tolist(), error.reason)
+    arrays = {}
+    for name in names:
+        values = QUANTITIES[name].compute(usable, patterns, settings).astype(np.float32, copy=False)
+        if not good.all():
+            whole = np.zeros((len(crystals), values.shape[1]), np.float32)
+            whole[good] = values
+            values = whole
+        arrays[name] = values
+    return Part(len(crystals), arrays, sorted(unusable.items()))
+
+
+def _computed_here(
+    batches: Iterator[Crystals], names: Sequence[str], settings: DiffractionSettings
+) -> Iterator[tuple[int, Part]]:
+    """Parts in order; the next one is read while one is computed."""
+    start = 0
+    with ThreadPoolExecutor(1) as reader:
+        coming: Future[Crystals | None] = reader.submit(next, batches, None)
+        while (crystals := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield start, compute_part(crystals, names, settings)
+            start += len(crystals)
+
+
+def _computed_there(
+    batches: Iterator[Crystals],
+    names: Sequence[str],
+    settings: DiffractionSettings,
+    client: Client,
+) -> Iterator[tuple[int, Part]]:
+    """Parts as workers finish them; two per thread of the cluster are on their way at a time."""
+    from distributed import as_completed
+
+    threads = sum(worker["nthreads"] for worker in client.scheduler_info(-1)["workers"].values())
+    starts: dict[str, int] = {}
+    start = 0
+
+    def submit() -> Any:
+        nonlocal start
+        crystals = next(batches, None)
+        if crystals is None:
+            return None
+        future = client.submit(compute_part, crystals, names, settings, n_threads=1, pure=False)
+        starts[future.key] = start
+        start += len(crystals)
+        return future
+
+    first = [future for future in (submit() for _ in range(2 * max(threads, 1))) if future]
+    waiting = as_completed(first)
+    for future in waiting:
+        yield starts.pop(future.key), future.result()
+        future.release()
+        if (another := submit()) is not None:
+            waiting.add(another)
