@@ -32,7 +32,7 @@ types: setup
 check: lint types test
 
 bench: setup
-	$(RUN)/python benchmarks/diffraction.py
+	$(RUN)/matlode bench xrd
 
 clean:
 	rm -rf $(VENV) build src/*.egg-info

@@ -223,6 +223,110 @@ def evaluate(
         _print_scores(rows)
 
 
+@app.command()
+def xrd(
+    sources: Annotated[list[str], typer.Argument(help="Structure files, folders, tables.")],
+    wavelength: Annotated[
+        str, typer.Option(help="CuKa, MoKa1, AgKa, ... or a length in Å.")
+    ] = "CuKa",
+    low: Annotated[float, typer.Option("--from", help="First 2θ in degrees.")] = 10.0,
+    high: Annotated[float, typer.Option("--to", help="Last 2θ in degrees.")] = 90.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for patterns as text, one .xy file per crystal.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Peak lists of crystals: 2θ, d, intensity, indices and multiplicities."""
+    from matlode.jobs.xrd import list_peaks, write_patterns
+    from matlode.representation.diffraction import DiffractionSettings
+    from matlode.representation.radiation import find_wavelength
+
+    settings = DiffractionSettings(
+        wavelength_angstrom=find_wavelength(wavelength),
+        two_theta_min_deg=low,
+        two_theta_max_deg=high,
+        n_points=round((high - low) / 0.05) + 1,
+    )
+    answers = list_peaks(sources, settings)
+    if out is not None:
+        write_patterns(sources, out, settings)
+    if as_json:
+        _print_json(answers)
+        return
+    for answer in answers:
+        title = f"{answer['id']}: {answer['formula'] or answer['error']}"
+        rows = [
+            [
+                f"{peak['two_theta_deg']:.4f}",
+                f"{peak['d_angstrom']:.5f}",
+                f"{100 * peak['intensity']:.3f}",
+                ", ".join(f"{f['hkl']} × {f['multiplicity']}" for f in peak["reflections"][:4]),
+            ]
+            for peak in answer["peaks"]
+        ]
+        _print_table(["2θ / °", "d / Å", "intensity", "h k l × multiplicity"], rows, title=title)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="xrd: the powder engine beside others.")] = "xrd",
+    data: DataTable = None,
+    structures: Annotated[int, typer.Option(min=10, help="Structures that are timed.")] = 600,
+    exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed and exactness beside other engines, in one run."""
+    from matlode.data.tables import full_table_path
+    from matlode.errors import InputError
+    from matlode.jobs.bench import bench_diffraction
+
+    if what != "xrd":
+        raise InputError(f'"{what}" has no benchmark; there is xrd.')
+    with _progress() as progress:
+        found = bench_diffraction(
+            full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
+        )
+    if as_json:
+        _print_json(found)
+        return
+    for title, rows in found.items():
+        cells = [
+            [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows
+        ]
+        _print_table(list(rows[0]), cells, title=title)
+
+
+@data_app.command("features")
+def data_features(
+    table: Annotated[Path, typer.Argument(help="Parquet table of structures, of any size.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.npy, unusable.csv, arrays.json.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what",
+            help="patterns, compositions, composition-descriptors, pattern-descriptors.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
+    ] = None,
+) -> None:
+    """Patterns and descriptors of a table as memory-mapped arrays; memory stays flat."""
+    from contextlib import ExitStack
+
+    from matlode.representation.streaming import stream_table
+
+    with ExitStack() as stack:
+        client = None
+        if scheduler is not None:
+            from distributed import Client
+
+            client = stack.enter_context(Client(scheduler))
+        progress = stack.enter_context(_progress())
+        header = stream_table(table, out, names or ["patterns"], client=client, progress=progress)
+    print(header)
+
+
 @data_app.command("import")
 def data_import(
     sources: Annotated[

@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from matlode.data.crystals import Crystals
-from matlode.errors import EmptyPatternError, ScatteringError
+from matlode.errors import EmptyPatternError, InputError, ScatteringError
 from matlode.representation.diffraction import (
     CU_K_ALPHA_ANGSTROM,
     STANDARD_SETTINGS,
@@ -21,8 +21,10 @@ from matlode.representation.diffraction import (
     simulate_patterns,
     simulate_peaks,
 )
+from matlode.representation.radiation import find_wavelength
 from matlode.representation.reflections import MERGE_TOLERANCE_DEG
 from matlode.testing import (
+    FAST_ENGINE,
     GRID_STEP_DEG,
     OTHER_ENGINE,
     PRINTED_SPACING_ANGSTROM,
@@ -30,6 +32,7 @@ from matlode.testing import (
     SINGLE_PRECISION,
     SMALL_CRYSTALS,
     body_centred_cubic,
+    brute_force_pattern,
     caesium_chloride,
     diamond,
     face_centred_cubic,
@@ -340,3 +343,160 @@ def test_an_element_without_a_scattering_factor_is_named(symbol):
     assert str(caught.value) == (
         f"{name} has no tabulated X-ray scattering factor (crystal 1); leave such crystals out."
     )
+
+
+def test_profiles_are_those_of_brute_force(starter):
+    """Every reciprocal-lattice point, exact exponentials, no symmetry; all crystal systems."""
+    some = starter.crystals.take(np.arange(0, len(starter), 29))
+    ours = simulate_patterns(some, dtype=float)
+    for curve, structure in zip(ours, some.structures(), strict=True):
+        assert_allclose(curve, brute_force_pattern(structure), atol=10 * FAST_ENGINE)
+
+
+@given(crystals(max_atoms=3))
+def test_symmetric_crystals_too_are_brute_forces(structure):
+    for crystal in (structure, structure * (1, 1, 2)):
+        assert_allclose(pattern(crystal), brute_force_pattern(crystal), atol=10 * FAST_ENGINE)
+
+
+@pytest.mark.parametrize("name", SMALL_CRYSTALS)
+@pytest.mark.parametrize("shake_angstrom", [1e-6, 1e-5, 3e-5, 1e-4, 1e-3])
+def test_nearly_symmetric_crystals_are_brute_forces(name, shake_angstrom):
+    # inside, at and beyond the tolerance of symmetry
+    rng = np.random.default_rng(0)
+    crystal = SMALL_CRYSTALS[name]()
+    shifts = rng.normal(0, shake_angstrom, (len(crystal), 3))
+    moved = Structure(
+        crystal.lattice, crystal.species, crystal.cart_coords + shifts, coords_are_cartesian=True
+    )
+    assert_allclose(pattern(moved), brute_force_pattern(moved), atol=10 * FAST_ENGINE)
+
+
+@pytest.mark.parametrize("strain", [1e-8, 1e-7, 3e-7, 1e-6])
+def test_a_cell_rounded_to_single_precision_keeps_its_pattern(strain):
+    crystal = rock_salt()
+    rng = np.random.default_rng(1)
+    cell = crystal.lattice.matrix @ (np.eye(3) + rng.normal(0, strain, (3, 3)))
+    rounded = Structure(Lattice(cell), crystal.species, crystal.frac_coords)
+    assert_allclose(pattern(rounded), brute_force_pattern(rounded), atol=100 * FAST_ENGINE)
+
+
+def test_families_of_planes_are_those_of_the_books():
+    """Multiplicities of the cubic and hexagonal Laue groups (Cullity 1978, appendix 9)."""
+    cubic = simulate_peaks(rock_salt())
+    families = [f for peak in cubic.reflections for f in peak]
+    found = {tuple(sorted(map(abs, f.hkl), reverse=True)): f.multiplicity for f in families}
+    assert found == {
+        (1, 1, 1): 8, (2, 0, 0): 6, (2, 2, 0): 12, (3, 1, 1): 24, (2, 2, 2): 8, (4, 0, 0): 6,
+        (3, 3, 1): 24, (4, 2, 0): 24, (4, 2, 2): 24,
+    }  # fmt: skip
+    hexagonal = simulate_peaks(
+        Structure(
+            Lattice.hexagonal(3.2094, 5.2108),
+            ["Mg", "Mg"],
+            [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]],
+        )
+    )
+    first = [(abs(p[0].hkl[2]), p[0].multiplicity) for p in hexagonal.reflections[:5]]
+    assert first == [(0, 6), (2, 2), (1, 12), (2, 12), (0, 6)]  # 100, 002, 101, 102, 110
+
+
+@given(crystals(max_atoms=4))
+def test_multiplicities_count_every_reflection_once(structure):
+    how = DiffractionSettings(two_theta_min_deg=20, two_theta_max_deg=60)
+    found = simulate_peaks(structure, how)
+    reciprocal = np.linalg.inv(structure.lattice.matrix).T
+    span = np.array(list(itertools.product(range(-8, 9), repeat=3)))
+    d = 1 / np.linalg.norm(span[span.any(axis=1)] @ reciprocal, axis=1)
+    for peak, families in zip(found.d_angstrom, found.reflections, strict=True):
+        # a family whose structure factor vanishes is not listed
+        assert sum(f.multiplicity for f in families) <= (abs(d / peak - 1) < 1e-6).sum()
+        for family in families:
+            own = 1 / np.linalg.norm(np.array(family.hkl) @ reciprocal)
+            assert own == pytest.approx(peak, rel=1e-5)
+
+
+@pytest.mark.parametrize("axis", ["d", "q", "log_q"])
+def test_other_axes_show_the_same_intensities(axis):
+    how = DiffractionSettings(axis=axis, n_points=6001)
+    (curve,) = simulate_patterns([rock_salt()], how, dtype=float)
+    assert (np.diff(how.grid) > 0).all()
+    order = np.argsort(how.two_theta_deg)
+    angles = STANDARD_SETTINGS.two_theta_deg[5:-5]
+    moved = np.interp(angles, how.two_theta_deg[order], curve[order])
+    # a peak's width on the axis is that at its centre, so its flanks differ a little
+    assert moved @ pattern(rock_salt())[5:-5] / np.linalg.norm(moved) == pytest.approx(
+        np.linalg.norm(pattern(rock_salt())), rel=2e-3
+    )
+
+
+def test_one_width_on_ln_q_makes_a_larger_cell_a_shift():
+    how = DiffractionSettings(
+        axis="log_q", axis_sigma=0.004, two_theta_min_deg=5, two_theta_max_deg=170, n_points=4001
+    )
+    small, large = (sticks(rock_salt(a_angstrom=a), how)[0] for a in (5.0, 5.5))
+    q = [np.log(np.sin(np.radians(angles / 2))) for angles in (small, large)]
+    n = len(q[0])
+    assert_allclose(q[0] - q[1][:n], np.log(1.1), atol=ROUND_OFF * 1e3)
+
+
+@pytest.mark.parametrize("shape", ["gaussian", "lorentzian", "pseudo_voigt"])
+def test_peak_shapes_have_the_width_that_was_asked_for(shape):
+    how = DiffractionSettings(
+        shape=shape, n_points=16001, two_theta_min_deg=25, two_theta_max_deg=30
+    )
+    (curve,) = simulate_patterns([rock_salt()], how, dtype=float)
+    above = how.grid[curve >= 0.5]
+    assert above[-1] - above[0] == pytest.approx(2.3548 * how.peak_sigma_deg, abs=2 * how.step)
+
+
+def test_lorentzians_are_as_their_formula_says():
+    how = DiffractionSettings(shape="lorentzian")
+    angles, heights = sticks(rock_salt())
+    gamma = how.peak_sigma_deg * np.sqrt(2 * np.log(2))
+    summed = heights @ (1 / (1 + ((how.grid - angles[:, None]) / gamma) ** 2))
+    assert_allclose(
+        simulate_patterns([rock_salt()], how, dtype=float)[0], summed / summed.max(), atol=1e-4
+    )
+
+
+def test_caglioti_widths_keep_the_areas():
+    u, v, w = 0.02, -0.01, 0.03
+    how = DiffractionSettings(caglioti=(u, v, w), n_points=8001)
+    (curve,) = simulate_patterns([rock_salt()], how, dtype=float)
+    angles, heights = sticks(rock_salt())
+    tangent = np.tan(np.radians(angles / 2))
+    sigma = np.sqrt(u * tangent**2 + v * tangent + w) / 2.35482
+    gaussians = np.exp(-0.5 * ((how.grid - angles[:, None]) / sigma[:, None]) ** 2)
+    summed = (heights / sigma) @ gaussians
+    assert_allclose(curve, summed / summed.max(), atol=1e-4)
+    with pytest.raises(InputError, match="gives no width at 2θ"):
+        simulate_patterns([rock_salt()], DiffractionSettings(caglioti=(0.0, -1.0, 0.1)))
+
+
+def test_displacement_factors_agree_with_pymatgen():
+    factors = {"Na": 1.7, "Cl": 0.9}
+    how = DiffractionSettings(debye_waller_factors=factors)
+    calculator = XRDCalculator(wavelength="CuKa", debye_waller_factors=factors)
+    theirs = calculator.get_pattern(rock_salt(), two_theta_range=(10, 90))
+    (ours,) = simulate_patterns([rock_salt()], how, dtype=float)
+    assert_allclose(ours, profile(theirs.x, theirs.y), atol=OTHER_ENGINE)
+    with pytest.raises(InputError, match="Xx: no such element"):
+        simulate_patterns([rock_salt()], DiffractionSettings(debye_waller_factors={"Xx": 1.0}))
+
+
+@pytest.mark.parametrize("name", ["CuKa1", "MoKa", "CoKa", "CrKa", "FeKa", "AgKa2"])
+def test_radiation_by_name_agrees_with_pymatgen(name):
+    how = DiffractionSettings(wavelength_angstrom=find_wavelength(name))
+    theirs = XRDCalculator(wavelength=name).get_pattern(rock_salt(), two_theta_range=(10, 90))
+    (ours,) = simulate_patterns([rock_salt()], how, dtype=float)
+    assert_allclose(ours, profile(theirs.x, theirs.y), atol=OTHER_ENGINE)
+
+
+def test_settings_that_cannot_be_say_so():
+    with pytest.raises(InputError, match=r"no part of 0\.\.180°"):
+        DiffractionSettings(two_theta_min_deg=90, two_theta_max_deg=20)
+    with pytest.raises(InputError, match="no peak shape"):
+        simulate_patterns([rock_salt()], DiffractionSettings(shape="square"))
+    with pytest.raises(InputError, match='Did you mean "CuKa1"'):
+        find_wavelength("CuKalpha1")

@@ -20,7 +20,7 @@ def find_wavelength(radiation: str | float) -> float:
     and for lengths outside 0.01..10 Å.
 
     >>> find_wavelength("MoKa1")
-    0.70930
+    0.7093
     """
     from pymatgen.analysis.diffraction.xrd import WAVELENGTHS
 

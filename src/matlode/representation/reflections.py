@@ -192,9 +192,10 @@ def _match_atoms(
         wrapped_x, wrapped_y, wrapped_z = x - math.floor(x), y - math.floor(y), z - math.floor(z)
         partner[i] = -1
         for j in range(first[i], last[i]):
-            dx = _nearest_image(wrapped_x - frac[j, 0])
-            if abs(dx) > box:
+            # nearly all pairs end here
+            if box < abs(wrapped_x - frac[j, 0]) < 1.0 - box:
                 continue
+            dx = _nearest_image(wrapped_x - frac[j, 0])
             dy = _nearest_image(wrapped_y - frac[j, 1])
             if abs(dy) > box:
                 continue

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from pymatgen.io.cif import CifWriter
+
+from matlode.jobs.bench import bench_diffraction
+from matlode.jobs.xrd import list_peaks, write_patterns
+from matlode.representation.diffraction import STANDARD_SETTINGS
+from matlode.representation.pattern_grid import to_grid
+from matlode.representation.patterns import read_pattern
+from matlode.testing import FAST_ENGINE, OTHER_ENGINE, rock_salt
+
+
+@pytest.fixture
+def files(tmp_path):
+    CifWriter(rock_salt()).write_file(tmp_path / "salt.cif")
+    (tmp_path / "broken.cif").write_text("data_nothing\n")
+    return [tmp_path / "salt.cif", tmp_path / "broken.cif"]
+
+
+def test_peaks_of_files_with_reasons_for_bad_ones(files):
+    salt, broken = list_peaks(files, STANDARD_SETTINGS)
+    assert (salt["formula"], salt["error"]) == ("NaCl", None)
+    strongest = max(salt["peaks"], key=lambda peak: peak["intensity"])
+    assert strongest["d_angstrom"] == pytest.approx(2.8201, abs=1e-4)
+    assert strongest["reflections"][0]["multiplicity"] == 6
+    assert broken["error"]
+
+
+def test_written_patterns_are_read_back(files, tmp_path):
+    (path,) = write_patterns(files, tmp_path / "out", STANDARD_SETTINGS)
+    gridded = to_grid(read_pattern(path), background=None, match_width=False)
+    assert path.name == "salt.xy"
+    assert np.argmax(gridded.intensity) == pytest.approx((31.70 - 10) / 0.05, abs=1)
+
+
+def test_bench_measures_engines_on_the_same_structures():
+    found = bench_diffraction(n_structures=12, n_exact=30)
+    times = {row["engine"]: row for row in found["times"]}
+    assert times["pymatgen"]["times_pymatgen"] == pytest.approx(1)
+    assert times["matlode"]["times_pymatgen"] > 10
+    assert times["pymatgen"]["largest_difference"] < 100 * OTHER_ENGINE
+    assert sum(row["structures"] for row in found["exactness"]) == 30
+    worst = [row["largest_difference"] for row in found["exactness"]]
+    assert_allclose(worst, 0, atol=100 * 50 * FAST_ENGINE)
