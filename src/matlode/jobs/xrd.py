@@ -10,7 +10,7 @@ import numpy as np
 
 from matlode.artefacts import write_text
 from matlode.data.formulas import conventional_formula
-from matlode.data.structures import read_materials
+from matlode.data.readers import read_materials
 from matlode.errors import PatternError
 from matlode.representation.diffraction import (
     DiffractionSettings,
