@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
     from matlode.jobs.check_data import check_data
     from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.import_data import import_data
     from matlode.jobs.predict import predict
     from matlode.jobs.search import Run, SearchSettings, search
     from matlode.jobs.toolbox import Toolbox
@@ -31,6 +32,7 @@ _HOMES = {
     "Toolbox": "jobs.toolbox",
     "check_data": "jobs.check_data",
     "composition_vectors": "representation.composition",
+    "import_data": "jobs.import_data",
     "load_starter": "data.tables",
     "measure_scores": "jobs.evaluate",
     "predict": "jobs.predict",
@@ -48,6 +50,7 @@ __all__ = [
     "Toolbox",
     "check_data",
     "composition_vectors",
+    "import_data",
     "load_starter",
     "measure_scores",
     "predict",

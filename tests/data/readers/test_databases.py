@@ -187,7 +187,9 @@ def test_a_jarvis_set_that_is_unknown_or_away_is_told(monkeypatch):
 
 
 def test_matminer_sets_become_rows(monkeypatch, tmp_path):
-    datasets = pytest.importorskip("matminer.datasets", reason="matminer is absent")
+    datasets = pytest.importorskip(
+        "matminer.datasets", reason="matminer is absent (it wants pandas below 3)"
+    )
     retrieval = pytest.importorskip("matminer.datasets.dataset_retrieval")
     frame = {
         "columns": ["material_id", "structure", "K_VRH", "G_VRH", "cif"],
@@ -214,13 +216,15 @@ def test_matminer_sets_become_rows(monkeypatch, tmp_path):
 
 
 def test_matminer_columns_are_those_it_documents():
-    datasets = pytest.importorskip("matminer.datasets", reason="matminer is absent")
+    datasets = pytest.importorskip(
+        "matminer.datasets", reason="matminer is absent (it wants pandas below 3)"
+    )
     for name, columns in MATMINER_COLUMNS.items():
         assert {column.theirs for column in columns} <= set(datasets.get_dataset_columns(name))
 
 
 def test_a_matminer_set_that_is_unknown_is_told():
-    pytest.importorskip("matminer.datasets", reason="matminer is absent")
+    pytest.importorskip("matminer.datasets", reason="matminer is absent (it wants pandas below 3)")
     with pytest.raises(InputError, match=r"Did you mean \"elastic_tensor_2015\"\?"):
         open_source("matminer:elastic_tensor")
 
