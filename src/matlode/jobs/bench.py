@@ -223,6 +223,7 @@ def _gemmi() -> Engine | None:
 
 
 def _dans_diffraction() -> Engine | None:
+    """Structure factors by Dans_Diffraction, which reads a CIF; the rest as here."""
     try:
         with redirect_stdout(StringIO()):  # it greets
             import Dans_Diffraction
@@ -230,18 +231,21 @@ def _dans_diffraction() -> Engine | None:
         return None
     from pymatgen.io.cif import CifWriter
 
+    wavelength = 1.54184
+    largest_q = 4 * np.pi / wavelength * np.sin(np.radians(45))
+
     def peaks(structure: Structure) -> Any:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             path = Path(folder) / "crystal.cif"
             CifWriter(structure).write_file(path)
             crystal = Dans_Diffraction.Crystal(str(path))
-            crystal.Scatter.setup_scatter(
-                scattering_type="xray", energy_kev=8.0413, min_twotheta=10, max_twotheta=90
-            )
-            _, _, found = crystal.Scatter.powder("xray", units="tth", energy_kev=8.0413)
-        theta = np.radians(found[:, 3] / 2)
+        crystal.Scatter._use_isotropic_thermal_factor = False
+        hkl = crystal.Cell.all_hkl(maxq=largest_q)
+        two_theta = crystal.Cell.tth(hkl, wavelength_a=wavelength)
+        seen = (two_theta >= 10) & (two_theta <= 90)
+        theta = np.radians(two_theta[seen] / 2)
         polarisation = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
-        return found[:, 3], found[:, 4] * polarisation
+        return two_theta[seen], crystal.Scatter.intensity(hkl[seen], "xray") * polarisation
 
     return peaks
 
