@@ -231,7 +231,7 @@ def simulate_peaks(
     room = int(reflection_room(crystals.lattices, crystals.lattices, g_max)[0])
     g2, height, angle, intensity = np.empty((4, room))
     multiplicity, peak_of = np.empty((2, room), np.int64)
-    hkl = np.empty((room, 3), np.int64)
+    hkl = np.empty((3, room))
     n = crystal_reflections(
         crystals.lattices[0], crystals.lattices[0], crystals.frac_coords, crystals.occupancies,
         crystals.numbers, NO_TEXTURE, g_min, g_max, settings.wavelength_angstrom, factors, per_s,
@@ -247,7 +247,7 @@ def simulate_peaks(
     families: dict[int, list[Reflection]] = {int(peak): [] for peak in kept}
     for r in np.argsort(-height[:n], kind="stable"):
         if int(peak_of[r]) in families and height[r] > WEAK_PEAK**2 * strongest:
-            h, k, ell = hkl[r].tolist()
+            h, k, ell = hkl[:, r].astype(int).tolist()
             families[int(peak_of[r])].append(Reflection((h, k, ell), int(multiplicity[r])))
     return Peaks(
         angle[kept],

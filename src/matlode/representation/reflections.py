@@ -14,14 +14,15 @@ The crystal's own symmetry saves most of the work, without a space-group library
   the origin and never visited (``_fundamental_planes``);
 - centring translations and a centre of symmetry leave one atom per orbit, and cosines only.
 
-Structure factors factor into exp(2πi hx) exp(2πi ky) exp(2πi lz): the inner loop over l holds
-multiplications only and runs in SIMD registers; the longest cell axis is put on l.
+The waves of an atom are then polynomials in vector registers, one reflection per lane.
 All numba functions stand in one file, since numba's cache does not see changes in others.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -41,21 +42,18 @@ Without any, operations within the tolerance form a group: the deviation of a pr
 more than the sum of its factors', so it is within the tolerance too."""
 
 
-@njit(cache=True, fastmath=True)
-def _phase_row(real, imag, middle, n, fraction, amplitude):
-    """exp(2πi q x) for q = -middle..n, times an amplitude, by complex recurrence."""
-    c = math.cos(2 * math.pi * fraction)
-    s = math.sin(2 * math.pi * fraction)
-    real[middle] = amplitude
-    imag[middle] = 0.0
-    r, i = amplitude, 0.0
-    for q in range(1, n + 1):
-        r, i = r * c - i * s, r * s + i * c
-        real[middle + q] = r
-        imag[middle + q] = i
-        if q <= middle:
-            real[middle - q] = r
-            imag[middle - q] = -i
+def _even_polynomial(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Any:
+    """Coefficients of a polynomial in t² for |t| ≤ 1/2, by interpolation."""
+    series = np.polynomial.Chebyshev.interpolate(
+        lambda turn2: function(np.sqrt(turn2)), 7, domain=[0.0, 0.25]
+    )
+    return tuple(series.convert(kind=np.polynomial.Polynomial).coef.tolist())
+
+
+COSINE = _even_polynomial(lambda t: np.cos(2 * np.pi * t))
+"""cos(2πt), to 2e-10."""
+SINE_PER_TURN = _even_polynomial(lambda t: 2 * np.pi * np.sinc(2 * t))
+"""sin(2πt) / t, to 1e-11."""
 
 
 @njit(cache=True, fastmath=True)
@@ -73,7 +71,8 @@ def _inverse(metric):
 
 @njit(cache=True, fastmath=True)
 def _lattice_operations(metric, tolerance, found):
-    """Integer matrices W with W G Wᵀ = G, the lattice's own symmetry, into ``found`` (48, 3, 3).
+    """Integer matrices W with W G Wᵀ = G and determinant 1 into ``found`` (24, 3, 3): the
+    rotations of the lattice, which has each of them with either sign.
 
     Row i holds the image of cell vector i, a lattice vector of the same length; no index of
     such a vector exceeds the product of this length with the reciprocal axis'. Returns how
@@ -120,12 +119,23 @@ def _lattice_operations(metric, tolerance, found):
                     continue
                 if deviation > tolerance:
                     return 0
+                if _determinant(vectors[0, i], vectors[1, j], vectors[2, k]) < 0:
+                    continue
                 for axis in range(3):
                     found[n, 0, axis] = vectors[0, i, axis]
                     found[n, 1, axis] = vectors[1, j, axis]
                     found[n, 2, axis] = vectors[2, k, axis]
                 n += 1
     return n
+
+
+@njit(cache=True, fastmath=True)
+def _determinant(a, b, c):
+    return (
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        + a[1] * (b[2] * c[0] - b[0] * c[2])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
 
 
 @njit(cache=True, fastmath=True)
@@ -139,24 +149,13 @@ def _angle_deviation(metric, vectors, i, j, first, second):
     return abs(dot - metric[first, second]) / scale
 
 
-@njit(cache=True)
-def _sign_of_identity(rotations, i):
-    """1 for the identity, -1 for the inversion, 0 for any other matrix."""
-    sign = rotations[i, 0, 0]
-    for a in range(3):
-        for b in range(3):
-            if rotations[i, a, b] != (sign if a == b else 0.0):
-                return 0
-    return int(sign)
-
-
 @njit(cache=True, fastmath=True)
-def _rotated(frac, atom, rotations, index, axis):
+def _rotated(frac, atom, rotation, axis):
     """One coordinate of an atom after a rotation about the origin."""
     return (
-        frac[atom, 0] * rotations[index, 0, axis]
-        + frac[atom, 1] * rotations[index, 1, axis]
-        + frac[atom, 2] * rotations[index, 2, axis]
+        frac[atom, 0] * rotation[0, axis]
+        + frac[atom, 1] * rotation[1, axis]
+        + frac[atom, 2] * rotation[2, axis]
     )
 
 
@@ -172,9 +171,8 @@ def _nearest_image(difference):
 
 @njit(cache=True, fastmath=True)
 def _match_atoms(
-    frac, metric, first, last, rotations, index, shift, tolerance, box,
-    partner, lattice_shift, taken,
-):  # fmt: skip
+    frac, metric, first, last, rotation, shift, tolerance, box, partner, lattice_shift, taken
+):
     """How far, squared, a rotation and a shift leave the worst atom from one of its own kind.
 
     Writes the image of each atom i: atom partner[i] moved by the lattice vector
@@ -186,10 +184,10 @@ def _match_atoms(
         taken[i] = False
     reach2 = (NEAR_MISS * tolerance) ** 2
     for i in range(len(frac)):
-        x = _rotated(frac, i, rotations, index, 0) + shift[0]
-        y = _rotated(frac, i, rotations, index, 1) + shift[1]
-        z = _rotated(frac, i, rotations, index, 2) + shift[2]
-        wrapped_x, wrapped_y, wrapped_z = x - math.floor(x), y - math.floor(y), z - math.floor(z)
+        x = _rotated(frac, i, rotation, 0) + shift[0]
+        y = _rotated(frac, i, rotation, 1) + shift[1]
+        z = _rotated(frac, i, rotation, 2) + shift[2]
+        wrapped_x, wrapped_y, wrapped_z = x - np.floor(x), y - np.floor(y), z - np.floor(z)
         partner[i] = -1
         for j in range(first[i], last[i]):
             # nearly all pairs end here
@@ -209,9 +207,9 @@ def _match_atoms(
                 worst = max(worst, distance2)
                 partner[i] = j
                 taken[j] = True
-                lattice_shift[i, 0] = math.floor(x - frac[j, 0] - dx + 0.5)
-                lattice_shift[i, 1] = math.floor(y - frac[j, 1] - dy + 0.5)
-                lattice_shift[i, 2] = math.floor(z - frac[j, 2] - dz + 0.5)
+                lattice_shift[i, 0] = np.rint(x - frac[j, 0] - dx)
+                lattice_shift[i, 1] = np.rint(y - frac[j, 1] - dy)
+                lattice_shift[i, 2] = np.rint(z - frac[j, 2] - dz)
                 break
         if partner[i] < 0:
             return -1.0
@@ -219,17 +217,17 @@ def _match_atoms(
 
 
 @njit(cache=True, fastmath=True)
-def _add_images(frac, rotations, index, shift, partner, lattice_shift, total):
+def _add_images(frac, rotation, shift, partner, lattice_shift, total):
     """Make ``shift`` the mean over all atoms, and add the image of each to its partner's."""
     n = len(frac)
     for axis in range(3):
         mean = 0.0
         for i in range(n):
             there = frac[partner[i], axis] + lattice_shift[i, axis]
-            mean += there - _rotated(frac, i, rotations, index, axis)
+            mean += there - _rotated(frac, i, rotation, axis)
         shift[axis] = mean / n
         for i in range(n):
-            image = _rotated(frac, i, rotations, index, axis) + shift[axis]
+            image = _rotated(frac, i, rotation, axis) + shift[axis]
             total[partner[i], axis] += image - lattice_shift[i, axis]
 
 
@@ -237,10 +235,11 @@ def _add_images(frac, rotations, index, shift, partner, lattice_shift, total):
 def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
     """The crystal's operations; averages the coordinates, in place, over them.
 
-    Writes the operations' ``rotations``, those ``translations`` that are operations by
-    themselves (at most as many as the rarest kind has atoms), and for each atom the lowest
-    index of its ``orbit`` under translations and inversion. Returns how many rotations and
-    translations there are, and whether there is a centre of symmetry, put on the origin.
+    Writes the ``rotations`` of its Laue group, each without its negative, those
+    ``translations`` that are operations by themselves (at most as many as the rarest kind has
+    atoms), and for each atom the lowest index of its ``orbit`` under translations and
+    inversion. Returns how many rotations and translations there are, and whether there is a
+    centre of symmetry, put on the origin.
     """
     tolerance = 1.0
     for _ in range(3):
@@ -260,11 +259,13 @@ def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
 
 @njit(cache=True, fastmath=True)
 def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit):
-    """As ``_find_symmetry`` with tolerances times ``scale``; changes nothing and returns zeros
-    if there are near misses.
+    """As ``_find_symmetry`` with tolerances times ``scale``; returns zeros if there are near
+    misses.
 
+    Translations and inversion first, then one operation for each rotation: the rest of the
+    group are their products, and averaging over the two parts is averaging over the group.
     Relative to the atoms' centroid, an operation moves them by its rotation and by lattice
-    vectors alone, so the average over the group is exactly symmetric.
+    vectors alone, so the average is exactly symmetric.
     """
     n = len(frac)
     n_lattice = _lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
@@ -275,25 +276,26 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
         orbit[i] = i
         if last[i] - first[i] < last[rare] - first[rare]:
             rare = i
-    total = np.zeros((n, 3))
     partner = np.empty(n, np.int64)
-    lattice_shift = np.empty((n, 3))
     taken = np.empty(n, np.bool_)
-    centre = np.zeros(3)
+    lattice_shift = np.empty((n, 3))
+    total = frac.copy()
+    rotation = np.zeros((3, 3))
     shift = np.empty(3)
+    centre = np.zeros(3)
     tolerance = scale * POSITION_TOLERANCE_A
     star = _inverse(metric)
     box = NEAR_MISS * tolerance * math.sqrt(max(star[0, 0], star[1, 1], star[2, 2]))
-    n_rotations = n_translations = n_operations = 0
-    centred = False
-    for index in range(n_lattice):
-        sign = _sign_of_identity(rotations, index)
-        before = n_operations
-        for j in range(first[rare], last[rare]):
+    translations[0] = 0.0
+    n_translations = n_operations = 1
+    for sign in (1.0, -1.0):
+        for axis in range(3):
+            rotation[axis, axis] = sign
+        for j in range(rare + (1 if sign == 1.0 else 0), last[rare]):
             for axis in range(3):
-                shift[axis] = frac[j, axis] - _rotated(frac, rare, rotations, index, axis)
+                shift[axis] = frac[j, axis] - sign * frac[rare, axis]
             distance2 = _match_atoms(
-                frac, metric, first, last, rotations, index, shift, tolerance, box,
+                frac, metric, first, last, rotation, shift, tolerance, box,
                 partner, lattice_shift, taken,
             )  # fmt: skip
             if distance2 < 0.0:
@@ -301,28 +303,46 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
             if distance2 > tolerance * tolerance:
                 return 0, 0, False
             n_operations += 1
-            _add_images(frac, rotations, index, shift, partner, lattice_shift, total)
-            if sign == 0:
-                continue
+            _add_images(frac, rotation, shift, partner, lattice_shift, total)
             for i in range(n):
                 orbit[i] = min(orbit[i], partner[i])
-            for axis in range(3):
-                if sign == 1:
-                    translations[n_translations, axis] = shift[axis]
-                else:
-                    centre[axis] = shift[axis] / 2
-            n_translations += 1 if sign == 1 else 0
-            centred = centred or sign == -1
-        if n_operations > before:
-            for a in range(3):
-                for b in range(3):
-                    rotations[n_rotations, a, b] = rotations[index, a, b]
-            n_rotations += 1
-    if n_operations != n_rotations * n_translations:
+            if sign == 1.0:
+                translations[n_translations] = shift
+                n_translations += 1
+            else:
+                centre[:] = shift
+    centred = n_operations > n_translations
+    if centred and n_operations != 2 * n_translations:
         return 0, 0, False
+    if n_operations > 1:
+        frac[:] = total / n_operations
+    total[:] = 0.0
+    n_rotations = 0
+    for index in range(n_lattice):
+        for sign in (1.0, -1.0):
+            rotation[:] = sign * rotations[index]
+            found = False
+            for j in range(rare, last[rare]):
+                for axis in range(3):
+                    shift[axis] = frac[j, axis] - _rotated(frac, rare, rotation, axis)
+                distance2 = _match_atoms(
+                    frac, metric, first, last, rotation, shift, tolerance, box,
+                    partner, lattice_shift, taken,
+                )  # fmt: skip
+                if distance2 > tolerance * tolerance:
+                    return 0, 0, False
+                if distance2 >= 0.0:
+                    found = True
+                    break
+            if found:
+                _add_images(frac, rotation, shift, partner, lattice_shift, total)
+                rotations[n_rotations] = rotations[index]
+                n_rotations += 1
+            if found or centred:
+                break
     for axis in range(3):
         for i in range(n):
-            frac[i, axis] = total[i, axis] / n_operations - centre[axis]
+            frac[i, axis] = total[i, axis] / n_rotations - 0.5 * centre[axis]
     return n_rotations, n_translations, centred
 
 
@@ -346,7 +366,7 @@ def _average_metric(metric, rotations, n_rotations):
 
 @njit(cache=True, fastmath=True)
 def _fundamental_planes(rotations, n_rotations, limit):
-    """Planes u (n, 3) with u·h ≥ 0 for the lexicographically largest h of each orbit.
+    """Planes u (3, n) with u·h ≥ 0 for the lexicographically largest h of each orbit.
 
     With v = (m², m, 1) and m above any difference of indices, v·h orders indices
     lexicographically, and h comes before its image W h where (v - Wᵀv)·h ≥ 0. The planes of W
@@ -354,21 +374,14 @@ def _fundamental_planes(rotations, n_rotations, limit):
     planes as operations leave it where it is. Integers, held as floats for speed.
     """
     m = 4 * max(limit[0], limit[1], limit[2]) + 3
-    planes = np.empty((2 * n_rotations, 3))
-    inversion = False
+    planes = np.empty((3, 2 * n_rotations))
     for i in range(n_rotations):
-        inversion = inversion or _sign_of_identity(rotations, i) == -1
-    n = 0
-    for i in range(n_rotations):
-        for sign in range(1, -2, -2):
-            if sign == -1 and inversion:
-                continue
-            for b in range(3):
-                image = m * m * rotations[i, 0, b] + m * rotations[i, 1, b] + rotations[i, 2, b]
-                own = m * m if b == 0 else (m if b == 1 else 1)
-                planes[n, b] = own - sign * image
-            n += 1
-    return planes[:n]
+        for b in range(3):
+            image = m * m * rotations[i, 0, b] + m * rotations[i, 1, b] + rotations[i, 2, b]
+            own = m * m if b == 0 else (m if b == 1 else 1)
+            planes[b, 2 * i] = own - image
+            planes[b, 2 * i + 1] = own + image
+    return planes
 
 
 @njit(cache=True, fastmath=True)
@@ -386,9 +399,9 @@ def _line_in_sphere(aa, bc, cc, g2_max, l_max):
 @njit(cache=True, fastmath=True)
 def _line_in_domain(planes, inverse, h, k, first, last):
     """The part first..last of l on which no plane cuts (h, k, l) off."""
-    for p in range(len(planes)):
-        c = planes[p, 0] * h + planes[p, 1] * k
-        u = planes[p, 2]
+    for p in range(planes.shape[1]):
+        c = planes[0, p] * h + planes[1, p] * k
+        u = planes[2, p]
         if u == 0:
             if c < 0:
                 return 1, 0
@@ -404,7 +417,7 @@ def _line_in_domain(planes, inverse, h, k, first, last):
 @njit(cache=True, fastmath=True)
 def _is_absent(translations, n_translations, h, k, ell):
     """Whether a centring translation extinguishes a reflection."""
-    for t in range(n_translations):
+    for t in range(1, n_translations):
         turn = h * translations[t, 0] + k * translations[t, 1] + ell * translations[t, 2]
         if abs(turn - math.floor(turn + 0.5)) > 0.01:
             return True
@@ -412,125 +425,122 @@ def _is_absent(translations, n_translations, h, k, ell):
 
 
 @njit(cache=True, fastmath=True)
-def _scattering_factor(table, at):
-    """Cubic in the interval that ``at`` (s in intervals) falls into."""
-    interval = int(at)
-    t = at - interval
-    c = table[interval]
-    return c[0] + t * (c[1] + t * (c[2] + t * c[3]))
-
-
-@njit(cache=True, fastmath=True)
-def _reflections(
-    frac, amplitude, starts, elements, centred, metric, translations, n_translations, planes, limit,
-    g_min, g_max, wavelength, factors, per_s, g2_out, height, multiplicity, hkl,
-):  # fmt: skip
-    """One reflection per orbit with g_min ≤ |g| ≤ g_max: g² (Å⁻²), intensity of the orbit, its
-    multiplicity and its indices. Returns how many were written.
-
-    Atoms are sorted by element; elements[e] owns starts[e]:starts[e + 1]. ``amplitude`` holds
-    occupancy times the number of atoms that each stands for.
-    """
-    n_atoms = len(frac)
-    n_elements = len(elements)
-    h_max, k_max, l_max = limit[0], limit[1], limit[2]
-    n_l = 2 * l_max + 1
-    h_real = np.empty((n_atoms, h_max + 1))
-    h_imag = np.empty((n_atoms, h_max + 1))
-    k_real = np.empty((n_atoms, 2 * k_max + 1))
-    k_imag = np.empty((n_atoms, 2 * k_max + 1))
-    l_real = np.empty((n_atoms, n_l))
-    l_imag = np.empty((n_atoms, n_l))
-    for j in range(n_atoms):
-        _phase_row(h_real[j], h_imag[j], 0, h_max, frac[j, 0], amplitude[j])
-        _phase_row(k_real[j], k_imag[j], k_max, k_max, frac[j, 1], 1.0)
-        _phase_row(l_real[j], l_imag[j], l_max, l_max, frac[j, 2], 1.0)
-    sum_real = np.empty(n_l)
-    sum_imag = np.zeros(n_l)
-    at = np.empty(n_l)
-    f_real = np.empty(n_l)
-    f_imag = np.empty(n_l)
-    inverse = np.empty(len(planes))
-    for p in range(len(planes)):
-        inverse[p] = 1.0 / planes[p, 2] if planes[p, 2] != 0 else 0.0
+def _fundamental_reflections(
+    metric, translations, n_translations, planes, limit, g_min, g_max, g2, multiplicity, hkl
+):
+    """One reflection per orbit with g_min ≤ |g| ≤ g_max: g² (Å⁻²), how many are in the orbit,
+    and indices (3, n). Returns how many were written."""
+    n_planes = planes.shape[1]
+    inverse = np.empty(n_planes)
+    for p in range(n_planes):
+        inverse[p] = 1.0 / planes[2, p] if planes[2, p] != 0 else 0.0
     star = _inverse(metric)
     cc = star[2, 2]
-    half_per_s = 0.5 * per_s
     g2_min = g_min * g_min
     g2_max = g_max * g_max
     n = 0
-    for h in range(h_max + 1):
-        for k in range(0 if h == 0 else -k_max, k_max + 1):
+    for h in range(limit[0] + 1):
+        for k in range(0 if h == 0 else -limit[1], limit[1] + 1):
             aa = h * h * star[0, 0] + k * k * star[1, 1] + 2 * h * k * star[0, 1]
             bc = h * star[0, 2] + k * star[1, 2]
-            first, last = _line_in_sphere(aa, bc, cc, g2_max, l_max)
+            first, last = _line_in_sphere(aa, bc, cc, g2_max, limit[2])
             if first > last:
                 continue
             first, last = _line_in_domain(planes, inverse, h, k, first, last)
             if h == 0 and k == 0:
                 first = max(first, 1)
-            width = last - first + 1
-            if width <= 0:
-                continue
-            base = l_max + first
-            for t in range(width):
-                ell = first + t
-                at[t] = half_per_s * math.sqrt(abs(aa + 2.0 * bc * ell + cc * ell * ell))
-                f_real[t] = 0.0
-                f_imag[t] = 0.0
-            for e in range(n_elements):
-                for t in range(width):
-                    sum_real[t] = 0.0
-                    sum_imag[t] = 0.0
-                for j in range(starts[e], starts[e + 1]):
-                    a, b = h_real[j, h], h_imag[j, h]
-                    c, d = k_real[j, k_max + k], k_imag[j, k_max + k]
-                    p = a * c - b * d
-                    q = a * d + b * c
-                    row_real = l_real[j]
-                    row_imag = l_imag[j]
-                    if centred:
-                        for t in range(width):
-                            sum_real[t] += p * row_real[base + t] - q * row_imag[base + t]
-                    else:
-                        for t in range(width):
-                            u = row_real[base + t]
-                            v = row_imag[base + t]
-                            sum_real[t] += p * u - q * v
-                            sum_imag[t] += p * v + q * u
-                table = factors[elements[e]]
-                for t in range(width):
-                    f = _scattering_factor(table, at[t])
-                    f_real[t] += f * sum_real[t]
-                    f_imag[t] += f * sum_imag[t]
-            for t in range(width):
-                ell = first + t
-                g2 = aa + 2.0 * bc * ell + cc * ell * ell
-                if (
-                    g2 > g2_max
-                    or g2 < g2_min
-                    or _is_absent(translations, n_translations, h, k, ell)
-                ):
+            for ell in range(first, last + 1):
+                length2 = aa + 2.0 * bc * ell + cc * ell * ell
+                if length2 > g2_max or length2 < g2_min:
+                    continue
+                if _is_absent(translations, n_translations, h, k, ell):
                     continue
                 fixed = 0
-                for p in range(len(planes)):
-                    height_above = planes[p, 0] * h + planes[p, 1] * k + planes[p, 2] * ell
-                    fixed += 1 if height_above == 0 else 0
-                sin2 = 0.25 * wavelength * wavelength * g2
-                cos_two_theta = 1.0 - 2.0 * sin2
-                polarisation = (1.0 + cos_two_theta * cos_two_theta) / (
-                    sin2 * math.sqrt(1.0 - sin2)
-                )
-                multiplicity[n] = len(planes) // fixed
-                height[n] = (
-                    multiplicity[n] * (f_real[t] * f_real[t] + f_imag[t] * f_imag[t]) * polarisation
-                )
-                g2_out[n] = g2
-                hkl[n, 0] = h
-                hkl[n, 1] = k
-                hkl[n, 2] = ell
+                for p in range(n_planes):
+                    above = planes[0, p] * h + planes[1, p] * k + planes[2, p] * ell
+                    fixed += 1 if above == 0 else 0
+                g2[n] = length2
+                multiplicity[n] = n_planes // fixed
+                hkl[0, n] = h
+                hkl[1, n] = k
+                hkl[2, n] = ell
                 n += 1
     return n
+
+
+@njit(cache=True, fastmath=True)
+def _cosine(turn2):
+    """cos(2πt) from t², |t| ≤ 1/2."""
+    c = COSINE
+    high = c[4] + turn2 * (c[5] + turn2 * (c[6] + turn2 * c[7]))
+    return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
+
+
+@njit(cache=True, fastmath=True)
+def _sine_per_turn(turn2):
+    """sin(2πt) / t from t², |t| ≤ 1/2."""
+    c = SINE_PER_TURN
+    high = c[4] + turn2 * (c[5] + turn2 * (c[6] + turn2 * c[7]))
+    return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
+
+
+@njit(cache=True, fastmath=True)
+def _add_wave(h, k, ell, x, y, z, amplitude, centred, real, imag):
+    """Add an atom's amplitude · exp(2πi (hx + ky + lz)) for each reflection; of a pair of atoms
+    about the origin, the cosine alone."""
+    if centred:
+        for r in range(len(real)):
+            turn = h[r] * x + k[r] * y + ell[r] * z
+            turn -= np.rint(turn)
+            real[r] += amplitude * _cosine(turn * turn)
+    else:
+        for r in range(len(real)):
+            turn = h[r] * x + k[r] * y + ell[r] * z
+            turn -= np.rint(turn)
+            real[r] += amplitude * _cosine(turn * turn)
+            imag[r] += amplitude * turn * _sine_per_turn(turn * turn)
+
+
+@njit(cache=True, fastmath=True)
+def _intensities(
+    frac, amplitude, starts, elements, centred, hkl, g2, multiplicity, wavelength, factors, per_s,
+    height,
+):  # fmt: skip
+    """Intensities of n orbits of reflections.
+
+    Atoms are sorted by element; elements[e] owns starts[e]:starts[e + 1]. ``amplitude`` holds
+    occupancy times the number of atoms that each stands for.
+    """
+    n = len(g2)
+    real = np.empty(n)
+    imag = np.empty(n)
+    f_real = np.zeros(n)
+    f_imag = np.zeros(n)
+    part = np.empty(n)
+    interval = np.empty(n, np.int64)
+    for r in range(n):
+        at = 0.5 * per_s * math.sqrt(g2[r])
+        interval[r] = int(at)
+        part[r] = at - interval[r]
+    for e in range(len(elements)):
+        real[:] = 0.0
+        imag[:] = 0.0
+        for j in range(starts[e], starts[e + 1]):
+            x, y, z = frac[j]
+            _add_wave(hkl[0], hkl[1], hkl[2], x, y, z, amplitude[j], centred, real, imag)
+        cubics = factors[elements[e]]
+        for r in range(n):
+            c = cubics[interval[r]]
+            t = part[r]
+            f = c[0] + t * (c[1] + t * (c[2] + t * c[3]))
+            f_real[r] += f * real[r]
+            f_imag[r] += f * imag[r]
+    for r in range(n):
+        sin2 = 0.25 * wavelength * wavelength * g2[r]
+        cos_two_theta = 1.0 - 2.0 * sin2
+        polarisation = (1.0 + cos_two_theta * cos_two_theta) / (sin2 * math.sqrt(1.0 - sin2))
+        f2 = f_real[r] * f_real[r] + f_imag[r] * f_imag[r]
+        height[r] = multiplicity[r] * f2 * polarisation
 
 
 @njit(cache=True, fastmath=True)
@@ -573,18 +583,23 @@ def _merge(g2, height, order, wavelength, peak_angle, peak_height, peak_of):
     """
     m = -1
     previous = -1.0
+    tolerance2 = math.radians(MERGE_TOLERANCE_DEG) ** 2
     for index in order:
-        angle = math.degrees(2.0 * math.asin(0.5 * wavelength * math.sqrt(g2[index])))
-        if angle - previous >= MERGE_TOLERANCE_DEG:
+        sin2 = 0.25 * wavelength * wavelength * g2[index]
+        gap = sin2 - previous
+        # d(2θ) = d(sin²θ) / (sinθ cosθ)
+        if gap * gap >= tolerance2 * sin2 * (1.0 - sin2):
             m += 1
-            peak_angle[m] = angle
+            peak_angle[m] = sin2
             peak_height[m] = height[index]
         else:
             peak_height[m] += height[index]
             if peak_height[m] > 0.0:
-                peak_angle[m] += (angle - peak_angle[m]) * (height[index] / peak_height[m])
-        previous = angle
+                peak_angle[m] += (sin2 - peak_angle[m]) * (height[index] / peak_height[m])
+        previous = sin2
         peak_of[index] = m
+    for peak in range(m + 1):
+        peak_angle[peak] = math.degrees(2.0 * math.asin(math.sqrt(peak_angle[peak])))
     return m + 1
 
 
@@ -611,7 +626,7 @@ def crystal_reflections(
 ):  # fmt: skip
     """Symmetry-inequivalent reflections of one crystal, in no order; returns how many.
 
-    Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (n, 3) in
+    Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (3, n) in
     the cell's own axes; there must be room for ``reflection_room`` of them. ``factors``
     (element, interval, 4) holds cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
     Lengths are those of ``strained``, averaged over the symmetry of ``cell``: strain does not
@@ -638,7 +653,7 @@ def crystal_reflections(
         first[i] = start
         for j in range(start, i + 1):
             last[j] = i + 1
-    rotations = np.empty((48, 3, 3))
+    rotations = np.empty((24, 3, 3))
     translations = np.empty((n, 3))
     orbit = np.empty(n, np.int64)
     n_rotations, n_translations, centred = _find_symmetry(
@@ -669,16 +684,18 @@ def crystal_reflections(
     for axis in range(3):
         limit[axis] = int(g_max * math.sqrt(metric[axis, axis]) + 1e-9)
     planes = _fundamental_planes(rotations, n_rotations, limit)
-    count = _reflections(
-        own_frac[:kept], amplitude, starts, elements[:n_elements], centred, metric,
-        translations, n_translations, planes, limit, g_min, g_max, wavelength, factors, per_s,
-        g2, height, multiplicity, hkl,
+    count = _fundamental_reflections(
+        metric, translations, n_translations, planes, limit, g_min, g_max, g2, multiplicity, hkl
+    )
+    _intensities(
+        own_frac[:kept], amplitude, starts, elements[:n_elements], centred, hkl, g2[:count],
+        multiplicity, wavelength, factors, per_s, height,
     )  # fmt: skip
     if texture[3] != 1.0:
         _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, count, height)
     if longest != 2:
         for r in range(count):
-            hkl[r, longest], hkl[r, 2] = hkl[r, 2], hkl[r, longest]
+            hkl[longest, r], hkl[2, r] = hkl[2, r], hkl[longest, r]
     return count
 
 
@@ -716,7 +733,7 @@ def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, hei
             for a in range(3):
                 image[a] = 0.0
                 for b in range(3):
-                    image[a] += rotations[index, a, b] * hkl[i, b]
+                    image[a] += rotations[index, a, b] * hkl[b, i]
             cos2 = _product(axis, image, star) ** 2 / (axis2 * _product(image, image, star))
             weight += (r * r * cos2 + (1.0 - cos2) / r) ** -1.5
         height[i] *= weight / n_rotations
@@ -757,7 +774,7 @@ def peaks(
     g2 = np.empty(largest)
     height = np.empty(largest)
     multiplicity = np.empty(largest, np.int64)
-    hkl = np.empty((largest, 3), np.int64)
+    hkl = np.empty((3, largest))
     peak_of = np.empty(largest, np.int64)
     used = 0
     for i in range(len(cells)):
