@@ -195,11 +195,15 @@ def simulate_patterns(
     draw = _drawing(settings)
     patterns = np.empty((len(crystals), settings.n_points), dtype=dtype)
 
+    n_peaks = np.empty(len(crystals), np.int64)
+
     def fill(chunk: slice) -> None:
-        draw(*peaks_of_chunk(crystals, chunk, settings, factors, per_s), patterns[chunk])
+        angle, intensity, ends = peaks_of_chunk(crystals, chunk, settings, factors, per_s)
+        draw(angle, intensity, ends, patterns[chunk])
+        n_peaks[chunk] = np.diff(ends)
 
     for_each_chunk(fill, len(crystals), n_threads)
-    empty = np.flatnonzero(patterns.max(axis=1, initial=0) == 0)
+    empty = np.flatnonzero(n_peaks == 0)
     if len(empty):
         raise EmptyPatternError(
             f"{len(empty)} of {len(crystals)} crystals (first: index {empty[0]}) have no "

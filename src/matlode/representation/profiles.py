@@ -19,9 +19,6 @@ SUBSTEPS = 64
 """Rows per grid step of the table, which the fastest cache holds; between them, parabolas are
 exact to 1e-8 of the height where σ is three steps."""
 
-FAST = {"contract", "nnan", "nsz", "reassoc"}
-"""Fast arithmetic but for division, so that the strongest point becomes 1 exactly."""
-
 
 def gaussian_table(sigma: float) -> NDArray[np.float64]:
     """Gaussians of height 1, σ in grid steps, that stand at -1/SUBSTEPS, 0, ... 1 + 1/SUBSTEPS
@@ -33,7 +30,7 @@ def gaussian_table(sigma: float) -> NDArray[np.float64]:
     return np.exp(-0.5 * (offsets / sigma) ** 2)
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def add_equal_gaussians(position, height, ends, table, out):
     """Max-normalised profiles of a batch of crystals from ``gaussian_table``.
 
@@ -41,33 +38,36 @@ def add_equal_gaussians(position, height, ends, table, out):
     the grid leaves zeros.
     """
     n = out.shape[1]
-    width = table.shape[1]
     substeps = len(table) - 3
+    # unsigned, since a look whether an index is negative would keep loops from being vectors
+    width = np.uint64(table.shape[1])
     # a margin on both sides takes what falls off the grid, so that no peak needs a special case
-    profile = np.empty(n + 2 * width)
+    profile = np.empty(n + 2 * table.shape[1])
     for i in range(len(out)):
         profile[:] = 0.0
         for p in range(ends[i], ends[i + 1]):
             near = int(math.floor(position[p]))
-            start = near + 1 + width // 2
-            if start < 0 or start > n + width:
+            start = near + 1 + table.shape[1] // 2
+            if start < 0 or start > n + table.shape[1]:
                 continue
             shift = (position[p] - near) * substeps
-            row = int(shift + 0.5)
-            shift -= row
+            nearest = int(shift + 0.5)
+            shift -= nearest
             left = 0.5 * shift * (shift - 1.0) * height[p]
             middle = (1.0 - shift * shift) * height[p]
             right = 0.5 * shift * (shift + 1.0) * height[p]
-            around = profile[start : start + width]
-            before = table[row]
-            at = table[row + 1]
-            after = table[row + 2]
+            first = np.uint64(start)
+            row = np.uint64(nearest)
             for x in range(width):
-                around[x] += left * before[x] + middle * at[x] + right * after[x]
-        _normalise(profile[width : width + n], out[i])
+                profile[first + x] += (
+                    left * table[row, x]
+                    + middle * table[row + np.uint64(1), x]
+                    + right * table[row + np.uint64(2), x]
+                )
+        _normalise(profile[table.shape[1] : table.shape[1] + n], out[i])
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def add_peaks(position, gaussian, lorentzian, sigma, ends, out):
     """Max-normalised profiles of a batch of crystals, each peak with its own width.
 
@@ -88,7 +88,7 @@ def add_peaks(position, gaussian, lorentzian, sigma, ends, out):
         _normalise(profile, out[i])
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=True)
 def _add_gaussian(position, height, sigma, profile):
     """By recurrence instead of exponentials."""
     reach = CUT_OFF_SIGMAS * sigma
@@ -105,7 +105,7 @@ def _add_gaussian(position, height, sigma, profile):
         ratio *= second
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=True)
 def _normalise(profile, out):
     top = 0.0
     for x in range(len(profile)):

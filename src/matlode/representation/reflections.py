@@ -119,7 +119,7 @@ def _lattice_operations(metric, tolerance, found):
                     continue
                 if deviation > tolerance:
                     return 0
-                if _determinant(vectors[0, i], vectors[1, j], vectors[2, k]) < 0:
+                if _determinant(vectors, i, j, k) < 0:
                     continue
                 for axis in range(3):
                     found[n, 0, axis] = vectors[0, i, axis]
@@ -130,12 +130,16 @@ def _lattice_operations(metric, tolerance, found):
 
 
 @njit(cache=True, fastmath=True)
-def _determinant(a, b, c):
-    return (
-        a[0] * (b[1] * c[2] - b[2] * c[1])
-        + a[1] * (b[2] * c[0] - b[0] * c[2])
-        + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
+def _determinant(vectors, i, j, k):
+    """Of the matrix of candidates i, j and k for the three axes."""
+    total = 0.0
+    for axis in range(3):
+        after, before = (axis + 1) % 3, (axis + 2) % 3
+        total += vectors[0, i, axis] * (
+            vectors[1, j, after] * vectors[2, k, before]
+            - vectors[1, j, before] * vectors[2, k, after]
+        )
+    return total
 
 
 @njit(cache=True, fastmath=True)
@@ -314,13 +318,16 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
     centred = n_operations > n_translations
     if centred and n_operations != 2 * n_translations:
         return 0, 0, False
-    if n_operations > 1:
-        frac[:] = total / n_operations
-    total[:] = 0.0
+    for axis in range(3):
+        for i in range(n):
+            frac[i, axis] = total[i, axis] / n_operations
+            total[i, axis] = 0.0
     n_rotations = 0
     for index in range(n_lattice):
         for sign in (1.0, -1.0):
-            rotation[:] = sign * rotations[index]
+            for a in range(3):
+                for b in range(3):
+                    rotation[a, b] = sign * rotations[index, a, b]
             found = False
             for j in range(rare, last[rare]):
                 for axis in range(3):
@@ -336,7 +343,9 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
                     break
             if found:
                 _add_images(frac, rotation, shift, partner, lattice_shift, total)
-                rotations[n_rotations] = rotations[index]
+                for a in range(3):
+                    for b in range(3):
+                        rotations[n_rotations, a, b] = rotations[index, a, b]
                 n_rotations += 1
             if found or centred:
                 break
@@ -485,20 +494,22 @@ def _sine_per_turn(turn2):
 
 
 @njit(cache=True, fastmath=True)
-def _add_wave(h, k, ell, x, y, z, amplitude, centred, real, imag):
-    """Add an atom's amplitude · exp(2πi (hx + ky + lz)) for each reflection; of a pair of atoms
-    about the origin, the cosine alone."""
-    if centred:
-        for r in range(len(real)):
-            turn = h[r] * x + k[r] * y + ell[r] * z
-            turn -= np.rint(turn)
-            real[r] += amplitude * _cosine(turn * turn)
-    else:
-        for r in range(len(real)):
-            turn = h[r] * x + k[r] * y + ell[r] * z
-            turn -= np.rint(turn)
-            real[r] += amplitude * _cosine(turn * turn)
-            imag[r] += amplitude * turn * _sine_per_turn(turn * turn)
+def _add_waves(h, k, ell, frac, amplitude, first, last, centred, real, imag):
+    """Add amplitude · exp(2πi (hx + ky + lz)) of atoms first:last for each reflection; of pairs
+    of atoms about the origin, the cosine alone."""
+    for j in range(first, last):
+        x, y, z, weight = frac[j, 0], frac[j, 1], frac[j, 2], amplitude[j]
+        if centred:
+            for r in range(len(real)):
+                turn = h[r] * x + k[r] * y + ell[r] * z
+                turn -= np.rint(turn)
+                real[r] += weight * _cosine(turn * turn)
+        else:
+            for r in range(len(real)):
+                turn = h[r] * x + k[r] * y + ell[r] * z
+                turn -= np.rint(turn)
+                real[r] += weight * _cosine(turn * turn)
+                imag[r] += weight * turn * _sine_per_turn(turn * turn)
 
 
 @njit(cache=True, fastmath=True)
@@ -512,6 +523,7 @@ def _intensities(
     occupancy times the number of atoms that each stands for.
     """
     n = len(g2)
+    h, k, ell = hkl[0], hkl[1], hkl[2]
     real = np.empty(n)
     imag = np.empty(n)
     f_real = np.zeros(n)
@@ -525,14 +537,12 @@ def _intensities(
     for e in range(len(elements)):
         real[:] = 0.0
         imag[:] = 0.0
-        for j in range(starts[e], starts[e + 1]):
-            x, y, z = frac[j]
-            _add_wave(hkl[0], hkl[1], hkl[2], x, y, z, amplitude[j], centred, real, imag)
-        cubics = factors[elements[e]]
+        _add_waves(h, k, ell, frac, amplitude, starts[e], starts[e + 1], centred, real, imag)
+        z = elements[e]
         for r in range(n):
-            c = cubics[interval[r]]
-            t = part[r]
-            f = c[0] + t * (c[1] + t * (c[2] + t * c[3]))
+            i, t = interval[r], part[r]
+            high = factors[z, i, 2] + t * factors[z, i, 3]
+            f = factors[z, i, 0] + t * (factors[z, i, 1] + t * high)
             f_real[r] += f * real[r]
             f_imag[r] += f * imag[r]
     for r in range(n):
