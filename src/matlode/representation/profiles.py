@@ -46,7 +46,7 @@ def add_equal_gaussians(position, height, ends, table, out):
     for i in range(len(out)):
         profile[:] = 0.0
         for p in range(ends[i], ends[i + 1]):
-            near = int(math.floor(position[p]))
+            near = math.floor(position[p])
             start = near + 1 + table.shape[1] // 2
             if start < 0 or start > n + table.shape[1]:
                 continue

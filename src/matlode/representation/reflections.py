@@ -28,6 +28,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+kernel = njit(cache=True, fastmath=True)
+leaf = njit(cache=True, fastmath=True, _nrt=False)
+"""Kernels that make no arrays. They need no counts of references, whose atomic additions would
+take a sixth of the engine's time."""
+
 MERGE_TOLERANCE_DEG = 1e-4
 """Neighbouring reflections closer than this are one peak (pymatgen's TWO_THETA_TOL)."""
 WEAK_PEAK = 1e-5
@@ -56,7 +61,7 @@ SINE_PER_TURN = _even_polynomial(lambda t: 2 * np.pi * np.sinc(2 * t))
 """sin(2πt) / t, to 1e-11."""
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _inverse(metric):
     """Inverse of a symmetric 3 by 3 matrix: the reciprocal metric."""
     out = np.empty((3, 3))
@@ -69,7 +74,7 @@ def _inverse(metric):
     return out / volume2
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _lattice_operations(metric, tolerance, found):
     """Integer matrices W with W G Wᵀ = G and determinant 1 into ``found`` (24, 3, 3): the
     rotations of the lattice, which has each of them with either sign.
@@ -129,7 +134,7 @@ def _lattice_operations(metric, tolerance, found):
     return n
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _determinant(vectors, i, j, k):
     """Of the matrix of candidates i, j and k for the three axes."""
     total = 0.0
@@ -142,7 +147,7 @@ def _determinant(vectors, i, j, k):
     return total
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _angle_deviation(metric, vectors, i, j, first, second):
     """How far the angle of candidates i and j for two axes is from that of the axes (cosine)."""
     dot = 0.0
@@ -153,89 +158,99 @@ def _angle_deviation(metric, vectors, i, j, first, second):
     return abs(dot - metric[first, second]) / scale
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _rotated(frac, atom, rotation, axis):
     """One coordinate of an atom after a rotation about the origin."""
     return (
-        frac[atom, 0] * rotation[0, axis]
-        + frac[atom, 1] * rotation[1, axis]
-        + frac[atom, 2] * rotation[2, axis]
+        frac[0, atom] * rotation[0, axis]
+        + frac[1, atom] * rotation[1, axis]
+        + frac[2, atom] * rotation[2, axis]
     )
 
 
-@njit(cache=True, fastmath=True)
-def _nearest_image(difference):
-    """A difference of two coordinates 0..1, modulo the lattice: -0.5..0.5."""
-    if difference > 0.5:
-        return difference - 1.0
-    if difference < -0.5:
-        return difference + 1.0
-    return difference
+@leaf
+def _atom_at(frac, x, y, z, first, last, box, taken):
+    """Which of the atoms first:last is at a point, modulo the lattice; -1 if none.
+
+    Atoms that share a place, as parts of a split site do, are taken one after the other.
+    """
+    hits = which = 0
+    # unsigned, since a look whether an index is negative would keep the loop from being vectors
+    for j in range(np.uint64(first), np.uint64(last)):
+        dx, dy, dz = x - frac[0, j], y - frac[1, j], z - frac[2, j]
+        inside = (
+            (abs(dx - np.rint(dx)) <= box)
+            & (abs(dy - np.rint(dy)) <= box)
+            & (abs(dz - np.rint(dz)) <= box)
+        )
+        hits += 1 if inside else 0
+        which += np.int64(j) if inside else 0
+    if hits == 0 or (hits == 1 and taken[which]):
+        return -1
+    if hits == 1:
+        return which
+    for atom in range(first, last):
+        dx, dy, dz = x - frac[0, atom], y - frac[1, atom], z - frac[2, atom]
+        far = max(abs(dx - np.rint(dx)), abs(dy - np.rint(dy)), abs(dz - np.rint(dz)))
+        if far <= box and not taken[atom]:
+            return atom
+    return -1
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _match_atoms(
     frac, metric, first, last, rotation, shift, tolerance, box, partner, lattice_shift, taken
 ):
     """How far, squared, a rotation and a shift leave the worst atom from one of its own kind.
 
     Writes the image of each atom i: atom partner[i] moved by the lattice vector
-    lattice_shift[i]. Atoms of the kind of i are first[i]:last[i]; coordinates are 0..1.
-    Negative if it is more than NEAR_MISS times the tolerance (Å; ``box`` is that in fractions).
+    lattice_shift[:, i]. Atoms of the kind of i are first[i]:last[i]. Negative if it is more
+    than NEAR_MISS times the tolerance (Å; ``box`` is that in fractions).
     """
+    n = len(partner)
     worst = 0.0
-    for i in range(len(frac)):
+    for i in range(n):
         taken[i] = False
-    reach2 = (NEAR_MISS * tolerance) ** 2
-    for i in range(len(frac)):
+    for i in range(n):
         x = _rotated(frac, i, rotation, 0) + shift[0]
         y = _rotated(frac, i, rotation, 1) + shift[1]
         z = _rotated(frac, i, rotation, 2) + shift[2]
-        wrapped_x, wrapped_y, wrapped_z = x - np.floor(x), y - np.floor(y), z - np.floor(z)
-        partner[i] = -1
-        for j in range(first[i], last[i]):
-            # nearly all pairs end here
-            if box < abs(wrapped_x - frac[j, 0]) < 1.0 - box:
-                continue
-            dx = _nearest_image(wrapped_x - frac[j, 0])
-            dy = _nearest_image(wrapped_y - frac[j, 1])
-            if abs(dy) > box:
-                continue
-            dz = _nearest_image(wrapped_z - frac[j, 2])
-            distance2 = (
-                dx * dx * metric[0, 0] + dy * dy * metric[1, 1] + dz * dz * metric[2, 2]
-                + 2 * (dx * dy * metric[0, 1] + dx * dz * metric[0, 2] + dy * dz * metric[1, 2])
-            )  # fmt: skip
-            # each atom is the image of one: some sites are split over atoms at one place
-            if distance2 <= reach2 and not taken[j]:
-                worst = max(worst, distance2)
-                partner[i] = j
-                taken[j] = True
-                lattice_shift[i, 0] = np.rint(x - frac[j, 0] - dx)
-                lattice_shift[i, 1] = np.rint(y - frac[j, 1] - dy)
-                lattice_shift[i, 2] = np.rint(z - frac[j, 2] - dz)
-                break
-        if partner[i] < 0:
+        j = _atom_at(frac, x, y, z, first[i], last[i], box, taken)
+        if j < 0:
             return -1.0
-    return worst
+        partner[i] = j
+        taken[j] = True
+        dx, dy, dz = x - frac[0, j], y - frac[1, j], z - frac[2, j]
+        lattice_shift[0, i] = np.rint(dx)
+        lattice_shift[1, i] = np.rint(dy)
+        lattice_shift[2, i] = np.rint(dz)
+        dx -= lattice_shift[0, i]
+        dy -= lattice_shift[1, i]
+        dz -= lattice_shift[2, i]
+        distance2 = (
+            dx * dx * metric[0, 0] + dy * dy * metric[1, 1] + dz * dz * metric[2, 2]
+            + 2 * (dx * dy * metric[0, 1] + dx * dz * metric[0, 2] + dy * dz * metric[1, 2])
+        )  # fmt: skip
+        worst = max(worst, distance2)
+    return worst if worst <= (NEAR_MISS * tolerance) ** 2 else -1.0
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _add_images(frac, rotation, shift, partner, lattice_shift, total):
     """Make ``shift`` the mean over all atoms, and add the image of each to its partner's."""
-    n = len(frac)
+    n = frac.shape[1]
     for axis in range(3):
         mean = 0.0
         for i in range(n):
-            there = frac[partner[i], axis] + lattice_shift[i, axis]
+            there = frac[axis, partner[i]] + lattice_shift[axis, i]
             mean += there - _rotated(frac, i, rotation, axis)
         shift[axis] = mean / n
         for i in range(n):
             image = _rotated(frac, i, rotation, axis) + shift[axis]
-            total[partner[i], axis] += image - lattice_shift[i, axis]
+            total[axis, partner[i]] += image - lattice_shift[axis, i]
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
     """The crystal's operations; averages the coordinates, in place, over them.
 
@@ -252,7 +267,7 @@ def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
             return found
         # a near miss: narrower tolerances may be clear
         tolerance /= 8
-    for i in range(len(frac)):
+    for i in range(frac.shape[1]):
         orbit[i] = i
     for a in range(3):
         translations[0, a] = 0.0
@@ -261,7 +276,7 @@ def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
     return 1, 1, False
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit):
     """As ``_find_symmetry`` with tolerances times ``scale``; returns zeros if there are near
     misses.
@@ -271,7 +286,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
     Relative to the atoms' centroid, an operation moves them by its rotation and by lattice
     vectors alone, so the average is exactly symmetric.
     """
-    n = len(frac)
+    n = frac.shape[1]
     n_lattice = _lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
     if n_lattice == 0:
         return 0, 0, False
@@ -282,7 +297,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
             rare = i
     partner = np.empty(n, np.int64)
     taken = np.empty(n, np.bool_)
-    lattice_shift = np.empty((n, 3))
+    lattice_shift = np.empty((3, n))
     total = frac.copy()
     rotation = np.zeros((3, 3))
     shift = np.empty(3)
@@ -297,7 +312,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
             rotation[axis, axis] = sign
         for j in range(rare + (1 if sign == 1.0 else 0), last[rare]):
             for axis in range(3):
-                shift[axis] = frac[j, axis] - sign * frac[rare, axis]
+                shift[axis] = frac[axis, j] - sign * frac[axis, rare]
             distance2 = _match_atoms(
                 frac, metric, first, last, rotation, shift, tolerance, box,
                 partner, lattice_shift, taken,
@@ -320,8 +335,8 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
         return 0, 0, False
     for axis in range(3):
         for i in range(n):
-            frac[i, axis] = total[i, axis] / n_operations
-            total[i, axis] = 0.0
+            frac[axis, i] = total[axis, i] / n_operations
+            total[axis, i] = 0.0
     n_rotations = 0
     for index in range(n_lattice):
         for sign in (1.0, -1.0):
@@ -331,7 +346,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
             found = False
             for j in range(rare, last[rare]):
                 for axis in range(3):
-                    shift[axis] = frac[j, axis] - _rotated(frac, rare, rotation, axis)
+                    shift[axis] = frac[axis, j] - _rotated(frac, rare, rotation, axis)
                 distance2 = _match_atoms(
                     frac, metric, first, last, rotation, shift, tolerance, box,
                     partner, lattice_shift, taken,
@@ -351,11 +366,11 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
                 break
     for axis in range(3):
         for i in range(n):
-            frac[i, axis] = total[i, axis] / n_rotations - 0.5 * centre[axis]
+            frac[axis, i] = total[axis, i] / n_rotations - 0.5 * centre[axis]
     return n_rotations, n_translations, centred
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _average_metric(metric, rotations, n_rotations):
     """The metric averaged over the crystal's operations."""
     mean = np.zeros((3, 3))
@@ -373,7 +388,7 @@ def _average_metric(metric, rotations, n_rotations):
     return mean
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _fundamental_planes(rotations, n_rotations, limit):
     """Planes u (3, n) with u·h ≥ 0 for the lexicographically largest h of each orbit.
 
@@ -393,7 +408,7 @@ def _fundamental_planes(rotations, n_rotations, limit):
     return planes
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _line_in_sphere(aa, bc, cc, g2_max, l_max):
     """The span of l in which aa + 2 bc l + cc l² ≤ g2_max; empty if the first exceeds the last."""
     inside = bc * bc - cc * (aa - g2_max)
@@ -405,7 +420,7 @@ def _line_in_sphere(aa, bc, cc, g2_max, l_max):
     return max(first, -l_max), min(last, l_max)
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _line_in_domain(planes, inverse, h, k, first, last):
     """The part first..last of l on which no plane cuts (h, k, l) off."""
     for p in range(planes.shape[1]):
@@ -423,7 +438,7 @@ def _line_in_domain(planes, inverse, h, k, first, last):
     return first, last
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _is_absent(translations, n_translations, h, k, ell):
     """Whether a centring translation extinguishes a reflection."""
     for t in range(1, n_translations):
@@ -433,7 +448,7 @@ def _is_absent(translations, n_translations, h, k, ell):
     return False
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _fundamental_reflections(
     metric, translations, n_translations, planes, limit, g_min, g_max, g2, multiplicity, hkl
 ):
@@ -477,7 +492,7 @@ def _fundamental_reflections(
     return n
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _cosine(turn2):
     """cos(2πt) from t², |t| ≤ 1/2."""
     c = COSINE
@@ -485,7 +500,7 @@ def _cosine(turn2):
     return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _sine_per_turn(turn2):
     """sin(2πt) / t from t², |t| ≤ 1/2."""
     c = SINE_PER_TURN
@@ -493,12 +508,12 @@ def _sine_per_turn(turn2):
     return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _add_waves(h, k, ell, frac, amplitude, first, last, centred, real, imag):
     """Add amplitude · exp(2πi (hx + ky + lz)) of atoms first:last for each reflection; of pairs
     of atoms about the origin, the cosine alone."""
     for j in range(first, last):
-        x, y, z, weight = frac[j, 0], frac[j, 1], frac[j, 2], amplitude[j]
+        x, y, z, weight = frac[0, j], frac[1, j], frac[2, j], amplitude[j]
         if centred:
             for r in range(len(real)):
                 turn = h[r] * x + k[r] * y + ell[r] * z
@@ -512,7 +527,7 @@ def _add_waves(h, k, ell, frac, amplitude, first, last, centred, real, imag):
                 imag[r] += weight * turn * _sine_per_turn(turn * turn)
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _intensities(
     frac, amplitude, starts, elements, centred, hkl, g2, multiplicity, wavelength, factors, per_s,
     height,
@@ -553,7 +568,7 @@ def _intensities(
         height[r] = multiplicity[r] * f2 * polarisation
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _sort_by_length(g2, n, g_max):
     """Indices of g2[:n] in ascending order.
 
@@ -582,7 +597,7 @@ def _sort_by_length(g2, n, g_max):
     return order
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _merge(g2, height, order, wavelength, peak_angle, peak_height, peak_of):
     """Merge reflections closer than the tolerance to the one before; returns how many peaks.
 
@@ -629,7 +644,7 @@ def _sorted_atoms(numbers, occ):
     return order
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def crystal_reflections(
     cell, strained, frac, occ, numbers, texture, g_min, g_max, wavelength, factors, per_s,
     g2, height, multiplicity, hkl,
@@ -649,7 +664,7 @@ def crystal_reflections(
         if own[a, a] > own[longest, longest]:
             longest = a
     own = _metric(cell, longest)
-    own_frac = np.empty((n, 3))
+    own_frac = np.empty((3, n))
     first = np.empty(n, np.int64)
     last = np.empty(n, np.int64)
     atoms = _sorted_atoms(numbers, occ)
@@ -657,7 +672,7 @@ def crystal_reflections(
     for i in range(n):
         for axis in range(3):
             theirs = longest if axis == 2 else (2 if axis == longest else axis)
-            own_frac[i, axis] = frac[atoms[i], theirs] - math.floor(frac[atoms[i], theirs])
+            own_frac[axis, i] = frac[atoms[i], theirs]
         if numbers[atoms[i]] != numbers[atoms[start]] or occ[atoms[i]] != occ[atoms[start]]:
             start = i
         first[i] = start
@@ -686,7 +701,7 @@ def crystal_reflections(
             starts[n_elements] = kept
             n_elements += 1
         for axis in range(3):
-            own_frac[kept, axis] = own_frac[i, axis]
+            own_frac[axis, kept] = own_frac[axis, i]
         amplitude[kept] = amplitude[i]
         kept += 1
     starts[n_elements] = kept
@@ -698,7 +713,7 @@ def crystal_reflections(
         metric, translations, n_translations, planes, limit, g_min, g_max, g2, multiplicity, hkl
     )
     _intensities(
-        own_frac[:kept], amplitude, starts, elements[:n_elements], centred, hkl, g2[:count],
+        own_frac, amplitude, starts, elements[:n_elements], centred, hkl, g2[:count],
         multiplicity, wavelength, factors, per_s, height,
     )  # fmt: skip
     if texture[3] != 1.0:
@@ -709,7 +724,7 @@ def crystal_reflections(
     return count
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _metric(cell, longest):
     """Products of cell vectors (Å²), the longest put last."""
     metric = np.empty((3, 3))
@@ -723,7 +738,7 @@ def _metric(cell, longest):
     return metric
 
 
-@njit(cache=True, fastmath=True)
+@kernel
 def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, height):
     """Multiply intensities by March's weights, averaged over each orbit.
 
@@ -749,7 +764,7 @@ def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, hei
         height[i] *= weight / n_rotations
 
 
-@njit(cache=True, fastmath=True)
+@leaf
 def _product(left, right, metric):
     total = 0.0
     for a in range(3):
