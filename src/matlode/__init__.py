@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from matlode.jobs.train import train_models
     from matlode.latent.space import LatentSpace
     from matlode.representation.composition import composition_vectors
-    from matlode.representation.diffraction import simulate_patterns
+    from matlode.representation.diffraction import simulate_patterns, simulate_peaks
+    from matlode.representation.patterns import read_pattern
+    from matlode.representation.streaming import stream_table
 
 _HOMES = {
     "LatentSpace": "latent.space",
@@ -36,10 +38,13 @@ _HOMES = {
     "load_starter": "data.tables",
     "measure_scores": "jobs.evaluate",
     "predict": "jobs.predict",
+    "read_pattern": "representation.patterns",
     "read_table": "data.tables",
     "search": "jobs.search",
     "simulate_patterns": "representation.diffraction",
+    "simulate_peaks": "representation.diffraction",
     "stored_scores": "jobs.evaluate",
+    "stream_table": "representation.streaming",
     "train_models": "jobs.train",
 }
 
@@ -54,10 +59,13 @@ __all__ = [
     "load_starter",
     "measure_scores",
     "predict",
+    "read_pattern",
     "read_table",
     "search",
     "simulate_patterns",
+    "simulate_peaks",
     "stored_scores",
+    "stream_table",
     "train_models",
 ]
 

@@ -2,7 +2,7 @@
 
 The physics is pymatgen's XRDCalculator's; ``reflections`` holds the kernels for it, and
 ``profiles`` those that draw the peaks. Kernels release the lock, so threads share the work.
-They are not differentiable, and run on the processor: at 0.05 ms per crystal the pattern is
+They are not differentiable, and run on the processor: at 0.03 ms per crystal the pattern is
 never what a search or a training waits for.
 """
 
