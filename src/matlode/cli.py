@@ -196,17 +196,24 @@ def train(
 @app.command()
 def evaluate(
     endpoints: Annotated[
-        list[str] | None, typer.Argument(help="Properties (default: all).")
+        list[str] | None,
+        typer.Argument(help='Properties (default: all), or "latent" for the latent spaces.'),
     ] = None,
     data: DataTable = None,
     models: ModelsFolder = None,
     properties: PropertiesFile = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Of the latent spaces: draw figures into this folder.")
+    ] = None,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score the models on held-out formulas, beside the baselines."""
+    if endpoints == ["latent"]:
+        _evaluate_latent(data, models, figures, as_json=as_json)
+        return
     from matlode.jobs.evaluate import measure_scores, stored_scores
 
     with _progress() as progress:
@@ -221,6 +228,27 @@ def evaluate(
         _print_json(rows)
     else:
         _print_scores(rows)
+
+
+def _evaluate_latent(
+    data: Path | None, models: Path | None, figures: Path | None, *, as_json: bool
+) -> None:
+    from matlode.jobs.evaluate_latent import measure_latent
+    from matlode.jobs.latent_figures import draw_latent_figures
+    from matlode.latent.space import FACES
+
+    with _progress() as progress:
+        rows = measure_latent(data=data, models=models, progress=progress)
+        if figures is not None:
+            draw_latent_figures(figures, data=data, models=models, progress=progress)
+    if as_json:
+        _print_json(rows)
+        return
+    cells = [
+        [row["measure"], *("" if row[f] is None else f"{row[f]:.4g}" for f in FACES)]
+        for row in rows
+    ]
+    _print_table(["measure", *FACES], cells, title=f"latent spaces: {rows[0]['on']}, unseen")
 
 
 @app.command()
@@ -584,7 +612,13 @@ def _check_cells(p: PropertyCheck) -> list[str]:
 def _progress() -> Iterator[Progress]:
     """Progress bars on stderr, one per stage."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     columns = (
@@ -592,6 +626,7 @@ def _progress() -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import rel_entr
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
+from matlode.data.formulas import element_symbols, parse_formula
 from matlode.latent.networks import (
     AUTOENCODERS,
     N_COMPOSITION,
@@ -15,6 +17,8 @@ from matlode.latent.networks import (
     StandardCompositionVAE,
     StandardPatternVAE,
     VariationalAutoencoder,
+    _between,
+    _whole_numbers,
 )
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
@@ -24,6 +28,8 @@ from tests.latent.conftest import TINY
 ACCUMULATED_SINGLE = 1e-4
 """Relative error of float32 sums over a thousand terms and several layers."""
 FORMULAS = ["NaCl", "SrTiO3", "Si", "CaF2", "LiFePO4"]
+
+STANDARD = ("standard", "composition")
 
 every = pytest.mark.parametrize("key", TINY, ids="-".join)
 compositions = pytest.mark.parametrize(
@@ -188,21 +194,75 @@ def test_the_reference_composition_has_no_element_below_two_percent():
     assert ((decoded == 0) | (decoded >= 0.02) | alone[:, None]).all()
 
 
-def test_the_standard_composition_loss_is_multinomial_plus_bernoulli():
-    key = ("standard", "composition")
+def test_the_standard_composition_loss_is_bernoulli_plus_categorical():
     torch.manual_seed(0)
-    model = StandardCompositionVAE(width=16, blocks=1, atoms_seen=7.0, support_weight=3.0).eval()
-    x, z = data(key), points(key)
-    support, amounts = (part.double().detach() for part in model.decoder(z).chunk(2, dim=1))
-    present = x > 0
-    which = -torch.where(present, F.logsigmoid(support), F.logsigmoid(-support)).sum(1)
-    share = torch.where(present, amounts.exp(), 0.0)
-    share = share / share.sum(1, keepdim=True)
-    how_much = rel_entr(x.double().numpy(), share.numpy()).sum(1)
-    expected = 3.0 * which + 7.0 * torch.from_numpy(how_much)
+    model = StandardCompositionVAE(width=16, blocks=1, weight=3.0, properties_weight=2.0).eval()
+    x, z = data(("standard", "composition")), points(("standard", "composition"))
+    order = model.order.tolist()
+    out = model.decoder(z).double().detach()
+    expected = []
+    for row, formula in enumerate(FORMULAS):
+        amounts = parse_formula(formula)
+        present = [z for z in order if element_symbols()[z] in amounts]
+        bits = torch.tensor([float(z in present) for z in order]).double()
+        which = F.binary_cross_entropy_with_logits(out[row, :100], bits, reduction="sum")
+        how_many = sum(
+            -torch.log_softmax(out[row, 100 + 64 * slot : 164 + 64 * slot], 0)[
+                amounts[element_symbols()[z]] - 1
+            ]
+            for slot, z in enumerate(present)
+        )
+        means = (x[row, :, None] * model.element_properties).sum(0)
+        error = model.properties(z[row]).detach() - means
+        expected.append(3 * (which + how_many) + 2 * (error.double() ** 2).sum())
     torch.testing.assert_close(
-        model.reconstruction_loss(x, z).double(), expected, rtol=ACCUMULATED_SINGLE, atol=0
+        model.reconstruction_loss(x, z).double(),
+        torch.stack(expected),
+        rtol=ACCUMULATED_SINGLE,
+        atol=0,
     )
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8).filter(
+        lambda amounts: min(amounts) <= 16 and math.gcd(*amounts) == 1
+    )
+)
+def test_fractions_are_the_integers_that_they_came_from(amounts):
+    atoms = torch.tensor([amounts + [0] * (8 - len(amounts))])
+    share = atoms.float() / atoms.sum()
+    assert _whole_numbers(share).tolist() == atoms.tolist()
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_standard_decoder_gives_integer_formulas(seed):
+    decoded = network(("standard", "composition")).decode(
+        points(("standard", "composition"), seed=seed)
+    )
+    for row in decoded.double():
+        counts = row / row[row > 0].min()
+        assert any(
+            torch.allclose(n * counts, (n * counts).round(), atol=1e-3) for n in range(1, 65)
+        )
+
+
+def test_amounts_follow_electronegativity():
+    model = network(("standard", "composition"))
+    _, amounts = model._slots(data(("standard", "composition")))
+    # O3 Ti Sr; O4 P Fe Li
+    assert amounts[1].tolist() == [3, 1, 1, 0, 0, 0, 0, 0]
+    assert amounts[4].tolist() == [4, 1, 1, 1, 0, 0, 0, 0]
+
+
+@given(seed=st.integers(0, 1000))
+def test_points_between_are_exact_for_curves_of_degree_five(seed):
+    powers = torch.arange(6.0, dtype=torch.float64)
+    weights = torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    fine = ((torch.arange(41.0, dtype=torch.float64)[:, None] / 40) ** powers) @ weights
+    again = _between(fine[None, ::2])[0]
+    # the ends have no neighbours to go by
+    torch.testing.assert_close(again[5:-5], fine[5:-5], rtol=0, atol=1e-9)
+    assert torch.equal(again[::2], fine[::2])
 
 
 def test_the_standard_pattern_loss_is_gaussian_in_square_roots():
@@ -211,7 +271,8 @@ def test_the_standard_pattern_loss_is_gaussian_in_square_roots():
     model = StandardPatternVAE(width=16, blocks=1, noise=0.1).eval()
     x, z = data(key), points(key)
     decoded = model.decoder(z).double()
-    at, best = (Normal(mean, 0.1).log_prob(x.double().sqrt()) for mean in (decoded, x.sqrt()))
+    roots = x[:, ::2].double().sqrt()
+    at, best = (Normal(mean, 0.1).log_prob(roots) for mean in (decoded, roots))
     torch.testing.assert_close(
         model.reconstruction_loss(x, z).double(),
         (best - at).sum(1),
@@ -230,3 +291,49 @@ def test_the_standard_pattern_loss_is_gaussian_in_square_roots():
 def test_the_reference_has_the_sizes_of_the_papers_table_s1(view, sizes):
     shapes = {tuple(weight.shape) for weight in AUTOENCODERS["reference", view]().parameters()}
     assert set(sizes) <= shapes
+
+
+@given(
+    seed=st.integers(0, 1000),
+    elements=st.sets(st.integers(0, 99), min_size=1, max_size=100),
+    max_elements=st.integers(1, 8),
+    max_atoms=st.integers(1, 40),
+)
+def test_the_likeliest_formulas_keep_every_limit(seed, elements, max_elements, max_atoms):
+    model, z = network(STANDARD), points(STANDARD, seed=seed)
+    allowed = torch.zeros(N_COMPOSITION, dtype=torch.bool)
+    allowed[list(elements)] = True
+    amounts, score = model.best_formulas(
+        z, 3, allowed=allowed, max_elements=max_elements, max_atoms=max_atoms
+    )
+    found = score > -torch.inf
+    assert found[:, 0].all()
+    amounts = amounts[found]
+    assert (amounts[:, ~allowed] == 0).all()
+    assert ((amounts > 0).sum(1) <= max_elements).all()
+    assert (amounts.sum(1) <= max_atoms).all()
+    assert (amounts.sum(1) > 0).all()
+    assert (score[:, :-1] >= score[:, 1:]).all()
+
+
+def test_the_likeliest_formula_beats_every_other_of_its_elements():
+    model, z = network(STANDARD), points(STANDARD, n=1)
+    allowed = torch.zeros(N_COMPOSITION, dtype=torch.bool)
+    pair = model.order[[10, 40]]
+    allowed[pair] = True
+    amounts, score = model.best_formulas(z, 1, allowed=allowed, max_atoms=6)
+    support, logits = (part[0].double() for part in model._heads(z))
+    taken, absent = F.logsigmoid(support[[10, 40]]), F.logsigmoid(-support[[10, 40]])
+    q = torch.log_softmax(logits, 1)
+    scores = {(n, 0): taken[0] + absent[1] + q[0, n - 1] for n in range(1, 7)}
+    scores |= {(0, n): absent[0] + taken[1] + q[0, n - 1] for n in range(1, 7)}
+    scores |= {
+        (a, b): taken.sum() + q[0, a - 1] + q[1, b - 1]
+        for a in range(1, 6)
+        for b in range(1, 7 - a)
+    }
+    best = max(scores, key=scores.get)
+    assert tuple(amounts[0, 0, pair].tolist()) == best
+    torch.testing.assert_close(
+        score[0, 0].double(), scores[best], rtol=ACCUMULATED_SINGLE, atol=ACCUMULATED_SINGLE
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError, GridMismatchError
@@ -174,3 +175,52 @@ def test_an_artefact_of_another_kind_is_refused(tmp_path):
     save_artefact(tmp_path / "head", kind="head", header={}, arrays={})
     with pytest.raises(ArtefactError, match='is a "head", wanted a "autoencoder"'):
         load_view(tmp_path / "head")
+
+
+def test_log_prior_is_the_standard_normal(space):
+    points = np.random.default_rng(0).standard_normal((5, 88))
+    np.testing.assert_allclose(space.log_prior(points), norm.logpdf(points).sum(1))
+
+
+def test_interpolation_keeps_its_ends_and_the_radius(space):
+    start, end = np.random.default_rng(0).standard_normal((2, 88))
+    path = space.interpolate(start, end, 9)
+    assert path.shape == (9, 88)
+    np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-5)
+    for part in (slice(0, 24), slice(24, None)):
+        radii = np.linalg.norm(path[:, part], axis=1)
+        np.testing.assert_allclose(np.diff(radii), np.diff(radii)[0], atol=1e-5)
+
+
+def test_interpolation_between_equal_points_stays(space):
+    start = np.ones(88)
+    np.testing.assert_allclose(space.interpolate(start, start, 3), np.ones((3, 88)), atol=1e-6)
+    np.testing.assert_allclose(space.interpolate(0 * start, start, 3)[1], 0.5 * start, atol=1e-6)
+
+
+def test_the_nearest_neighbour_of_a_known_point_is_itself(space):
+    known = np.random.default_rng(0).standard_normal((50, 88))
+    distances, rows = space.neighbours(known[:7], known, 3)
+    assert rows.shape == distances.shape == (7, 3)
+    assert_array_equal(rows[:, 0], np.arange(7))
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_idle_variables_do_not_decide_who_is_near(space):
+    known = np.random.default_rng(0).standard_normal((50, 88))
+    known[:, 0] = 1e-3 * np.arange(50)
+    asked = known[:1].copy()
+    asked[:, 0] = 1e3
+    assert space.neighbours(asked, known, 1)[1] == 0
+
+
+def test_prior_points_without_pairing_are_standard_normal(space):
+    points = space.sample_prior(4000, np.random.default_rng(0))
+    assert points.shape == (4000, 88)
+    assert abs(points.mean(0)).max() < 0.1
+    assert abs(points.std(0) - 1).max() < 0.1
+
+
+def test_a_space_without_pairing_says_so(space):
+    with pytest.raises(ArtefactError, match="what goes together"):
+        space.affinity(np.zeros((1, 88)))

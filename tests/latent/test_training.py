@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -320,3 +321,35 @@ def test_progress_is_told_after_every_epoch():
     )
     assert [entry[:3] for entry in told] == [("regressor", 1, 2), ("regressor", 2, 2)]
     assert all("held-out" in note for *_, note in told)
+
+
+def test_the_log_is_written_as_csv_too(tmp_path):
+    path = tmp_path / "logs" / "net.csv"
+    log = train(regressor(), rows(), rows(40, seed=1), SHORT, log_file=path, device=CPU)
+    written = pd.read_csv(path)
+    assert list(written.columns) == list(log[0])
+    np.testing.assert_allclose(written.to_numpy(), pd.DataFrame(log).to_numpy())
+
+
+def test_augmented_data_are_made_for_every_epoch_and_after_an_interruption(tmp_path):
+    asked: list[int] = []
+
+    def fresh(epoch: int) -> tuple[Tensor, Tensor]:
+        asked.append(epoch)
+        return rows(100, seed=epoch)
+
+    def run(model: Regressor, checkpoint: Path) -> list[dict[str, float]]:
+        data = rows(), rows(40, seed=1)
+        return train(model, *data, SHORT, fresh=fresh, checkpoint=checkpoint, device=CPU)
+
+    whole = regressor()
+    run(whole, tmp_path / "whole.npz")
+    assert asked == list(range(SHORT.max_epochs))
+    broken = regressor()
+    broken.batches_left = 15  # 6 batches an epoch
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, tmp_path / "broken.npz")
+    resumed = regressor()
+    run(resumed, tmp_path / "broken.npz")
+    for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, two)

@@ -4,7 +4,7 @@ import pytest
 from matlode.data.formulas import parse_formula
 from matlode.errors import MatlodeError
 from matlode.jobs.toolbox import Toolbox
-from matlode.optimisation.campaign import Campaign, keep_largest, select_diverse
+from matlode.optimisation.campaign import Campaign, select_diverse
 from matlode.optimisation.goal import Scale, make_goal
 from matlode.optimisation.samplers import SAMPLERS
 
@@ -62,11 +62,6 @@ def test_selection_is_distinct_ordered_and_bounded_per_system(campaign, trials):
     assert np.all(np.diff(merits[rows]) <= 0)
     _, counts = np.unique(trials.systems[rows], return_counts=True)
     assert counts.max() <= 2
-
-
-def test_keep_largest_keeps_shares():
-    kept = keep_largest(np.array([[0.5, 0.1, 0.4]]), 2)
-    np.testing.assert_allclose(kept, [[5 / 9, 0, 4 / 9]])
 
 
 def test_models_without_a_folder_are_asked_for(tmp_path):

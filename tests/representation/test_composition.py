@@ -20,6 +20,7 @@ from matlode.representation.composition import (
     formulas_of,
     integer_amounts,
     integer_formulas,
+    keep_largest,
 )
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
 from tests.strategies import crystals, formula_texts
@@ -137,3 +138,8 @@ def test_more_elements_than_atoms_get_one_atom_each():
 def test_what_is_no_formula_is_refused():
     with pytest.raises(InputError, match='"NaCl2-" is not a formula'):
         formula_vectors(["NaCl", "NaCl2-"])
+
+
+def test_keep_largest_keeps_shares():
+    kept = keep_largest(np.array([[0.5, 0.1, 0.4]]), 2)
+    np.testing.assert_allclose(kept, [[5 / 9, 0, 4 / 9]])

@@ -15,10 +15,12 @@ from matlode.jobs.recipes import (
     train_composition_vae,
     train_filter,
     train_head,
+    train_pairing,
     train_pattern_vae,
     train_symmetry,
 )
 from matlode.jobs.training_table import TrainingTable
+from matlode.latent.pairing import PAIRING_MODEL
 from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
@@ -28,8 +30,11 @@ from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.screening.symmetry import SYMMETRY_MODEL
 
 TRAINING = {
-    "standard-composition-vae": TrainingSettings(max_epochs=60, batch_size=256, patience=60),
-    "standard-pattern-vae": TrainingSettings(max_epochs=24, patience=24),
+    "standard-composition-vae": TrainingSettings(
+        learning_rate=2e-3, max_epochs=60, batch_size=256, patience=60, warm_up_epochs=2.0
+    ),
+    "standard-pattern-vae": TrainingSettings(learning_rate=1.5e-3, max_epochs=48, patience=48),
+    PAIRING_MODEL: TrainingSettings(batch_size=256, max_epochs=30, patience=30),
     # Table S1; epochs, batch size and learning rate are not in it: Keras' defaults
     "reference-composition-vae": TrainingSettings(
         optimizer="nadam", schedule="constant", batch_size=64, max_epochs=60, patience=6,
@@ -48,6 +53,7 @@ _HEAD_ORDER = [VOLUME, *(name for name in ENDPOINTS if name != VOLUME)]
 MODELS: dict[str, Callable[[Trainer, str], None]] = {
     "standard-composition-vae": train_composition_vae,
     "standard-pattern-vae": train_pattern_vae,
+    PAIRING_MODEL: train_pairing,
     **{head_folder(Path(), name, "standard").name: train_head for name in _HEAD_ORDER},
     SYMMETRY_MODEL: train_symmetry,
     "pattern-characteristics": train_bands,

@@ -5,16 +5,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.representation.descriptors import electronegativity_order, element_property_table
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
 N_PATTERN = 1601
 COMPOSITION_LATENT = 24
 PATTERN_LATENT = 64
+SLOTS = 8
+"""Elements of a formula whose amounts are told apart."""
+MAX_AMOUNT = 64
+"""Largest number of atoms of an element in a reduced formula; more have 0.3 % of known ones."""
+MAX_RAREST = 16
+"""Most atoms of the rarest element."""
+BEAM_ELEMENTS = 12
+"""Elements of a point that may end in its formula: the likeliest."""
+BEAM_WIDTH = 8
+"""Formulas that are followed at a time."""
 MAX_LOG_VARIANCE = 8.0
 """Keeps exp() of an untrained encoder finite."""
 
@@ -164,87 +177,195 @@ class ReferencePatternVAE(VariationalAutoencoder):
 
 
 class StandardCompositionVAE(VariationalAutoencoder):
-    """Which elements (a support head) and how much of each (a softmax head), in 24 numbers.
+    """Which elements, and how many atoms of each in the order of electronegativity.
 
-    The reconstruction loss is that of ``atoms_seen`` atoms drawn from the material
-    (multinomial) and of the element set (Bernoulli, seen ``support_weight`` times), so it is
-    in nats and the KL term keeps its weight of 1. Few atoms leave 2:1 and 3:2 alike.
+    A formula is a set of elements (a support head: one bit each) and the amounts of its most
+    electronegative element, of the next, and so on (``SLOTS`` categorical heads over 1, 2 ...
+    ``MAX_AMOUNT``). NaCl, KBr and PbS so share their amounts, 1 and 1, and the decoder need not
+    learn them for every pair of elements; what it decodes are integers, never fractions.
+
+    Every formula counts ``weight`` times against the KL term (a β of 1/weight, Higgins et al.
+    2017): at 1 the encoder stays silent. A linear read-out of the latent variables predicts the
+    mean element properties, so that neighbours are chemical neighbours.
     """
 
     latent_size = COMPOSITION_LATENT
+    order: Tensor
+    """(100,), indices of the elements by falling electronegativity."""
+    element_properties: Tensor
+    """(100, n_properties)."""
 
     def __init__(
         self,
         *,
         width: int = 384,
         blocks: int = 3,
-        atoms_seen: float = 2000.0,
-        support_weight: float = 20.0,
+        weight: float = 20.0,
+        properties_weight: float = 5.0,
     ) -> None:
         super().__init__()
-        self.atoms_seen = atoms_seen
-        self.support_weight = support_weight
-        self.encoder = ResidualNet(3 * N_COMPOSITION, 2 * self.latent_size, width, blocks)
-        self.decoder = ResidualNet(self.latent_size, 2 * N_COMPOSITION, width, blocks)
+        self.weight = weight
+        self.properties_weight = properties_weight
+        table = torch.from_numpy(element_property_table()).float()
+        self.register_buffer("order", torch.from_numpy(electronegativity_order()))
+        self.register_buffer("element_properties", table)
+        n_in = N_COMPOSITION + SLOTS * (MAX_AMOUNT + 2)
+        n_out = N_COMPOSITION + SLOTS * MAX_AMOUNT
+        self.encoder = ResidualNet(n_in, 2 * self.latent_size, width, blocks)
+        self.decoder = ResidualNet(self.latent_size, n_out, width, blocks)
+        self.properties = nn.Linear(self.latent_size, table.shape[1])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
-        features = torch.cat([x, x.sqrt(), (x > 0).to(x.dtype)], dim=1)
+        present, amounts = self._slots(x)
+        classes = F.one_hot(amounts.clamp(max=MAX_AMOUNT), MAX_AMOUNT + 1).to(x.dtype)
+        features = torch.cat(
+            [present.to(x.dtype), classes.flatten(1), torch.log1p(amounts.to(x.dtype))], dim=1
+        )
         mean, log_variance = self.encoder(features).chunk(2, dim=1)
         return mean, log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Fractions over the elements of the support; rows sum to 1."""
-        support, amounts = self.decoder(z).chunk(2, dim=1)
+        """Fractions of integer formulas; rows sum to 1."""
+        support, amounts = self._heads(z)
         if allowed is not None:
-            support = support.masked_fill(~allowed, -torch.inf)
+            support = support.masked_fill(~allowed[self.order], -torch.inf)
         likeliest = support == support.amax(1, keepdim=True)
-        allowed = (support > 0) | likeliest
-        return torch.softmax(amounts.masked_fill(~allowed, -torch.inf), dim=1)
+        present = (support > 0) | likeliest
+        atoms = (amounts.argmax(2) + 1).gather(1, _slot_of(present)) * present
+        fractions = torch.empty_like(support)
+        fractions[:, self.order] = atoms.to(z.dtype)
+        return fractions / fractions.sum(1, keepdim=True)
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Multinomial plus Bernoulli, see the class."""
-        support, amounts = self.decoder(z).chunk(2, dim=1)
-        present = (x > 0).to(x.dtype)
-        which = F.binary_cross_entropy_with_logits(support, present, reduction="none").sum(1)
-        # among the elements that are there: the support head alone says which
-        inside = amounts.masked_fill(present == 0, -torch.inf)
-        log_share = torch.log_softmax(inside, dim=1).masked_fill(present == 0, 0.0)
-        entropy = -torch.xlogy(x, x).sum(1)
-        how_much = -(x * log_share).sum(1) - entropy
-        return self.support_weight * which + self.atoms_seen * how_much
+        """Bernoulli of the set and categorical of the amounts; amounts above MAX_AMOUNT are
+        left out. With the squared error of the mean element properties."""
+        support, logits = self._heads(z)
+        present, amounts = self._slots(x)
+        which = F.binary_cross_entropy_with_logits(support, present.to(x.dtype), reduction="none")
+        known = (amounts > 0) & (amounts <= MAX_AMOUNT)
+        classes = (amounts - 1).clamp(0, MAX_AMOUNT - 1)
+        how_many = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")
+        formula = which.sum(1) + (how_many.view_as(amounts) * known).sum(1)
+        error = self.properties(z) - x @ self.element_properties
+        return self.weight * formula + self.properties_weight * (error**2).sum(1)
+
+    def best_formulas(
+        self,
+        z: Tensor,
+        n: int,
+        *,
+        allowed: Tensor | None = None,
+        max_elements: int = SLOTS,
+        max_atoms: int = MAX_AMOUNT,
+    ) -> tuple[Tensor, Tensor]:
+        """The ``n`` likeliest formulas within limits: amounts (batch, n, 100) and log p (batch, n).
+
+        A beam search through the likeliest elements, the most electronegative first: each is
+        left out or taken with an amount, and what breaks a limit is never followed. Amounts
+        may have a common divisor; log p is -inf where fewer formulas were found.
+        """
+        support, logits = self._heads(z)
+        if allowed is not None:
+            support = support.masked_fill(~allowed[self.order], -torch.inf)
+        among = support.topk(BEAM_ELEMENTS, dim=1).indices.sort(1).values
+        taken = F.logsigmoid(support).gather(1, among)
+        absent = F.logsigmoid(-support).gather(1, among)
+        amount = torch.log_softmax(logits, 2)[:, :max_elements, :max_atoms]
+        batch, width, options = len(z), max(2 * n, BEAM_WIDTH), amount.shape[2] + 1
+        score = z.new_full((batch, width), -torch.inf)
+        score[:, 0] = 0.0
+        atoms = torch.zeros(batch, width, BEAM_ELEMENTS, dtype=torch.long, device=z.device)
+        choices = torch.arange(options, device=z.device)
+        for step in range(BEAM_ELEMENTS):
+            used = (atoms > 0).sum(2)
+            slot = used.clamp(max=amount.shape[1] - 1)[:, :, None].expand(-1, -1, options - 1)
+            grown = score[:, :, None] + taken[:, step, None, None] + amount.gather(1, slot)
+            full = used[:, :, None] >= max_elements
+            heavy = atoms.sum(2)[:, :, None] + choices[1:] > max_atoms
+            grown = grown.masked_fill(full | heavy, -torch.inf)
+            left_out = score + absent[:, step, None]
+            every = torch.cat([left_out[:, :, None], grown], dim=2).flatten(1)
+            score, best = every.topk(width, dim=1)
+            parent = (best // options)[:, :, None].expand(-1, -1, BEAM_ELEMENTS)
+            atoms = atoms.gather(1, parent)
+            atoms[:, :, step] = best % options
+        score = score.masked_fill(~(atoms > 0).any(2), -torch.inf)
+        score, best = score.topk(n, dim=1)
+        atoms = atoms.gather(1, best[:, :, None].expand(-1, -1, BEAM_ELEMENTS))
+        places = self.order[among][:, None].expand(-1, n, -1)
+        return atoms.new_zeros(batch, n, N_COMPOSITION).scatter_(2, places, atoms), score
+
+    def _heads(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the set (batch, 100), in the order of slots, and of the amounts (batch,
+        SLOTS, MAX_AMOUNT)."""
+        out = self.decoder(z)
+        amounts = out[:, N_COMPOSITION:].unflatten(1, (SLOTS, MAX_AMOUNT))
+        return out[:, :N_COMPOSITION], amounts
+
+    def _slots(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Which elements fractions (batch, 100) hold, by electronegativity, and the amounts of
+        their simplest integer formula (batch, SLOTS), zeros behind the last."""
+        x = x[:, self.order]
+        present = x > 0
+        share = x.new_zeros(len(x), SLOTS).scatter_add_(1, _slot_of(present), x)
+        return present, _whole_numbers(share)
+
+
+def _slot_of(present: Tensor) -> Tensor:
+    """(batch, 100), the slot of each element that is present; those beyond share the last."""
+    return (present.cumsum(1) - 1).clamp(0, SLOTS - 1)
+
+
+def _whole_numbers(share: Tensor) -> Tensor:
+    """The smallest integers (batch, n) in the ratio of ``share``, to 2 % of an atom; zeros stay.
+
+    Tried are multiples of the smallest share up to MAX_RAREST; the best if none fits.
+    """
+    smallest = share.masked_fill(share == 0, torch.inf).amin(1, keepdim=True)
+    ratio = (share / smallest)[:, None]
+    multiples = torch.arange(1, MAX_RAREST + 1, device=share.device)[None, :, None]
+    amounts = ratio * multiples
+    error = (amounts - amounts.round()).abs().amax(2)
+    # the first that fits, else the one that fits best
+    fits = error < 0.02
+    chosen = torch.where(fits, multiples[:, :, 0] / MAX_RAREST - 1, error).argmin(1)
+    rows = torch.arange(len(share), device=share.device)
+    return amounts[rows, chosen].round().long()
 
 
 class StandardPatternVAE(VariationalAutoencoder):
     """Square-root intensities through dense residual blocks, in 64 numbers.
 
     Square roots make the noise of counting uniform and weak peaks count; the likelihood is
-    Gaussian with standard deviation ``noise``.
+    Gaussian with standard deviation ``noise``. Peaks are six grid steps wide, so every second
+    point tells all (cosine 0.99997 or better); those between are interpolated.
     """
 
     latent_size = PATTERN_LATENT
 
-    def __init__(self, *, width: int = 768, blocks: int = 2, noise: float = 0.03) -> None:
+    def __init__(self, *, width: int = 1024, blocks: int = 3, noise: float = 0.03) -> None:
         super().__init__()
         self.noise = noise
-        self.encoder = ResidualNet(N_PATTERN, 2 * self.latent_size, width, blocks)
-        self.decoder = ResidualNet(self.latent_size, N_PATTERN, width, blocks)
+        n = (N_PATTERN + 1) // 2
+        self.encoder = ResidualNet(n, 2 * self.latent_size, width, blocks)
+        self.decoder = ResidualNet(self.latent_size, n, width, blocks)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
-        mean, log_variance = self.encoder(x.sqrt()).chunk(2, dim=1)
+        mean, log_variance = self.encoder(x[:, ::2].sqrt()).chunk(2, dim=1)
         return mean, log_variance.clamp(-2 * MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Intensities, the strongest point 1."""
-        intensity = self.decoder(z).clamp(min=0) ** 2
+        intensity = _between(self.decoder(z)).clamp(min=0) ** 2
         if allowed is not None:
             intensity = intensity * allowed
         return intensity / intensity.amax(1, keepdim=True).clamp(min=1e-6)
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Squared error of the square roots over 2 noise²."""
-        return ((self.decoder(z) - x.sqrt()) ** 2).sum(1) / (2 * self.noise**2)
+        """Squared error of every second square root over 2 noise²."""
+        return ((self.decoder(z) - x[:, ::2].sqrt()) ** 2).sum(1) / (2 * self.noise**2)
 
 
 class ResidualNet(nn.Module):
@@ -273,6 +394,21 @@ AUTOENCODERS: dict[tuple[str, str], type[VariationalAutoencoder]] = {
     ("standard", "pattern"): StandardPatternVAE,
 }
 """(face, view) → network."""
+
+
+def _between(curve: Tensor) -> Tensor:
+    """Curves (batch, n) on a grid twice as fine, (batch, 2n - 1): polynomials of degree 5."""
+    taps = curve.new_tensor([3, -25, 150, 150, -25, 3]) / 256
+    padded = F.pad(curve[:, None], (2, 2), mode="replicate")
+    fine = curve.new_empty(len(curve), 2 * curve.shape[1] - 1)
+    fine[:, ::2] = curve
+    fine[:, 1::2] = F.conv1d(padded, taps[None, None])[:, 0]
+    return fine
+
+
+def single(data: NDArray[np.floating]) -> Tensor:
+    """A copy of any array, of any strides, in single precision."""
+    return torch.tensor(np.ascontiguousarray(data, dtype=np.float32))
 
 
 def _dense(n_in: int, n_out: int, dropout: float) -> list[nn.Module]:

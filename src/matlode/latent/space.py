@@ -18,8 +18,12 @@ from matlode.latent.networks import (
     COMPOSITION_LATENT,
     N_COMPOSITION,
     N_PATTERN,
+    StandardCompositionVAE,
     VariationalAutoencoder,
+    single,
 )
+from matlode.latent.pairing import PAIRING_MODEL, Pairing
+from matlode.representation.composition import integer_amounts, keep_largest
 
 FACES = ("standard", "reference")
 """Ours, and the paper's recipe."""
@@ -53,11 +57,11 @@ class View:
         return self._apply(lambda z: self.network.decode(z, mask), points)
 
     def _apply(self, function: Any, data: NDArray[np.floating]) -> NDArray[np.float32]:
-        parts = []
         with torch.inference_mode():
-            for at in range(0, max(len(data), 1), _BATCH):
-                batch = torch.tensor(np.asarray(data[at : at + _BATCH], dtype=np.float32))
-                parts.append(function(batch).numpy())
+            parts = [
+                function(single(data[at : at + _BATCH])).numpy()
+                for at in range(0, max(len(data), 1), _BATCH)
+            ]
         return np.concatenate(parts)
 
 
@@ -66,6 +70,7 @@ class LatentSpace:
     """Materials as points, points as materials.
 
     A point is (24 composition variables, 64 pattern variables); the prior of each is N(0, 1).
+    The standard face knows besides which halves of points belong together (``pairing``).
 
     >>> LatentSpace.load().size
     88
@@ -74,6 +79,8 @@ class LatentSpace:
     composition: View
     pattern: View
     face: str
+    pairing: Pairing | None = None
+    """What belongs together; the reference has none."""
 
     @property
     def size(self) -> int:
@@ -95,7 +102,9 @@ class LatentSpace:
             raise ArtefactError(f'"{face}" is no face of the models; known: {", ".join(FACES)}.')
         composition = load_view(find_model(f"{face}-composition-vae", folder))
         pattern = load_view(find_model(f"{face}-pattern-vae", folder))
-        return cls(composition, pattern, face)
+        if face == "reference":
+            return cls(composition, pattern, face)
+        return cls(composition, pattern, face, Pairing.load(find_model(PAIRING_MODEL, folder)))
 
     def encode(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
@@ -129,13 +138,100 @@ class LatentSpace:
             self.pattern.decode(points[:, COMPOSITION_LATENT:]),
         )
 
+    def formulas(
+        self,
+        points: NDArray[np.floating],
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        max_elements: int = 5,
+        max_atoms: int = 20,
+    ) -> NDArray[np.int64]:
+        """Reduced integer formulas (n, 100) of points (n, 88), the likeliest within the limits.
+
+        No formula has an element that is not ``allowed`` (100,), more than ``max_elements``
+        elements or more than ``max_atoms`` atoms.
+        """
+        network = self.composition.network
+        points = points[:, :COMPOSITION_LATENT]
+        if not isinstance(network, StandardCompositionVAE):
+            fractions = keep_largest(self.composition.decode(points, allowed), max_elements)
+            return integer_amounts(fractions, max_atoms=max_atoms)
+        mask = None if allowed is None else torch.from_numpy(allowed)
+        with torch.inference_mode():
+            best, _ = network.best_formulas(
+                single(points), 1, allowed=mask, max_elements=max_elements, max_atoms=max_atoms
+            )
+        amounts = best[:, 0].numpy()
+        return amounts // np.gcd.reduce(amounts, axis=1)[:, None]
+
     def reconstruct_patterns(self, patterns: NDArray[np.floating]) -> NDArray[np.float32]:
         """Patterns (n, 1601) as they come back from the latent space."""
         return self.pattern.decode(self.pattern.encode(patterns))
 
     def sample_prior(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Points (n, 88) drawn from N(0, I)."""
-        return rng.standard_normal((n, self.size)).astype(np.float32)
+        """Points (n, 88): composition variables from N(0, I), pattern variables from what goes
+        with them, or from N(0, I) without ``pairing``."""
+        points = rng.standard_normal((n, self.size)).astype(np.float32)
+        if self.pairing is not None:
+            points[:, COMPOSITION_LATENT:] = self.pairing.draw(points[:, :COMPOSITION_LATENT], rng)
+        return points
+
+    def log_prior(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """log density (n,) of points (n, 88) under N(0, I), in nats."""
+        points = np.asarray(points, dtype=float)
+        return -0.5 * (points**2).sum(axis=1) - 0.5 * self.size * np.log(2 * np.pi)
+
+    def affinity(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """How well the two halves of points (n, 88) go together, (n,), in nats: 0 is chance.
+
+        Raises ArtefactError for a space without ``pairing``.
+        """
+        if self.pairing is None:
+            raise ArtefactError(f"the {self.face} latent space does not tell what goes together.")
+        return self.pairing.affinity(points[:, :COMPOSITION_LATENT], points[:, COMPOSITION_LATENT:])
+
+    def interpolate(
+        self, start: NDArray[np.floating], end: NDArray[np.floating], n: int
+    ) -> NDArray[np.float32]:
+        """``n`` points (n, 88) from ``start`` to ``end`` (88,), ends included.
+
+        Along the great circle in either view, with the radius between (White, arXiv:1609.04468):
+        a straight line would cut through the middle, where the prior has next to no points.
+        """
+        parts = [
+            _great_circle(start[part], end[part], n)
+            for part in (slice(0, COMPOSITION_LATENT), slice(COMPOSITION_LATENT, None))
+        ]
+        return np.hstack(parts).astype(np.float32)
+
+    def neighbours(
+        self, points: NDArray[np.floating], among: NDArray[np.floating], k: int = 5
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Distances and rows, each (n, k), of the nearest points in ``among`` (m, 88), nearest
+        first. Variables that the encoder leaves idle weigh nothing."""
+        from sklearn.neighbors import NearestNeighbors
+
+        scale = np.asarray(among, float).std(axis=0)
+        active = scale > 0.1  # (Burda et al. 2016) variance above 0.01
+        index = NearestNeighbors(n_neighbors=min(k, len(among))).fit(among[:, active])
+        distances, rows = index.kneighbors(points[:, active])
+        return distances, rows
+
+
+def _great_circle(
+    start: NDArray[np.floating], end: NDArray[np.floating], n: int
+) -> NDArray[np.float64]:
+    """(n, d) from start to end (d,)."""
+    t = np.linspace(0, 1, n)[:, None]
+    lengths = np.linalg.norm(start), np.linalg.norm(end)
+    if min(lengths) == 0:
+        return start + t * (end - start)
+    a, b = start / lengths[0], end / lengths[1]
+    angle = np.arccos(np.clip(a @ b, -1, 1))
+    if np.sin(angle) < 1e-6:
+        return start + t * (end - start)
+    directions = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return directions * ((1 - t) * lengths[0] + t * lengths[1])
 
 
 def save_view(

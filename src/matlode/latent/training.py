@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matlode.artefacts import DAMAGED, write_atomically
+from matlode.artefacts import DAMAGED, write_atomically, write_text
 from matlode.errors import ArtefactError
 from matlode.progress import Progress, silent
 
@@ -86,17 +87,20 @@ def train(
     validation_data: Sequence[Tensor],
     settings: TrainingSettings,
     *,
+    fresh: Callable[[int], Sequence[Tensor]] | None = None,
     checkpoint: Path | None = None,
+    log_file: Path | None = None,
     progress: Progress = silent,
     stage: str = "training",
     device: torch.device | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place to its best validation loss; returns one log row per epoch.
 
-    The data are tensors of equal first dimension. Chance comes from ``settings.seed`` and
+    The data are tensors of equal first dimension; ``fresh`` gives those of an epoch anew, where
+    they are augmented. Chance comes from ``settings.seed`` and
     the epoch alone, so that a run continued from ``checkpoint`` (written after every epoch)
-    ends as an undisturbed one. Raises ArtefactError if the checkpoint belongs to other
-    settings.
+    ends as an undisturbed one. ``log_file`` takes the rows as CSV. Raises ArtefactError if the
+    checkpoint belongs to other settings.
     """
     device = device or best_device()
     model.to(device)
@@ -108,7 +112,8 @@ def train(
         if state.epoch - state.best_epoch >= settings.patience and state.log:
             break
         started = time.perf_counter()
-        terms = _train_epoch(model, optimizer, train_data, settings, state.epoch, device)
+        data = train_data if fresh is None else fresh(state.epoch)
+        terms = _train_epoch(model, optimizer, data, settings, state.epoch, device)
         validation = evaluate_loss(model, validation_data, settings.batch_size, device)
         state.epoch += 1
         row = {"epoch": float(state.epoch), **terms}
@@ -120,6 +125,9 @@ def train(
             state.best_weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
         if checkpoint is not None:
             _save_checkpoint(checkpoint, model, optimizer, state, settings)
+        if log_file is not None:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(log_file, pd.DataFrame(state.log).to_csv(index=False))
         note = f"loss {terms['loss']:.2f}, held-out {validation['loss']:.2f}"
         progress(stage, state.epoch, settings.max_epochs, note)
     if state.best_weights:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import chemical_system
+from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
 from matlode.optimisation.goal import STABILITY, Goal, Scale, merit
 from matlode.optimisation.samplers import Sampler
 from matlode.progress import Progress, silent
 from matlode.properties.models import PropertyModels
-from matlode.representation.composition import formulas_of, integer_amounts
+from matlode.representation.composition import formulas_of
 
 BATCH = 64
 """Points per suggestion: decoding and prediction cost least in batches."""
@@ -36,6 +37,8 @@ class Trials:
     """(n, n_objectives), see ``Scale``."""
     values: Mapping[str, NDArray[np.float64]]
     """endpoint → (n,) predictions."""
+    affinity: NDArray[np.float64]
+    """(n,), of formula and decoded pattern, in nats."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -49,7 +52,7 @@ class Trials:
         self, goal: Goal, weights: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
         """(n,), see ``goal.merit``."""
-        return merit(goal, self.gains, self.values[STABILITY], weights)
+        return merit(goal, self.gains, self.values[STABILITY], weights, affinity=self.affinity)
 
     def joined(self, other: Trials) -> Trials:
         """These trials, then the others."""
@@ -60,6 +63,7 @@ class Trials:
             np.concatenate([self.systems, other.systems]),
             np.concatenate([self.gains, other.gains]),
             {name: np.concatenate([v, other.values[name]]) for name, v in self.values.items()},
+            np.concatenate([self.affinity, other.affinity]),
         )
 
     def take(self, rows: NDArray[np.intp]) -> Trials:
@@ -72,6 +76,7 @@ class Trials:
             systems=self.systems[rows],
             gains=self.gains[rows],
             values={name: v[rows] for name, v in self.values.items()},
+            affinity=self.affinity[rows],
         )
 
 
@@ -95,10 +100,13 @@ class Campaign:
         Formulas keep the goal's elements, number of elements and atoms by construction, and
         the predictions are for the integer formula and the decoded pattern.
         """
-        fractions, patterns = self.space.decode(points, allowed=self.goal.allowed_mask)
-        amounts = integer_amounts(
-            keep_largest(fractions, self.goal.max_elements), max_atoms=self.goal.max_atoms
+        amounts = self.space.formulas(
+            points,
+            allowed=self.goal.allowed_mask,
+            max_elements=self.goal.max_elements,
+            max_atoms=self.goal.max_atoms,
         )
+        patterns = self.space.pattern.decode(points[:, COMPOSITION_LATENT:])
         compositions = amounts / amounts.sum(axis=1, keepdims=True)
         estimates = self.models.predict(
             compositions, patterns, case="decoded", names=self.goal.endpoints
@@ -111,6 +119,8 @@ class Campaign:
             np.array([chemical_system(formula) for formula in formulas]),
             self.scale.gains(self.goal, estimates),
             {name: estimate.value for name, estimate in estimates.items()},
+            # of what was decoded, not of the point: the formula may have been cut to the goal
+            self.space.affinity(self.space.encode(compositions, patterns)),
         )
 
     def run(
@@ -144,14 +154,6 @@ class Campaign:
             best = trials.merits(self.goal)[len(start) :].max()
             progress("search", done, n_trials, f"best merit {best:.2f}")
         return trials, len(start)
-
-
-def keep_largest(fractions: NDArray[np.floating], n: int) -> NDArray[np.float64]:
-    """The n largest fractions of each row (m, 100), renormalised."""
-    order = np.argsort(-fractions, axis=1, kind="stable")
-    kept = np.array(fractions, dtype=float)
-    np.put_along_axis(kept, order[:, n:], 0.0, axis=1)
-    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
 
 
 def select_diverse(

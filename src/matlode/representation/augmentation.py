@@ -93,7 +93,8 @@ def augmented_patterns(
         add_peaks(position, gaussian, lorentzian, sigma, ends, patterns[chunk])
 
     for_each_chunk(fill, n, n_threads)
-    patterns += _backgrounds(n, augmentation.background, settings, rng)
+    if augmentation.background > 0:
+        patterns += _backgrounds(n, augmentation.background, settings, rng)
     if augmentation.counts > 0:
         patterns = rng.poisson(patterns * augmentation.counts).astype(np.float32)
     return patterns / np.maximum(patterns.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -71,6 +71,14 @@ def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> 
     return best // np.maximum(np.gcd.reduce(best, axis=1), 1)[:, None]
 
 
+def keep_largest(fractions: NDArray[np.floating], n: int) -> NDArray[np.float64]:
+    """The n largest fractions of each row (m, 100), renormalised."""
+    order = np.argsort(-fractions, axis=1, kind="stable")
+    kept = np.array(fractions, dtype=float)
+    np.put_along_axis(kept, order[:, n:], 0.0, axis=1)
+    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+
+
 def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
     """Canonical formulas of integer amounts (n, 100)."""
     symbols = element_symbols()

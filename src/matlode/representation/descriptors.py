@@ -125,6 +125,28 @@ def peak_indices(
 
 
 @cache
+def electronegativity_order() -> NDArray[np.int64]:
+    """(100,), indices of the elements from the most to the least electronegative (Pauling);
+    elements without a value, noble gases mostly, come first."""
+    import warnings
+
+    from pymatgen.core import Element
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = [Element.from_Z(z).X for z in range(1, MAX_ATOMIC_NUMBER + 1)]
+    return np.argsort(-np.nan_to_num(values, nan=np.inf), kind="stable")
+
+
+@cache
+def element_property_table() -> NDArray[np.float64]:
+    """(100, n_properties) of ``ELEMENT_PROPERTIES``, oxidation states and electrons per shell,
+    each with mean 0 and standard deviation 1 over the elements."""
+    table = _element_table()
+    return (table - table.mean(axis=0)) / table.std(axis=0)
+
+
+@cache
 def _element_table() -> NDArray[np.float64]:
     """(100, n_properties); unknown values are the median of the known ones."""
     import warnings
