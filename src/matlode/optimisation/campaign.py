@@ -37,8 +37,6 @@ class Trials:
     """(n, n_objectives), see ``Scale``."""
     values: Mapping[str, NDArray[np.float64]]
     """endpoint → (n,) predictions."""
-    affinity: NDArray[np.float64]
-    """(n,), of formula and decoded pattern, in nats."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -52,7 +50,7 @@ class Trials:
         self, goal: Goal, weights: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
         """(n,), see ``goal.merit``."""
-        return merit(goal, self.gains, self.values[STABILITY], weights, affinity=self.affinity)
+        return merit(goal, self.gains, self.values[STABILITY], weights)
 
     def joined(self, other: Trials) -> Trials:
         """These trials, then the others."""
@@ -63,7 +61,6 @@ class Trials:
             np.concatenate([self.systems, other.systems]),
             np.concatenate([self.gains, other.gains]),
             {name: np.concatenate([v, other.values[name]]) for name, v in self.values.items()},
-            np.concatenate([self.affinity, other.affinity]),
         )
 
     def take(self, rows: NDArray[np.intp]) -> Trials:
@@ -76,7 +73,6 @@ class Trials:
             systems=self.systems[rows],
             gains=self.gains[rows],
             values={name: v[rows] for name, v in self.values.items()},
-            affinity=self.affinity[rows],
         )
 
 
@@ -119,8 +115,6 @@ class Campaign:
             np.array([chemical_system(formula) for formula in formulas]),
             self.scale.gains(self.goal, estimates),
             {name: estimate.value for name, estimate in estimates.items()},
-            # of what was decoded, not of the point: the formula may have been cut to the goal
-            self.space.affinity(self.space.encode(compositions, patterns)),
         )
 
     def run(

@@ -15,8 +15,6 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.properties.heads import Estimates
 
 STABILITY = "stable_probability"
-AFFINITY_UNIT = 20.0
-"""Nats below the wanted affinity that cost a unit of merit."""
 ROUND_OFF = 1e-9
 """Relative differences below it are none."""
 
@@ -46,9 +44,6 @@ class Goal:
     """Atoms in the reduced formula."""
     min_stable_probability: float = 0.5
     """Softly: points below it lose merit in proportion (see ``merit``)."""
-    min_affinity: float = -16.0
-    """In nats, softly too: how much likelier together than by chance a formula and a pattern
-    must be (``LatentSpace.affinity``); of real pairs 5 % are below."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -173,19 +168,13 @@ def merit(
     gains: NDArray[np.floating],
     stable_probability: NDArray[np.floating],
     weights: NDArray[np.floating] | None = None,
-    *,
-    affinity: NDArray[np.floating] | float = np.inf,
 ) -> NDArray[np.float64]:
-    """One number per point, larger is better: mean gain less what is missing in stability and
-    in affinity.
+    """One number per point, larger is better: mean gain less what is missing in stability.
 
     ``gains`` (n, n_objectives) from ``Scale.gains``; ``weights`` sum to 1 (default: equal).
-    A point at half the wanted chance of stability loses half a unit; so does one whose pattern
-    goes with its formula AFFINITY_UNIT / 2 less than wanted. ``affinity`` (n,) in nats; that of
-    a structure's own pattern is beyond question.
+    A point at half the wanted chance of stability loses half a unit.
     """
     if weights is None:
         weights = np.full(gains.shape[1], 1 / gains.shape[1])
     short = np.maximum(goal.min_stable_probability - stable_probability, 0)
-    strange = np.clip((goal.min_affinity - np.asarray(affinity)) / AFFINITY_UNIT, 0, 1)
-    return np.asarray(gains @ weights - short / max(goal.min_stable_probability, 1e-9) - strange)
+    return np.asarray(gains @ weights - short / max(goal.min_stable_probability, 1e-9))
