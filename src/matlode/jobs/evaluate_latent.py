@@ -25,8 +25,8 @@ from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.symmetry import crystal_system
 
-PEAK_HEIGHT = 0.05
-"""Maxima below this part of the strongest are not counted as peaks."""
+PEAK_HEIGHTS = (0.05, 0.2)
+"""Maxima below this part of the strongest are not counted as peaks: weak ones, strong ones."""
 PEAK_DISTANCE_DEG = 0.2
 """A peak is found if there is one this close to it."""
 ACTIVE_VARIANCE = 0.01
@@ -128,31 +128,44 @@ def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.flo
 
 def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
     cosine = cosines(images, truth)
-    found, false = peaks_found(images, truth)
+    peaks = {}
+    for height in PEAK_HEIGHTS:
+        found, false = peaks_found(images, truth, height)
+        peaks[f"peaks of ≥ {height:.0%} found within 0.2°"] = found
+        peaks[f"decoded peaks of ≥ {height:.0%} that are false"] = false
     return {
         "pattern cosine, median": float(np.median(cosine)),
         "pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
-        "peaks found within 0.2°": found,
-        "decoded peaks that are false": false,
+        **peaks,
         "Wasserstein distance, median, ° 2θ": float(np.median(wasserstein_deg(images, truth))),
     }
 
 
-def peaks_found(images: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[float, float]:
-    """Share of the true peaks that the images (n, n_points) have, and of theirs that are none:
-    maxima of at least PEAK_HEIGHT, PEAK_DISTANCE_DEG apart or less."""
+def peaks_found(
+    images: NDArray[np.floating], truth: NDArray[np.floating], height: float
+) -> tuple[float, float]:
+    """Share of the true peaks that the images (n, n_points) have, and of theirs that are none.
+
+    Peaks are maxima of at least ``height`` of the strongest; one is found where the other
+    pattern has a maximum of half that height at most PEAK_DISTANCE_DEG away.
+    """
     from scipy.signal import find_peaks
 
     reach = PEAK_DISTANCE_DEG / STANDARD_SETTINGS.step
-    hits = np.zeros(4)
-    for image, true in zip(images, truth, strict=True):
-        there, real = (find_peaks(y, height=PEAK_HEIGHT * y.max())[0] for y in (image, true))
-        apart = abs(there[:, None] - real[None, :]).astype(float)
-        hits += (
-            (apart.min(axis=0, initial=np.inf) <= reach + 1e-9).sum(), len(real),
-            (apart.min(axis=1, initial=np.inf) > reach + 1e-9).sum(), len(there),
-        )  # fmt: skip
-    return float(hits[0] / max(hits[1], 1)), float(hits[2] / max(hits[3], 1))
+    counts = np.zeros(4)
+    for pair in zip(images, truth, strict=True):
+        peaks, weaker = (
+            [find_peaks(y, height=part * height * y.max())[0] for y in pair] for part in (1, 0.5)
+        )
+        lost = _without_partner(peaks[1], weaker[0], reach)
+        false = _without_partner(peaks[0], weaker[1], reach)
+        counts += lost, len(peaks[1]), false, len(peaks[0])
+    return float(1 - counts[0] / max(counts[1], 1)), float(counts[2] / max(counts[3], 1))
+
+
+def _without_partner(peaks: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> int:
+    apart = abs(peaks[:, None] - others[None, :]).astype(float)
+    return int((apart.min(axis=1, initial=np.inf) > reach + 1e-9).sum())
 
 
 def wasserstein_deg(
