@@ -224,3 +224,27 @@ def test_prior_points_without_pairing_are_standard_normal(space):
 def test_a_space_without_pairing_says_so(space):
     with pytest.raises(ArtefactError, match="what goes together"):
         space.affinity(np.zeros((1, 88)))
+
+
+def test_refinement_goes_down_row_by_row(space, materials):
+    compositions, patterns = materials
+    points = space.encode(compositions, patterns)
+    refined = space.encode(compositions, patterns, refine=10)
+    network = space.pattern.network
+
+    def cost(z: np.ndarray) -> np.ndarray:
+        z = torch.from_numpy(z[:, 24:])
+        with torch.no_grad():
+            loss = network.reconstruction_loss(torch.from_numpy(patterns).float(), z)
+        return (loss + 0.5 * (z**2).sum(1)).numpy()
+
+    assert (cost(refined) < cost(points)).all()
+    assert_array_equal(refined[:, :24], points[:, :24])
+    alone = space.encode(compositions[:1], patterns[:1], refine=10)
+    # a step of Adam has a length of its own: rounding may turn one where a gradient is nil
+    assert_allclose(alone[0], refined[0], atol=0.05)
+
+
+def test_no_refinement_is_the_encoder(space, materials):
+    points = space.pattern.encode(materials[1])
+    assert_array_equal(space.pattern.refine(points, materials[1], steps=0), points)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import ArtefactError, GridMismatchError
@@ -30,6 +31,9 @@ FACES = ("standard", "reference")
 
 BOUND_QUANTILES = (0.005, 0.995)
 """The box that a search stays in: these quantiles of the encoded training materials."""
+
+REFINEMENT_RATE = 0.03
+"""Step size of a refinement: the largest that still goes down steadily."""
 
 _BATCH = 2048
 
@@ -55,6 +59,30 @@ class View:
         """
         mask = None if allowed is None else torch.from_numpy(allowed)
         return self._apply(lambda z: self.network.decode(z, mask), points)
+
+    def refine(
+        self, points: NDArray[np.floating], data: NDArray[np.floating], *, steps: int = 10
+    ) -> NDArray[np.float32]:
+        """Points (n, latent_size) moved to where they decode to data (n, n_features) better.
+
+        An encoder answers in one pass and leaves a gap (Cremer et al., arXiv:1801.03558);
+        ``steps`` of Adam on -log p(x|z) + |z|²/2, every row for itself, close most of it.
+        """
+        parts = [
+            self._descend(single(points[at : at + _BATCH]), single(data[at : at + _BATCH]), steps)
+            for at in range(0, max(len(data), 1), _BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def _descend(self, z: Tensor, x: Tensor, steps: int) -> NDArray[np.float32]:
+        z.requires_grad_(True)
+        optimizer = torch.optim.Adam([z], lr=REFINEMENT_RATE)
+        for _ in range(steps):
+            loss = (self.network.reconstruction_loss(x, z) + 0.5 * (z**2).sum(1)).sum()
+            (z.grad,) = torch.autograd.grad(loss, z)
+            optimizer.step()
+        refined: NDArray[np.float32] = z.detach().numpy()
+        return refined
 
     def _apply(self, function: Any, data: NDArray[np.floating]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -107,10 +135,16 @@ class LatentSpace:
         return cls(composition, pattern, face, Pairing.load(find_model(PAIRING_MODEL, folder)))
 
     def encode(
-        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+        self,
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        *,
+        refine: int = 0,
     ) -> NDArray[np.float32]:
         """Points (n, 88) of compositions (n, 100) and patterns (n, 1601).
 
+        ``refine`` steps bring the pattern variables to where the pattern comes back better
+        (View.refine): about 0.1 ms each for a pattern.
         Raises GridMismatchError if either has another width.
         """
         for name, data, width in (
@@ -122,7 +156,10 @@ class LatentSpace:
                     f"{name} have shape {data.shape}; the encoder was fitted on (n, {width}). "
                     "Simulate with matlode.representation.diffraction.STANDARD_SETTINGS."
                 )
-        return np.hstack([self.composition.encode(compositions), self.pattern.encode(patterns)])
+        points = self.pattern.encode(patterns)
+        if refine:
+            points = self.pattern.refine(points, patterns, steps=refine)
+        return np.hstack([self.composition.encode(compositions), points])
 
     def decode(
         self, points: NDArray[np.floating], *, allowed: NDArray[np.bool_] | None = None
