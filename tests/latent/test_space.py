@@ -248,3 +248,9 @@ def test_refinement_goes_down_row_by_row(space, materials):
 def test_no_refinement_is_the_encoder(space, materials):
     points = space.pattern.encode(materials[1])
     assert_array_equal(space.pattern.refine(points, materials[1], steps=0), points)
+
+
+def test_neighbours_in_a_collapsed_space_are_an_answer(space):
+    points = np.full((4, 88), 0.001) * np.arange(4)[:, None]
+    _, rows = space.neighbours(points, points, 1)
+    assert_array_equal(rows[:, 0], np.arange(4))

@@ -250,6 +250,8 @@ class LatentSpace:
 
         scale = np.asarray(among, float).std(axis=0)
         active = scale > 0.1  # (Burda et al. 2016) variance above 0.01
+        if not active.any():  # a collapsed encoder: as good as chance, but an answer
+            active[:] = True
         index = NearestNeighbors(n_neighbors=min(k, len(among))).fit(among[:, active])
         distances, rows = index.kneighbors(points[:, active])
         return distances, rows
