@@ -84,7 +84,7 @@ def test_a_space_is_the_pair_in_its_folder(tmp_path, face, materials):
     points = space.encode(*materials)
     assert points.shape == (len(materials[0]), 88)
     assert_array_equal(points[:, :24], space.composition.encode(materials[0]))
-    assert_array_equal(points[:, 24:], space.pattern.encode(materials[1]))
+    assert_array_equal(points[:, 24:], space.encode_patterns(materials[1]))
     compositions, patterns = space.decode(points)
     assert_array_equal(compositions, space.composition.decode(points[:, :24]))
     assert_array_equal(patterns, space.reconstruct_patterns(materials[1]))
@@ -228,7 +228,7 @@ def test_a_space_without_pairing_says_so(space):
 
 def test_refinement_goes_down_row_by_row(space, materials):
     compositions, patterns = materials
-    points = space.encode(compositions, patterns)
+    points = space.encode(compositions, patterns, refine=0)
     refined = space.encode(compositions, patterns, refine=10)
     network = space.pattern.network
 

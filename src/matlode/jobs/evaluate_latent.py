@@ -101,7 +101,7 @@ def _measure(
     return {
         **_formulas(space, sample.compositions),
         **_patterns(images, patterns),
-        **_refined(space, points[:, COMPOSITION_LATENT:], patterns),
+        **_encoder_alone(space, patterns),
         **_information("composition", space.composition, sample.compositions),
         **_information("pattern", space.pattern, patterns),
         **_prior(space, prior, bands),
@@ -142,14 +142,13 @@ def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[s
     }
 
 
-def _refined(
-    space: LatentSpace, points: NDArray[np.float32], truth: NDArray[np.float32]
-) -> dict[str, float]:
-    """The same of refined points; a minute per thousand patterns with the reference's decoder."""
-    if space.face == "reference":
-        return {}
-    images = space.pattern.decode(space.pattern.refine(points, truth))
-    return {f"refined: {name}": value for name, value in _patterns(images, truth).items()}
+def _encoder_alone(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
+    images = space.pattern.decode(space.encode_patterns(truth, refine=0))
+    cosine = cosines(images, truth)
+    return {
+        "encoder alone: pattern cosine, median": float(np.median(cosine)),
+        "encoder alone: pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
+    }
 
 
 def peaks_found(

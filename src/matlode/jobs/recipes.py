@@ -15,9 +15,15 @@ from sklearn.metrics import roc_auc_score
 from matlode.artefacts import find_model, has_models
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
 from matlode.jobs.training_table import TrainingTable
-from matlode.latent.networks import AUTOENCODERS
+from matlode.latent.networks import AUTOENCODERS, COMPOSITION_LATENT
 from matlode.latent.pairing import Pairing, PairingNet
-from matlode.latent.space import BOUND_QUANTILES, LatentSpace, load_view, save_view
+from matlode.latent.space import (
+    BOUND_QUANTILES,
+    REFINEMENT_STEPS,
+    LatentSpace,
+    load_view,
+    save_view,
+)
 from matlode.latent.training import TrainingSettings, train
 from matlode.progress import Progress
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
@@ -122,15 +128,30 @@ class Trainer:
         """The autoencoders trained before, or shipped."""
         return LatentSpace.load(self.models_folder, face=face)
 
+    def points(self, face: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Where all rows lie in the latent space: (n, 24) and (n, 64)."""
+
+        def make() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            views = {
+                view: load_view(find_model(f"{face}-{view}-vae", self.models_folder))
+                for view in ("composition", "pattern")
+            }
+            space = LatentSpace(views["composition"], views["pattern"], face)
+            points = space.encode(self.table.compositions, self.table.patterns)
+            return points[:, :COMPOSITION_LATENT], points[:, COMPOSITION_LATENT:]
+
+        points: tuple[NDArray[np.float32], NDArray[np.float32]] = self.once(f"{face} points", make)
+        return points
+
     def reconstructed(self, face: str) -> NDArray[np.float16]:
         """Patterns of all rows as they come back from the latent space."""
 
         def make() -> NDArray[np.float16]:
-            space = self.space(face)
-            patterns = self.table.patterns
+            pattern = self.space(face).pattern
+            points = self.points(face)[1]
             parts = [
-                space.reconstruct_patterns(patterns[at : at + 4096]).astype(np.float16)
-                for at in range(0, len(patterns), 4096)
+                pattern.decode(points[at : at + 4096]).astype(np.float16)
+                for at in range(0, len(points), 4096)
             ]
             return np.concatenate(parts)
 
@@ -210,7 +231,8 @@ def train_pattern_vae(trainer: Trainer, name: str) -> None:
     _finish_view(trainer, name, network, parts[TRAIN], log)
     view = load_view(trainer.root / name)
     truth = parts[TEST].numpy()
-    cosine = cosines(view.decode(view.encode(truth)), truth)
+    points = view.refine(view.encode(truth), truth, steps=REFINEMENT_STEPS[face])
+    cosine = cosines(view.decode(points), truth)
     scores = {
         "test_rows": len(truth),
         "cosine_median": float(np.median(cosine)),
@@ -221,11 +243,7 @@ def train_pattern_vae(trainer: Trainer, name: str) -> None:
 
 def train_pairing(trainer: Trainer, name: str) -> None:
     """The joint prior, on the encoded training materials."""
-    composition, pattern = (
-        load_view(find_model(f"standard-{view}-vae", trainer.models_folder))
-        for view in ("composition", "pattern")
-    )
-    points = composition.encode(trainer.table.compositions), pattern.encode(trainer.table.patterns)
+    points = trainer.points("standard")
 
     def tensors(role: str) -> list[torch.Tensor]:
         return [torch.from_numpy(z[trainer.rows(role)]) for z in points]

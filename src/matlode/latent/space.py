@@ -35,6 +35,9 @@ BOUND_QUANTILES = (0.005, 0.995)
 REFINEMENT_RATE = 0.03
 """Step size of a refinement: the largest that still goes down steadily."""
 
+REFINEMENT_STEPS = {"standard": 10, "reference": 0}
+"""face → steps by which an encoded pattern is refined; the paper's decoder is too slow for it."""
+
 _BATCH = 2048
 
 
@@ -139,12 +142,12 @@ class LatentSpace:
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
         *,
-        refine: int = 0,
+        refine: int | None = None,
     ) -> NDArray[np.float32]:
         """Points (n, 88) of compositions (n, 100) and patterns (n, 1601).
 
-        ``refine`` steps bring the pattern variables to where the pattern comes back better
-        (View.refine): about 0.1 ms each for a pattern.
+        ``refine`` steps (default: REFINEMENT_STEPS of the face) bring the pattern variables to
+        where the pattern comes back better (View.refine): about 0.1 ms each for a pattern.
         Raises GridMismatchError if either has another width.
         """
         for name, data, width in (
@@ -156,10 +159,17 @@ class LatentSpace:
                     f"{name} have shape {data.shape}; the encoder was fitted on (n, {width}). "
                     "Simulate with matlode.representation.diffraction.STANDARD_SETTINGS."
                 )
+        return np.hstack(
+            [self.composition.encode(compositions), self.encode_patterns(patterns, refine=refine)]
+        )
+
+    def encode_patterns(
+        self, patterns: NDArray[np.floating], *, refine: int | None = None
+    ) -> NDArray[np.float32]:
+        """The pattern half (n, 64) of ``encode``."""
+        steps = REFINEMENT_STEPS[self.face] if refine is None else refine
         points = self.pattern.encode(patterns)
-        if refine:
-            points = self.pattern.refine(points, patterns, steps=refine)
-        return np.hstack([self.composition.encode(compositions), points])
+        return self.pattern.refine(points, patterns, steps=steps) if steps else points
 
     def decode(
         self, points: NDArray[np.floating], *, allowed: NDArray[np.bool_] | None = None
@@ -203,7 +213,7 @@ class LatentSpace:
 
     def reconstruct_patterns(self, patterns: NDArray[np.floating]) -> NDArray[np.float32]:
         """Patterns (n, 1601) as they come back from the latent space."""
-        return self.pattern.decode(self.pattern.encode(patterns))
+        return self.pattern.decode(self.encode_patterns(patterns))
 
     def sample_prior(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Points (n, 88): composition variables from N(0, I), pattern variables from what goes
