@@ -47,6 +47,10 @@ KnownTable = Annotated[
     Path | None,
     typer.Option("--known", help="Parquet table of known materials (default: the starter set)."),
 ]
+ScreensFile = Annotated[
+    Path | None,
+    typer.Option("--screens", help="TOML file that sets and switches screening rules."),
+]
 DataTable = Annotated[
     Path | None,
     typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
@@ -76,6 +80,7 @@ def search(
     ),
     known: KnownTable = None,
     models: ModelsFolder = None,
+    screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Search, screen, realise as crystal structures, report: the main job."""
@@ -91,7 +96,7 @@ def search(
             exclude=_symbols(exclude) or (),
             out=out,
             settings=SearchSettings(trials=trials, seed=seed, sampler=sampler),
-            toolbox=Toolbox(models, known),
+            toolbox=Toolbox(models, known, screens),
             progress=progress,
         )
     rows = _read_run(run.folder, "candidates.json")
@@ -148,6 +153,7 @@ def predict(
     ],
     known: KnownTable = None,
     models: ModelsFolder = None,
+    screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Properties, verdicts and nearest known material of given crystals."""
@@ -155,7 +161,7 @@ def predict(
     from matlode.jobs.toolbox import Toolbox
 
     with _progress() as progress:
-        answers = run_predict(sources, toolbox=Toolbox(models, known), progress=progress)
+        answers = run_predict(sources, toolbox=Toolbox(models, known, screens), progress=progress)
     if as_json:
         _print_json(answers)
     else:

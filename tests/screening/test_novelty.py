@@ -29,6 +29,7 @@ def known() -> KnownMaterials:
     return KnownMaterials(
         at_hand,
         ("mp-1", "mp-2", "mp-3", "mp-4"),
+        (225, 136, 221, 227),
         formula_vectors(at_hand),
         FormulaFilter.build([*at_hand, "CuO", "Fe2O3"]),
     )
@@ -87,40 +88,52 @@ def test_another_artefact_is_refused(tmp_path):
 
 
 def test_known_formulas_are_named_with_their_source(known):
-    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]))
+    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]), [136])
     assert not verdict.passed
     assert (verdict.rule, verdict.value, verdict.limit) == ("novel", "known", "novel")
-    assert verdict.reason == "known: TiO2 (mp-2)"
+    assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
 
 
 def test_a_known_formula_is_named_itself_when_its_composition_is_nearer_to_another(known):
     # decoded fractions only round to the formula
     decoded = formula_vectors(["O3SrTi"])
-    (verdict,) = known.judge(["O2Ti"], decoded)
-    assert verdict.reason == "known: TiO2 (mp-2)"
+    (verdict,) = known.judge(["O2Ti"], decoded, [136])
+    assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
 
 
 def test_formulas_that_were_trained_on_are_known_without_a_structure(known):
-    (verdict,) = known.judge(["CuO"], formula_vectors(["CuO"]))
+    (verdict,) = known.judge(["CuO"], formula_vectors(["CuO"]), [15])
     assert not verdict.passed
     assert verdict.reason == "known: among the formulas that the models were trained on"
 
 
 def test_new_formulas_are_placed_beside_the_nearest_known_one(known):
-    verdicts = known.judge(["O3SrZr", "Ge"], formula_vectors(["O3SrZr", "Ge"]))
+    verdicts = known.judge(["O3SrZr", "Ge"], formula_vectors(["O3SrZr", "Ge"]), [221, 227])
     assert [verdict.passed for verdict in verdicts] == [True, True]
     assert verdicts[0].reason == (
         "not among 4 formulas at hand and 6 trained on; nearest SrTiO3 (mp-3), "
-        "0.20 of the atoms differ"
+        "0.20 of the atoms differ; ABC3 in space group 221 as SrTiO3 (mp-3)"
     )
-    assert verdicts[1].reason.endswith("1.00 of the atoms differ")
+    assert verdicts[1].reason.endswith(
+        "1.00 of the atoms differ; A in space group 227 as Si (mp-4)"
+    )
+
+
+def test_a_known_formula_in_another_space_group_is_a_polymorph(known):
+    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]), [141])
+    assert (verdict.passed, verdict.value) == (False, "new polymorph")
+    assert verdict.reason == "known in space group 136 (TiO2 (mp-2)), not in 141"
 
 
 @given(st.lists(formula_texts(), min_size=1, max_size=6), formula_texts())
 def test_distance_is_the_share_of_atoms_to_exchange(members, formula):
     compositions = formula_vectors(members)
     known = KnownMaterials(
-        tuple(members), tuple(members), compositions, FormulaFilter.build(members)
+        tuple(members),
+        tuple(members),
+        (1,) * len(members),
+        compositions,
+        FormulaFilter.build(members),
     )
     (x,) = formula_vectors([formula])
     ((index, distance),) = known.nearest(x[None])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import string
 import warnings
 from collections.abc import Mapping
 from fractions import Fraction
@@ -89,6 +91,19 @@ def conventional_formula(formula: str) -> str:
         written = str(Composition(dict(symbols)).reduced_formula)
     # every table reader takes sodium nitride 1:1 for a missing value
     return formula if written == "NaN" else written
+
+
+def anonymous_formula(formula: str) -> str:
+    """A formula without its elements, the rarest first.
+
+    >>> anonymous_formula("CaO3Ti")
+    'ABC3'
+    """
+    amounts = sorted(parse_formula(formula).values())
+    letters = itertools.chain(string.ascii_uppercase, string.ascii_lowercase)
+    return "".join(
+        f"{letter}{n if n > 1 else ''}" for letter, n in zip(letters, amounts, strict=False)
+    )
 
 
 def chemical_system(formula: str) -> str:

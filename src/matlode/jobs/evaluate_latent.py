@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from matlode.artefacts import ARRAYS_FILE, find_model
-from matlode.data.formulas import parse_formula
+from matlode.data.formulas import anonymous_formula, parse_formula
 from matlode.data.splits import TEST, TRAIN, split_by_formula
 from matlode.jobs.recipes import MAX_FORMULA_ATOMS, SAME_FRACTION, cosines
 from matlode.jobs.training_table import TrainingTable
@@ -240,7 +240,9 @@ def _neighbours(
     formulas, groups = frame["formula"].to_numpy(), frame["space_group"].to_numpy()
     sets = [frozenset(parse_formula(f)) for f in formulas]
     systems = np.array([crystal_system(int(g)) for g in groups])
-    prototypes = np.array([f"{_ratio(f)} {g}" for f, g in zip(formulas, groups, strict=True)])
+    prototypes = np.array(
+        [f"{anonymous_formula(f)} {g}" for f, g in zip(formulas, groups, strict=True)]
+    )
 
     def shared(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
         pairs = zip(np.repeat(a, b.shape[1]), b.ravel(), strict=True)
@@ -266,11 +268,6 @@ def _neighbours(
         result[f"{half} neighbours: {name}"] = alike(test, train[rows])
         result[f"{half} neighbours: {name}, by chance"] = alike(test, random)
     return result
-
-
-def _ratio(formula: str) -> str:
-    """Amounts without the elements: 1-1-3 for SrTiO3."""
-    return "-".join(map(str, sorted(parse_formula(formula).values())))
 
 
 def _probes(

@@ -399,8 +399,19 @@ def train_symmetry(trainer: Trainer, name: str) -> None:
         arrays = (simulated[rows], images[rows], table.compositions[rows].astype(np.float32))
         return [*(torch.from_numpy(array) for array in arrays), torch.from_numpy(labels[rows])]
 
+    learn = trainer.rows(TRAIN)
+    labelled = tensors(TRAIN)[2:]
+    crystals = table.materials.crystals.take(learn)
+    pattern = trainer.space("standard").pattern
+
+    def fresh(epoch: int) -> list[torch.Tensor]:
+        rng = np.random.default_rng([trainer.settings[name].seed, epoch])
+        strained = augmented_patterns(crystals, rng, STRAINED)
+        decoded = pattern.decode(pattern.encode(strained))
+        return [torch.from_numpy(strained), torch.from_numpy(decoded), *labelled]
+
     network = SymmetryNet()
-    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
+    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION), fresh)
     held = trainer.rows(CALIBRATION)
     logits = network_logits(network, images[held], table.compositions[held])
     classifier = SymmetryClassifier(network, fit_temperature(logits, labels[held]))

@@ -17,7 +17,7 @@ from matlode.properties.heads import Estimates
 from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
-from matlode.screening.funnel import standard_rules
+from matlode.screening.funnel import chosen_rules, every_rule, read_screens
 from matlode.screening.novelty import FormulaFilter, KnownMaterials
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.rule import Rule
@@ -32,6 +32,8 @@ class Toolbox:
     """Models of the user's own; what it lacks ships with matlode."""
     known_table: Path | None = None
     """Structure table that novelty and templates refer to (default: the starter set)."""
+    screens: Path | None = None
+    """TOML file that sets limits of rules and switches them (``chosen_rules``)."""
 
     @cached_property
     def space(self) -> LatentSpace:
@@ -65,14 +67,16 @@ class Toolbox:
         return KnownMaterials(
             tuple(frame["formula"]),
             tuple(frame["id"].astype(str)),
+            tuple(frame["space_group"].astype(int)),
             composition_vectors(self.materials.crystals),
             FormulaFilter.load(self.models_folder),
         )
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """Every screening rule."""
-        return standard_rules(self.known, PatternBands.load(self.models_folder))
+        """The screening rules that judge."""
+        screens = read_screens(self.screens) if self.screens else {}
+        return chosen_rules(every_rule(self.known, PatternBands.load(self.models_folder)), screens)
 
     def candidates(
         self,

@@ -92,12 +92,11 @@ def _mixed_valence(
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChargeNeutral(Rule):
     """Graded: charges balance; or an alloy or covalent solid, where they need not."""
 
     name = "charge_neutral"
-    required = True
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""

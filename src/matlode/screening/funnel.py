@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
+from matlode.errors import GoalError, InputError, suggest
 from matlode.records import Candidate, Verdict
 from matlode.screening.chemistry import ChargeNeutral
+from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.novelty import KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
 from matlode.screening.rule import Rule
@@ -14,15 +19,73 @@ from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
 
 
-def standard_rules(known: KnownMaterials, bands: PatternBands) -> tuple[Rule, ...]:
+def every_rule(known: KnownMaterials, bands: PatternBands) -> tuple[Rule, ...]:
     """Every rule, in the order in which the funnel counts."""
     return (
         LikelyStable(),
-        PlausiblePattern(bands),
+        PlausiblePattern(bands=bands),
         ClearSymmetry(),
         ChargeNeutral(),
-        Novel(known),
+        Abundant(),
+        Affordable(),
+        NotRadioactive(),
+        NotToxic(),
+        Novel(known=known),
     )
+
+
+OPTIONAL = ("abundant", "affordable", "not_radioactive", "not_toxic")
+"""Rules that judge only when they are asked to."""
+
+
+def chosen_rules(
+    rules: Sequence[Rule], screens: Mapping[str, Any] | None = None
+) -> tuple[Rule, ...]:
+    """The rules that are to judge, with the limits that ``screens`` sets.
+
+    ``screens``: rule → False (leave it out), True (as it is) or its settings, such as
+    {"min_probability": 0.7, "required": False}; a rule with settings is never left out.
+    Raises GoalError for unknown rules and settings.
+    """
+    screens = screens or {}
+    for name in screens:
+        if name not in {rule.name for rule in rules}:
+            raise GoalError(f'"{name}" is no screen. {suggest(name, [r.name for r in rules])}')
+    chosen = []
+    for rule in rules:
+        wish = screens.get(rule.name, rule.name not in OPTIONAL)
+        if wish is not False:
+            chosen.append(_with_settings(rule, {} if wish is True else wish))
+    return tuple(chosen)
+
+
+def _with_settings(rule: Rule, settings: Any) -> Rule:
+    known = {f.name: getattr(rule, f.name) for f in fields(rule)}
+    known = {k: v for k, v in known.items() if isinstance(v, bool | int | float)}
+    if not isinstance(settings, Mapping):
+        raise GoalError(
+            f"screen {rule.name} = {settings!r}; wanted true, false or a table of settings "
+            f"({', '.join(known)})."
+        )
+    for name, value in settings.items():
+        if name not in known:
+            raise GoalError(f'screen {rule.name} has no setting "{name}". {suggest(name, known)}')
+        is_switch = isinstance(known[name], bool)
+        if isinstance(value, bool) != is_switch or not isinstance(value, bool | int | float):
+            wanted = "true or false" if is_switch else "a number"
+            raise GoalError(f"screen {rule.name}: {name} = {value!r}; wanted {wanted}.")
+    return replace(rule, **settings)
+
+
+def read_screens(path: Path) -> dict[str, Any]:
+    """What ``chosen_rules`` takes, from a TOML file of one entry per rule.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
 
 
 @dataclass(frozen=True)
@@ -42,11 +105,11 @@ class Screened:
 def screen(candidates: Sequence[Candidate], rules: Sequence[Rule]) -> list[Screened]:
     """Every rule's verdict on every candidate; nobody is dropped."""
     required = {rule.name for rule in rules if rule.required}
+    columns = [rule.judge(candidates) for rule in rules]
     screened = []
-    for candidate in candidates:
-        verdicts = tuple(rule.check(candidate) for rule in rules)
+    for candidate, *verdicts in zip(candidates, *columns, strict=True):
         accepted = all(v.passed for v in verdicts if v.rule in required)
-        screened.append(Screened(candidate, verdicts, accepted))
+        screened.append(Screened(candidate, tuple(verdicts), accepted))
     return screened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
-from matlode.data.formulas import conventional_formula
+from matlode.data.formulas import anonymous_formula, conventional_formula
 from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
 
@@ -65,6 +66,9 @@ class FormulaFilter:
         )
 
 
+KNOWN, POLYMORPH, NOVEL = "known", "new polymorph", "novel"
+
+
 @dataclass(frozen=True)
 class KnownMaterials:
     """The materials that candidates are called new against."""
@@ -72,53 +76,106 @@ class KnownMaterials:
     formulas: tuple[str, ...]
     """Canonical formulas with a structure at hand."""
     ids: tuple[str, ...]
+    space_groups: tuple[int, ...]
     compositions: NDArray[np.floating]
     """(n, 100)."""
     trained_on: FormulaFilter
 
-    def judge(self, formulas: Sequence[str], compositions: NDArray[np.floating]) -> list[Verdict]:
-        """One verdict per formula with its composition (n, 100)."""
-        at_hand = {formula: row for row, formula in enumerate(self.formulas)}
-        verdicts = []
-        for formula, (index, distance) in zip(formulas, self.nearest(compositions), strict=True):
-            nearest = f"{conventional_formula(self.formulas[index])} ({self.ids[index]})"
-            if formula in at_hand:
-                row = at_hand[formula]
-                reason = f"known: {conventional_formula(formula)} ({self.ids[row]})"
-                value = "known"
-            elif formula in self.trained_on:
-                reason, value = "known: among the formulas that the models were trained on", "known"
-            else:
-                value = "novel"
-                reason = (
-                    f"not among {len(at_hand):,} formulas at hand and "
-                    f"{self.trained_on.n_formulas:,} trained on; nearest {nearest}, "
-                    f"{distance:.2f} of the atoms differ"
-                )
-            verdicts.append(Verdict("novel", value == "novel", value, "novel", reason))
-        return verdicts
+    @cached_property
+    def rows_by_formula(self) -> dict[str, list[int]]:
+        """formula → its rows, polymorphs side by side."""
+        rows: dict[str, list[int]] = {}
+        for row, formula in enumerate(self.formulas):
+            rows.setdefault(formula, []).append(row)
+        return rows
+
+    @cached_property
+    def prototypes(self) -> dict[tuple[str, int], int]:
+        """(anonymous formula, space group) → a row that has it."""
+        names = (anonymous_formula(formula) for formula in self.formulas)
+        pairs = zip(names, self.space_groups, strict=True)
+        return {pair: row for row, pair in reversed(list(enumerate(pairs)))}
+
+    def judge(
+        self,
+        formulas: Sequence[str],
+        compositions: NDArray[np.floating],
+        space_groups: Sequence[int],
+    ) -> list[Verdict]:
+        """One verdict per formula with its composition (n, 100) and space group.
+
+        A formula at hand in other space groups only is a new polymorph.
+        """
+        nearest = self.nearest(compositions)
+        return [
+            self._judge(formula, group, *near)
+            for formula, group, near in zip(formulas, space_groups, nearest, strict=True)
+        ]
+
+    def _judge(self, formula: str, group: int, index: int, distance: float) -> Verdict:
+        rows = self.rows_by_formula.get(formula, [])
+        same = [row for row in rows if self.space_groups[row] == group]
+        if same:
+            value, reason = KNOWN, f"known: {self._name(same[0])} in space group {group}"
+        elif rows:
+            groups = ", ".join(str(g) for g in sorted({self.space_groups[row] for row in rows}))
+            value = POLYMORPH
+            reason = f"known in space group {groups} ({self._name(rows[0])}), not in {group}"
+        elif formula in self.trained_on:
+            value, reason = KNOWN, "known: among the formulas that the models were trained on"
+        else:
+            value = NOVEL
+            reason = (
+                f"not among {len(self.rows_by_formula):,} formulas at hand and "
+                f"{self.trained_on.n_formulas:,} trained on; nearest {self._name(index)}, "
+                f"{distance:.2f} of the atoms differ; {self._prototype(formula, group)}"
+            )
+        return Verdict("novel", value == NOVEL, value, NOVEL, reason)
+
+    def _prototype(self, formula: str, group: int) -> str:
+        prototype = anonymous_formula(formula), group
+        if prototype not in self.prototypes:
+            return f"no known material is {prototype[0]} in space group {group}"
+        return f"{prototype[0]} in space group {group} as {self._name(self.prototypes[prototype])}"
+
+    def _name(self, row: int) -> str:
+        return f"{conventional_formula(self.formulas[row])} ({self.ids[row]})"
 
     def nearest(self, compositions: NDArray[np.floating]) -> list[tuple[int, float]]:
         """(index, share of atoms that differ) of the nearest known composition, per row."""
-        found = []
-        for x in np.asarray(compositions):
-            distance = np.abs(self.compositions - x).sum(axis=1) / 2
-            index = int(distance.argmin())
-            found.append((index, float(distance[index])))
-        return found
+        from sklearn.metrics import pairwise_distances_argmin_min
+
+        if not len(compositions):
+            return []
+        rows, distances = pairwise_distances_argmin_min(
+            np.ascontiguousarray(compositions, float),
+            np.ascontiguousarray(self.compositions, float),
+            metric="manhattan",
+        )
+        return [
+            (int(row), float(distance) / 2) for row, distance in zip(rows, distances, strict=True)
+        ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Novel(Rule):
-    """The formula is not among the known ones. It marks, it does not reject."""
+    """The formula is not among the known ones. It marks, unless made required."""
 
     known: KnownMaterials
+    required: bool = False
     name = "novel"
-    required = False
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.known.judge([candidate.formula], candidate.composition[None])[0]
+        return self.judge([candidate])[0]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """See Rule."""
+        return self.known.judge(
+            [c.formula for c in candidates],
+            np.array([c.composition for c in candidates]),
+            [c.space_group for c in candidates],
+        )
 
 
 def _positions(formula: str, size: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,19 @@ class PatternBands:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlausiblePattern(Rule):
     """The pattern's characteristics lie where those of real patterns do (Fig. S10)."""
 
     bands: PatternBands
     name = "plausible_pattern"
-    required = True
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.bands.judge(candidate.pattern[None])[0]
+        return self.judge([candidate])[0]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """See Rule."""
+        if not candidates:
+            return []
+        return self.bands.judge(np.stack([c.pattern for c in candidates]))

@@ -8,13 +8,12 @@ from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LikelyStable(Rule):
     """Within 0.1 eV/atom of the hull with at least this probability."""
 
     min_probability: float = 0.5
     name = "likely_stable"
-    required = True
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""

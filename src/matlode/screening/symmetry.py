@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import InputError
+from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
@@ -57,25 +58,27 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
 
 
 class SymmetryNet(nn.Module):
-    """Residual dense net on square-root intensities and the composition.
+    """Residual dense net on square-root intensities beside a composition encoder.
 
-    It is trained on simulated patterns and on those that come back from the latent space, a
+    It is trained on strained patterns and on those that come back from the latent space, a
     coin thrown for each; for a part of the rows the composition is hidden, so that it also
     answers for a pattern alone.
     """
 
-    hide_composition = 0.25
+    hide_composition = 0.3
     jitter = 0.02
 
-    def __init__(self, *, width: int = 640, blocks: int = 2, dropout: float = 0.2) -> None:
+    def __init__(self, *, width: int = 768, blocks: int = 3, dropout: float = 0.1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.net = ResidualNet(N_PATTERN + 2 * N_COMPOSITION, N_SPACE_GROUPS, width, blocks)
+        self.composition = CompositionEncoder()
+        n_in = (N_PATTERN + 1) // 2 + self.composition.n_out + 1
+        self.net = ResidualNet(n_in, N_SPACE_GROUPS, width, blocks)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
         """Logits (batch, 230); a composition row of zeros stands for "unknown"."""
-        present = (compositions > 0).to(compositions.dtype)
-        x = torch.cat([patterns.sqrt(), compositions, present], dim=1)
+        known = (compositions > 0).any(1, keepdim=True).to(patterns.dtype)
+        x = torch.cat([patterns[:, ::2].sqrt(), self.composition(compositions), known], dim=1)
         logits: Tensor = self.net(self.dropout(x))
         return logits
 
@@ -170,13 +173,12 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     return float(np.exp(minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClearSymmetry(Rule):
     """The pattern says to which crystal system it belongs."""
 
     min_probability: float = 0.4
     name = "clear_symmetry"
-    required = True
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""

@@ -1,0 +1,132 @@
+"""What a formula's elements cost, and do: wishes that a user may make binding."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+from matlode.data.formulas import parse_formula
+from matlode.records import Candidate, Verdict
+from matlode.screening.rule import Rule
+
+TOXIC = {
+    **dict.fromkeys(("As", "Cd", "Hg", "Pb"), "ICH Q3D class 1"),
+    **dict.fromkeys(("Be", "Ni"), "IARC group 1"),
+    "Tl": "ICH Q3D class 2B, acutely toxic",
+}
+"""Elements most of whose compounds are toxic, and who says so: the guideline ICH Q3D(R2) on
+elemental impurities, and the carcinogens of IARC's monographs 100C."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElementRule(Rule):
+    """Judges a formula by its worst element. It marks, unless made required."""
+
+    limit: float
+    required: bool = False
+    unit: ClassVar[str]
+    largest_is_worst: ClassVar[bool]
+
+    @abstractmethod
+    def value(self, symbol: str) -> float | None:
+        """What is compared with the limit; None if nobody knows."""
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        known = {s: self.value(s) for s in parse_formula(candidate.formula)}
+        unknown = [s for s, value in known.items() if value is None]
+        values = {s: value for s, value in known.items() if value is not None}
+        if unknown or not values:
+            reason = f"{', '.join(unknown)}: not known"
+            return Verdict(self.name, False, "unknown", self.limit, reason)
+        worst = (max if self.largest_is_worst else min)(values, key=lambda s: values[s])
+        value = values[worst]
+        passed = value <= self.limit if self.largest_is_worst else value >= self.limit
+        sign = "at most" if self.largest_is_worst else "at least"
+        reason = f"{worst}: {value:.3g} {self.unit}, wanted {sign} {self.limit:.3g}"
+        return Verdict(self.name, passed, value, self.limit, reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abundant(ElementRule):
+    """No element is rarer in the earth's crust than ``limit`` ppm by mass (SMACT's table)."""
+
+    limit: float = 1.0
+    name = "abundant"
+    unit = "ppm of the crust"
+    largest_is_worst = False
+
+    def value(self, symbol: str) -> float | None:
+        """See ElementRule."""
+        return _crustal_abundance(symbol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affordable(ElementRule):
+    """No element costs more than ``limit`` US dollars per kg (pymatgen's table, about 2013)."""
+
+    limit: float = 100.0
+    name = "affordable"
+    unit = "$/kg"
+    largest_is_worst = True
+
+    def value(self, symbol: str) -> float | None:
+        """See ElementRule."""
+        return _price_per_kg(symbol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotRadioactive(Rule):
+    """Every element has a stable isotope (bismuth counts as stable)."""
+
+    required: bool = False
+    name = "not_radioactive"
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        from pymatgen.core import Element
+
+        symbols = parse_formula(candidate.formula)
+        unstable = [s for s in symbols if Element(s).is_radioactive]
+        reason = f"{', '.join(unstable)} radioactive" if unstable else "no radioactive element"
+        return Verdict(self.name, not unstable, float(len(unstable)), 0.0, reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotToxic(Rule):
+    """No element of ``TOXIC``."""
+
+    required: bool = False
+    name = "not_toxic"
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        bad = [s for s in parse_formula(candidate.formula) if s in TOXIC]
+        reason = ", ".join(f"{s} ({TOXIC[s]})" for s in bad) or "no element known as toxic"
+        return Verdict(self.name, not bad, float(len(bad)), 0.0, reason)
+
+
+@cache
+def _crustal_abundance(symbol: str) -> float | None:
+    import smact
+
+    with warnings.catch_warnings():
+        # noble gases lack an electronegativity, which is told as a warning
+        warnings.simplefilter("ignore")
+        value = smact.Element(symbol).crustal_abundance
+    return None if value is None else float(value)
+
+
+@cache
+def _price_per_kg(symbol: str) -> float | None:
+    from pymatgen.analysis.cost import CostAnalyzer, CostDBElements
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return float(CostAnalyzer(CostDBElements()).get_cost_per_kg(symbol))
+        except ValueError:  # not in the table
+            return None

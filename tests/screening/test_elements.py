@@ -1,0 +1,79 @@
+from types import SimpleNamespace
+
+import pytest
+
+from matlode.errors import GoalError, InputError
+from matlode.jobs.toolbox import Toolbox
+from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
+from matlode.screening.funnel import OPTIONAL, chosen_rules, read_screens
+
+
+def of(formula):
+    return SimpleNamespace(formula=formula)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad", "culprit"),
+    [
+        (Abundant(), "CaO3Ti", "AuCu", "Au"),
+        (Affordable(), "FeO", "IrO2", "Ir"),
+        (NotRadioactive(), "Bi2O3", "O2U", "U"),
+        (NotToxic(), "O2Sn", "CdTe", "Cd"),
+    ],
+)
+def test_the_worst_element_decides_and_is_named(rule, good, bad, culprit):
+    assert rule.check(of(good)).passed
+    verdict = rule.check(of(bad))
+    assert not verdict.passed
+    assert culprit in verdict.reason
+
+
+@pytest.mark.parametrize("rule", [Abundant(), Affordable()])
+def test_what_nobody_knows_does_not_pass(rule):
+    verdict = rule.check(of("FePm"))
+    assert not verdict.passed
+    assert verdict.reason == "Pm: not known"
+
+
+def test_limits_are_monotone():
+    for formula in ("FeO", "CoO", "AgCl", "IrO2"):
+        passed = [Affordable(limit=x).check(of(formula)).passed for x in (0.01, 1, 100, 1e6)]
+        assert passed == sorted(passed)
+        passed = [Abundant(limit=x).check(of(formula)).passed for x in (1e-5, 1, 100, 1e6)]
+        assert passed == sorted(passed, reverse=True)
+
+
+def test_screens_are_switched_and_set(tmp_path):
+    file = tmp_path / "screens.toml"
+    file.write_text(
+        "novel = false\nnot_toxic = true\n"
+        "abundant = { limit = 10.0, required = true }\nlikely_stable = { min_probability = 0.8 }\n"
+    )
+    standard = {rule.name: rule for rule in Toolbox().rules}
+    assert not standard.keys() & set(OPTIONAL)
+    rules = {rule.name: rule for rule in Toolbox(screens=file).rules}
+    assert rules.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
+    assert (rules["abundant"].limit, rules["abundant"].required) == (10.0, True)
+    assert rules["likely_stable"].min_probability == 0.8
+    assert not rules["not_toxic"].required
+
+
+@pytest.mark.parametrize(
+    ("screens", "told"),
+    [
+        ({"likely_stabel": True}, 'Did you mean "likely_stable"'),
+        ({"abundant": {"limits": 3}}, 'no setting "limits"'),
+        ({"abundant": {"limit": "much"}}, "wanted a number"),
+        ({"abundant": {"required": 1}}, "wanted true or false"),
+        ({"abundant": 3}, "wanted true, false or a table"),
+    ],
+)
+def test_screens_that_cannot_be_meant_so(screens, told):
+    with pytest.raises(GoalError, match=told):
+        chosen_rules([Abundant(), *Toolbox().rules], screens)
+
+
+def test_a_file_that_is_not_toml(tmp_path):
+    (tmp_path / "x.toml").write_text("= 3")
+    with pytest.raises(InputError, match="not a readable TOML"):
+        read_screens(tmp_path / "x.toml")
