@@ -3,7 +3,7 @@ import pytest
 
 from matlode.errors import GoalError
 from matlode.optimisation.goal import Scale, check_symbols, make_goal, merit
-from matlode.properties.heads import Estimates
+from matlode.properties.endpoints import Estimates
 
 KNOWN = ("B", "C", "N", "O", "Co", "W")
 

@@ -12,8 +12,7 @@ from matlode.properties.derived import (
     vickers_hardness_mazhnik,
     youngs_modulus,
 )
-from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.heads import Estimates
+from matlode.properties.endpoints import ENDPOINTS, Estimates
 from matlode.representation.composition import formula_vectors
 
 K, G = np.meshgrid(np.linspace(20, 450, 12), np.linspace(5, 520, 12))

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.heads import SETTINGS, Estimates
+from matlode.properties.endpoints import ENDPOINTS, Estimates
+from matlode.properties.heads import SETTINGS
 from matlode.properties.scores import BASELINES, regression_scores, score, score_estimates
 from matlode.representation.composition import composition_vectors
 

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from matlode.artefacts import load_header
+from matlode.artefacts import find_model, load_header
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
 from matlode.jobs.recipes import decoded_compositions
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import Endpoint, find_endpoint
+from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
 from matlode.properties.heads import CASES
-from matlode.properties.models import PropertyModels, find_heads, known_endpoints
+from matlode.properties.models import find_heads, known_endpoints
+from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
 
@@ -27,15 +29,24 @@ def stored_scores(
 ) -> list[dict[str, Any]]:
     """What stands in the models' headers, measured when they were trained: one row per
     endpoint and model, with the rows and the split that it was measured on."""
+    wanted = _endpoints(endpoints, known_endpoints(models))
+    network = load_header(find_model(NETWORK_MODEL, models))
     places = {face: find_heads(models, face=face) for face in ("standard", "reference")}
     rows = []
-    for endpoint in _endpoints(endpoints, known_endpoints(models)):
+    for endpoint in wanted:
+        found = []
+        if endpoint.name in network["scores"]:
+            name = endpoint.name
+            found.append((network["scores"][name], network["rows"][name], network["split"]))
         for heads in places.values():
-            if endpoint.name not in heads:
-                continue
-            header = load_header(heads[endpoint.name])
-            for model, scores in header["scores"].items():
-                rows.append(_row(endpoint, model, header["rows"][TEST], header["split"], scores))
+            if endpoint.name in heads:
+                header = load_header(heads[endpoint.name])
+                found.append((header["scores"], header["rows"], header["split"]))
+        for scores, counts, split in found:
+            rows += [
+                _row(endpoint, model, counts[TEST], split, of_model)
+                for model, of_model in scores.items()
+            ]
     return rows
 
 
@@ -74,13 +85,22 @@ def measure_scores(
     patterns = {"simulated": table.patterns[test]}
     patterns["decoded"] = toolbox.space.reconstruct_patterns(patterns["simulated"])
     x = {"simulated": table.compositions[test]}
+    predictable = toolbox.endpoints
     x["decoded"] = decoded_compositions(toolbox.space, x["simulated"])
-    features = {case: toolbox.models.features.compute(x[case], patterns[case]) for case in CASES}
+    estimates = {
+        case: toolbox.models.predict(
+            x[case],
+            patterns[case],
+            case=case,
+            names=[e.name for e in wanted if e.name in predictable],
+        )
+        for case in CASES
+    }
     for done, endpoint in enumerate(wanted, start=1):
         labels = table.labels(endpoint)
         known = ~np.isnan(labels[test])
         if known.sum() >= MIN_ROWS[TEST]:
-            rows += _score_endpoint(endpoint, table, toolbox.models, features, known)
+            rows += _score_endpoint(endpoint, table, estimates, known)
         progress("evaluate", done, len(wanted), endpoint.name)
     if not rows:
         raise InputError(
@@ -93,17 +113,17 @@ def measure_scores(
 def _score_endpoint(
     endpoint: Endpoint,
     table: TrainingTable,
-    models: PropertyModels,
-    features: dict[str, Any],
-    known: Any,
+    estimates: Mapping[str, Mapping[str, Estimates]],
+    known: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
     labels = table.labels(endpoint)
     truth = labels[table.roles == TEST][known]
     split = f"test formulas of {table.source}"
     rows = []
-    for case in CASES if endpoint.name in models.heads else ():
-        estimates = models.estimate(endpoint.name, features[case][known], case=case)
-        scores = score_estimates(endpoint, truth, estimates)
+    for case, of_case in estimates.items():
+        if endpoint.name not in of_case:
+            continue
+        scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
         rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
     learn = (table.roles == TRAIN) & ~np.isnan(labels)
     x_test = table.compositions[table.roles == TEST][known]

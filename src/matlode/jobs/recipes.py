@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from matlode.latent.training import TrainingSettings, train
 from matlode.progress import Progress
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.features import FEATURES
-from matlode.properties.heads import CASES, SETTINGS, Head, fit_head, fit_trees, predict_trees
-from matlode.properties.models import VOLUME, find_heads, foundations, head_folder
-from matlode.properties.scores import BASELINES, score, score_estimates
+from matlode.properties.models import PropertyModels
+from matlode.properties.network import (
+    NETWORK_MODEL,
+    PropertyNetwork,
+)
 from matlode.representation.augmentation import Augmentation, augmented_patterns
 from matlode.representation.composition import (
     formula_vectors,
@@ -59,10 +61,6 @@ STRAINED = Augmentation(
 )  # fmt: skip
 """What the standard pattern autoencoder learns from: every epoch other lattices, or it learns
 the training patterns by heart."""
-
-MAX_UNPOOLED = 0.5
-"""Share of rows from databases whose volumes are not pooled with ours: in a table with more of
-them, which is a user's own, all volumes count."""
 
 
 @dataclass(frozen=True)
@@ -158,22 +156,35 @@ class Trainer:
         images: NDArray[np.float16] = self.once(f"{face} images", make)
         return images
 
-    def features(self, face: str) -> dict[str, NDArray[np.float32]]:
+    def cases(self, rows: NDArray[np.bool_]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """case → compositions and patterns of these rows, for the standard face."""
+        compositions = self.table.compositions[rows]
+        images = self.reconstructed("standard")[rows].astype(np.float32)
+        decoded = decoded_compositions(self.space("standard"), compositions)
+        return {
+            "simulated": (compositions, self.table.patterns[rows]),
+            "decoded": (decoded, images),
+        }
+
+    def features(self, face: str) -> dict[str, NDArray[np.floating]]:
         """Feature rows of all materials per case, and "augmented": the decoded patterns
         beside the true compositions, which the standard heads are trained on too."""
 
-        def make() -> dict[str, NDArray[np.float32]]:
+        def make() -> dict[str, NDArray[np.floating]]:
             space = self.space(face)
-            compute = FEATURES[face](space).compute
+            network = None
+            if face == "standard":
+                network = PropertyNetwork.load(find_model(NETWORK_MODEL, self.models_folder))
+            inputs = PropertyModels(FEATURES[face](space), {}, network).inputs
             compositions, patterns = self.table.compositions, self.table.patterns
             images = self.reconstructed(face).astype(np.float32)
             return {
-                "simulated": compute(compositions, patterns),
-                "decoded": compute(decoded_compositions(space, compositions), images),
-                "augmented": compute(compositions, images),
+                "simulated": inputs(compositions, patterns),
+                "decoded": inputs(decoded_compositions(space, compositions), images),
+                "augmented": inputs(compositions, images),
             }
 
-        rows: dict[str, NDArray[np.float32]] = self.once(f"{face} features", make)
+        rows: dict[str, NDArray[np.floating]] = self.once(f"{face} features", make)
         return rows
 
 
@@ -294,97 +305,6 @@ def _finish_view(
         "scores": scores or {},
     }
     save_view(trainer.root / name, network, face=face, view=view, bounds=bounds, header=header)
-
-
-def train_head(trainer: Trainer, name: str) -> None:
-    """A property head with intervals, baselines and held-out scores."""
-    face, _, rest = name.partition("-")
-    endpoint = trainer.endpoints[rest.replace("-", "_")]
-    labels = trainer.table.labels(endpoint)
-    features = _head_inputs(trainer, face, endpoint)
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
-    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
-    if face == "standard":
-        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
-        train_y = np.concatenate([train_y, train_y])
-        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
-    else:
-        folds = trainer.halves[rows[TRAIN]]
-    held = rows[CALIBRATION]
-    calibration = {case: (features[case][held], labels[held]) for case in CASES}
-    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
-    truth = labels[rows[TEST]]
-    scores = {
-        f"{face}, {case} pattern": score_estimates(
-            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
-        )
-        for case in CASES
-    }
-    if face == "standard":
-        scores |= _baseline_scores(trainer, endpoint, labels, rows)
-    report = {
-        **trainer.table.header,
-        "description": endpoint.description,
-        "built_on": foundations(trainer.models_folder, face, endpoint.name),
-        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
-        "scores": scores,
-    }
-    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
-
-
-def _head_inputs(
-    trainer: Trainer, face: str, endpoint: Endpoint
-) -> dict[str, NDArray[np.floating]]:
-    """Features per case; for standard heads but the volume's, with the predicted volume.
-
-    The volume of training rows comes from a model that did not see their formula, as it will
-    for new materials.
-    """
-    features = trainer.features(face)
-    if face == "reference" or endpoint.name == VOLUME:
-        return dict(features)
-    volumes = trainer.once("volumes", lambda: _cross_fitted_volumes(trainer, features))
-    return {case: np.column_stack([rows, volumes[case]]) for case, rows in features.items()}
-
-
-def _cross_fitted_volumes(
-    trainer: Trainer, features: dict[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float64]]:
-    volume = Head.load(find_heads(trainer.models_folder)[VOLUME]).value_model
-    volumes = {case: predict_trees(volume, rows) for case, rows in features.items()}
-    labels = trainer.table.labels(ENDPOINTS[VOLUME])
-    if np.isnan(labels).mean() > MAX_UNPOOLED:
-        labels = trainer.table.materials.label(ENDPOINTS[VOLUME].column)
-    train = trainer.rows(TRAIN)
-    for side in (trainer.halves, ~trainer.halves):
-        rows = trainer.rows(TRAIN, labels) & ~side
-        x = np.vstack([features["simulated"][rows], features["augmented"][rows]])
-        settings = SETTINGS["standard"]
-        model = fit_trees(
-            x,
-            np.tile(labels[rows], 2),
-            settings,
-            objective="reg:squarederror",
-            n_rounds=settings.cross_fit_rounds,
-            eta=settings.cross_fit_eta,
-        )
-        for case, table in features.items():
-            volumes[case][side & train] = predict_trees(model, table[side & train])
-    return volumes
-
-
-def _baseline_scores(
-    trainer: Trainer,
-    endpoint: Endpoint,
-    labels: NDArray[np.float64],
-    rows: dict[str, NDArray[np.bool_]],
-) -> dict[str, dict[str, float]]:
-    x = trainer.table.compositions
-    scores = {}
-    for name, baseline in BASELINES.items():
-        predicted = baseline(endpoint, x[rows[TRAIN]], labels[rows[TRAIN]], x[rows[TEST]])
-        scores[name] = score(endpoint, labels[rows[TEST]], predicted)
-    return scores
 
 
 def train_symmetry(trainer: Trainer, name: str) -> None:

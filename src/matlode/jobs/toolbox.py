@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.data.tables import Materials, load_starter, read_table
 from matlode.latent.space import LatentSpace
-from matlode.properties.endpoints import Endpoint
-from matlode.properties.heads import Estimates
+from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
@@ -48,7 +47,7 @@ class Toolbox:
     @property
     def endpoints(self) -> dict[str, Endpoint]:
         """name → property that can be predicted, and so searched for."""
-        return {name: head.endpoint for name, head in self.models.heads.items()}
+        return self.models.endpoints
 
     @cached_property
     def symmetry(self) -> SymmetryClassifier:
@@ -102,7 +101,7 @@ class Toolbox:
                 float(e.value[row]),
                 float(e.low[row]),
                 float(e.high[row]),
-                self.models.heads[name].endpoint.unit,
+                self.models.endpoints[name].unit,
             )
             for name, e in estimates.items()
         }

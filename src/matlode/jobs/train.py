@@ -9,12 +9,12 @@ from typing import Any
 
 from matlode.artefacts import HEADER_FILE, load_header
 from matlode.errors import GoalError, suggest
+from matlode.jobs.property_recipes import train_head, train_properties
 from matlode.jobs.recipes import (
     Trainer,
     train_bands,
     train_composition_vae,
     train_filter,
-    train_head,
     train_pairing,
     train_pattern_vae,
     train_symmetry,
@@ -25,7 +25,8 @@ from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import endpoint_of
-from matlode.properties.models import VOLUME, foundations, head_folder, known_endpoints
+from matlode.properties.models import foundations, head_folder, known_endpoints
+from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.screening.symmetry import SYMMETRY_MODEL
 
@@ -44,17 +45,18 @@ TRAINING = {
         optimizer="adamax", schedule="constant", batch_size=64, max_epochs=60, patience=4,
         warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7,
     ),
+    NETWORK_MODEL: TrainingSettings(
+        learning_rate=1.2e-3, batch_size=256, max_epochs=12, patience=12
+    ),
     SYMMETRY_MODEL: TrainingSettings(max_epochs=14, patience=14, batch_size=256),
 }  # fmt: skip
 """model → how its network is trained."""
-
-_HEAD_ORDER = [VOLUME, *(name for name in ENDPOINTS if name != VOLUME)]
 
 MODELS: dict[str, Callable[[Trainer, str], None]] = {
     "standard-composition-vae": train_composition_vae,
     "standard-pattern-vae": train_pattern_vae,
     PAIRING_MODEL: train_pairing,
-    **{head_folder(Path(), name, "standard").name: train_head for name in _HEAD_ORDER},
+    NETWORK_MODEL: train_properties,
     SYMMETRY_MODEL: train_symmetry,
     "pattern-characteristics": train_bands,
     "known-formulas": train_filter,
@@ -121,10 +123,12 @@ def train_models(
 
 
 def _head_trainers(endpoints: Mapping[str, Endpoint]) -> dict[str, Callable[[Trainer, str], None]]:
+    """Heads of a user's own properties, and of all with the paper's recipe."""
     return {
         head_folder(Path(), name, face).name: train_head
         for face in ("standard", "reference")
         for name in endpoints
+        if face == "reference" or name not in ENDPOINTS
     }
 
 
@@ -135,8 +139,9 @@ def _is_done(folder: Path, table: TrainingTable, endpoints: Mapping[str, Endpoin
     header = load_header(folder)
     if header.get("trained_on") != table.header["trained_on"]:
         return False
-    if header["kind"] != "head":
+    if "built_on" not in header:
         return True
-    name = header["endpoint"]
-    same = header.get("built_on") == foundations(folder.parent, header["face"], name)
-    return same and endpoint_of(header) == endpoints[name]
+    if header["kind"] == "properties":
+        return bool(header["built_on"] == foundations(folder.parent, "standard", network=True))
+    same = header["built_on"] == foundations(folder.parent, header["face"])
+    return same and endpoint_of(header) == endpoints[header["endpoint"]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -37,25 +38,34 @@ class TrainingTable:
     materials: Materials
     source: str
     sha256: str
-    extra_formulas: tuple[str, ...] = ()
-    """Formulas without structures, for the composition autoencoder alone."""
+    formulas: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Values known of formulas alone: one row per canonical formula, one column per source."""
 
     @classmethod
     def load(cls, path: Path | None = None) -> TrainingTable:
         """The full-size table where one is named, else the starter set.
 
-        A ``compositions.parquet`` beside the table adds its formulas.
+        A ``compositions.parquet`` beside the table (columns formula, source, value) adds its
+        formulas; of several values the median counts.
         """
         table = full_table_path(path)
         materials = load_materials(path)
         if table is None:
             return cls(_with_patterns(materials), "starter set", checksum(starter_path()))
         extra = table.with_name("compositions.parquet")
-        formulas: tuple[str, ...] = ()
-        if extra.is_file() and extra != table:
-            names = pq.read_table(extra, columns=["formula"])["formula"].unique().to_pylist()
-            formulas = tuple(sorted({canonical_formula(name) for name in names}))
-        return cls(_with_patterns(materials), table.name, checksum(table), formulas)
+        if extra == table or not extra.is_file():
+            return cls(_with_patterns(materials), table.name, checksum(table))
+        values = pq.read_table(extra, columns=["formula", "source", "value"]).to_pandas()
+        unique = values["formula"].unique()
+        names = pd.Series([canonical_formula(name) for name in unique], index=unique)
+        values["formula"] = values["formula"].map(names)
+        wide = values.groupby(["formula", "source"])["value"].median().unstack()
+        return cls(_with_patterns(materials), table.name, checksum(table), wide)
+
+    @property
+    def extra_formulas(self) -> list[str]:
+        """Formulas of ``formulas``."""
+        return [str(formula) for formula in self.formulas.index]
 
     @cached_property
     def patterns(self) -> NDArray[np.float32]:

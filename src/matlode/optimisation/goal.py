@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
 from matlode.errors import GoalError, suggest
-from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
-from matlode.properties.heads import Estimates
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 
 STABILITY = "stable_probability"
 ROUND_OFF = 1e-9

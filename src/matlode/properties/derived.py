@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
-from matlode.properties.endpoints import Endpoint
-from matlode.properties.heads import Estimates
+from matlode.properties.endpoints import Endpoint, Estimates
 
 Array = NDArray[np.floating]
 

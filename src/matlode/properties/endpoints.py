@@ -17,6 +17,21 @@ Task = Literal["regression", "probability"]
 Transform = Literal["none", "log"]
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """Predictions of one endpoint for n materials, (n,) each, in the endpoint's unit."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    """Low end of the 90 % interval."""
+    high: NDArray[np.float64]
+    """High end of the 90 % interval."""
+
+    def take(self, rows: NDArray[Any]) -> Estimates:
+        """Those of some rows (a mask or indices)."""
+        return Estimates(self.value[rows], self.low[rows], self.high[rows])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """One predicted property."""
@@ -39,6 +54,10 @@ class Endpoint:
     vintages: tuple[str, ...] = ()
     """Only rows with these values of ``vintage_column`` are pooled; tables without the column
     (such as the starter set, which has one vintage) are used whole."""
+    absolute: bool = False
+    """The label is the column's absolute value."""
+    per: str | None = None
+    """The label is the column divided by this one, such as per cell by ``n_sites``."""
     lowest: float = -np.inf
     """Physical lower limit; predictions below it are put on it."""
     highest: float = np.inf
@@ -65,7 +84,10 @@ class Endpoint:
             said = words.astype(str).to_numpy() == self.equals
             return np.where(words.isna(), np.nan, said.astype(float))
         try:
-            return materials.label(self.column)
+            values = materials.label(self.column)
+            if self.absolute:
+                values = np.abs(values)
+            return values / materials.label(self.per) if self.per else values
         except (TypeError, ValueError) as error:
             held = materials.frame[self.column].dropna().astype(str).unique()
             raise InputError(
@@ -85,6 +107,17 @@ class Endpoint:
     def from_model(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values (n,) in ``unit`` of what the model says: the inverse of ``to_model``."""
         return values if self.transform == "none" else np.exp(values)
+
+    def estimates(self, raw: NDArray[np.float64], half: NDArray[np.float64]) -> Estimates:
+        """Values and intervals of what the model says, (n,), ± ``half``.
+
+        Limits and interval are taken in the model's own scale: a logarithm there is as monotone
+        as its inverse, so what the interval holds it still holds in the unit.
+        """
+        lowest, highest = self.to_model(np.array([self.lowest, self.highest]))
+        value = np.clip(raw, lowest, highest)
+        low, high = np.clip(raw - half, lowest, highest), np.minimum(value + half, highest)
+        return Estimates(*(self.from_model(end) for end in (value, low, high)))
 
     def definition(self) -> dict[str, Any]:
         """What JSON keeps: every field that differs from its default."""
@@ -147,20 +180,123 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 column="energy_above_hull",
                 description="chance that the energy above the hull is at most 0.1 eV/atom, "
                 "Materials Project 2018",
-                task="probability",
                 at_most=0.1,
                 vintage_column="hull_vintage",
                 vintages=("MP-2018",),
+                task="probability",
                 lowest=0.0,
+                highest=1.0,
+            ),
+            Endpoint(
+                name="near_hull_probability",
+                unit="probability",
+                column="energy_above_hull",
+                description="the same for at most 0.05 eV/atom",
+                at_most=0.05,
+                vintage_column="hull_vintage",
+                vintages=("MP-2018",),
+                task="probability",
+                lowest=0.0,
+                highest=1.0,
             ),
             Endpoint(
                 name="volume_per_atom",
                 unit="Å³/atom",
                 column="volume_per_atom",
                 description="cell volume per atom, PBE",
+                transform="log",
                 vintage_column="database",
                 vintages=("MP", "AFLOW", "WBM"),
                 lowest=2.0,
+            ),
+            Endpoint(
+                name="band_gap",
+                unit="eV",
+                column="band_gap",
+                description="Kohn-Sham gap, PBE, Materials Project 2018",
+                lowest=0.0,
+                vintage_column="gap_vintage",
+                vintages=("MP-2018",),
+            ),
+            Endpoint(
+                name="metal_probability",
+                unit="probability",
+                column="band_gap",
+                description="chance of no gap, PBE, Materials Project 2018",
+                at_most=0.0,
+                vintage_column="gap_vintage",
+                vintages=("MP-2018",),
+                task="probability",
+                lowest=0.0,
+                highest=1.0,
+            ),
+            Endpoint(
+                name="magnetic_moment",
+                unit="µB/atom",
+                column="total_magnetization",
+                description="magnetic moment of the ferromagnetic cell per atom, PBE",
+                absolute=True,
+                per="n_sites",
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="magnetic_probability",
+                unit="probability",
+                column="total_magnetization",
+                description="chance that the cell has more than 0.05 µB, PBE",
+                absolute=True,
+                at_least=0.05,
+                task="probability",
+                lowest=0.0,
+                highest=1.0,
+            ),
+            Endpoint(
+                name="debye_temperature",
+                unit="K",
+                column="debye_temperature",
+                description="AFLOW AGL",
+                transform="log",
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="thermal_conductivity",
+                unit="W/m/K",
+                column="thermal_conductivity_300K",
+                description="lattice thermal conductivity at 300 K, AFLOW AGL",
+                transform="log",
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="thermal_expansion",
+                unit="1/K",
+                column="thermal_expansion_300K",
+                description="volume expansion at 300 K, AFLOW AGL",
+                transform="log",
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="refractive_index",
+                unit="",
+                column="n_refr",
+                description="of the electronic dielectric tensor, PBE",
+                transform="log",
+                lowest=1.0,
+            ),
+            Endpoint(
+                name="dielectric_constant",
+                unit="",
+                column="eps_total_poly",
+                description="polycrystalline average with the ionic part, PBE",
+                transform="log",
+                lowest=1.0,
+            ),
+            Endpoint(
+                name="piezoelectric_maximum",
+                unit="C/m²",
+                column="piezo_eij_max",
+                description="largest longitudinal piezoelectric modulus, PBE",
+                transform="log",
+                lowest=0.0,
             ),
         )
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import load_artefact, save_artefact
 from matlode.errors import ArtefactError
-from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.intervals import (
     conformal_quantile,
     venn_abers,
@@ -71,17 +71,6 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """Predictions of one endpoint for n materials, (n,) each, in the endpoint's unit."""
-
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    """Low end of the 90 % interval."""
-    high: NDArray[np.float64]
-    """High end of the 90 % interval."""
-
-
-@dataclass(frozen=True)
 class Head:
     """A fitted model of one endpoint.
 
@@ -106,14 +95,8 @@ class Head:
         raw = predict_trees(self.value_model, features)
         if self.endpoint.task == "probability":
             return Estimates(*venn_abers(self.calibration[case], raw))
-        # limits and interval in the model's own scale: a logarithm there is as monotone as
-        # its inverse, so what the interval holds it still holds in the unit
-        limits = np.array([self.endpoint.lowest, self.endpoint.highest])
-        lowest, highest = self.endpoint.to_model(limits)
         half = float(self.calibration[case][0]) * self.difficulty(features)
-        value = np.clip(raw, lowest, highest)
-        low, high = np.clip(raw - half, lowest, highest), np.minimum(value + half, highest)
-        return Estimates(*(self.endpoint.from_model(end) for end in (value, low, high)))
+        return self.endpoint.estimates(raw, half)
 
     def difficulty(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Expected size of the error, (n,), up to the conformal factor."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,39 +22,60 @@ from matlode.artefacts import (
 from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
 from matlode.latent.space import LatentSpace
-from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.derived import DERIVATIONS, Derivation
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
-from matlode.properties.heads import Estimates, Head, endpoint_of, predict_trees
+from matlode.properties.heads import Head, endpoint_of
+from matlode.properties.network import NETWORK_MODEL, PropertyNetwork
 
 VOLUME = "volume_per_atom"
-"""Estimated first: the other standard heads are given it as a feature. What a pattern says
-about the moduli is above all how dense the atoms sit."""
+"""A user's own heads are given it as a feature: what a pattern says about many properties is
+above all how dense the atoms sit."""
 
 
 @dataclass(frozen=True)
 class PropertyModels:
-    """Heads by endpoint name, sharing one set of features."""
+    """Everything that predicts properties, for one face.
+
+    Standard: one network for the properties that matlode brings, trees for a user's own, and
+    what follows from these (``derived``). Reference: trees on the latent variables.
+    """
 
     features: ObjectFeatures | LatentFeatures
     heads: Mapping[str, Head]
+    network: PropertyNetwork | None = None
 
     @classmethod
     def load(
         cls, space: LatentSpace, folder: Path | None = None, *, face: str = "standard"
     ) -> PropertyModels:
-        """Every head of ``face`` in ``folder``, and the shipped ones (see ``find_heads``).
+        """Every model of ``face`` in ``folder``, and the shipped ones (see ``find_heads``).
 
         Raises ArtefactError if there is none, or if one was trained on another latent space.
         """
         places = find_heads(folder, face=face)
-        if not places:
+        network = None
+        if face == "standard":
+            place = find_model(NETWORK_MODEL, folder)
+            network = PropertyNetwork.load(place)
+            _check_foundations(network.report, place, _views(folder, face))
+        elif not places:
             raise ArtefactError(
                 f"no {face} property models in {folder or shipped_models()}; run `matlode train`."
             )
         heads = {name: Head.load(place) for name, place in places.items()}
         for name, head in heads.items():
-            _check_foundations(head, places[name], folder)
-        return cls(FEATURES[face](space), heads)
+            _check_foundations(head.report, places[name], _below_head(folder, face))
+        return cls(FEATURES[face](space), heads, network)
+
+    @cached_property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """name → what can be predicted: ours, what follows from these, a user's own."""
+        given = {} if self.network is None else self.network.answers
+        derived = {
+            name: d.endpoint for name, d in DERIVATIONS.items() if given.keys() >= set(d.needs)
+        }
+        return {**given, **derived, **{name: head.endpoint for name, head in self.heads.items()}}
 
     def predict(
         self,
@@ -67,20 +90,31 @@ class PropertyModels:
         ``case`` says where the patterns come from (``heads.CASES``); ``names`` picks
         endpoints (default: all).
         """
+        wanted = list(self.endpoints) if names is None else list(names)
+        found: dict[str, Estimates] = {}
+        if self.network is not None:
+            found |= self.network.predict(compositions, patterns, case=case)
+            found |= {
+                name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
+            }
+        own = [name for name in wanted if name in self.heads]
+        if own:
+            features = self.inputs(compositions, patterns)
+            found |= {name: self.heads[name].predict(features, case=case) for name in own}
+        return {name: found[name] for name in wanted}
+
+    def inputs(
+        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Feature rows that heads are given: for the standard face, with the volume."""
         base = self.features.compute(compositions, patterns)
-        wanted = list(self.heads) if names is None else list(names)
-        return {name: self.estimate(name, base, case=case) for name in wanted}
-
-    def estimate(self, name: str, base: NDArray[np.floating], *, case: str) -> Estimates:
-        """Estimates of one endpoint from feature rows of ``self.features``."""
-        return self.heads[name].predict(self.inputs(name, base), case=case)
-
-    def inputs(self, name: str, base: NDArray[np.floating]) -> NDArray[np.floating]:
-        """What a head is given: the features and, for the standard face, the volume."""
-        if name == VOLUME or isinstance(self.features, LatentFeatures):
+        if self.network is None:
             return base
-        volume = self.heads[VOLUME].value_model
-        return np.column_stack([base, predict_trees(volume, base)])
+        return np.column_stack([base, self.network.values(VOLUME, compositions, patterns)])
+
+
+def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:
+    return {name: DERIVATIONS[name] for name in wanted if name in DERIVATIONS}
 
 
 def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[str, Path]:
@@ -110,17 +144,9 @@ def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
     return {**ENDPOINTS, **own}
 
 
-def foundations(folder: Path | None, face: str, endpoint: str) -> dict[str, str]:
-    """model → SHA-256 of the weights that a head of ``endpoint`` in ``folder`` builds on."""
-    places = _views(folder, face)
-    if face == "standard" and endpoint != VOLUME:
-        heads = find_heads(folder, face=face)
-        if VOLUME not in heads:
-            raise ArtefactError(
-                f"{folder} has a latent space of its own but no {head_folder(Path(), VOLUME, face)}"
-                ", which the other heads build on; train that first."
-            )
-        places.append(heads[VOLUME])
+def foundations(folder: Path | None, face: str, *, network: bool = False) -> dict[str, str]:
+    """model → SHA-256 of the weights that a head in ``folder``, or the ``network``, builds on."""
+    places = _views(folder, face) if network else _below_head(folder, face)
     return {place.name: checksum(place / ARRAYS_FILE) for place in places}
 
 
@@ -128,12 +154,14 @@ def _views(folder: Path | None, face: str) -> list[Path]:
     return [find_model(f"{face}-{view}-vae", folder) for view in ("composition", "pattern")]
 
 
-def _check_foundations(head: Head, place: Path, folder: Path | None) -> None:
-    # the shipped heads, made before this was written down, lie beside what they build on
-    if "built_on" not in head.report:
-        return
-    now = foundations(folder, head.face, head.endpoint.name)
-    other = sorted(name for name, digest in head.report["built_on"].items() if now[name] != digest)
+def _below_head(folder: Path | None, face: str) -> list[Path]:
+    network = [find_model(NETWORK_MODEL, folder)] if face == "standard" else []
+    return [*_views(folder, face), *network]
+
+
+def _check_foundations(report: Mapping[str, Any], place: Path, built_on: Iterable[Path]) -> None:
+    now = {below.name: checksum(below / ARRAYS_FILE) for below in built_on}
+    other = sorted(name for name, digest in report["built_on"].items() if now[name] != digest)
     if other:
         raise ArtefactError(
             f"{place} was trained on another {' and '.join(other)} than those in use; run "

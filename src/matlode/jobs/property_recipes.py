@@ -1,0 +1,212 @@
+"""How the models of properties are made: the network, and trees of single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
+from matlode.jobs.recipes import Trainer
+from matlode.latent.networks import N_PATTERN, single
+from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.heads import CASES, fit_head
+from matlode.properties.models import foundations, head_folder
+from matlode.properties.network import (
+    MAX_LABEL_WEIGHT,
+    PropertyNet,
+    PropertyNetwork,
+    TargetScale,
+    network_inputs,
+    new_network,
+)
+from matlode.properties.scores import BASELINES, score, score_estimates
+from matlode.properties.targets import FORMULA_SOURCES, TARGETS
+from matlode.representation.composition import formula_vectors
+from matlode.representation.descriptors import pattern_descriptors
+
+N_MEMBERS = 2
+"""Property networks whose mean answers; what they disagree about is uncertain."""
+MIN_TARGET_ROWS = 50
+"""Targets with fewer training labels are left out."""
+
+
+def train_properties(trainer: Trainer, name: str) -> None:
+    """The property network, on structures and on formulas without one."""
+    table = trainer.table
+    targets = [t for t in TARGETS if _is_learnable(trainer, t)]
+    data = _network_data(trainer, targets)
+    members = []
+    for seed in range(N_MEMBERS):
+        torch.manual_seed(seed)
+        network = new_network(targets, [part.shape[1] for part in (data.described, data.peaks)])
+        data.fit(network)
+        member = f"{name}-{seed}"
+        settings = replace(trainer.settings[name], seed=seed)
+        seeded = replace(trainer, settings={**trainer.settings, member: settings})
+        seeded.network(member, network, data.tensors(TRAIN), data.tensors(CALIBRATION))
+        members.append(network)
+    shown = [t.name for t in targets if t.name in ENDPOINTS]
+    labels = np.column_stack([table.labels(t) for t in targets])
+    held, test = trainer.rows(CALIBRATION), trainer.rows(TEST)
+    fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
+    fitted = fitted.calibrated(shown, labels[held], trainer.cases(held))
+    answers = {case: fitted.predict(*rows, case=case) for case, rows in trainer.cases(test).items()}
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    rows = {}
+    for endpoint in fitted.answers.values():
+        truth = labels[:, targets.index(endpoint)]
+        known = ~np.isnan(truth[test])
+        scores[endpoint.name] = {
+            f"standard, {case} pattern": score_estimates(
+                endpoint, truth[test][known], estimates[endpoint.name].take(known)
+            )
+            for case, estimates in answers.items()
+        }
+        of_role = {role: trainer.rows(role, truth) for role in (TRAIN, CALIBRATION, TEST)}
+        scores[endpoint.name] |= _baseline_scores(trainer, endpoint, truth, of_role)
+        rows[endpoint.name] = {role: int(mask.sum()) for role, mask in of_role.items()}
+    report = {
+        **table.header,
+        "training": asdict(trainer.settings[name]),
+        "built_on": foundations(trainer.models_folder, "standard", network=True),
+        "formulas_without_structure": int(data.n_formulas),
+        "rows": rows,
+        "scores": scores,
+    }
+    replace(fitted, report=report).save(trainer.root)
+
+
+def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
+    table = trainer.table
+    labels = table.labels(target)
+    known = labels[trainer.rows(TRAIN, labels)]
+    if target.column in table.formulas:
+        known = np.concatenate([known, table.formulas[target.column].dropna().to_numpy(float)])
+    held = trainer.rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
+    return bool(len(known) >= MIN_TARGET_ROWS and np.ptp(known) > 0 and held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkData:
+    """Structures, then formulas without one, as the property network is given them."""
+
+    compositions: torch.Tensor
+    described: torch.Tensor
+    patterns: torch.Tensor
+    peaks: torch.Tensor
+    rebuilt: torch.Tensor
+    rebuilt_peaks: torch.Tensor
+    labels: torch.Tensor
+    roles: NDArray[np.str_]
+    scales: dict[str, TargetScale]
+    n_formulas: int
+
+    def tensors(self, role: str) -> list[torch.Tensor]:
+        """What the training loop takes, of the rows of a role."""
+        rows = torch.from_numpy(np.flatnonzero(self.roles == role))
+        parts = (self.compositions, self.described, self.patterns, self.peaks, self.rebuilt,
+                 self.rebuilt_peaks, self.labels)  # fmt: skip
+        return [part[rows] for part in parts]
+
+    def fit(self, network: PropertyNet) -> None:
+        """Set what the network standardises descriptors with, and what labels count."""
+        train = torch.from_numpy(np.flatnonzero(self.roles == TRAIN))
+        structures = train[train < len(self.roles) - self.n_formulas]
+        parts = [self.described[train], self.peaks[structures]]
+        network.centre.copy_(torch.cat([part.mean(0) for part in parts]))
+        scale = torch.cat([part.std(0) for part in parts])
+        # an element property that never varies tells nothing
+        network.scale.copy_(torch.where(scale > 1e-6, scale, 1.0))
+        known = (~self.labels[train].isnan()).sum(0)
+        network.weights.copy_((known.max() / known).sqrt().clamp(max=MAX_LABEL_WEIGHT))
+
+
+def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
+    table = trainer.table
+    formulas = table.extra_formulas
+    columns, scales = [], {}
+    roles = np.concatenate([table.roles, split_by_formula(formulas)])
+    for target in targets:
+        source = FORMULA_SOURCES.get(target.name, target.column)
+        extra = np.full(len(formulas), np.nan)
+        if source in table.formulas:
+            extra = table.formulas[source].to_numpy(float)
+        labels = np.concatenate([table.labels(target), extra])
+        if target.task == "probability":
+            columns.append(labels.astype(np.float32))
+            continue
+        labels = target.to_model(labels)
+        labels[np.isinf(labels)] = np.nan
+        scales[target.name] = TargetScale.fit(labels[roles == TRAIN])
+        columns.append(scales[target.name].apply(labels))
+    seen = network_inputs(table.compositions, table.patterns)
+    alone = network_inputs(formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
+    images = trainer.reconstructed("standard").astype(np.float32)
+    rebuilt = single(images[:, ::2]), single(pattern_descriptors(images))
+    both = [torch.cat(pair) for pair in zip(seen, alone, strict=True)]
+    return NetworkData(
+        compositions=both[0],
+        described=both[1],
+        patterns=both[2].half(),
+        peaks=both[3],
+        rebuilt=torch.cat([rebuilt[0], alone[2]]).half(),
+        rebuilt_peaks=torch.cat([rebuilt[1], alone[3]]),
+        labels=torch.from_numpy(np.column_stack(columns).astype(np.float32)),
+        roles=roles,
+        scales=scales,
+        n_formulas=len(formulas),
+    )
+
+
+def train_head(trainer: Trainer, name: str) -> None:
+    """A property head with intervals, baselines and held-out scores."""
+    face, _, rest = name.partition("-")
+    endpoint = trainer.endpoints[rest.replace("-", "_")]
+    labels = trainer.table.labels(endpoint)
+    features = trainer.features(face)
+    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
+    if face == "standard":
+        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
+        train_y = np.concatenate([train_y, train_y])
+        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
+    else:
+        folds = trainer.halves[rows[TRAIN]]
+    held = rows[CALIBRATION]
+    calibration = {case: (features[case][held], labels[held]) for case in CASES}
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
+    truth = labels[rows[TEST]]
+    scores = {
+        f"{face}, {case} pattern": score_estimates(
+            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
+        )
+        for case in CASES
+    }
+    if face == "standard":
+        scores |= _baseline_scores(trainer, endpoint, labels, rows)
+    report = {
+        **trainer.table.header,
+        "description": endpoint.description,
+        "built_on": foundations(trainer.models_folder, face),
+        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
+        "scores": scores,
+    }
+    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
+
+
+def _baseline_scores(
+    trainer: Trainer,
+    endpoint: Endpoint,
+    labels: NDArray[np.float64],
+    rows: dict[str, NDArray[np.bool_]],
+) -> dict[str, dict[str, float]]:
+    x = trainer.table.compositions
+    scores = {}
+    for name, baseline in BASELINES.items():
+        predicted = baseline(endpoint, x[rows[TRAIN]], labels[rows[TRAIN]], x[rows[TEST]])
+        scores[name] = score(endpoint, labels[rows[TEST]], predicted)
+    return scores

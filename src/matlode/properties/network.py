@@ -1,0 +1,335 @@
+"""One network for every property: what is learned of one helps with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from matlode.artefacts import load_artefact, save_artefact
+from matlode.errors import ArtefactError
+from matlode.latent.composition_encoder import CompositionEncoder
+from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet, single
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.intervals import conformal_quantile, venn_abers, venn_abers_table
+from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
+
+NETWORK_MODEL = "standard-properties"
+LABEL_QUANTILES = (0.001, 0.999)
+"""Labels beyond are put on these: a few wild ones would rule the loss."""
+MAX_LABEL_WEIGHT = 8.0
+"""Rare labels count more than common ones, up to this factor."""
+MAX_SIGMAS = 5.0
+"""Descriptors further from their mean are put there."""
+MAX_LOG_WIDTH = (-6.0, 4.0)
+_BATCH = 2048
+_N_COARSE = (N_PATTERN + 1) // 2
+
+
+class PropertyNet(nn.Module):
+    """Composition and pattern → every target: a value and the width of its error, or a logit.
+
+    The composition is read as a set of elements and through its descriptors, the pattern as
+    the square root of every second point and through its peaks. In training the pattern is the
+    simulated one, the one that comes back from the latent space, or hidden, by chance: formulas
+    without a structure are learned from too.
+    """
+
+    centre: Tensor
+    """(n_descriptors,); with ``scale`` it brings descriptors to mean 0 and deviation 1."""
+    scale: Tensor
+    weights: Tensor
+    """(n_targets,), what a label of each target counts in the loss."""
+    hide_pattern = 0.1
+
+    def __init__(
+        self,
+        n_values: int,
+        n_logits: int,
+        *,
+        n_composition_descriptors: int,
+        n_pattern_descriptors: int,
+        width: int = 512,
+        blocks: int = 3,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.n_values, self.n_logits = n_values, n_logits
+        self.sizes = n_composition_descriptors, n_pattern_descriptors
+        self.register_buffer("centre", torch.zeros(sum(self.sizes)))
+        self.register_buffer("scale", torch.ones(sum(self.sizes)))
+        self.register_buffer("weights", torch.ones(n_values + n_logits))
+        self.composition = CompositionEncoder()
+        self.pattern = ResidualNet(_N_COARSE + self.sizes[1], 256, width=384, blocks=1)
+        self.no_pattern = nn.Parameter(torch.zeros(256))
+        self.dropout = nn.Dropout(dropout)
+        n_in = self.composition.n_out + self.sizes[0] + 256
+        self.trunk = ResidualNet(n_in, 2 * n_values + n_logits, width, blocks)
+
+    def forward(
+        self, compositions: Tensor, described: Tensor, patterns: Tensor, peaks: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (batch, n_values), logarithms of their widths, and logits (batch, n_logits).
+
+        ``described`` and ``peaks`` are the descriptors of ``compositions`` (batch, 100) and
+        ``patterns`` (batch, 801); a pattern of zeros stands for "unknown".
+        """
+        known = (patterns > 0).any(1, keepdim=True)
+        seen = self.pattern(torch.cat([patterns.sqrt(), self._standard(peaks, 1)], dim=1))
+        seen = torch.where(known, seen, self.no_pattern)
+        parts = [self.composition(compositions), self._standard(described, 0), seen]
+        out = self.trunk(self.dropout(torch.cat(parts, dim=1)))
+        values, widths, logits = out.split([self.n_values, self.n_values, self.n_logits], dim=1)
+        return values, widths.clamp(*MAX_LOG_WIDTH), logits
+
+    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
+        """Absolute error and the negative log-likelihood of a Laplace distribution for values,
+        cross-entropy for classes, summed over the known labels and averaged over the batch.
+
+        Batch: compositions, their descriptors, simulated patterns with peaks, reconstructed
+        ones with peaks, labels (batch, n_values + n_logits) with NaN where unknown.
+        """
+        compositions, described, simulated, peaks, rebuilt, rebuilt_peaks, labels = batch
+        patterns, seen = simulated.float(), peaks
+        if self.training:
+            coin = torch.rand(len(labels), 1, device=labels.device)
+            decoded, hidden = coin < 0.5, torch.rand_like(coin) < self.hide_pattern
+            patterns = torch.where(decoded, rebuilt.float(), patterns) * ~hidden
+            seen = torch.where(decoded, rebuilt_peaks, peaks)
+        values, widths, logits = self(compositions, described, patterns, seen)
+        known = ~labels.isnan()
+        truth = torch.where(known, labels, 0.0)
+        error = (values - truth[:, : self.n_values]).abs()
+        regression = error + error * torch.exp(-widths) + widths
+        classes = F.binary_cross_entropy_with_logits(
+            logits, truth[:, self.n_values :], reduction="none"
+        )
+        terms = torch.cat([regression, classes], dim=1) * known * self.weights
+        return {"loss": terms.sum(1).mean()}
+
+    def _standard(self, descriptors: Tensor, which: int) -> Tensor:
+        part = slice(0, self.sizes[0]) if which == 0 else slice(self.sizes[0], None)
+        shifted = (descriptors - self.centre[part]) / self.scale[part]
+        return shifted.clamp(-MAX_SIGMAS, MAX_SIGMAS)
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Brings one target's labels to mean 0 and deviation 1, wild ones put on ``limits``."""
+
+    centre: float
+    spread: float
+    limits: tuple[float, float]
+
+    @classmethod
+    def fit(cls, labels: NDArray[np.float64]) -> TargetScale:
+        """The scale of labels (n,), NaN where unknown."""
+        known = labels[np.isfinite(labels)]
+        low, high = np.quantile(known, LABEL_QUANTILES)
+        clipped = known.clip(low, high)
+        return cls(float(clipped.mean()), float(clipped.std()) or 1.0, (float(low), float(high)))
+
+    def apply(self, labels: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Labels (n,) as the network learns them."""
+        return ((labels.clip(*self.limits) - self.centre) / self.spread).astype(np.float32)
+
+
+def network_inputs(
+    compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What ``PropertyNet`` is given, of compositions (n, 100) and patterns (n, 1601)."""
+    return (
+        single(compositions),
+        single(composition_descriptors(compositions)[:, N_COMPOSITION:]),
+        single(patterns[:, ::2]),
+        single(pattern_descriptors(patterns)),
+    )
+
+
+@dataclass(frozen=True)
+class PropertyNetwork:
+    """A trained ``PropertyNet`` that answers in units, with intervals.
+
+    The interval of a value is value ± factor × width, the factor conformal; a probability is a
+    Venn-Abers one. Both are calibrated per case (``heads.CASES``) on unseen formulas.
+    """
+
+    members: tuple[PropertyNet, ...]
+    """Networks of other seeds; their mean answers."""
+    endpoints: tuple[Endpoint, ...]
+    """Targets in the order of the outputs, values first; the auxiliary ones with them."""
+    scales: Mapping[str, TargetScale]
+    calibration: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """"case/endpoint" → factor (1,) for a value, Venn-Abers table (m, 3) for a probability."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """What it was trained on and its held-out scores."""
+
+    @cached_property
+    def answers(self) -> dict[str, Endpoint]:
+        """name → endpoint that ``predict`` gives, in the order of ENDPOINTS."""
+        made = {key.partition("/")[2] for key in self.calibration}
+        return {name: endpoint for name, endpoint in ENDPOINTS.items() if name in made}
+
+    def values(
+        self, name: str, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Values (n,) of one target, as the model learns them, without an interval."""
+        names = [endpoint.name for endpoint in self.endpoints]
+        outputs, _ = self.raw(compositions, patterns)
+        scale = self.scales[name]
+        return scale.centre + scale.spread * outputs[:, names.index(name)]
+
+    def raw(
+        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Outputs (n, n_targets): values in the model's scale and raw logits; and widths, those
+        of logits NaN. A pattern of zeros stands for "unknown"."""
+        outputs, widths = [], []
+        with torch.inference_mode():
+            for at in range(0, max(len(compositions), 1), _BATCH):
+                rows = slice(at, at + _BATCH)
+                inputs = network_inputs(compositions[rows], patterns[rows])
+                values, logs, logits = zip(*(net(*inputs) for net in self.members), strict=True)
+                spread = torch.stack(values).std(0, correction=0)
+                # what the members disagree about is uncertain beyond what each of them says
+                width = torch.stack(logs).exp().mean(0) + spread
+                mean_logits = torch.stack(logits).mean(0)
+                outputs.append(torch.cat([torch.stack(values).mean(0), mean_logits], 1))
+                widths.append(torch.cat([width, torch.full_like(mean_logits, torch.nan)], 1))
+        return torch.cat(outputs).double().numpy(), torch.cat(widths).double().numpy()
+
+    def predict(
+        self,
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        *,
+        case: str,
+    ) -> dict[str, Estimates]:
+        """Estimates per endpoint for compositions (n, 100) and patterns (n, 1601)."""
+        return self.estimates(*self.raw(compositions, patterns), case=case)
+
+    def estimates(
+        self, outputs: NDArray[np.float64], widths: NDArray[np.float64], *, case: str
+    ) -> dict[str, Estimates]:
+        """Estimates of every calibrated endpoint from what ``raw`` gave."""
+        found = {}
+        for at, endpoint in enumerate(self.endpoints):
+            calibration = self.calibration.get(f"{case}/{endpoint.name}")
+            if calibration is None:
+                continue
+            if endpoint.task == "probability":
+                found[endpoint.name] = Estimates(*venn_abers(calibration, outputs[:, at]))
+                continue
+            scale = self.scales[endpoint.name]
+            raw = scale.centre + scale.spread * outputs[:, at]
+            half = float(calibration[0]) * scale.spread * widths[:, at]
+            found[endpoint.name] = endpoint.estimates(raw, half)
+        return found
+
+    def calibrated(
+        self,
+        endpoints: Sequence[str],
+        labels: NDArray[np.float64],
+        rows: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    ) -> PropertyNetwork:
+        """The network with intervals for ``endpoints``, from unseen rows.
+
+        ``labels`` (n, n_targets) in units, NaN where unknown; ``rows``: case → compositions and
+        patterns of these rows.
+        """
+        calibration = {}
+        for case, (compositions, patterns) in rows.items():
+            outputs, widths = self.raw(compositions, patterns)
+            for at, endpoint in enumerate(self.endpoints):
+                known = ~np.isnan(labels[:, at])
+                if endpoint.name not in endpoints or not known.any():
+                    continue
+                truth, given = labels[known, at], outputs[known, at]
+                if endpoint.task == "probability":
+                    table = venn_abers_table(given, truth)
+                else:
+                    scale = self.scales[endpoint.name]
+                    error = abs(scale.centre + scale.spread * given - endpoint.to_model(truth))
+                    table = np.array(
+                        [conformal_quantile(error / (scale.spread * widths[known, at]))]
+                    )
+                calibration[f"{case}/{endpoint.name}"] = table
+        return replace(self, calibration=calibration)
+
+    def save(self, root: Path) -> None:
+        """Write as an artefact below ``root``; weights are kept in half precision."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, member in enumerate(self.members):
+            for name, value in member.state_dict().items():
+                exact = name in ("centre", "scale", "weights")
+                array = value.detach().cpu().numpy()
+                arrays[f"member {number}/{name}"] = array if exact else array.astype(np.float16)
+        arrays |= {f"calibration/{key}": table for key, table in self.calibration.items()}
+        header = {
+            "endpoints": [endpoint.definition() for endpoint in self.endpoints],
+            "scales": {
+                name: [scale.centre, scale.spread, *scale.limits]
+                for name, scale in self.scales.items()
+            },
+            "sizes": list(self.members[0].sizes),
+            **self.report,
+        }
+        save_artefact(root / NETWORK_MODEL, kind="properties", header=header, arrays=arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> PropertyNetwork:
+        """Read back what ``save`` wrote; raises ArtefactError if it does not fit the code."""
+        artefact = load_artefact(folder).require("properties")
+        header = dict(artefact.header)
+        endpoints = tuple(Endpoint.from_definition(d) for d in header.pop("endpoints"))
+        scales = {
+            name: TargetScale(centre, spread, (low, high))
+            for name, (centre, spread, low, high) in header.pop("scales").items()
+        }
+        sizes = header.pop("sizes")
+        members: dict[int, dict[str, Tensor]] = {}
+        calibration = {}
+        for name, array in artefact.arrays.items():
+            group, _, rest = name.partition("/")
+            if group == "calibration":
+                calibration[rest] = array
+            else:
+                number = int(group.removeprefix("member "))
+                members.setdefault(number, {})[rest] = torch.from_numpy(array.astype(np.float32))
+        return cls(
+            tuple(_network(endpoints, sizes, weights, folder) for weights in members.values()),
+            endpoints,
+            scales,
+            calibration,
+            {k: v for k, v in header.items() if k not in ("schema", "kind", "arrays")},
+        )
+
+
+def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:
+    """An untrained network for ``endpoints``, values first, and numbers of descriptors."""
+    n_logits = sum(endpoint.task == "probability" for endpoint in endpoints)
+    return PropertyNet(
+        len(endpoints) - n_logits,
+        n_logits,
+        n_composition_descriptors=sizes[0],
+        n_pattern_descriptors=sizes[1],
+    )
+
+
+def _network(
+    endpoints: Sequence[Endpoint], sizes: Sequence[int], weights: dict[str, Tensor], folder: Path
+) -> PropertyNet:
+    network = new_network(endpoints, sizes)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArtefactError(f"{folder}: weights of another architecture ({error}).") from error
+    return network.eval()
