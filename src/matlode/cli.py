@@ -203,7 +203,10 @@ def train(
 def evaluate(
     endpoints: Annotated[
         list[str] | None,
-        typer.Argument(help='Properties (default: all), or "latent" for the latent spaces.'),
+        typer.Argument(
+            help='Properties (default: all); "latent" for the latent spaces, "folds" to '
+            "cross-validate the property network."
+        ),
     ] = None,
     data: DataTable = None,
     models: ModelsFolder = None,
@@ -211,6 +214,12 @@ def evaluate(
     figures: Annotated[
         Path | None, typer.Option(help="Of the latent spaces: draw figures into this folder.")
     ] = None,
+    split: Annotated[
+        str, typer.Option(help="Of folds: random, formula, chemical_system or prototype.")
+    ] = "chemical_system",
+    out: Annotated[Path, typer.Option(help="Folder that finished folds are kept in.")] = Path(
+        "folds"
+    ),
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
@@ -219,6 +228,18 @@ def evaluate(
     """Score the models on held-out formulas, beside the baselines."""
     if endpoints == ["latent"]:
         _evaluate_latent(data, models, figures, as_json=as_json)
+        return
+    if endpoints in (["folds"], ["symmetry"]):
+        from matlode.jobs.cross_validation import cross_validate
+        from matlode.jobs.evaluate_symmetry import measure_symmetry
+
+        measure = cross_validate if endpoints == ["folds"] else measure_symmetry
+        with _progress() as progress:
+            rows = measure(split=split, data=data, out=out, models=models, progress=progress)
+        if as_json:
+            _print_json(rows)
+        else:
+            _print_scores(rows)
         return
     from matlode.jobs.evaluate import measure_scores, stored_scores
 
@@ -564,7 +585,9 @@ def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
-    metrics = ["mae", "rmse", "r2", "coverage", "interval_width", "auc", "brier", "accuracy"]
+    metrics = ["mae", "mae_ln", "rmse", "r2", "r2_ln", "coverage", "interval_width"]
+    metrics += ["auc", "brier", "accuracy", "f1", "space_group", "space_group_top_5"]
+    metrics += ["crystal_system", "space_group_of_surest_half", "set_coverage", "set_size"]
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         own = [row for row in rows if row["endpoint"] == endpoint]
         used = [m for m in metrics if any(m in row["scores"] for row in own)]

@@ -62,6 +62,8 @@ class Candidate:
     """By endpoint."""
     space_groups: NDArray[np.floating]
     """(230,), probabilities."""
+    space_group_set: tuple[int, ...] = ()
+    """Numbers among which the true one is in 90 % of cases, the likeliest first."""
 
     @property
     def space_group(self) -> int:

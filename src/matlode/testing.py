@@ -186,26 +186,36 @@ def check_rule(rule: Any, candidate: Any) -> None:
     assert verdict == rule.check(candidate), "the same candidate got two verdicts"
 
 
-def check_head(head: Any, features: Any, *, case: str) -> None:
-    """The contract of a property head: raises AssertionError, saying what is broken.
+def check_estimates(
+    endpoints: Mapping[str, Any], predict: Callable[..., Any], *data: NDArray[Any]
+) -> None:
+    """The contract of whatever predicts: raises AssertionError, saying what is broken.
 
-    Values inside their intervals and physical limits, batch equals singles, the order of rows
-    is irrelevant, input untouched.
+    ``predict`` makes {endpoint name: estimates} of arrays with n rows. Values lie inside their
+    intervals and physical limits, a batch is its singles, the order of rows is irrelevant, the
+    input stays untouched.
     """
-    given = features.copy()
-    together = head.predict(features, case=case)
-    assert np.array_equal(given, features), "the features were changed"
-    for name in ("value", "low", "high"):
-        assert getattr(together, name).shape == (len(features),), f"{name} has another shape"
-        assert np.isfinite(getattr(together, name)).all(), f"{name} is not finite"
-    assert (together.low <= together.value).all(), "a value lies below its interval"
-    assert (together.value <= together.high).all(), "a value lies above its interval"
-    assert (together.value >= head.endpoint.lowest).all(), "a value lies below its physical limit"
-    backwards = head.predict(features[::-1].copy(), case=case)
-    assert np.array_equal(backwards.value[::-1], together.value), "the order of rows matters"
-    for row in range(min(3, len(features))):
-        single = head.predict(features[row : row + 1], case=case)
-        assert single.value[0] == together.value[row], "a single differs from its batch"
+    given = [array.copy() for array in data]
+    together = predict(*data)
+    backwards = predict(*(array[::-1].copy() for array in data))
+    singles = [predict(*(array[row : row + 1] for array in data)) for row in range(3)]
+    for before, after in zip(given, data, strict=True):
+        assert np.array_equal(before, after), "the input was changed"
+    for name, endpoint in endpoints.items():
+        found = together[name]
+        for part in ("value", "low", "high"):
+            values = getattr(found, part)
+            assert values.shape == (len(data[0]),), f"{name}: {part} has another shape"
+            assert np.isfinite(values).all(), f"{name}: {part} is not finite"
+        assert (found.low <= found.value).all(), f"{name}: a value lies below its interval"
+        assert (found.value <= found.high).all(), f"{name}: a value lies above its interval"
+        assert (found.value >= endpoint.lowest).all(), f"{name}: a value lies below its limit"
+        assert (found.value <= endpoint.highest).all(), f"{name}: a value lies above its limit"
+        again = backwards[name].value[::-1]
+        assert np.allclose(again, found.value, rtol=1e-3, atol=1e-4), f"{name}: order matters"
+        alone = np.array([single[name].value[0] for single in singles])
+        near = np.allclose(alone, found.value[:3], rtol=1e-3, atol=1e-4)
+        assert near, f"{name}: a single differs from its batch"
 
 
 def brute_force_pattern(

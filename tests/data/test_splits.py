@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.stats import kstest
 
-from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
+from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.data.splits import (
+    CALIBRATION,
+    SPLITS,
+    TEST,
+    TRAIN,
+    Fold,
+    formula_fractions,
+    split_by_formula,
+)
 from matlode.testing import SAMPLING_SIGMAS
 from tests.strategies import formula_texts
 
@@ -58,3 +68,54 @@ def test_published_splits_stay_as_they_are():
 def test_no_rows_have_no_roles():
     assert_array_equal(formula_fractions([]), np.zeros(0))
     assert len(split_by_formula([])) == 0
+
+
+@pytest.fixture(scope="module")
+def frame():
+    formulas = ["ClNa", "BrK", "ClNa", "Cl2Na", "O2Ti", "O2Ti", "O3SrTi", "Si", "Fe2O3", "FeO"] * 30
+    rng = np.random.default_rng(0)
+    groups = rng.integers(1, 231, len(formulas))
+    return pd.DataFrame({"id": range(len(formulas)), "formula": formulas, "space_group": groups})
+
+
+@pytest.mark.parametrize("how", SPLITS)
+def test_every_row_tests_in_one_fold(how, frame):
+    tested = np.zeros(len(frame), int)
+    for number in range(5):
+        roles = Fold(how, number).roles(frame)
+        assert set(roles) <= {TRAIN, CALIBRATION, TEST}
+        tested += roles == TEST
+    assert (tested == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "key"),
+    [
+        ("formula", lambda row: row.formula),
+        ("chemical_system", lambda row: chemical_system(row.formula)),
+        ("prototype", lambda row: (anonymous_formula(row.formula), row.space_group)),
+    ],
+)
+def test_kin_stay_on_one_side(how, key, frame):
+    keys = [key(row) for row in frame.itertuples()]
+    for number in range(5):
+        roles = Fold(how, number).roles(frame)
+        sides = {}
+        for k, role in zip(keys, roles, strict=True):
+            assert sides.setdefault(k, role) == role
+
+
+@pytest.mark.parametrize("how", SPLITS)
+def test_formulas_of_held_out_rows_are_not_learned_from(how, frame):
+    extra = ["ClNa", "O2Ti", "GaN", "Cl3Na"]
+    for number in range(5):
+        fold = Fold(how, number)
+        roles = fold.roles(frame)
+        held = set(frame["formula"][roles != TRAIN])
+        for formula, role in zip(extra, fold.roles_of_formulas(extra, frame, roles), strict=True):
+            if formula in held:
+                assert role == TEST
+            if formula == "GaN":
+                assert role == TRAIN
+            if how == "chemical_system" and formula == "Cl3Na":
+                assert (role == TEST) == ("ClNa" in held)

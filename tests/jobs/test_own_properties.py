@@ -15,8 +15,10 @@ from matlode.data.tables import load_starter, write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
 from matlode.jobs.search import SearchSettings
 from matlode.properties import heads
+from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.models import PropertyModels, find_heads, known_endpoints
+from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import TAKEN, TAKEN_BEGINNING, TAKEN_ENDS
 from matlode.properties.scores import BASELINES
 
@@ -105,7 +107,7 @@ def test_the_models_folder_knows_its_properties_and_leans_on_the_shipped_ones(ma
     folder, _ = made
     names = [*ENDPOINTS, "polar", "refraction", "thermal"]
     assert list(known_endpoints(folder / "models")) == names
-    assert list(Toolbox(folder / "models").endpoints) == names
+    assert list(Toolbox(folder / "models").endpoints) == [*ENDPOINTS, *DERIVATIONS, *names[-3:]]
     assert list(known_endpoints()) == list(ENDPOINTS)
 
 
@@ -187,9 +189,7 @@ def test_another_latent_space_is_told(made, tmp_path):
         shutil.copytree(shipped_models() / f"standard-{view}-vae", models / f"standard-{view}-vae")
     # with autoencoders of its own, a folder gets no shipped heads ...
     assert set(find_heads(models)) == {"refraction", "thermal", "polar"}
-    shutil.copytree(
-        shipped_models() / "standard-volume-per-atom", models / "standard-volume-per-atom"
-    )
+    shutil.copytree(shipped_models() / NETWORK_MODEL, models / NETWORK_MODEL)
     toolbox = Toolbox(models)
     assert "refraction" in PropertyModels.load(toolbox.space, models).heads
     # ... and heads that were made for others are refused

@@ -2,32 +2,13 @@ import numpy as np
 import pytest
 
 from matlode.errors import ArtefactError
-from matlode.jobs.toolbox import Toolbox
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.heads import CASES, Head, TreeSettings, fit_head, fit_trees, predict_trees
-from matlode.representation.composition import composition_vectors
-from matlode.representation.diffraction import simulate_patterns
-from matlode.testing import check_head
 
 QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
 
 SAME_TREES = 1e-3
 """Labels in another unit round differently in float32, and so do the leaves they make."""
-
-
-@pytest.fixture(scope="module")
-def shipped(starter):
-    models = Toolbox().models
-    crystals = starter.crystals.take(np.arange(0, 5785, 97))
-    base = models.features.compute(composition_vectors(crystals), simulate_patterns(crystals))
-    return models, base
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", ENDPOINTS)
-def test_shipped_heads_keep_the_contract(shipped, name, case):
-    models, base = shipped
-    check_head(models.heads[name], np.asarray(models.inputs(name, base)), case=case)
 
 
 def draws(rng, n):

@@ -21,7 +21,7 @@ from matlode.properties.own import (
     checked_labels,
     read_properties,
 )
-from matlode.testing import check_head
+from matlode.testing import check_estimates
 from tests.strategies import reals
 
 QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
@@ -132,7 +132,8 @@ def test_intervals_of_logarithms_keep_their_coverage(log_head, seed):
     # 800 calibration rows and 2,000 test rows: two standard errors are about 0.025
     assert 0.87 <= inside.mean() <= 0.94
     assert (estimates.low > 0).all()
-    check_head(log_head, x[:50], case="simulated")
+    own = {log_head.endpoint.name: log_head.endpoint}
+    check_estimates(own, lambda x: {"kappa": log_head.predict(x, case="simulated")}, x[:50])
 
 
 def test_intervals_of_logarithms_are_factors(log_head):

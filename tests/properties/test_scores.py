@@ -14,7 +14,14 @@ def test_perfect_predictions_score_perfectly():
     assert regression_scores(truth, truth) == {"mae": 0, "rmse": 0, "r2": 1}
     labels = np.array([0.0, 1.0, 1.0])
     perfect = score(ENDPOINTS["stable_probability"], labels, labels)
-    assert perfect == {"auc": 1, "brier": 0, "accuracy": 1}
+    assert perfect == {"auc": 1, "brier": 0, "accuracy": 1, "f1": 1}
+
+
+def test_logarithmic_endpoints_are_scored_in_logarithms_too():
+    truth = np.array([1.0, 10.0, 100.0])
+    scores = score(ENDPOINTS["thermal_conductivity"], truth, truth * np.e)
+    assert scores["mae_ln"] == pytest.approx(1)
+    assert "mae_ln" not in score(ENDPOINTS["bulk_modulus"], truth, truth)
 
 
 def test_the_mean_explains_nothing():

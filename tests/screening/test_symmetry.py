@@ -9,11 +9,15 @@ from numpy.testing import assert_allclose
 from pymatgen.symmetry.groups import SpaceGroup
 
 from matlode.errors import InputError
+from matlode.jobs.recipes import symmetry_scores
 from matlode.screening.symmetry import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
+    SymmetryClassifier,
+    SymmetryNet,
     crystal_system,
     fit_temperature,
+    set_level,
     system_probabilities,
 )
 from matlode.testing import ROUND_OFF
@@ -102,3 +106,30 @@ def test_a_constant_added_to_the_logits_changes_nothing(shift):
 def test_large_logits_do_not_overflow():
     logits, labels = drawn(1000.0)
     assert np.isfinite(fit_temperature(logits, labels))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sets_hold_the_truth_nine_times_in_ten_and_are_small_where_it_is_clear(seed):
+    logits, labels = drawn(1.0, seed)
+    odds = np.zeros((len(labels), N_SPACE_GROUPS))
+    odds[:, :12] = np.exp(logits)
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    level = set_level(probabilities[:2000], labels[:2000])
+    classifier = SymmetryClassifier(SymmetryNet(), 1.0, {"simulated": level})
+    inside = classifier.sets(probabilities[2000:], case="simulated")
+    held = inside[np.arange(2000), labels[2000:]].mean()
+    # 2,000 calibration and 2,000 test rows
+    assert held == pytest.approx(0.9, abs=0.03)
+    assert inside.any(axis=1).all()
+    sure = probabilities[2000:].max(axis=1) > 0.9
+    assert inside[sure].sum(axis=1).mean() < inside[~sure].sum(axis=1).mean()
+
+
+def test_the_surest_half_is_right_more_often():
+    logits, labels = drawn(1.0)
+    odds = np.zeros((len(labels), N_SPACE_GROUPS))
+    odds[:, :12] = np.exp(logits)
+    scores = symmetry_scores(odds / odds.sum(axis=1, keepdims=True), labels)
+    assert scores["space_group"] < scores["space_group_of_surest_half"]
+    assert scores["space_group"] < scores["space_group_top_5"]
+    assert scores["space_group"] <= scores["crystal_system"]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from matlode.data.formulas import anonymous_formula, chemical_system
 
 TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 
@@ -39,3 +43,53 @@ def split_by_formula(
     """
     u = formula_fractions(formulas, seed=seed)
     return np.where(u < test, TEST, np.where(u < test + calibration, CALIBRATION, TRAIN))
+
+
+SPLITS = ("random", "formula", "chemical_system", "prototype")
+"""What two rows must share to stay on one side: nothing, the formula, the set of elements, or
+anonymous formula and space group. In this order they get harder, the last two as it happens."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of ``n`` parts of a cross-validation: it tests, a tenth of the rest calibrates."""
+
+    how: str
+    """One of SPLITS."""
+    number: int
+    """0..n - 1."""
+    n: int = 5
+
+    def roles(self, frame: pd.DataFrame) -> NDArray[np.str_]:
+        """(n,), role of each row of a table with formula, space_group and id."""
+        return self._roles(_groups(frame, self.how))
+
+    def roles_of_formulas(
+        self, formulas: Iterable[str], frame: pd.DataFrame, roles: NDArray[np.str_]
+    ) -> NDArray[np.str_]:
+        """The same for formulas without a structure.
+
+        Formulas, and with "chemical_system" systems, that ``frame`` has outside the training
+        rows are not learned from: they get the role "test".
+        """
+        kin = chemical_system if self.how == "chemical_system" else str
+        held = {kin(formula) for formula in frame["formula"][roles != TRAIN]}
+        return np.array([TEST if kin(formula) in held else TRAIN for formula in formulas])
+
+    def _roles(self, groups: list[str]) -> NDArray[np.str_]:
+        test = (formula_fractions(groups, seed=0) * self.n).astype(int) == self.number
+        calibration = formula_fractions(groups, seed=1) < 0.1
+        return np.where(test, TEST, np.where(calibration, CALIBRATION, TRAIN))
+
+
+def _groups(frame: pd.DataFrame, how: str) -> list[str]:
+    if how == "random":
+        # ids repeat between databases
+        return [f"{name} {row}" for row, name in enumerate(frame["id"])]
+    formulas = frame["formula"].astype(str)
+    if how == "formula":
+        return list(formulas)
+    if how == "chemical_system":
+        return [chemical_system(formula) for formula in formulas]
+    pairs = zip(formulas, frame["space_group"], strict=True)
+    return [f"{anonymous_formula(formula)} {group}" for formula, group in pairs]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
+from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.jobs.recipes import Trainer
 from matlode.latent.networks import N_PATTERN, single
-from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.heads import CASES, fit_head
 from matlode.properties.models import foundations, head_folder
 from matlode.properties.network import (
@@ -36,48 +36,65 @@ MIN_TARGET_ROWS = 50
 
 def train_properties(trainer: Trainer, name: str) -> None:
     """The property network, on structures and on formulas without one."""
-    table = trainer.table
-    targets = [t for t in TARGETS if _is_learnable(trainer, t)]
-    data = _network_data(trainer, targets)
-    members = []
-    for seed in range(N_MEMBERS):
-        torch.manual_seed(seed)
-        network = new_network(targets, [part.shape[1] for part in (data.described, data.peaks)])
-        data.fit(network)
-        member = f"{name}-{seed}"
-        settings = replace(trainer.settings[name], seed=seed)
-        seeded = replace(trainer, settings={**trainer.settings, member: settings})
-        seeded.network(member, network, data.tensors(TRAIN), data.tensors(CALIBRATION))
-        members.append(network)
-    shown = [t.name for t in targets if t.name in ENDPOINTS]
-    labels = np.column_stack([table.labels(t) for t in targets])
-    held, test = trainer.rows(CALIBRATION), trainer.rows(TEST)
-    fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
-    fitted = fitted.calibrated(shown, labels[held], trainer.cases(held))
-    answers = {case: fitted.predict(*rows, case=case) for case, rows in trainer.cases(test).items()}
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    rows = {}
+    fitted = fit_network(trainer, name, n_members=N_MEMBERS)
+    test = trainer.cases(trainer.rows(TEST))
+    answers = {case: fitted.predict(*rows, case=case) for case, rows in test.items()}
+    scores, rows = {}, {}
     for endpoint in fitted.answers.values():
-        truth = labels[:, targets.index(endpoint)]
-        known = ~np.isnan(truth[test])
+        labels = trainer.table.labels(endpoint)
+        of_role = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
         scores[endpoint.name] = {
-            f"standard, {case} pattern": score_estimates(
-                endpoint, truth[test][known], estimates[endpoint.name].take(known)
-            )
-            for case, estimates in answers.items()
+            **network_scores(trainer, endpoint, answers),
+            **_baseline_scores(trainer, endpoint, labels, of_role),
         }
-        of_role = {role: trainer.rows(role, truth) for role in (TRAIN, CALIBRATION, TEST)}
-        scores[endpoint.name] |= _baseline_scores(trainer, endpoint, truth, of_role)
         rows[endpoint.name] = {role: int(mask.sum()) for role, mask in of_role.items()}
     report = {
-        **table.header,
+        **trainer.table.header,
         "training": asdict(trainer.settings[name]),
         "built_on": foundations(trainer.models_folder, "standard", network=True),
-        "formulas_without_structure": int(data.n_formulas),
+        "formulas_without_structure": int((trainer.table.formula_roles == TRAIN).sum()),
         "rows": rows,
         "scores": scores,
     }
     replace(fitted, report=report).save(trainer.root)
+
+
+def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwork:
+    """Train members on the training rows and calibrate their mean on the calibration rows."""
+    targets = [t for t in TARGETS if _is_learnable(trainer, t)]
+    data = _network_data(trainer, targets)
+    members = []
+    for seed in range(n_members):
+        torch.manual_seed(seed)
+        network = new_network(targets, [part.shape[1] for part in (data.described, data.peaks)])
+        data.fit(network)
+        member = f"{name}-{seed}"
+        settings = {**trainer.settings, member: replace(trainer.settings[name], seed=seed)}
+        replace(trainer, settings=settings).network(
+            member, network, data.tensors(TRAIN), data.tensors(CALIBRATION)
+        )
+        members.append(network)
+    for seed in range(n_members):
+        trainer.checkpoint(f"{name}-{seed}").unlink(missing_ok=True)
+    held = trainer.rows(CALIBRATION)
+    labels = np.column_stack([trainer.table.labels(t)[held] for t in targets])
+    shown = [t.name for t in targets if t.name in ENDPOINTS]
+    fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
+    return fitted.calibrated(shown, labels, trainer.cases(held))
+
+
+def network_scores(
+    trainer: Trainer, endpoint: Endpoint, answers: Mapping[str, Mapping[str, Estimates]]
+) -> dict[str, dict[str, float]]:
+    """ "standard, case pattern" → scores of ``answers`` (case → endpoint → test rows)."""
+    truth = trainer.table.labels(endpoint)[trainer.rows(TEST)]
+    known = ~np.isnan(truth)
+    return {
+        f"standard, {case} pattern": score_estimates(
+            endpoint, truth[known], estimates[endpoint.name].take(known)
+        )
+        for case, estimates in answers.items()
+    }
 
 
 def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
@@ -129,7 +146,7 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
     table = trainer.table
     formulas = table.extra_formulas
     columns, scales = [], {}
-    roles = np.concatenate([table.roles, split_by_formula(formulas)])
+    roles = np.concatenate([table.roles, table.formula_roles])
     for target in targets:
         source = FORMULA_SOURCES.get(target.name, target.column)
         extra = np.full(len(formulas), np.nan)

@@ -89,9 +89,17 @@ class Toolbox:
         and pattern (n, 1601); ``case`` says where the patterns come from."""
         estimates = self.models.predict(compositions, patterns, case=case)
         groups = self.symmetry.predict(patterns, compositions)
+        sets = self.symmetry.sets(groups, case=case)
         return [
-            Candidate(formula, compositions[i], patterns[i], self.predictions(estimates, i), g)
-            for i, (formula, g) in enumerate(zip(formulas, groups, strict=True))
+            Candidate(
+                formula,
+                compositions[i],
+                patterns[i],
+                self.predictions(estimates, i),
+                groups[i],
+                tuple(int(g) + 1 for g in np.argsort(-groups[i]) if sets[i, g]),
+            )
+            for i, formula in enumerate(formulas)
         ]
 
     def predictions(self, estimates: Mapping[str, Estimates], row: int) -> dict[str, Prediction]:

@@ -49,6 +49,9 @@ TRAINING = {
         learning_rate=1.2e-3, batch_size=256, max_epochs=12, patience=12
     ),
     SYMMETRY_MODEL: TrainingSettings(max_epochs=14, patience=14, batch_size=256),
+    "reference-space-group": TrainingSettings(
+        optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
+    ),
 }  # fmt: skip
 """model → how its network is trained."""
 

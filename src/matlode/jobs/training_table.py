@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.data.formulas import canonical_formula
-from matlode.data.splits import split_by_formula
+from matlode.data.splits import Fold, split_by_formula
 from matlode.data.tables import (
     Materials,
     checksum,
@@ -40,6 +40,8 @@ class TrainingTable:
     sha256: str
     formulas: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Values known of formulas alone: one row per canonical formula, one column per source."""
+    fold: Fold | None = None
+    """The cross-validation's part that tests; None is the split of the shipped models."""
 
     @classmethod
     def load(cls, path: Path | None = None) -> TrainingTable:
@@ -79,8 +81,17 @@ class TrainingTable:
 
     @cached_property
     def roles(self) -> NDArray[np.str_]:
-        """(n,), the role of each row's formula."""
-        return split_by_formula(self.materials.frame["formula"])
+        """(n,), the role of each row."""
+        if self.fold is None:
+            return split_by_formula(self.materials.frame["formula"])
+        return self.fold.roles(self.materials.frame)
+
+    @cached_property
+    def formula_roles(self) -> NDArray[np.str_]:
+        """The same for ``extra_formulas``."""
+        if self.fold is None:
+            return split_by_formula(self.extra_formulas)
+        return self.fold.roles_of_formulas(self.extra_formulas, self.materials.frame, self.roles)
 
     def labels(self, endpoint: Endpoint) -> NDArray[np.float64]:
         """(n,), labels of an endpoint, NaN where unknown."""

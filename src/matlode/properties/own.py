@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError, suggest
+from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 
 KEYS = {
@@ -100,7 +101,7 @@ def _check_name(name: str, origin: str) -> None:
             f"{origin}: a name has small letters, digits and underscores and begins with a "
             'letter, such as "debye_temperature".'
         )
-    if name in ENDPOINTS:
+    if name in ENDPOINTS or name in DERIVATIONS:
         raise GoalError(f"{origin}: matlode brings a property of this name; choose another.")
     if name in TAKEN or name.startswith(TAKEN_BEGINNING) or name.endswith(TAKEN_ENDS):
         raise GoalError(f"{origin}: runs have a column or model of this name; choose another.")

@@ -25,20 +25,27 @@ def regression_scores(truth: Array, predicted: Array) -> dict[str, float]:
 
 
 def probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
-    """Area under the ROC curve, Brier score, accuracy at one half."""
-    from sklearn.metrics import roc_auc_score
+    """Area under the ROC curve, Brier score, accuracy and F1 at one half."""
+    from sklearn.metrics import f1_score, roc_auc_score
 
     return {
         "auc": float(roc_auc_score(truth, predicted)),
         "brier": float(((predicted - truth) ** 2).mean()),
         "accuracy": float(((predicted >= 0.5) == (truth >= 0.5)).mean()),
+        "f1": float(f1_score(truth >= 0.5, predicted >= 0.5, zero_division=0.0)),
     }
 
 
 def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float]:
-    """The scores that fit the endpoint's task."""
-    scorer = probability_scores if endpoint.task == "probability" else regression_scores
-    return scorer(truth, predicted)
+    """The scores that fit the endpoint's task; for logarithmic ones also the MAE and R² of the
+    natural logarithm."""
+    if endpoint.task == "probability":
+        return probability_scores(truth, predicted)
+    scores = regression_scores(truth, predicted)
+    if endpoint.transform == "log":
+        of_log = regression_scores(np.log(truth), np.log(np.maximum(predicted, 1e-300)))
+        scores |= {"mae_ln": of_log["mae"], "r2_ln": of_log["r2"]}
+    return scores
 
 
 def score_estimates(endpoint: Endpoint, truth: Array, estimates: Estimates) -> dict[str, float]:

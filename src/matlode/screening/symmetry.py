@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import InputError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
+from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
+from matlode.screening.extinction import cannot_be_told_from
 from matlode.screening.rule import Rule
 
 N_SPACE_GROUPS = 230
@@ -101,13 +104,72 @@ class SymmetryNet(nn.Module):
         return {"loss": loss, "accuracy": hits}
 
 
+class ReferenceSymmetryNet(nn.Module):
+    """The paper's convolutional classifier of patterns alone (Table S1, after Park et al.,
+    IUCrJ 4, 486, 2017): three convolutions with average pooling, two dense layers."""
+
+    def __init__(
+        self,
+        *,
+        filters: tuple[int, int, int] = (104, 51, 117),
+        kernels: tuple[int, int, int] = (34, 37, 13),
+        strides: tuple[int, int, int] = (2, 1, 2),
+        pool: int = 3,
+        units: tuple[int, int] = (2047, 943),
+        conv_dropout: float = 0.498,
+        dense_dropout: float = 0.675,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        length, channels = N_PATTERN, 1
+        for n_out, kernel, stride in zip(filters, kernels, strides, strict=True):
+            # one-row two-dimensional convolutions with channels last are the faster ones
+            layer: Any = nn.Conv2d(
+                channels, n_out, (1, kernel), (1, stride), (0, (kernel - 1) // 2)
+            )
+            layers += [
+                layer.to(memory_format=torch.channels_last),
+                nn.ReLU(),
+                nn.AvgPool2d((1, pool)),
+                nn.Dropout(conv_dropout),
+            ]
+            length = (length + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
+            length, channels = length // pool, n_out
+        sizes = (channels * length, *units)
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dense_dropout)]
+        flat = 4 * len(filters)
+        self.convolutions = nn.Sequential(*layers[:flat])
+        self.dense = nn.Sequential(*layers[flat:], nn.Linear(units[-1], N_SPACE_GROUPS))
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
+        """Logits (batch, 230); the composition is not looked at."""
+        logits: Tensor = self.dense(self.convolutions(patterns[:, None, None]).flatten(1))
+        return logits
+
+    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
+        """Cross-entropy of patterns that came back from the latent space; see SymmetryNet."""
+        _, reconstructed, composition, label = batch
+        logits = self(reconstructed.float(), composition.float())
+        hits = (logits.argmax(1) == label).float().mean()
+        return {"loss": F.cross_entropy(logits, label), "accuracy": hits}
+
+
 @dataclass(frozen=True)
 class SymmetryClassifier:
     """Probabilities of the 230 space groups."""
 
-    network: SymmetryNet
+    network: SymmetryNet | ReferenceSymmetryNet
     temperature: float
     """Logits are divided by it; fitted on rows that the network never saw."""
+    levels: Mapping[str, float]
+    """case → probability from which on a space group belongs to the set that holds the true
+    one in 90 % of cases."""
 
     def predict(
         self,
@@ -121,6 +183,16 @@ class SymmetryClassifier:
         odds = np.exp(scaled)
         return odds / odds.sum(axis=1, keepdims=True)
 
+    def sets(self, probabilities: NDArray[np.floating], *, case: str) -> NDArray[np.bool_]:
+        """(n, 230), the smallest sets that hold the true space group in 90 % of cases.
+
+        Least ambiguous sets (Sadinle et al., J. Am. Stat. Assoc. 114, 223, 2019) of
+        probabilities (n, 230); the likeliest is always one of them. ``case``: where the
+        patterns come from (``properties.heads.CASES``).
+        """
+        likeliest = probabilities == probabilities.max(axis=1, keepdims=True)
+        return likeliest | (probabilities >= self.levels[case])
+
     @classmethod
     def load(cls, folder: Path | None = None) -> SymmetryClassifier:
         """The classifier in ``folder`` (else the one that ships with matlode)."""
@@ -129,7 +201,8 @@ class SymmetryClassifier:
         network.load_state_dict(
             {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
         )
-        return cls(network.eval(), float(artefact.header["temperature"]))
+        header = artefact.header
+        return cls(network.eval(), float(header["temperature"]), header["levels"])
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact; weights are kept in half precision."""
@@ -137,13 +210,13 @@ class SymmetryClassifier:
         save_artefact(
             folder / SYMMETRY_MODEL,
             kind="symmetry",
-            header={"temperature": self.temperature, **header},
+            header={"temperature": self.temperature, "levels": dict(self.levels), **header},
             arrays={name: w.cpu().numpy().astype(np.float16) for name, w in weights.items()},
         )
 
 
 def network_logits(
-    network: SymmetryNet,
+    network: nn.Module,
     patterns: NDArray[np.floating],
     compositions: NDArray[np.floating] | None,
 ) -> NDArray[np.float64]:
@@ -158,6 +231,13 @@ def network_logits(
             c = torch.tensor(np.asarray(compositions[rows], np.float32))
             parts.append(network(x, c).numpy().astype(float))
     return np.concatenate(parts)
+
+
+def set_level(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The level of ``SymmetryClassifier.sets`` from rows that the network never saw; labels
+    are 0..229."""
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return 1.0 - min(conformal_quantile(1.0 - of_truth), 1.0)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -185,14 +265,29 @@ class ClearSymmetry(Rule):
         systems = system_probabilities(candidate.space_groups[None])[0]
         best = int(systems.argmax())
         system = list(CRYSTAL_SYSTEMS)[best]
-        likeliest = candidate.space_group
         return Verdict(
             rule=self.name,
             passed=bool(systems[best] >= self.min_probability),
             value=float(systems[best]),
             limit=self.min_probability,
-            reason=(
-                f"{system} with probability {systems[best]:.2f}; likeliest space group "
-                f"{likeliest} with {candidate.space_groups[likeliest - 1]:.2f}"
-            ),
+            reason=f"{system} with probability {systems[best]:.2f}; {_in_words(candidate)}",
         )
+
+
+MAX_NAMED = 6
+
+
+def _in_words(candidate: Candidate) -> str:
+    likeliest = candidate.space_group
+    chance = candidate.space_groups[likeliest - 1]
+    words = f"likeliest space group {likeliest} with {chance:.2f}"
+    members = candidate.space_group_set
+    if len(members) > MAX_NAMED:
+        words += f"; the true one is among {len(members)} with 90 % coverage"
+    elif len(members) > 1:
+        words += f"; one of {', '.join(map(str, members))} with 90 % coverage"
+    alike = set(cannot_be_told_from(likeliest)) & set(members)
+    if alike:
+        others = ", ".join(map(str, sorted(alike)))
+        words += f"; diffraction conditions cannot tell {likeliest} from {others}"
+    return words

@@ -1,0 +1,76 @@
+"""Space groups that powder diffraction cannot tell apart: same lattice, same absent reflections."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_INDEX = 6
+"""Reflections with indices up to this show every condition: screw axes 6₁ need 6."""
+
+FAMILIES = {
+    "triclinic": (1, 2),
+    "monoclinic": (3, 15),
+    "orthorhombic": (16, 74),
+    "tetragonal": (75, 142),
+    "hexagonal": (143, 194),
+    "cubic": (195, 230),
+}
+"""Crystal family → first and last space group; trigonal and hexagonal lattices look alike."""
+
+_AXES: dict[str, list[tuple[int, ...]]] = {
+    "triclinic": list(permutations(range(3))),
+    "monoclinic": [(0, 1, 2), (2, 1, 0)],
+    "orthorhombic": list(permutations(range(3))),
+    "tetragonal": [(0, 1, 2)],
+    "hexagonal": [(0, 1, 2)],
+    "cubic": list(permutations(range(3))),
+}
+"""Orders of the axes among which the choice is free."""
+
+
+@cache
+def extinction_groups() -> tuple[tuple[int, ...], ...]:
+    """Space-group numbers by crystal family and reflection conditions (as in International
+    Tables A, 3.1.4, with Laue classes of a family together: in a powder their reflections
+    overlap). Glide and screw conditions come from the operations of moyopy's standard settings.
+
+    >>> [group for group in extinction_groups() if 62 in group]
+    [(33, 62)]
+    """
+    kin: dict[tuple[str, bytes], list[int]] = {}
+    for family, (first, last) in FAMILIES.items():
+        for number in range(first, last + 1):
+            absent = _absent(number)
+            key = min(absent.transpose(order).tobytes() for order in _AXES[family])
+            kin.setdefault((family, key), []).append(number)
+    return tuple(tuple(group) for group in kin.values())
+
+
+def cannot_be_told_from(space_group: int) -> tuple[int, ...]:
+    """The other space groups of the same extinction group.
+
+    >>> cannot_be_told_from(225)
+    (196, 202, 209, 216)
+    """
+    (group,) = (group for group in extinction_groups() if space_group in group)
+    return tuple(number for number in group if number != space_group)
+
+
+def _absent(number: int) -> NDArray[np.bool_]:
+    """(13, 13, 13), true for reflections hkl (from -6) that are systematically absent: an
+    operation maps them onto themselves with another phase."""
+    import moyopy
+
+    operations = moyopy.operations_from_number(number)
+    span = np.arange(-MAX_INDEX, MAX_INDEX + 1)
+    hkl = np.stack(np.meshgrid(span, span, span, indexing="ij"), axis=-1)
+    absent = np.zeros(hkl.shape[:3], dtype=bool)
+    for rotation, translation in zip(operations.rotations, operations.translations, strict=True):
+        kept = (hkl @ np.array(rotation) == hkl).all(axis=-1)
+        phase = hkl @ np.array(translation)
+        absent |= kept & (abs(phase - phase.round()) > 1e-3)
+    return absent

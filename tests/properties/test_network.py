@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import torch
+
+from matlode.artefacts import save_artefact
+from matlode.errors import ArtefactError
+from matlode.jobs.toolbox import Toolbox
+from matlode.properties.derived import DERIVATIONS
+from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.heads import CASES
+from matlode.properties.network import (
+    NETWORK_MODEL,
+    PropertyNetwork,
+    TargetScale,
+    network_inputs,
+    new_network,
+)
+from matlode.properties.targets import AUXILIARY, TARGETS
+from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.testing import check_estimates
+
+SIZES = (116, 32)
+
+
+@pytest.fixture(scope="module")
+def materials(starter):
+    crystals = starter.crystals.take(np.arange(0, 5785, 97))
+    return composition_vectors(crystals), simulate_patterns(crystals)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return Toolbox().models
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shipped_models_keep_the_contract(models, materials, case):
+    assert list(models.endpoints) == [*ENDPOINTS, *DERIVATIONS]
+    check_estimates(models.endpoints, lambda *x: models.predict(*x, case=case), *materials)
+
+
+def test_named_endpoints_are_those_of_all(models, materials):
+    names = ["vickers_hardness", "bulk_modulus"]
+    some = models.predict(*materials, case="simulated", names=names)
+    every = models.predict(*materials, case="simulated")
+    assert list(some) == names
+    for name in names:
+        np.testing.assert_array_equal(some[name].value, every[name].value)
+
+
+TOY = (
+    Endpoint(name="bulk_modulus", unit="GPa", column="x", lowest=0.0),
+    Endpoint(name="thermal_conductivity", unit="W/m/K", column="y", transform="log", lowest=0.0),
+    Endpoint(name="stable_probability", unit="", column="z", task="probability"),
+)
+
+
+def toy(materials, *, members=2, labels=None):
+    torch.manual_seed(0)
+    sizes = [part.shape[1] for part in network_inputs(*materials)[1::2]]
+    networks = tuple(new_network(TOY, sizes).eval() for _ in range(members))
+    scales = {
+        "bulk_modulus": TargetScale(100.0, 50.0, (0.0, 500.0)),
+        "thermal_conductivity": TargetScale(1.0, 1.0, (-3.0, 5.0)),
+    }
+    network = PropertyNetwork(networks, TOY, scales, report={"built_on": {}, "note": "toy"})
+    if labels is None:
+        return network
+    names = [endpoint.name for endpoint in TOY]
+    return network.calibrated(names, labels, dict.fromkeys(CASES, materials))
+
+
+@pytest.fixture(scope="module")
+def labels(materials):
+    rng = np.random.default_rng(0)
+    n = len(materials[0])
+    return np.column_stack(
+        [rng.uniform(20, 300, n), np.exp(rng.normal(1, 1, n)), rng.random(n) < 0.5]
+    ).astype(float)
+
+
+def test_intervals_hold_the_rows_that_they_were_calibrated_on(materials, labels):
+    network = toy(materials, labels=labels)
+    estimates = network.predict(*materials, case="decoded")
+    for at, endpoint in enumerate(TOY[:2]):
+        found = estimates[endpoint.name]
+        inside = (labels[:, at] >= found.low) & (labels[:, at] <= found.high)
+        # conformal: the (n + 1) 90 %-th of n
+        assert inside.mean() >= 0.9
+
+
+def test_what_has_no_labels_gets_no_answer(materials, labels):
+    some = labels.copy()
+    some[:, 1] = np.nan
+    network = toy(materials, labels=some)
+    assert list(network.answers) == ["bulk_modulus", "stable_probability"]
+    assert set(network.predict(*materials, case="simulated")) == set(network.answers)
+
+
+def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
+    network = toy(materials, labels=labels)
+    network.save(tmp_path)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    assert again.report["note"] == "toy"
+    assert again.endpoints == TOY
+    before, after = (n.predict(*materials, case="simulated") for n in (network, again))
+    for name, estimates in before.items():
+        # weights went through half precision
+        np.testing.assert_allclose(after[name].value, estimates.value, rtol=0.05, atol=0.05)
+    again.save(tmp_path / "copy")
+    twice = PropertyNetwork.load(tmp_path / "copy" / NETWORK_MODEL)
+    for name, estimates in twice.predict(*materials, case="simulated").items():
+        np.testing.assert_array_equal(estimates.value, after[name].value)
+
+
+def test_another_artefact_is_refused(tmp_path):
+    save_artefact(tmp_path / NETWORK_MODEL, kind="head", header={}, arrays={})
+    with pytest.raises(ArtefactError, match='is a "head", wanted a "properties"'):
+        PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+
+
+def batch(materials, labels):
+    compositions, described, patterns, peaks = network_inputs(*materials)
+    return (
+        compositions, described, patterns, peaks, patterns, peaks,
+        torch.from_numpy(labels.astype(np.float32)),
+    )  # fmt: skip
+
+
+def test_unknown_labels_teach_nothing(materials, labels):
+    (net,) = toy(materials, members=1).members
+    net.zero_grad()
+    net.training_loss(batch(materials, np.full_like(labels, np.nan)))["loss"].backward()
+    assert all(p.grad is None or not p.grad.any() for p in net.parameters())
+    known = labels.copy()
+    known[:, 1:] = np.nan
+    net.training_loss(batch(materials, known))["loss"].backward()
+    last = net.trunk.last.weight.grad
+    rows = last.abs().sum(1)
+    # outputs: two values, their two widths, one logit
+    assert rows[[0, 2]].all()
+    assert not rows[[1, 3, 4]].any()
+
+
+def test_an_unknown_pattern_is_not_an_empty_guess(materials):
+    (net,) = toy(materials, members=1).members
+    inputs = network_inputs(materials[0], np.zeros_like(materials[1]))
+    other = (*inputs[:3], torch.ones_like(inputs[3]))
+    with torch.inference_mode():
+        for a, b in zip(net(*inputs), net(*other), strict=True):
+            assert torch.equal(a, b), "peaks of an unknown pattern count"
+
+
+def test_scales_survive_wild_labels():
+    labels = np.concatenate([np.random.default_rng(0).normal(3, 2, 5000), [1e9, np.nan]])
+    scale = TargetScale.fit(labels)
+    assert scale.centre == pytest.approx(3, abs=0.2)
+    assert scale.spread == pytest.approx(2, abs=0.2)
+    assert np.nanmax(scale.apply(labels)) < 5
+
+
+def test_targets_are_named_once_and_values_come_first():
+    names = [target.name for target in TARGETS]
+    assert len(set(names)) == len(names)
+    assert set(ENDPOINTS) < set(names)
+    assert not ENDPOINTS.keys() & {target.name for target in AUXILIARY}
+    tasks = [target.task for target in TARGETS]
+    assert tasks == sorted(tasks, reverse=True)
