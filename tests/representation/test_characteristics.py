@@ -54,6 +54,13 @@ DEFINITIONS = {
     "autocorrelation_10": lambda x: _lagged(x, 10),
     "c3_6": lambda x: np.mean(x[12:] * x[6:-6] * x[:-12]),
     "binned_entropy_10": _entropy,
+    "first_location_of_maximum": lambda x: np.argmax(x) / len(x),
+    "index_mass_quantile_0.5": lambda x: (
+        (np.argmax(np.cumsum(x) / x.sum() >= 0.5 - 1e-12) + 1) / len(x)
+    ),
+    "energy_ratio_by_chunks_4_0": lambda x: np.sum(np.array_split(x, 4)[0] ** 2) / np.sum(x**2),
+    "energy_ratio_by_chunks_4_3": lambda x: np.sum(np.array_split(x, 4)[3] ** 2) / np.sum(x**2),
+    "linear_trend_slope": lambda x: stats.linregress(np.arange(len(x)), x).slope,
 }
 """One series at a time, as tsfresh's documentation defines them (version 0.21)."""
 
@@ -79,6 +86,37 @@ def test_values_of_real_patterns_are_those_of_the_definitions():
         assert_allclose(found, expected, rtol=1e-9, atol=ROUND_OFF)
 
 
+def test_values_of_real_patterns_are_those_of_tsfresh():
+    library = pytest.importorskip("tsfresh.feature_extraction.feature_calculators")
+    own = {
+        "kurtosis": None,  # of another definition: bias-corrected excess
+        "skewness": None,
+        "number_peaks_3": lambda x: library.number_peaks(x, 3),
+        "ratio_beyond_3_sigma": lambda x: library.ratio_beyond_r_sigma(x, 3),
+        "autocorrelation_3": lambda x: library.autocorrelation(x, 3),
+        "autocorrelation_10": lambda x: library.autocorrelation(x, 10),
+        "c3_6": lambda x: library.c3(x, 6),
+        "cid_ce": lambda x: library.cid_ce(x, False),
+        "binned_entropy_10": lambda x: library.binned_entropy(x, 10),
+        "index_mass_quantile_0.5": lambda x: dict(library.index_mass_quantile(x, [{"q": 0.5}]))[
+            "q_0.5"
+        ],
+        "linear_trend_slope": lambda x: next(library.linear_trend(x, [{"attr": "slope"}]))[1],
+    }
+    for focus in (0, 3):
+        own[f"energy_ratio_by_chunks_4_{focus}"] = lambda x, focus=focus: (
+            library.energy_ratio_by_chunks(x, [{"num_segments": 4, "segment_focus": focus}])[0][1]
+        )
+    patterns = simulate_patterns([build() for build in SMALL_CRYSTALS.values()], dtype=float)
+    for x in patterns:
+        (found,) = pattern_characteristics(x[None])
+        kept = np.where(x < FLOOR, 0, x)
+        for name, value in zip(CHARACTERISTICS, found, strict=True):
+            calculate = own.get(name, getattr(library, name, None))
+            if calculate is not None:
+                assert calculate(kept) == pytest.approx(value, rel=1e-9, abs=ROUND_OFF), name
+
+
 @given(st.lists(series.map(lambda x: x[:30]), min_size=2, max_size=4))
 def test_a_batch_is_its_patterns_one_by_one(batch):
     together = pattern_characteristics(np.array(batch))
@@ -102,10 +140,23 @@ def test_what_is_below_the_floor_does_not_count(x, part):
 
 @given(series)
 def test_reversing_the_axis_changes_nothing_but_signs_of_time(x):
-    # none of these looks at the direction of the axis
-    assert_allclose(
-        pattern_characteristics(x[None, ::-1]), pattern_characteristics(x[None]), atol=1e-9
+    there, back = (
+        dict(zip(CHARACTERISTICS, pattern_characteristics(y[None])[0], strict=True))
+        for y in (x, x[::-1])
     )
+    assert back.pop("linear_trend_slope") == pytest.approx(-there.pop("linear_trend_slope"))
+    for name in DIRECTED:
+        del there[name], back[name]
+    # none of the others looks at the direction of the axis
+    assert_allclose(list(back.values()), list(there.values()), atol=1e-9)
+
+
+DIRECTED = (
+    "first_location_of_maximum",
+    "index_mass_quantile_0.5",
+    "energy_ratio_by_chunks_4_0",
+    "energy_ratio_by_chunks_4_3",
+)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
@@ -116,6 +167,9 @@ def test_flat_patterns_have_finite_characteristics(level):
     assert values.pop("mean") == level
     assert values.pop("abs_energy") == 100 * level
     assert values.pop("c3_6") == level
+    assert values.pop("index_mass_quantile_0.5") in (0.01, 0.5)
+    assert values.pop("energy_ratio_by_chunks_4_0") == level / 4
+    assert values.pop("energy_ratio_by_chunks_4_3") == level / 4
     assert set(values.values()) == {0.0}
 
 

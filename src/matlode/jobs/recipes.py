@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from matlode.artefacts import find_model, has_models
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, formula_fractions, split_by_formula
 from matlode.jobs.training_table import TrainingTable
-from matlode.latent.networks import AUTOENCODERS, COMPOSITION_LATENT
+from matlode.latent.networks import AUTOENCODERS, COMPOSITION_LATENT, PATTERN_LATENT
 from matlode.latent.pairing import Pairing, PairingNet
 from matlode.latent.space import (
     BOUND_QUANTILES,
@@ -40,7 +40,7 @@ from matlode.representation.composition import (
 )
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.novelty import FormulaFilter
-from matlode.screening.plausibility import PatternBands
+from matlode.screening.plausibility import PatternBands, shuffled_peaks
 from matlode.screening.symmetry import (
     ReferenceSymmetryNet,
     SymmetryClassifier,
@@ -418,21 +418,31 @@ def symmetry_scores(
 
 
 def train_bands(trainer: Trainer, name: str) -> None:
-    """The bands of pattern characteristics."""
+    """How pattern characteristics are distributed, and what they tell from real patterns."""
     bands = PatternBands.fit(trainer.table.patterns[trainer.rows(TRAIN)])
     test = trainer.rows(TEST)
     rng = np.random.default_rng(0)
+    space = trainer.space("standard")
+    prior = space.decode(space.sample_prior(2000, rng))[1]
+    real = trainer.table.patterns[test]
     cases = {
-        "simulated": trainer.table.patterns[test],
+        "simulated": real,
         "decoded": trainer.reconstructed("standard")[test].astype(np.float32),
-        "prior samples": trainer.space("standard").decode(
-            trainer.space("standard").sample_prior(2000, rng)
-        )[1],
+        "prior samples": prior,
+        "prior samples, halves unpaired": space.pattern.decode(
+            rng.standard_normal((2000, PATTERN_LATENT))
+        ),
+        "shuffled peaks": shuffled_peaks(real, rng),
     }
-    scores = {
-        case: {"passed": float(np.mean([v.passed for v in bands.judge(patterns)]))}
-        for case, patterns in cases.items()
-    }
+    usual = bands.strangeness(real)
+    scores = {}
+    for case, patterns in cases.items():
+        strange = bands.strangeness(patterns)
+        labels = np.repeat([0, 1], [len(usual), len(strange)])
+        scores[case] = {
+            "passed": float(np.mean([v.passed for v in bands.judge(patterns)])),
+            "auc_from_simulated": float(roc_auc_score(labels, np.concatenate([usual, strange]))),
+        }
     bands.save(trainer.root, {**trainer.table.header, "scores": scores})
 
 

@@ -67,6 +67,25 @@ def _ratio_beyond_r_sigma(x: Array, r: float = 3.0) -> Array:
     return (centred > r * x.std(axis=1, keepdims=True)).mean(axis=1)
 
 
+def _index_mass_quantile(x: Array, q: float = 0.5) -> Array:
+    mass = np.cumsum(np.abs(x), axis=1)
+    reached = mass >= q * mass[:, -1:] * (1 - 1e-12)
+    return np.asarray((reached.argmax(axis=1) + 1) / x.shape[1], dtype=float)
+
+
+def _energy_ratio_by_chunks(focus: int, chunks: int = 4) -> Callable[[Array], Array]:
+    def compute(x: Array) -> Array:
+        part = np.array_split(np.arange(x.shape[1]), chunks)[focus]
+        return (x[:, part] ** 2).sum(axis=1) / np.maximum((x**2).sum(axis=1), 1e-12)
+
+    return compute
+
+
+def _linear_trend_slope(x: Array) -> Array:
+    at = np.arange(x.shape[1]) - (x.shape[1] - 1) / 2
+    return np.asarray((x * at).sum(axis=1) / (at @ at), dtype=float)
+
+
 CHARACTERISTICS: dict[str, Callable[[Array], Array]] = {
     "mean": lambda x: x.mean(axis=1),
     "standard_deviation": lambda x: x.std(axis=1),
@@ -83,6 +102,11 @@ CHARACTERISTICS: dict[str, Callable[[Array], Array]] = {
     "autocorrelation_10": _autocorrelation(10),
     "c3_6": _c3,
     "binned_entropy_10": _binned_entropy,
+    "first_location_of_maximum": lambda x: x.argmax(axis=1) / x.shape[1],
+    "index_mass_quantile_0.5": _index_mass_quantile,
+    "energy_ratio_by_chunks_4_0": _energy_ratio_by_chunks(0),
+    "energy_ratio_by_chunks_4_3": _energy_ratio_by_chunks(3),
+    "linear_trend_slope": _linear_trend_slope,
 }
 """name → patterns (n, n_points) → values (n,). Kurtosis and skewness are population moments."""
 
