@@ -100,7 +100,9 @@ class PatternBands:
 
     def _rarity(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         distance = _squared_distance(_normal_scores(values, self.quantiles), self.precision)
-        return np.interp(distance, self.distances, np.linspace(0, 1, N_QUANTILES))
+        rarity = np.interp(distance, self.distances, np.linspace(0, 1, N_QUANTILES))
+        # further digits depend on the size of the batch
+        return np.round(rarity, 6)
 
     def _reason(
         self, values: NDArray[np.float64], outside: NDArray[np.bool_], rarity: float
@@ -182,8 +184,7 @@ MAX_SPANS = 10.0
 def _squared_distance(
     normal: NDArray[np.float64], precision: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # not by a matrix product, whose rounding depends on the size of the batch
-    return np.asarray(np.einsum("ij,jk,ik->i", normal, precision, normal), dtype=float)
+    return np.asarray(((normal @ precision) * normal).sum(axis=1), dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
