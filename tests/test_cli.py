@@ -53,7 +53,15 @@ def test_predict_json_is_a_list_of_answers(tmp_path):
     done = matlode("predict", tmp_path / "salt.cif", "--json")
     (answer,) = json.loads(done.stdout)
     assert answer["formula"] == "NaCl"
-    assert matlode("predict", tmp_path / "salt.cif").stdout.count("NaCl") >= 1
+    printed = matlode("predict", tmp_path / "salt.cif").stdout
+    assert "salt.cif: NaCl, space group 225" in printed
+    assert "vickers_hardness / GPa" in printed
+    copies = [tmp_path / f"{i}.cif" for i in range(4)]
+    for copy in copies:
+        copy.write_bytes((tmp_path / "salt.cif").read_bytes())
+    printed = matlode("predict", *copies).stdout
+    assert printed.count("NaCl") >= 4
+    assert "more properties with --json" in printed
 
 
 def test_import_tells_what_was_dropped(tmp_path):
@@ -75,7 +83,7 @@ def test_data_check_gives_a_verdict_and_no_error(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "bulk_modulus / GPa: enough" in done.stdout
     assert 'Did you mean "n_refr"' in done.stdout
-    assert "5 of 6 properties have enough to train on" in done.stdout
+    assert "10 of 12 properties have enough to train on" in done.stdout
     assert json.loads(matlode(*arguments, "--json").stdout)["rows"] == 5785
 
 

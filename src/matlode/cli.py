@@ -568,20 +568,55 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
 
 
 def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
+    """Few crystals with all that is predicted, one below the other; many in one table with the
+    core of it."""
     names = list(next((a["predictions"] for a in answers if a["predictions"]), {}))
-    rows = []
+    if len(answers) > MAX_IN_FULL:
+        brought = {*_brought_endpoints()} - {*CORE_ENDPOINTS}
+        names = [name for name in names if name not in brought]
+        _print_table(
+            ["file or id", "formula", "space group", *names, "nearest known"],
+            [_prediction_cells(answer, names) for answer in answers],
+        )
+        print(f"{len(brought)} more properties with --json.")
+        return
     for answer in answers:
-        name = Path(answer["file"]).name if "file" in answer else str(answer["id"])
-        if answer["error"]:
-            rows.append([name, answer["error"], *[""] * (len(names) + 2)])
-            continue
-        cells = [
-            f"{p['value']:.3g} ({p['low']:.3g}..{p['high']:.3g})"
-            for p in (answer["predictions"][n] for n in names)
+        name, formula, group, *cells, nearest = _prediction_cells(answer, names)
+        title = f"{name}: {formula}" + (f", space group {group}" if group else "")
+        rows = [
+            [_with_unit(n, answer["predictions"][n]["unit"]), cell]
+            for n, cell in zip(names, cells, strict=True)
+            if answer["predictions"]
         ]
-        group = str(answer["space_group"])
-        rows.append([name, answer["formula"], group, *cells, answer["nearest_known"]])
-    _print_table(["file or id", "formula", "space group", *names, "nearest known"], rows)
+        rows += [[v["rule"], v["reason"]] for v in answer["verdicts"]]
+        if nearest:
+            rows.append(["nearest known", nearest])
+        _print_table(["", "value (90 % interval), or why"], rows, title=title)
+
+
+MAX_IN_FULL = 3
+CORE_ENDPOINTS = (
+    "bulk_modulus", "shear_modulus", "vickers_hardness", "formation_energy",
+    "stable_probability", "band_gap",
+)  # fmt: skip
+
+
+def _brought_endpoints() -> list[str]:
+    from matlode.properties.derived import DERIVATIONS
+    from matlode.properties.endpoints import ENDPOINTS
+
+    return [*ENDPOINTS, *DERIVATIONS]
+
+
+def _prediction_cells(answer: dict[str, Any], names: Sequence[str]) -> list[str]:
+    name = Path(answer["file"]).name if "file" in answer else str(answer["id"])
+    if answer["error"]:
+        return [name, answer["error"], *[""] * (len(names) + 2)]
+    cells = [
+        f"{p['value']:.3g} ({p['low']:.3g}..{p['high']:.3g})"
+        for p in (answer["predictions"][n] for n in names)
+    ]
+    return [name, answer["formula"], str(answer["space_group"]), *cells, answer["nearest_known"]]
 
 
 def _print_scores(rows: Sequence[dict[str, Any]]) -> None:

@@ -101,7 +101,9 @@ def test_values_of_real_patterns_are_those_of_tsfresh():
         "index_mass_quantile_0.5": lambda x: dict(library.index_mass_quantile(x, [{"q": 0.5}]))[
             "q_0.5"
         ],
-        "linear_trend_slope": lambda x: next(library.linear_trend(x, [{"attr": "slope"}]))[1],
+        "linear_trend_slope": lambda x: dict(library.linear_trend(x, [{"attr": "slope"}]))[
+            'attr_"slope"'
+        ],
     }
     for focus in (0, 3):
         own[f"energy_ratio_by_chunks_4_{focus}"] = lambda x, focus=focus: (

@@ -151,7 +151,8 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
         source = FORMULA_SOURCES.get(target.name, target.column)
         extra = np.full(len(formulas), np.nan)
         if source in table.formulas:
-            extra = table.formulas[source].to_numpy(float)
+            values = table.formulas[source].to_numpy(float)
+            extra = target.classified(np.abs(values) if target.absolute else values)
         labels = np.concatenate([table.labels(target), extra])
         if target.task == "probability":
             columns.append(labels.astype(np.float32))

@@ -344,13 +344,13 @@ class StandardPatternVAE(VariationalAutoencoder):
 
     latent_size = PATTERN_LATENT
 
-    def __init__(self, *, noise: float = 0.03) -> None:
+    def __init__(self, *, width: int = 1024, blocks: int = 3, noise: float = 0.03) -> None:
         super().__init__()
         self.noise = noise
         n = (N_PATTERN + 1) // 2
-        # a small encoder: what it leaves, a refinement makes good
-        self.encoder = ResidualNet(n, 2 * self.latent_size, width=768, blocks=2)
-        self.decoder = ResidualNet(self.latent_size, n, width=1024, blocks=3)
+        # a smaller encoder: what it leaves, a refinement makes good
+        self.encoder = ResidualNet(n, 2 * self.latent_size, 3 * width // 4, max(blocks - 1, 1))
+        self.decoder = ResidualNet(self.latent_size, n, width, blocks)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""

@@ -43,7 +43,10 @@ def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float
         return probability_scores(truth, predicted)
     scores = regression_scores(truth, predicted)
     if endpoint.transform == "log":
-        of_log = regression_scores(np.log(truth), np.log(np.maximum(predicted, 1e-300)))
+        # a linear baseline may say less than nothing
+        floor = truth[truth > 0].min()
+        logs = (np.log(np.maximum(values, floor)) for values in (truth, predicted))
+        of_log = regression_scores(*logs)
         scores |= {"mae_ln": of_log["mae"], "r2_ln": of_log["r2"]}
     return scores
 
