@@ -8,6 +8,7 @@ import pytest
 from matlode.artefacts import load_header, shipped_models
 from matlode.data.splits import TEST
 from matlode.errors import GoalError
+from matlode.jobs import property_recipes
 from matlode.jobs import train as job
 from matlode.jobs.train import train_models
 from matlode.jobs.training_table import TrainingTable
@@ -16,6 +17,7 @@ from matlode.properties import heads
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import NETWORK_MODEL
+from matlode.properties.scores import BASELINES
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,8 @@ def trained(small_table, tmp_path_factory):
     }
     for face, settings in few.items():
         patch.setitem(heads.SETTINGS, face, settings)
+    # those of every property would take minutes
+    patch.setattr(property_recipes, "BASELINES", {"mean": BASELINES["mean"]})
     folder = tmp_path_factory.mktemp("models")
     headers = train_models(epochs=2, out=folder)
     yield folder, headers
