@@ -324,7 +324,9 @@ def xrd(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="xrd: the powder engine beside others.")] = "xrd",
+    what: Annotated[
+        str, typer.Argument(help="xrd: the powder engine beside others; training: what it costs.")
+    ] = "xrd",
     data: DataTable = None,
     structures: Annotated[int, typer.Option(min=10, help="Structures that are timed.")] = 600,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
@@ -334,13 +336,17 @@ def bench(
     from matlode.data.tables import full_table_path
     from matlode.errors import InputError
     from matlode.jobs.bench import bench_diffraction
+    from matlode.jobs.bench_training import bench_training
 
-    if what != "xrd":
-        raise InputError(f'"{what}" has no benchmark; there is xrd.')
+    if what not in ("xrd", "training"):
+        raise InputError(f'"{what}" has no benchmark; there are xrd and training.')
     with _progress() as progress:
-        found = bench_diffraction(
-            full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
-        )
+        if what == "training":
+            found = bench_training(data, progress=progress)
+        else:
+            found = bench_diffraction(
+                full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
+            )
     if as_json:
         _print_json(found)
         return

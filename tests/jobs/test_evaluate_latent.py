@@ -79,6 +79,6 @@ def test_the_latent_space_is_measured(small_table):
 
 def test_figures_are_drawn(small_table, tmp_path):
     files = draw_latent_figures(tmp_path, seed=3)
-    assert len(files) == 12
+    assert len(files) == 15
     assert {path.name.split("-")[0] for path in files} == {"s2", "s3", "s4", "s5"}
     assert all("seed3" in path.name and path.stat().st_size > 5000 for path in files)

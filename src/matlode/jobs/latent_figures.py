@@ -19,6 +19,7 @@ from matlode.report.latent_figures import (
     draw_compositions,
     draw_elements,
     draw_patterns,
+    draw_samples,
     draw_systems,
 )
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -26,6 +27,7 @@ from matlode.screening.symmetry import crystal_system
 
 N_SHOWN = 8
 N_MAPPED = 5000
+N_SAMPLES = 50
 
 
 def draw_latent_figures(
@@ -36,8 +38,9 @@ def draw_latent_figures(
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write S2 (patterns), S3 (compositions), S4 (composition map, element by element) and S5
-    (pattern map by crystal system) as PNG, SVG and HTML; returns the files.
+    """Write S2 (patterns; and N_SAMPLES real ones beside as many of the prior), S3
+    (compositions), S4 (composition map, element by element) and S5 (pattern map by crystal
+    system) as PNG, SVG and HTML; returns the files.
 
     ``N_SHOWN`` and ``N_MAPPED`` test materials are chosen at random from ``seed``, which the
     file names say. Raises InputError without openTSNE (extra "figures").
@@ -65,6 +68,11 @@ def draw_latent_figures(
     )  # fmt: skip
     progress("figures", 2, 4)
     space = spaces["standard"]
+    _, drawn = space.decode(space.sample_prior(N_SAMPLES, np.random.default_rng(seed)))
+    files += draw_samples(
+        out / f"s2-samples-seed{seed}", STANDARD_SETTINGS.two_theta_deg,
+        {"real": table.patterns[mapped[:N_SAMPLES]], "drawn from the prior": drawn},
+    )  # fmt: skip
     points = space.encode(table.compositions[mapped], table.patterns[mapped])
     names = [conventional_formula(f) for f in frame["formula"].iloc[mapped]]
     files += draw_elements(

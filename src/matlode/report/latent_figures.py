@@ -50,6 +50,32 @@ def draw_patterns(
     return _save(figure, stem, traces, "2θ / °", "intensity")
 
 
+def draw_samples(
+    stem: Path,
+    two_theta_deg: NDArray[np.floating],
+    kinds: dict[str, NDArray[np.floating]],
+) -> list[Path]:
+    """Patterns (n, n_points) of several kinds side by side, one above the other."""
+    plt = _pyplot()
+    n = max(map(len, kinds.values()))
+    figure, axes = plt.subplots(
+        1, len(kinds), figsize=(5.0 * len(kinds), 0.22 * n + 1), squeeze=False,
+        sharey=True, layout="constrained",
+    )  # fmt: skip
+    traces = []
+    for axis, (name, patterns) in zip(axes[0], kinds.items(), strict=True):
+        for row, pattern in enumerate(patterns):
+            axis.plot(two_theta_deg, 0.9 * pattern - row, color=TRUE, lw=0.5)
+            traces.append(
+                {"x": two_theta_deg.tolist(), "y": np.round(0.9 * pattern - row, 3).tolist(),
+                 "mode": "lines", "name": name, "line": {"width": 1}}
+            )  # fmt: skip
+        axis.set_title(name, fontsize=9)
+        axis.set_yticks([])
+        axis.set_xlabel("2θ / °")
+    return _save(figure, stem, traces, "2θ / °", "intensity")
+
+
 def draw_compositions(
     stem: Path,
     truth: NDArray[np.floating],
