@@ -20,8 +20,6 @@ from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import check_estimates
 
-SIZES = (116, 32)
-
 
 @pytest.fixture(scope="module")
 def materials(starter):
@@ -82,7 +80,7 @@ def labels(materials):
 
 def test_intervals_hold_the_rows_that_they_were_calibrated_on(materials, labels):
     network = toy(materials, labels=labels)
-    estimates = network.predict(*materials, case="decoded")
+    estimates = network.estimates(*network.raw(*materials), case="decoded")
     for at, endpoint in enumerate(TOY[:2]):
         found = estimates[endpoint.name]
         inside = (labels[:, at] >= found.low) & (labels[:, at] <= found.high)
@@ -95,7 +93,9 @@ def test_what_has_no_labels_gets_no_answer(materials, labels):
     some[:, 1] = np.nan
     network = toy(materials, labels=some)
     assert list(network.answers) == ["bulk_modulus", "stable_probability"]
-    assert set(network.predict(*materials, case="simulated")) == set(network.answers)
+    assert set(network.estimates(*network.raw(*materials), case="simulated")) == set(
+        network.answers
+    )
 
 
 def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
@@ -104,13 +104,13 @@ def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
     again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
     assert again.report["note"] == "toy"
     assert again.endpoints == TOY
-    before, after = (n.predict(*materials, case="simulated") for n in (network, again))
+    before, after = (n.estimates(*n.raw(*materials), case="simulated") for n in (network, again))
     for name, estimates in before.items():
         # weights went through half precision
         np.testing.assert_allclose(after[name].value, estimates.value, rtol=0.05, atol=0.05)
     again.save(tmp_path / "copy")
     twice = PropertyNetwork.load(tmp_path / "copy" / NETWORK_MODEL)
-    for name, estimates in twice.predict(*materials, case="simulated").items():
+    for name, estimates in twice.estimates(*twice.raw(*materials), case="simulated").items():
         np.testing.assert_array_equal(estimates.value, after[name].value)
 
 
@@ -158,6 +158,10 @@ def test_scales_survive_wild_labels():
     assert scale.centre == pytest.approx(3, abs=0.2)
     assert scale.spread == pytest.approx(2, abs=0.2)
     assert np.nanmax(scale.apply(labels)) < 5
+
+
+def test_the_shipped_network_learned_what_would_be_learned_now(models):
+    assert models.network.endpoints == TARGETS
 
 
 def test_targets_are_named_once_and_values_come_first():

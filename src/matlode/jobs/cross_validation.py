@@ -78,7 +78,8 @@ def measure_fold(trainer: Trainer, name: str) -> dict[str, Any]:
     table = trainer.table
     test = table.roles == TEST
     compositions, patterns = table.compositions[test], table.patterns[test]
-    answers = network.predict(compositions, patterns, case=CASE)
+    outputs, widths = network.raw(compositions, patterns)
+    answers = network.estimates(outputs, widths, case=CASE)
     found = {
         name: _scores(trainer, network.answers[name], estimates)
         for name, estimates in answers.items()
@@ -91,7 +92,7 @@ def measure_fold(trainer: Trainer, name: str) -> dict[str, Any]:
             found[derivation.endpoint.name] = _own(derivation.endpoint, truth, estimates)
     for target in (t for t in AUXILIARY if t in network.endpoints):
         truth = table.labels(target)[test]
-        value = target.from_model(network.values(target.name, compositions, patterns))
+        value = target.from_model(network.values(target.name, outputs))
         if (~np.isnan(truth)).sum() >= 50:
             found[target.name] = _own(target, truth, Estimates(value, value, value), bare=True)
     return found

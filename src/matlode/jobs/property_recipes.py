@@ -38,7 +38,7 @@ def train_properties(trainer: Trainer, name: str) -> None:
     """The property network, on structures and on formulas without one."""
     fitted = fit_network(trainer, name, n_members=N_MEMBERS)
     test = trainer.cases(trainer.rows(TEST))
-    answers = {case: fitted.predict(*rows, case=case) for case, rows in test.items()}
+    answers = {case: fitted.estimates(*fitted.raw(*rows), case=case) for case, rows in test.items()}
     scores, rows = {}, {}
     for endpoint in fitted.answers.values():
         labels = trainer.table.labels(endpoint)
@@ -86,7 +86,7 @@ def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwo
 def network_scores(
     trainer: Trainer, endpoint: Endpoint, answers: Mapping[str, Mapping[str, Estimates]]
 ) -> dict[str, dict[str, float]]:
-    """ "standard, case pattern" → scores of ``answers`` (case → endpoint → test rows)."""
+    """Scores of ``answers`` (case → endpoint → test rows) by kind of pattern."""
     truth = trainer.table.labels(endpoint)[trainer.rows(TEST)]
     known = ~np.isnan(truth)
     return {
@@ -151,8 +151,7 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
         source = FORMULA_SOURCES.get(target.name, target.column)
         extra = np.full(len(formulas), np.nan)
         if source in table.formulas:
-            values = table.formulas[source].to_numpy(float)
-            extra = target.classified(np.abs(values) if target.absolute else values)
+            extra = table.formulas[source].to_numpy(float)
         labels = np.concatenate([table.labels(target), extra])
         if target.task == "probability":
             columns.append(labels.astype(np.float32))

@@ -72,11 +72,6 @@ class Endpoint:
         if self.vintage_column and self.vintage_column in materials.frame:
             pooled = materials.frame[self.vintage_column].isin(self.vintages).to_numpy()
             values = np.where(pooled, values, np.nan)
-        return self.classified(values)
-
-    def classified(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """1 where values (n,) of the column are in the class, else 0; NaN where unknown. Values
-        themselves, if the endpoint has no limits."""
         if self.at_most is None and self.at_least is None:
             return values
         low = -np.inf if self.at_least is None else self.at_least

@@ -92,25 +92,35 @@ class PropertyModels:
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
+        outputs = None
         if self.network is not None:
-            found |= self.network.predict(compositions, patterns, case=case)
+            outputs, widths = self.network.raw(compositions, patterns)
+            found |= self.network.estimates(outputs, widths, case=case)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }
         own = [name for name in wanted if name in self.heads]
         if own:
-            features = self.inputs(compositions, patterns)
+            features = self.inputs(compositions, patterns, outputs)
             found |= {name: self.heads[name].predict(features, case=case) for name in own}
         return {name: found[name] for name in wanted}
 
     def inputs(
-        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+        self,
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        outputs: NDArray[np.float64] | None = None,
     ) -> NDArray[np.floating]:
-        """Feature rows that heads are given: for the standard face, with the volume."""
+        """Feature rows that heads are given: for the standard face, with the volume.
+
+        ``outputs`` are the network's for these rows, if they are known already.
+        """
         base = self.features.compute(compositions, patterns)
         if self.network is None:
             return base
-        return np.column_stack([base, self.network.values(VOLUME, compositions, patterns)])
+        if outputs is None:
+            outputs, _ = self.network.raw(compositions, patterns)
+        return np.column_stack([base, self.network.values(VOLUME, outputs)])
 
 
 def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:

@@ -174,16 +174,13 @@ class PropertyNetwork:
 
     @cached_property
     def answers(self) -> dict[str, Endpoint]:
-        """name → endpoint that ``predict`` gives, in the order of ENDPOINTS."""
+        """name → endpoint that ``estimates`` gives, in the order of ENDPOINTS."""
         made = {key.partition("/")[2] for key in self.calibration}
         return {name: endpoint for name, endpoint in ENDPOINTS.items() if name in made}
 
-    def values(
-        self, name: str, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
-    ) -> NDArray[np.float64]:
-        """Values (n,) of one target, as the model learns them, without an interval."""
+    def values(self, name: str, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (n,) of one target, as the model learns them, from the outputs of ``raw``."""
         names = [endpoint.name for endpoint in self.endpoints]
-        outputs, _ = self.raw(compositions, patterns)
         scale = self.scales[name]
         return scale.centre + scale.spread * outputs[:, names.index(name)]
 
@@ -206,20 +203,10 @@ class PropertyNetwork:
                 widths.append(torch.cat([width, torch.full_like(mean_logits, torch.nan)], 1))
         return torch.cat(outputs).double().numpy(), torch.cat(widths).double().numpy()
 
-    def predict(
-        self,
-        compositions: NDArray[np.floating],
-        patterns: NDArray[np.floating],
-        *,
-        case: str,
-    ) -> dict[str, Estimates]:
-        """Estimates per endpoint for compositions (n, 100) and patterns (n, 1601)."""
-        return self.estimates(*self.raw(compositions, patterns), case=case)
-
     def estimates(
         self, outputs: NDArray[np.float64], widths: NDArray[np.float64], *, case: str
     ) -> dict[str, Estimates]:
-        """Estimates of every calibrated endpoint from what ``raw`` gave."""
+        """Estimates per endpoint that is calibrated, from what ``raw`` gave."""
         found = {}
         for at, endpoint in enumerate(self.endpoints):
             calibration = self.calibration.get(f"{case}/{endpoint.name}")
@@ -228,10 +215,8 @@ class PropertyNetwork:
             if endpoint.task == "probability":
                 found[endpoint.name] = Estimates(*venn_abers(calibration, outputs[:, at]))
                 continue
-            scale = self.scales[endpoint.name]
-            raw = scale.centre + scale.spread * outputs[:, at]
-            half = float(calibration[0]) * scale.spread * widths[:, at]
-            found[endpoint.name] = endpoint.estimates(raw, half)
+            half = float(calibration[0]) * self.scales[endpoint.name].spread * widths[:, at]
+            found[endpoint.name] = endpoint.estimates(self.values(endpoint.name, outputs), half)
         return found
 
     def calibrated(

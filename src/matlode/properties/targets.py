@@ -40,16 +40,7 @@ AUXILIARY: tuple[Endpoint, ...] = (
             ("crabnet:mp_mu_b", "µB"),
             ("crabnet:aflow__Egap", "eV"),
             ("crabnet:aflow__energy_atom", "eV/atom"),
-        )
-    ),
-    *(
-        Endpoint(name=f"{source}/{limit}", unit="probability", column=source, task="probability",
-                 at_most=limit)
-        for source, limit in (
-            ("crabnet:CritExam__Ed", 0.0),
-            ("crabnet:mp_e_hull", 0.05),
-            ("crabnet:mp_e_hull", 0.1),
-            ("crabnet:aflow__Egap", 0.0),
+            ("roost:MP-bandgap", "eV"),
         )
     ),
 )  # fmt: skip
@@ -59,9 +50,6 @@ pooled with an endpoint's own: each is an output of its own, and what they share
 FORMULA_SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "formation_energy": "roost:mp-formation",
-        "band_gap": "roost:MP-bandgap",
-        "metal_probability": "roost:MP-bandgap",
-        "magnetic_probability": "crabnet:mp_mu_b",
         "thermal_conductivity": "crabnet:aflow__agl_thermal_conductivity_300K",
         "thermal_expansion": "crabnet:aflow__agl_thermal_expansion_300K",
     }
