@@ -93,6 +93,13 @@ def test_stored_scores_are_printed_beside_baselines():
     assert "standard, decoded pattern" in done.stdout
 
 
+def test_all_scores_go_into_one_page(tmp_path):
+    page = tmp_path / "docs" / "accuracy.md"
+    done = matlode("evaluate", "accuracy", "--folds", tmp_path / "folds", "--out", page)
+    assert done.stdout.strip() == str(page), done.stderr
+    assert page.read_text().startswith("# How accurate the models are")
+
+
 def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
     wrong = matlode("search", "--maximize", "bulk_modulos", "--out", tmp_path / "x")
     assert wrong.returncode == 1

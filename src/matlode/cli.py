@@ -160,6 +160,7 @@ def predict(
     from matlode.jobs.predict import predict as run_predict
     from matlode.jobs.toolbox import Toolbox
 
+    _import_xgboost()
     with _progress() as progress:
         answers = run_predict(sources, toolbox=Toolbox(models, known, screens), progress=progress)
     if as_json:
@@ -205,21 +206,30 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             help='Properties (default: all); "latent" for the latent spaces, "folds" to '
-            "cross-validate the property network."
+            'cross-validate the property network, "symmetry" for space groups on other splits, '
+            '"accuracy" to write all scores into one page.'
         ),
     ] = None,
     data: DataTable = None,
     models: ModelsFolder = None,
     properties: PropertiesFile = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Of the latent spaces: draw figures into this folder.")
+        Path | None,
+        typer.Option(help="Of the latent spaces, of accuracy: draw figures into this folder."),
     ] = None,
     split: Annotated[
         str, typer.Option(help="Of folds: random, formula, chemical_system or prototype.")
     ] = "chemical_system",
-    out: Annotated[Path, typer.Option(help="Folder that finished folds are kept in.")] = Path(
-        "folds"
-    ),
+    folds: Annotated[
+        Path, typer.Option(help="Of accuracy: folder of finished folds and space groups.")
+    ] = Path("folds"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that finished folds are kept in (default: folds); of accuracy, the "
+            "page (default: docs/accuracy.md)."
+        ),
+    ] = None,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
@@ -229,13 +239,25 @@ def evaluate(
     if endpoints == ["latent"]:
         _evaluate_latent(data, models, figures, as_json=as_json)
         return
+    if endpoints == ["accuracy"]:
+        from matlode.jobs.accuracy import PAGE, write_accuracy
+
+        with _progress() as progress:
+            page = write_accuracy(
+                data=data, models=models, folds=folds, figures=figures, out=out or PAGE,
+                progress=progress,
+            )  # fmt: skip
+        print(page)
+        return
     if endpoints in (["folds"], ["symmetry"]):
         from matlode.jobs.cross_validation import cross_validate
         from matlode.jobs.evaluate_symmetry import measure_symmetry
 
         measure = cross_validate if endpoints == ["folds"] else measure_symmetry
         with _progress() as progress:
-            rows = measure(split=split, data=data, out=out, models=models, progress=progress)
+            rows = measure(
+                split=split, data=data, out=out or folds, models=models, progress=progress
+            )
         if as_json:
             _print_json(rows)
         else:
@@ -325,10 +347,17 @@ def xrd(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(help="xrd: the powder engine beside others; training: what it costs.")
+        str,
+        typer.Argument(
+            help="xrd: the powder engine beside others; training: what it costs; predict: "
+            "predictions, stage by stage."
+        ),
     ] = "xrd",
     data: DataTable = None,
-    structures: Annotated[int, typer.Option(min=10, help="Structures that are timed.")] = 600,
+    structures: Annotated[
+        int | None,
+        typer.Option(min=10, help="Structures that are timed (xrd: 600, predict: 10,000)."),
+    ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
@@ -336,16 +365,24 @@ def bench(
     from matlode.data.tables import full_table_path
     from matlode.errors import InputError
     from matlode.jobs.bench import bench_diffraction
+    from matlode.jobs.bench_predict import bench_prediction
     from matlode.jobs.bench_training import bench_training
 
-    if what not in ("xrd", "training"):
-        raise InputError(f'"{what}" has no benchmark; there are xrd and training.')
+    if what not in ("xrd", "training", "predict"):
+        raise InputError(f'"{what}" has no benchmark; there are xrd, training and predict.')
     with _progress() as progress:
         if what == "training":
             found = bench_training(data, progress=progress)
+        elif what == "predict":
+            found = bench_prediction(
+                full_table_path(data), n_structures=structures or 10_000, progress=progress
+            )
         else:
             found = bench_diffraction(
-                full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
+                full_table_path(data),
+                n_structures=structures or 600,
+                n_exact=exact,
+                progress=progress,
             )
     if as_json:
         _print_json(found)
@@ -483,6 +520,18 @@ def main() -> None:
     except MatlodeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _import_xgboost() -> None:
+    """xgboost without its scikit-learn classes, which no command uses: scikit-learn takes as
+    long to import as all models take to load. Only a process of our own may do so."""
+    if "sklearn" in sys.modules or "xgboost" in sys.modules:
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        import xgboost  # noqa: F401
+    finally:
+        del sys.modules["sklearn"]
 
 
 def _symbols(text: str | None) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,6 +65,9 @@ class Candidate:
     """(230,), probabilities."""
     space_group_set: tuple[int, ...] = ()
     """Numbers among which the true one is in 90 % of cases, the likeliest first."""
+    chemistry_distance: float = math.nan
+    """How far the composition is from those that the property models learned from
+    (``properties.applicability``); NaN if they cannot tell."""
 
     @property
     def space_group(self) -> int:

@@ -3,7 +3,8 @@ import pytest
 
 from matlode.errors import ArtefactError
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.heads import CASES, Head, TreeSettings, fit_head, fit_trees, predict_trees
+from matlode.properties.heads import CASES, Head, fit_head
+from matlode.properties.trees import TreeSettings, fit_trees, predict_trees
 
 QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
 

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.isotonic import IsotonicRegression
 
+from matlode.errors import ArtefactError
 from matlode.properties.intervals import (
     COVERAGE,
+    MIN_GROUP,
     conformal_quantile,
+    distance_factors,
+    factor_at,
     venn_abers,
     venn_abers_table,
 )
@@ -135,3 +139,60 @@ def test_the_table_rows_are_in_the_order_of_scores():
     table = venn_abers_table(np.array([3.0, 1.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
     assert_array_equal(table[:, 0], np.unique(table[:, 0]))
     assert (table[0, 0], table[-1, 0]) == (1, 3)
+
+
+def growing_errors(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors that grow with a distance, as those of models far from what they know."""
+    distances = rng.exponential(size=n)
+    return errors(rng, n) * (1 + distances**2), distances
+
+
+def test_every_distance_group_is_covered_where_one_factor_is_not_enough():
+    """Vovk et al. (2005), proposition 4.7: conditional on the group, whatever its share."""
+    n_seeds, shares, alone = 200, [], []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        sizes, distances = growing_errors(rng, 800)
+        table = distance_factors(sizes, distances)
+        new, places = growing_errors(rng, 2000)
+        far = (places > table[-3, 0]) & (places <= table[-2, 0])
+        shares.append((new <= factor_at(table, places))[far].mean())
+        alone.append((new <= conformal_quantile(sizes))[far].mean())
+    standard_error = np.std(shares) / np.sqrt(n_seeds)
+    assert np.mean(shares) >= COVERAGE - SAMPLING_SIGMAS * standard_error
+    assert np.mean(alone) < COVERAGE - 0.2
+
+
+@given(st.integers(0, 50), st.integers(MIN_GROUP // 2, 12 * MIN_GROUP), reals(0.1, 9))
+def test_factors_never_fall_with_distance_and_have_the_unit_of_the_errors(seed, n, unit):
+    sizes, distances = growing_errors(np.random.default_rng(seed), n)
+    table = distance_factors(sizes, distances)
+    assert (np.diff(table[:, 0]) > 0).all()
+    assert (np.diff(table[:, 1]) >= 0).all()
+    assert table[-1, 0] == np.inf
+    scaled = distance_factors(unit * sizes, distances)
+    assert_allclose(scaled, table * [1, unit])
+
+
+def test_groups_double_inwards_and_none_has_too_few_rows():
+    distances = np.arange(760.0)
+    table = distance_factors(np.ones(760), distances)
+    # 60 rows would be left for a group of their own
+    assert_array_equal(table[:, 0], [459, 659, 759, np.inf])
+    few = distance_factors(np.ones(2 * MIN_GROUP - 1), distances[: 2 * MIN_GROUP - 1])
+    assert_array_equal(few, [[2 * MIN_GROUP - 2, 1], [np.inf, 1]])
+
+
+def test_beyond_what_was_seen_the_last_factor_holds():
+    table = distance_factors(np.ones(150), np.arange(150.0), beyond=3.0)
+    places = np.array([0.0, 149.0, 149.5, np.inf, np.nan])
+    assert_array_equal(factor_at(table, places), [1, 1, 3, 3, 3])
+    # rows that are infinitely far count in no group
+    more = distance_factors(np.append(np.ones(150), 9), np.append(np.arange(150.0), np.inf))
+    assert_array_equal(more[:, 1], [1, 1])
+
+
+def test_one_factor_holds_everywhere_and_more_ask_for_distances():
+    assert factor_at(np.array([2.0]), None) == 2
+    with pytest.raises(ArtefactError, match=r"how far .* PropertyNetwork\.distances"):
+        factor_at(np.array([[1.0, 2.0], [np.inf, 3.0]]), None)

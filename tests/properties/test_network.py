@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,14 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import CASES
 from matlode.properties.network import (
     NETWORK_MODEL,
+    TREE_SHARE,
     PropertyNetwork,
     TargetScale,
     network_inputs,
     new_network,
 )
-from matlode.properties.targets import AUXILIARY, TARGETS
+from matlode.properties.targets import AUXILIARY, TARGETS, TREE_TARGETS
+from matlode.properties.trees import TreeSettings, fit_trees, predict_trees
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import check_estimates
@@ -88,6 +92,57 @@ def test_intervals_hold_the_rows_that_they_were_calibrated_on(materials, labels)
         assert inside.mean() >= 0.9
 
 
+@pytest.fixture(scope="module")
+def far_sighted(materials, labels):
+    network = toy(materials)
+    compositions = np.unique(materials[0], axis=0)
+    aware = network.with_applicability(compositions, len(compositions), materials[0])
+    return aware.calibrated(
+        [endpoint.name for endpoint in TOY], labels, dict.fromkeys(CASES, materials)
+    )
+
+
+def test_intervals_are_no_narrower_for_what_is_further_away(far_sighted, materials):
+    outputs, widths = far_sighted.raw(*materials)
+    near, far = (
+        far_sighted.estimates(
+            outputs, widths, case="decoded", distances=np.full(len(outputs), distance)
+        )["thermal_conductivity"]
+        for distance in (0.0, np.inf)
+    )
+    assert (far.high >= near.high).all()
+    assert (far.low <= near.low).all()
+
+
+def test_distances_belong_to_single_compositions(far_sighted, materials):
+    compositions = materials[0][:9]
+    singles = [far_sighted.distances(x[None])[0] for x in compositions]
+    np.testing.assert_array_equal(far_sighted.distances(compositions), singles)
+    assert np.isnan(toy(materials).distances(compositions)).all()
+
+
+def test_forgetting_an_element_changes_answers_and_not_the_network(far_sighted, materials):
+    before = far_sighted.raw(*materials)
+    forgetful = far_sighted.raw_but_one_element(*materials)
+    for one, other, again in zip(before, forgetful, far_sighted.raw(*materials), strict=True):
+        np.testing.assert_array_equal(one, again)
+        assert one.shape == other.shape
+    assert (forgetful[0] != before[0]).any(axis=1).all()
+    # the toy's vectors are those that training seeds of 0 draw: forgotten ones must be others
+    assert np.median(abs(forgetful[0] - before[0])) > 1e-3
+    repeated = far_sighted.raw_but_one_element(*materials)
+    np.testing.assert_array_equal(forgetful[0], repeated[0])
+
+
+def test_a_saved_network_knows_as_well_how_far_things_are(far_sighted, materials, tmp_path):
+    far_sighted.save(tmp_path)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    for name, part in vars(far_sighted.applicability).items():
+        np.testing.assert_array_equal(getattr(again.applicability, name), part)
+    for key, table in far_sighted.calibration.items():
+        np.testing.assert_array_equal(again.calibration[key], table)
+
+
 def test_what_has_no_labels_gets_no_answer(materials, labels):
     some = labels.copy()
     some[:, 1] = np.nan
@@ -112,6 +167,54 @@ def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
     twice = PropertyNetwork.load(tmp_path / "copy" / NETWORK_MODEL)
     for name, estimates in twice.estimates(*twice.raw(*materials), case="simulated").items():
         np.testing.assert_array_equal(estimates.value, after[name].value)
+
+
+@pytest.fixture(scope="module")
+def counselled(materials):
+    """A network that trees have a say in, of one value and one chance."""
+    network = toy(materials)
+    inputs = network_inputs(*materials)
+    features = network.tree_features(inputs, network.members_say(inputs)[0])
+    quick = TreeSettings(n_rounds=5, max_depth=3)
+    light = materials[0][:, :20].sum(1)
+    trees = {
+        "bulk_modulus": fit_trees(features, light, quick, objective="reg:squarederror"),
+        "stable_probability": fit_trees(features, light > 0.4, quick, objective="binary:logistic"),
+    }
+    return replace(network, trees=trees), features
+
+
+def test_trees_have_their_share_where_there_are_any(counselled, materials):
+    network, features = counselled
+    alone, widths = network.raw(*materials, trees=False)
+    together, same = network.raw(*materials)
+    np.testing.assert_array_equal(widths, same)
+    for at, endpoint in enumerate(TOY):
+        if endpoint.name not in network.trees:
+            np.testing.assert_array_equal(alone[:, at], together[:, at])
+            continue
+        said = predict_trees(network.trees[endpoint.name], features, logits=True)
+        share = (together[:, at] - alone[:, at]) / (said - alone[:, at])
+        np.testing.assert_allclose(share, TREE_SHARE, atol=1e-4)
+
+
+def test_trees_say_nothing_of_an_unknown_pattern(counselled, materials):
+    network, _ = counselled
+    hidden = np.zeros_like(materials[1])
+    np.testing.assert_array_equal(
+        network.raw(materials[0], hidden)[0], network.raw(materials[0], hidden, trees=False)[0]
+    )
+
+
+def test_trees_are_saved_with_the_network(counselled, materials, tmp_path):
+    network, features = counselled
+    network.save(tmp_path)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    assert again.trees.keys() == network.trees.keys()
+    for name, booster in network.trees.items():
+        np.testing.assert_array_equal(
+            predict_trees(again.trees[name], features), predict_trees(booster, features)
+        )
 
 
 def test_another_artefact_is_refused(tmp_path):
@@ -162,6 +265,7 @@ def test_scales_survive_wild_labels():
 
 def test_the_shipped_network_learned_what_would_be_learned_now(models):
     assert models.network.endpoints == TARGETS
+    assert set(models.network.trees) == set(TREE_TARGETS)
 
 
 def test_targets_are_named_once_and_values_come_first():

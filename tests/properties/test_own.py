@@ -13,7 +13,7 @@ from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
-from matlode.properties.heads import CASES, Head, TreeSettings, fit_head
+from matlode.properties.heads import CASES, Head, fit_head
 from matlode.properties.own import (
     KEYS,
     MIN_ROWS,
@@ -21,6 +21,7 @@ from matlode.properties.own import (
     checked_labels,
     read_properties,
 )
+from matlode.properties.trees import TreeSettings
 from matlode.testing import check_estimates
 from tests.strategies import reals
 

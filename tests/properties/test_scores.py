@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from matlode.properties.endpoints import ENDPOINTS, Estimates
-from matlode.properties.heads import SETTINGS
 from matlode.properties.scores import BASELINES, regression_scores, score, score_estimates
+from matlode.properties.trees import SETTINGS
 from matlode.representation.composition import composition_vectors
 
 

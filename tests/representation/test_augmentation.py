@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 from matlode.representation.augmentation import MEASURED_LIKE, Augmentation, augmented_patterns
-from matlode.representation.descriptors import peak_indices
 from matlode.representation.diffraction import DiffractionSettings, simulate_patterns
+from matlode.representation.series import peak_indices
 from matlode.testing import SMALL_CRYSTALS, rock_salt
 
 NOTHING = Augmentation(

@@ -9,14 +9,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.representation.composition import formula_vectors
 from matlode.representation.descriptors import (
-    PEAK_THRESHOLD,
     composition_descriptor_names,
     composition_descriptors,
     pattern_descriptor_names,
     pattern_descriptors,
-    peak_indices,
 )
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+from matlode.representation.series import PEAK_THRESHOLD, peak_indices
 from matlode.testing import GRID_STEP_DEG, SMALL_CRYSTALS, diamond, rock_salt
 from tests.strategies import SYMBOLS, formula_texts
 

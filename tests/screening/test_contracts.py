@@ -13,7 +13,9 @@ from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
 
 TOOLBOX = Toolbox()
-NAMES = ("likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel")
+NAMES = (
+    "likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel", "applicable",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,11 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from matlode.artefacts import save_artefact
+from matlode.data.crystals import pack_crystals
 from matlode.data.formulas import canonical_formula
 from matlode.errors import ArtefactError
 from matlode.representation.composition import formula_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.screening.known_patterns import KnownPatterns
 from matlode.screening.novelty import FORMULA_FILTER, FormulaFilter, KnownMaterials
-from matlode.testing import ROUND_OFF
+from matlode.testing import ROUND_OFF, diamond, perovskite, rock_salt, rutile
 from tests.strategies import formula_texts
 
 MAX_FALSE_POSITIVES = 0.003
@@ -117,6 +122,19 @@ def test_new_formulas_are_placed_beside_the_nearest_known_one(known):
     assert verdicts[1].reason.endswith(
         "1.00 of the atoms differ; A in space group 227 as Si (mp-4)"
     )
+
+
+def test_what_is_not_at_hand_is_placed_beside_the_nearest_pattern(known):
+    crystals = [rock_salt(), rutile(), perovskite(), diamond()]
+    aware = replace(known, patterns=KnownPatterns(pack_crystals(crystals)))
+    formulas = ["BrNa", "ClNa", "O2Ti"]
+    patterns = simulate_patterns([rock_salt(a_angstrom=5.76), rock_salt(), rutile()])
+    new, salt, polymorph = aware.judge(formulas, formula_vectors(formulas), [225] * 3, patterns)
+    assert new.reason.endswith(
+        "nearest pattern: NaCl (mp-1), cosine 1.00 with a lattice 2 % larger"
+    )
+    assert salt.reason == "known: NaCl (mp-1) in space group 225"
+    assert polymorph.reason.endswith("not in 225; nearest pattern: TiO2 (mp-2), cosine 1.00")
 
 
 def test_a_known_formula_in_another_space_group_is_a_polymorph(known):

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose
 from pymatgen.symmetry.groups import SpaceGroup
 
+from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 from matlode.jobs.recipes import symmetry_scores
+from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.symmetry import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
@@ -17,10 +20,11 @@ from matlode.screening.symmetry import (
     SymmetryNet,
     crystal_system,
     fit_temperature,
+    relative_patterns,
     set_level,
     system_probabilities,
 )
-from matlode.testing import ROUND_OFF
+from matlode.testing import ROUND_OFF, rock_salt
 
 TEMPERATURE_NOISE = 0.05
 """Relative error of a temperature fitted on 4,000 draws."""
@@ -133,3 +137,20 @@ def test_the_surest_half_is_right_more_often():
     assert scores["space_group"] < scores["space_group_of_surest_half"]
     assert scores["space_group"] < scores["space_group_top_5"]
     assert scores["space_group"] <= scores["crystal_system"]
+
+
+def test_cubic_lattices_of_any_size_look_alike_from_their_first_peak():
+    sizes = (4.0, 4.4, 5.0)
+    crystals = Crystals.from_structures([rock_salt("NaCl", a_angstrom=a) for a in sizes])
+    patterns = torch.from_numpy(simulate_patterns(crystals))
+    relative = relative_patterns(patterns) ** 0.5
+    apart = patterns**0.5
+    for seen, at_least, at_most in ((relative, 0.9, 1.0), (apart, 0.0, 0.5)):
+        unit = seen / seen.norm(dim=1, keepdim=True)
+        cosines = (unit @ unit.T)[np.triu_indices(3, 1)]
+        assert at_least <= cosines.min()
+        assert cosines.max() <= at_most + ROUND_OFF
+
+
+def test_an_empty_pattern_has_an_empty_relative_one():
+    assert not relative_patterns(torch.zeros(1, 1601)).any()

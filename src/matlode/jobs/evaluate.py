@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_header
+from matlode.artefacts import HEADER_FILE, find_model, load_header
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
 from matlode.jobs.recipes import decoded_compositions
@@ -17,6 +17,7 @@ from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
+from matlode.properties.formation_net import FORMATION_NET
 from matlode.properties.heads import CASES
 from matlode.properties.models import find_heads, known_endpoints
 from matlode.properties.network import NETWORK_MODEL
@@ -32,16 +33,17 @@ def stored_scores(
     wanted = _endpoints(endpoints, known_endpoints(models))
     network = load_header(find_model(NETWORK_MODEL, models))
     places = {face: find_heads(models, face=face) for face in ("standard", "reference")}
+    formation = find_model(FORMATION_NET, models)
+    others = [load_header(formation)] if (formation / HEADER_FILE).exists() else []
     rows = []
     for endpoint in wanted:
         found = []
         if endpoint.name in network["scores"]:
             name = endpoint.name
             found.append((network["scores"][name], network["rows"][name], network["split"]))
-        for heads in places.values():
-            if endpoint.name in heads:
-                header = load_header(heads[endpoint.name])
-                found.append((header["scores"], header["rows"], header["split"]))
+        own = [load_header(of[endpoint.name]) for of in places.values() if endpoint.name in of]
+        own += [header for header in others if header["endpoint"] == endpoint.name]
+        found += [(header["scores"], header["rows"], header["split"]) for header in own]
         for scores, counts, split in found:
             rows += [
                 _row(endpoint, model, counts[TEST], split, of_model)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from matlode.data.crystals import Crystals
 from matlode.data.formulas import conventional_formula
 from matlode.data.readers import read_materials
+from matlode.data.structures import space_group_number
 from matlode.data.tables import Materials
 from matlode.errors import PatternError
 from matlode.jobs.toolbox import Toolbox
@@ -49,21 +51,13 @@ def predict(
 
 
 def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any]]:
-    refused: dict[int, str] = {}
-    keep = np.arange(len(materials))
-    patterns = np.zeros((0, 0))
-    while len(keep):
-        try:
-            patterns = simulate_patterns(materials.crystals.take(keep))
-            break
-        except PatternError as error:
-            refused |= {int(keep[i]): str(error) for i in error.indices}
-            keep = np.delete(keep, list(error.indices))
-    answers: list[dict[str, Any]] = [{} for _ in range(len(materials))]
-    for refused_row, reason in refused.items():
-        name = str(materials.frame["id"].iloc[refused_row])
-        refusal = DroppedRow(name, reason, _is_file(materials, refused_row))
-        answers[refused_row] = _refusal(refusal)
+    keep, patterns, refused = usable_patterns(materials.crystals)
+    names = list(map(str, materials.frame["id"]))
+    is_file = materials.frame.get("is_file", [False] * len(names))
+    answers = [
+        _refusal(DroppedRow(name, refused.get(row, ""), bool(of_file)))
+        for row, (name, of_file) in enumerate(zip(names, is_file, strict=True))
+    ]
     if len(keep):
         good = materials.take(keep)
         compositions = composition_vectors(good.crystals)
@@ -73,31 +67,41 @@ def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any
         screened = screen(candidates, toolbox.rules)
         nearest = toolbox.known.nearest(compositions)
         for position, row in enumerate(keep):
-            index = nearest[position][0]
-            answers[row] = _answer(good, position, screened[position], toolbox.known, index)
+            group = space_group_number(good.crystals, position)
+            index, _ = nearest[position]
+            answers[row] |= _findings(screened[position], group, toolbox.known, index)
     return answers
 
 
-def _answer(
-    materials: Materials, row: int, screened: Screened, known: KnownMaterials, nearest: int
-) -> dict[str, Any]:
-    from matlode.data.structures import space_group_number
+def usable_patterns(
+    crystals: Crystals,
+) -> tuple[NDArray[np.intp], NDArray[np.floating], dict[int, str]]:
+    """Rows of the crystals that have a pattern, the patterns, and why other rows have none."""
+    refused: dict[int, str] = {}
+    keep = np.arange(len(crystals))
+    while len(keep):
+        try:
+            return keep, simulate_patterns(crystals.take(keep)), refused
+        except PatternError as error:
+            refused |= {int(keep[i]): str(error) for i in error.indices}
+            keep = np.delete(keep, list(error.indices))
+    return keep, np.zeros((0, 0)), refused
 
+
+def _findings(
+    screened: Screened, space_group: int, known: KnownMaterials, nearest: int
+) -> dict[str, Any]:
     candidate = screened.candidate
     return {
-        **_name(str(materials.frame["id"].iloc[row]), is_file=_is_file(materials, row)),
         "formula": conventional_formula(candidate.formula),
-        "space_group": space_group_number(materials.crystals, row),
-        "predictions": {name: asdict(p) for name, p in candidate.predictions.items()},
-        "verdicts": [asdict(verdict) for verdict in screened.verdicts],
+        "space_group": space_group,
+        # quicker than dataclasses.asdict, which copies every number
+        "predictions": {name: dict(vars(p)) for name, p in candidate.predictions.items()},
+        "verdicts": [dict(vars(verdict)) for verdict in screened.verdicts],
         "verdict": "accepted" if screened.accepted else "rejected",
         "nearest_known": f"{conventional_formula(known.formulas[nearest])} ({known.ids[nearest]})",
         "error": None,
     }
-
-
-def _is_file(materials: Materials, row: int) -> bool:
-    return "is_file" in materials.frame and bool(materials.frame["is_file"].iloc[row])
 
 
 def _refusal(dropped: DroppedRow) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from matlode.artefacts import save_artefact
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.jobs.recipes import Trainer
 from matlode.latent.networks import N_PATTERN, single
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
 from matlode.properties.models import foundations, head_folder
 from matlode.properties.network import (
@@ -24,9 +27,13 @@ from matlode.properties.network import (
     new_network,
 )
 from matlode.properties.scores import BASELINES, score, score_estimates
-from matlode.properties.targets import FORMULA_SOURCES, TARGETS
+from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_TARGETS
+from matlode.properties.trees import NETWORK_TREES, fit_trees
 from matlode.representation.composition import formula_vectors
 from matlode.representation.descriptors import pattern_descriptors
+
+if TYPE_CHECKING:
+    import xgboost
 
 N_MEMBERS = 2
 """Property networks whose mean answers; what they disagree about is uncertain."""
@@ -38,7 +45,10 @@ def train_properties(trainer: Trainer, name: str) -> None:
     """The property network, on structures and on formulas without one."""
     fitted = fit_network(trainer, name, n_members=N_MEMBERS)
     test = trainer.cases(trainer.rows(TEST))
-    answers = {case: fitted.estimates(*fitted.raw(*rows), case=case) for case, rows in test.items()}
+    answers = {
+        case: fitted.estimates(*fitted.raw(*rows), case=case, distances=fitted.distances(rows[0]))
+        for case, rows in test.items()
+    }
     scores, rows = {}, {}
     for endpoint in fitted.answers.values():
         labels = trainer.table.labels(endpoint)
@@ -76,11 +86,45 @@ def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwo
         members.append(network)
     for seed in range(n_members):
         trainer.checkpoint(f"{name}-{seed}").unlink(missing_ok=True)
-    held = trainer.rows(CALIBRATION)
-    labels = np.column_stack([trainer.table.labels(t)[held] for t in targets])
+    table, held = trainer.table, trainer.rows(CALIBRATION)
+    labels = np.column_stack([table.labels(t)[held] for t in targets])
     shown = [t.name for t in targets if t.name in ENDPOINTS]
     fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
+    fitted = replace(fitted, trees=_fit_trees(fitted, data))
+    fitted = fitted.with_applicability(*_trained_compositions(trainer), table.compositions[held])
     return fitted.calibrated(shown, labels, trainer.cases(held))
+
+
+def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, xgboost.Booster]:
+    """target → trees, from the training structures with either kind of pattern."""
+    structures = data.roles[: len(data.roles) - data.n_formulas]
+    features, labels = [], []
+    for rows in torch.from_numpy(np.flatnonzero(structures == TRAIN)).split(4096):
+        formula = data.compositions[rows], data.described[rows]
+        for patterns, peaks in ((data.patterns, data.peaks), (data.rebuilt, data.rebuilt_peaks)):
+            inputs = *formula, patterns[rows].float(), peaks[rows]
+            features.append(network.tree_features(inputs, network.members_say(inputs)[0]))
+            labels.append(data.labels[rows].numpy())
+    x, y = np.concatenate(features), np.concatenate(labels)
+    trees = {}
+    for at, target in enumerate(network.endpoints):
+        if target.name in TREE_TARGETS:
+            known = ~np.isnan(y[:, at])
+            objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
+            trees[target.name] = fit_trees(
+                x[known], y[known, at], NETWORK_TREES, objective=objective
+            )
+    return trees
+
+
+def _trained_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
+    """Compositions (m, 100) of the distinct training formulas, and how many of them, the first
+    ones, have a structure."""
+    table = trainer.table
+    structures = set(table.materials.frame["formula"][trainer.rows(TRAIN)])
+    alone = set(np.array(table.extra_formulas, dtype=str)[table.formula_roles == TRAIN])
+    formulas = [*sorted(structures), *sorted(alone - structures)]
+    return formula_vectors(formulas), len(structures)
 
 
 def network_scores(
@@ -98,6 +142,7 @@ def network_scores(
 
 
 def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
+    """Whether there are labels enough to learn a target from, and to calibrate it."""
     table = trainer.table
     labels = table.labels(target)
     known = labels[trainer.rows(TRAIN, labels)]
@@ -213,6 +258,37 @@ def train_head(trainer: Trainer, name: str) -> None:
         "scores": scores,
     }
     replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
+
+
+def train_formation_net(trainer: Trainer, name: str) -> None:
+    """The paper's stability classifier, on the latent variables of the reference face."""
+    endpoint = ENDPOINTS["formation_probability"]
+    labels = trainer.table.labels(endpoint)
+    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    points = trainer.features("reference")
+
+    def tensors(role: str) -> list[torch.Tensor]:
+        return [single(points["simulated"][rows[role]]), single(labels[rows[role]])]
+
+    network = ReferenceFormationNet(n_latent=points["simulated"].shape[1])
+    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
+    scores = {}
+    for case in CASES:
+        chance = network.chance(single(points[case][rows[TEST]])).numpy().astype(float)
+        scores[f"reference, {case} pattern"] = score(endpoint, labels[rows[TEST]], chance)
+    header = {
+        **trainer.table.header,
+        "face": "reference",
+        "endpoint": endpoint.name,
+        "definition": endpoint.definition(),
+        "training": asdict(trainer.settings[name]),
+        "epochs": len(log),
+        "built_on": foundations(trainer.models_folder, "reference"),
+        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
+        "scores": scores,
+    }
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    save_artefact(trainer.root / name, kind="formation-net", header=header, arrays=weights)
 
 
 def _baseline_scores(

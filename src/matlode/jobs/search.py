@@ -27,7 +27,7 @@ from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.goal import STABILITY, Goal, Scale, make_goal, merit
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
-from matlode.properties.models import VOLUME
+from matlode.properties.network import VOLUME
 from matlode.realisation.builder import Builder
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.report.html import write_report
@@ -218,9 +218,10 @@ def _realise(
         estimates = toolbox.models.predict(compositions, patterns, case="simulated")
         gains = campaign.scale.gains(campaign.goal, estimates)
         merits = merit(campaign.goal, gains, estimates[STABILITY].value)
-        for position, i in enumerate(rows):
-            predictions = toolbox.predictions(estimates, position)
-            lower = min(done[i].merit, float(merits[position]))
+        for i, merit_built, predictions in zip(
+            rows, merits, toolbox.predictions(estimates), strict=True
+        ):
+            lower = min(done[i].merit, float(merit_built))
             done[i] = replace(done[i], merit=lower, built_predictions=predictions)
     return done
 

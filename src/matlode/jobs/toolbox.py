@@ -17,6 +17,7 @@ from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
 from matlode.screening.funnel import chosen_rules, every_rule, read_screens
+from matlode.screening.known_patterns import KnownPatterns
 from matlode.screening.novelty import FormulaFilter, KnownMaterials
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.rule import Rule
@@ -69,13 +70,17 @@ class Toolbox:
             tuple(frame["space_group"].astype(int)),
             composition_vectors(self.materials.crystals),
             FormulaFilter.load(self.models_folder),
+            KnownPatterns(self.materials.crystals),
         )
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """The screening rules that judge."""
         screens = read_screens(self.screens) if self.screens else {}
-        return chosen_rules(every_rule(self.known, PatternBands.load(self.models_folder)), screens)
+        network = self.models.network
+        applicability = None if network is None else network.applicability
+        bands = PatternBands.load(self.models_folder)
+        return chosen_rules(every_rule(self.known, bands, applicability), screens)
 
     def candidates(
         self,
@@ -88,6 +93,7 @@ class Toolbox:
         """Predict everything for objects given by canonical formula, composition (n, 100)
         and pattern (n, 1601); ``case`` says where the patterns come from."""
         estimates = self.models.predict(compositions, patterns, case=case)
+        distances = self.models.distances(compositions).tolist()
         groups = self.symmetry.predict(patterns, compositions)
         sets = self.symmetry.sets(groups, case=case)
         return [
@@ -95,21 +101,23 @@ class Toolbox:
                 formula,
                 compositions[i],
                 patterns[i],
-                self.predictions(estimates, i),
+                given,
                 groups[i],
-                tuple(int(g) + 1 for g in np.argsort(-groups[i]) if sets[i, g]),
+                tuple((np.flatnonzero(sets[i])[np.argsort(-groups[i, sets[i]])] + 1).tolist()),
+                distances[i],
             )
-            for i, formula in enumerate(formulas)
+            for i, (formula, given) in enumerate(
+                zip(formulas, self.predictions(estimates), strict=True)
+            )
         ]
 
-    def predictions(self, estimates: Mapping[str, Estimates], row: int) -> dict[str, Prediction]:
-        """One material's predictions out of a batch's estimates."""
-        return {
-            name: Prediction(
-                float(e.value[row]),
-                float(e.low[row]),
-                float(e.high[row]),
-                self.models.endpoints[name].unit,
-            )
+    def predictions(self, estimates: Mapping[str, Estimates]) -> list[dict[str, Prediction]]:
+        """Each material's predictions out of a batch's estimates."""
+        columns = [
+            [
+                Prediction(*of_one, self.models.endpoints[name].unit)
+                for of_one in zip(e.value.tolist(), e.low.tolist(), e.high.tolist(), strict=True)
+            ]
             for name, e in estimates.items()
-        }
+        ]
+        return [dict(zip(estimates, row, strict=True)) for row in zip(*columns, strict=True)]

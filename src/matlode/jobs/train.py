@@ -9,7 +9,7 @@ from typing import Any
 
 from matlode.artefacts import HEADER_FILE, load_header
 from matlode.errors import GoalError, suggest
-from matlode.jobs.property_recipes import train_head, train_properties
+from matlode.jobs.property_recipes import train_formation_net, train_head, train_properties
 from matlode.jobs.recipes import (
     Trainer,
     train_bands,
@@ -24,6 +24,7 @@ from matlode.latent.pairing import PAIRING_MODEL
 from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.formation_net import FORMATION_NET
 from matlode.properties.heads import endpoint_of
 from matlode.properties.models import foundations, head_folder, known_endpoints
 from matlode.properties.network import NETWORK_MODEL
@@ -45,10 +46,13 @@ TRAINING = {
         optimizer="adamax", schedule="constant", batch_size=64, max_epochs=60, patience=4,
         warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7,
     ),
-    NETWORK_MODEL: TrainingSettings(
-        learning_rate=1.2e-3, batch_size=256, max_epochs=12, patience=12
+    FORMATION_NET: TrainingSettings(
+        optimizer="adam", schedule="constant", batch_size=64, max_epochs=60, patience=6
     ),
-    SYMMETRY_MODEL: TrainingSettings(max_epochs=14, patience=14, batch_size=256),
+    NETWORK_MODEL: TrainingSettings(
+        learning_rate=1.2e-3, batch_size=256, max_epochs=13, patience=13
+    ),
+    SYMMETRY_MODEL: TrainingSettings(max_epochs=20, patience=20, batch_size=256),
     "reference-space-group": TrainingSettings(
         optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
     ),
@@ -65,7 +69,12 @@ MODELS: dict[str, Callable[[Trainer, str], None]] = {
     "known-formulas": train_filter,
     "reference-composition-vae": train_composition_vae,
     "reference-pattern-vae": train_pattern_vae,
-    **{head_folder(Path(), name, "reference").name: train_head for name in ENDPOINTS},
+    **{
+        head_folder(Path(), name, "reference").name: train_head
+        for name in ENDPOINTS
+        if name != "formation_probability"  # the paper's is a network
+    },
+    FORMATION_NET: train_formation_net,
 }
 """model → how it is trained, in the order in which they need each other."""
 

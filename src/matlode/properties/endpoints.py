@@ -175,6 +175,19 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 vintages=("MP-2018",),
             ),
             Endpoint(
+                name="formation_probability",
+                unit="probability",
+                column="formation_energy_per_atom",
+                description="chance that the formation energy is not positive, Materials "
+                "Project 2018",
+                at_most=0.0,
+                vintage_column="label_vintage",
+                vintages=("MP-2018",),
+                task="probability",
+                lowest=0.0,
+                highest=1.0,
+            ),
+            Endpoint(
                 name="stable_probability",
                 unit="probability",
                 column="energy_above_hull",

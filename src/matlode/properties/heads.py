@@ -11,12 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import load_artefact, save_artefact
-from matlode.errors import ArtefactError
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.intervals import (
     conformal_quantile,
     venn_abers,
     venn_abers_table,
+)
+from matlode.properties.trees import (
+    SETTINGS,
+    TreeSettings,
+    booster_bytes,
+    booster_of,
+    fit_trees,
+    predict_trees,
 )
 
 if TYPE_CHECKING:
@@ -25,49 +32,6 @@ if TYPE_CHECKING:
 CASES = ("simulated", "decoded")
 """Where a pattern comes from: a real structure (or a measurement), or the latent space.
 Intervals are calibrated for each apart, since users do both."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeSettings:
-    """XGBoost's hyper-parameters under XGBoost's names."""
-
-    n_rounds: int = 800
-    max_depth: int = 8
-    eta: float = 0.05
-    alpha: float = 0.0
-    gamma: float = 0.0
-    lambda_: float = 3.0
-    min_child_weight: float = 3.0
-    subsample: float = 0.8
-    colsample_bytree: float = 0.4
-    colsample_bylevel: float = 1.0
-    max_bin: int = 128
-    difficulty_rounds: int = 150
-    """Rounds of the model that says where errors are large."""
-    cross_fit_rounds: int = 250
-    """Rounds of the two models whose errors on unseen formulas it learns from."""
-    cross_fit_eta: float = 0.12
-    seed: int = 0
-
-
-SETTINGS = {
-    "standard": TreeSettings(),
-    # Table S2; the number of rounds is not in it
-    "reference": TreeSettings(
-        n_rounds=1000,
-        max_depth=6,
-        eta=2.12e-2,
-        alpha=1.91,
-        gamma=0.783,
-        lambda_=9.01,
-        min_child_weight=1.0,
-        subsample=0.846,
-        colsample_bytree=0.888,
-        colsample_bylevel=0.334,
-        max_bin=256,
-    ),
-}
-"""face → hyper-parameters."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +69,13 @@ class Head:
 
     def save(self, folder: Path) -> None:
         """Write the head as an artefact (boosters as their own UBJSON bytes)."""
-        arrays = {f"calibration/{case}": table for case, table in self.calibration.items()}
+        arrays: dict[str, NDArray[Any]] = {
+            f"calibration/{case}": table for case, table in self.calibration.items()
+        }
         boosters = {"value": self.value_model, "difficulty": self.difficulty_model}
         for name, booster in boosters.items():
             if booster is not None:
-                arrays[f"booster/{name}"] = np.frombuffer(booster.save_raw("ubj"), np.uint8)
+                arrays[f"booster/{name}"] = booster_bytes(booster)
         header = {
             "endpoint": self.endpoint.name,
             "unit": self.endpoint.unit,
@@ -132,8 +98,8 @@ class Head:
             endpoint=endpoint_of(header),
             face=header["face"],
             settings=TreeSettings(**header["settings"]),
-            value_model=_booster(arrays["booster/value"], folder),
-            difficulty_model=None if difficulty is None else _booster(difficulty, folder),
+            value_model=booster_of(arrays["booster/value"], folder),
+            difficulty_model=None if difficulty is None else booster_of(difficulty, folder),
             calibration=calibration,
             report={name: value for name, value in header.items() if name not in own},
         )
@@ -212,56 +178,3 @@ def cross_fit(
         )
         predicted[side] = predict_trees(model, features[side])
     return predicted
-
-
-def fit_trees(
-    features: NDArray[np.floating],
-    labels: NDArray[np.floating],
-    settings: TreeSettings,
-    *,
-    objective: str,
-    n_rounds: int | None = None,
-    **extra: Any,
-) -> xgboost.Booster:
-    """One XGBoost model; ``objective`` and ``extra`` under XGBoost's names."""
-    import xgboost
-
-    names = {"lambda_": "lambda"}
-    scale = _scale(labels)
-    own = {"n_rounds", "difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"}
-    parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
-    data = xgboost.QuantileDMatrix(features, label=labels / scale, max_bin=settings.max_bin)
-    booster = xgboost.train(
-        parameters | {"objective": objective, "tree_method": "hist"} | extra,
-        data,
-        num_boost_round=n_rounds or settings.n_rounds,
-    )
-    booster.set_attr(scale=repr(scale))
-    return booster
-
-
-def _scale(labels: NDArray[np.floating]) -> float:
-    """A power of ten that brings labels to the size that XGBoost can split by: gains below 1e-6
-    count as none to it, so labels such as 1e-5 1/K would all be given their mean."""
-    sigma = float(np.std(labels))
-    if sigma == 0 or 0.1 <= sigma <= 1000:
-        return 1.0
-    return float(10.0 ** np.floor(np.log10(sigma)))
-
-
-def predict_trees(booster: xgboost.Booster, features: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Predictions of a booster, (n,) or (n, n_outputs)."""
-    raw = np.asarray(booster.inplace_predict(np.asarray(features, np.float32)), dtype=float)
-    # trees of before were all of labels about 1
-    return raw * float(booster.attr("scale") or 1.0)
-
-
-def _booster(raw: NDArray[np.uint8], folder: Path) -> xgboost.Booster:
-    import xgboost
-
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(bytearray(raw.tobytes()))
-    except xgboost.core.XGBoostError as error:
-        raise ArtefactError(f"{folder}: not a readable XGBoost model ({error}).") from error
-    return booster

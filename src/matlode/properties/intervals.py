@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.errors import ArtefactError
+
 COVERAGE = 0.9
 """Share of truths that an interval is meant to hold."""
 
@@ -20,6 +22,63 @@ def conformal_quantile(errors: NDArray[np.floating], *, coverage: float = COVERA
     ordered = np.sort(errors)
     rank = int(np.ceil((len(ordered) + 1) * coverage))
     return float(ordered[rank - 1]) if rank <= len(ordered) else np.inf
+
+
+MIN_GROUP = 100
+"""Calibration rows of a distance group: with 100 rows the share that its factor covers is
+known to 3 %."""
+
+
+def distance_factors(
+    errors: NDArray[np.floating],
+    distances: NDArray[np.floating],
+    *,
+    beyond: float = 0.0,
+) -> NDArray[np.float64]:
+    """(k, 2): up to which distance a conformal factor holds, and the factor; the last one is for
+    what is further than every calibration row, and at least ``beyond``.
+
+    Split conformal prediction in groups of distance (Mondrian: Vovk et al., Algorithmic Learning
+    in a Random World, 2005, ch. 4), which is weighted conformal prediction (Tibshirani et al.,
+    NeurIPS 2019) with weights that are constant within a group: whatever share of new rows lies
+    at which distance, each group is covered. Counted from the furthest rows inwards, groups
+    have 100, 200, 400, ... of the n rows, so that the rare far ones have a factor of their own.
+
+    No factor is less than that of a nearer group: nothing is promised more for being further
+    away, and widening never breaks a promise.
+    """
+    finite = np.isfinite(distances)
+    order = np.argsort(distances[finite], kind="stable")
+    near, sizes = distances[finite][order], errors[finite][order]
+    cuts, size = [len(near)], MIN_GROUP
+    while cuts[0] - size >= MIN_GROUP:
+        cuts.insert(0, cuts[0] - size)
+        size *= 2
+    edges = np.unique(near[np.array(cuts) - 1]) if len(near) else np.zeros(0)
+    group = np.searchsorted(edges, near)
+    factors = [conformal_quantile(sizes[group == i]) for i in range(len(edges))]
+    furthest = max([beyond, *(f for f in factors if np.isfinite(f))])
+    found = np.maximum.accumulate([*factors, furthest])
+    return np.column_stack([[*edges, np.inf], found])
+
+
+def factor_at(
+    table: NDArray[np.floating], distances: NDArray[np.floating] | None
+) -> float | NDArray[np.float64]:
+    """Conformal factors (n,) at distances (n,) from a table of ``distance_factors``; the one
+    factor of a table (1,), which holds everywhere.
+
+    Raises ArtefactError if factors depend on a distance that is not given.
+    """
+    if table.ndim == 1:
+        return float(table[0])
+    if distances is None:
+        raise ArtefactError(
+            f"intervals depend on how far a composition is ({len(table)} factors), and no "
+            "distances were given; take them from PropertyNetwork.distances."
+        )
+    # unknown distances sort behind everything
+    return np.asarray(table[np.searchsorted(table[:-1, 0], distances), 1])
 
 
 def venn_abers_table(

@@ -26,11 +26,7 @@ from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
 from matlode.properties.heads import Head, endpoint_of
-from matlode.properties.network import NETWORK_MODEL, PropertyNetwork
-
-VOLUME = "volume_per_atom"
-"""A user's own heads are given it as a feature: what a pattern says about many properties is
-above all how dense the atoms sit."""
+from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
 
 
 @dataclass(frozen=True)
@@ -54,18 +50,19 @@ class PropertyModels:
         Raises ArtefactError if there is none, or if one was trained on another latent space.
         """
         places = find_heads(folder, face=face)
+        if face != "standard" and not places:
+            raise ArtefactError(
+                f"no {face} property models in {folder or shipped_models()}; run `matlode train`."
+            )
+        digests = {below.name: checksum(below / ARRAYS_FILE) for below in _below_head(folder, face)}
         network = None
         if face == "standard":
             place = find_model(NETWORK_MODEL, folder)
             network = PropertyNetwork.load(place)
-            _check_foundations(network.report, place, _views(folder, face))
-        elif not places:
-            raise ArtefactError(
-                f"no {face} property models in {folder or shipped_models()}; run `matlode train`."
-            )
+            _check_foundations(network.report, place, digests)
         heads = {name: Head.load(place) for name, place in places.items()}
         for name, head in heads.items():
-            _check_foundations(head.report, places[name], _below_head(folder, face))
+            _check_foundations(head.report, places[name], digests)
         return cls(FEATURES[face](space), heads, network)
 
     @cached_property
@@ -95,7 +92,9 @@ class PropertyModels:
         outputs = None
         if self.network is not None:
             outputs, widths = self.network.raw(compositions, patterns)
-            found |= self.network.estimates(outputs, widths, case=case)
+            found |= self.network.estimates(
+                outputs, widths, case=case, distances=self.network.distances(compositions)
+            )
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }
@@ -104,6 +103,13 @@ class PropertyModels:
             features = self.inputs(compositions, patterns, outputs)
             found |= {name: self.heads[name].predict(features, case=case) for name in own}
         return {name: found[name] for name in wanted}
+
+    def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n,), how far compositions (n, 100) are from those that the network learned from
+        (``applicability``); NaN if there is no network, or if it cannot tell."""
+        if self.network is None:
+            return np.full(len(compositions), np.nan)
+        return self.network.distances(compositions)
 
     def inputs(
         self,
@@ -130,12 +136,12 @@ def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:
 def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[str, Path]:
     """endpoint name → folder of its head: ours first, in the order of ENDPOINTS.
 
-    What ``folder`` lacks ships with matlode, unless ``folder`` has an autoencoder of its own:
-    the shipped heads know nothing of its latent variables.
+    What ``folder`` lacks ships with matlode, unless ``folder`` has an autoencoder or a network
+    of its own: the shipped heads were not made for what these give.
     """
     found: dict[str, Path] = {}
-    own_space = any(shipped_models() not in place.parents for place in _views(folder, face))
-    for root in ([] if own_space else [shipped_models()]) + ([folder] if folder else []):
+    own_base = any(shipped_models() not in place.parents for place in _below_head(folder, face))
+    for root in ([] if own_base else [shipped_models()]) + ([folder] if folder else []):
         for place in sorted(root.glob(f"{face}-*")):
             if (place / HEADER_FILE).exists():
                 header = load_header(place)
@@ -169,8 +175,7 @@ def _below_head(folder: Path | None, face: str) -> list[Path]:
     return [*_views(folder, face), *network]
 
 
-def _check_foundations(report: Mapping[str, Any], place: Path, built_on: Iterable[Path]) -> None:
-    now = {below.name: checksum(below / ARRAYS_FILE) for below in built_on}
+def _check_foundations(report: Mapping[str, Any], place: Path, now: Mapping[str, str]) -> None:
     other = sorted(name for name, digest in report["built_on"].items() if now[name] != digest)
     if other:
         raise ArtefactError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.endpoints import Endpoint, Estimates
-from matlode.properties.heads import SETTINGS, fit_trees, predict_trees
+from matlode.properties.trees import SETTINGS, fit_trees, predict_trees
 from matlode.representation.descriptors import composition_descriptors
 
 Array = NDArray[np.floating]

@@ -60,3 +60,19 @@ TARGETS: tuple[Endpoint, ...] = tuple(
     sorted([*ENDPOINTS.values(), *AUXILIARY], key=lambda e: e.task == "probability")
 )
 """Everything that the network learns, values before probabilities."""
+
+TREE_TARGETS = (
+    "bulk_modulus",
+    "shear_modulus",
+    "stable_probability",
+    "near_hull_probability",
+    "band_gap",
+    "metal_probability",
+    "magnetic_moment",
+    "magnetic_probability",
+    "debye_temperature",
+    "thermal_conductivity",
+    "dielectric_constant",
+)
+"""What the network and boosted trees predict better together than either does alone
+(docs/models.md): which elements are there decides much of it, and abruptly."""

@@ -10,12 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import element_symbols
-
-TRUE, IMAGE = "#1f2933", "#e0592a"
-SYSTEM_COLOURS = {
-    "triclinic": "#7f8c9b", "monoclinic": "#3b7dd8", "orthorhombic": "#0f9d58",
-    "tetragonal": "#e0a52a", "trigonal": "#a25ddc", "hexagonal": "#e0592a", "cubic": "#c2185b",
-}  # fmt: skip
+from matlode.report.drawing import IMAGE, SYSTEM_COLOURS, TRUE, pyplot, save_figure
 
 
 def draw_patterns(
@@ -26,7 +21,7 @@ def draw_patterns(
     titles: Sequence[str],
 ) -> list[Path]:
     """Patterns (n, n_points) and what comes back by face, as ``stem``.png, .svg and .html."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(
         len(truth), len(images), figsize=(5.5 * len(images), 1.5 * len(truth)),
         sharex=True, squeeze=False, layout="constrained",
@@ -47,7 +42,7 @@ def draw_patterns(
         ]
         for row in range(len(truth))
     ]  # fmt: skip
-    return _save(figure, stem, traces, "2θ / °", "intensity")
+    return save_figure(figure, stem, traces, "2θ / °", "intensity")
 
 
 def draw_samples(
@@ -56,7 +51,7 @@ def draw_samples(
     kinds: dict[str, NDArray[np.floating]],
 ) -> list[Path]:
     """Patterns (n, n_points) of several kinds side by side, one above the other."""
-    plt = _pyplot()
+    plt = pyplot()
     n = max(map(len, kinds.values()))
     figure, axes = plt.subplots(
         1, len(kinds), figsize=(5.0 * len(kinds), 0.22 * n + 1), squeeze=False,
@@ -73,7 +68,7 @@ def draw_samples(
         axis.set_title(name, fontsize=9)
         axis.set_yticks([])
         axis.set_xlabel("2θ / °")
-    return _save(figure, stem, traces, "2θ / °", "intensity")
+    return save_figure(figure, stem, traces, "2θ / °", "intensity")
 
 
 def draw_compositions(
@@ -83,7 +78,7 @@ def draw_compositions(
     titles: Sequence[str],
 ) -> list[Path]:
     """Fractions (n, 100) and what comes back by face, bar beside bar."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(
         len(truth), len(images), figsize=(5.5 * len(images), 1.3 * len(truth)),
         squeeze=False, layout="constrained",
@@ -104,7 +99,7 @@ def draw_compositions(
                     "name": f"{titles[row]}, {name}", "marker": {"color": colour},
                 })  # fmt: skip
     axes[0, 0].legend(fontsize=7)
-    return _save(figure, stem, traces, "element", "atomic fraction")
+    return save_figure(figure, stem, traces, "element", "atomic fraction")
 
 
 def draw_elements(
@@ -112,7 +107,7 @@ def draw_elements(
 ) -> list[Path]:
     """A map (n, 2) for each of the 24 most frequent elements: where it is ``present``
     (n, 100)."""
-    plt = _pyplot()
+    plt = pyplot()
     often = np.argsort(-present.sum(axis=0), kind="stable")[:24]
     figure, axes = plt.subplots(4, 6, figsize=(12, 8), layout="constrained")
     traces = []
@@ -122,14 +117,14 @@ def draw_elements(
         axis.set_title(element_symbols()[z], fontsize=9)
         axis.set_axis_off()
         traces.append(_scatter(xy, present[:, z], element_symbols()[z], names))
-    return _save(figure, stem, traces, "t-SNE 1", "t-SNE 2")
+    return save_figure(figure, stem, traces, "t-SNE 1", "t-SNE 2")
 
 
 def draw_systems(
     stem: Path, xy: NDArray[np.floating], systems: NDArray[np.str_], names: Sequence[str]
 ) -> list[Path]:
     """A map (n, 2) coloured by crystal system."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(7, 6), layout="constrained")
     traces = []
     for system, colour in SYSTEM_COLOURS.items():
@@ -137,7 +132,7 @@ def draw_systems(
         traces.append(_scatter(xy, systems == system, system, names, colour))
     axis.legend(markerscale=5, fontsize=8)
     axis.set_axis_off()
-    return _save(figure, stem, traces, "t-SNE 1", "t-SNE 2")
+    return save_figure(figure, stem, traces, "t-SNE 1", "t-SNE 2")
 
 
 def _scatter(
@@ -152,26 +147,3 @@ def _scatter(
     marker = {"size": 4, **({"color": colour} if colour else {})}
     return {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name,
             "text": texts, "marker": marker}  # fmt: skip
-
-
-def _pyplot() -> Any:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _save(figure: Any, stem: Path, traces: list[dict[str, Any]], x: str, y: str) -> list[Path]:
-    """``figure`` as PNG and SVG, ``traces`` as an HTML page that opens offline."""
-    import plotly.graph_objects as go
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_suffix(ending) for ending in (".png", ".svg", ".html")]
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1])
-    _pyplot().close(figure)
-    page = go.Figure(traces, {"xaxis": {"title": x}, "yaxis": {"title": y}, "height": 800})
-    page.write_html(paths[2], include_plotlyjs=True)
-    return paths

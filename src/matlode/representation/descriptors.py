@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
-from matlode.representation.diffraction import STANDARD_SETTINGS, DiffractionSettings
+from matlode.representation.diffraction import (
+    STANDARD_SETTINGS,
+    DiffractionSettings,
+    for_each_chunk,
+)
 
 ELEMENT_PROPERTIES = (
     "Z",
@@ -35,8 +39,6 @@ SHELLS = ("s", "p", "d", "f")
 
 N_FIRST_PEAKS = 12
 N_STRONGEST_PEAKS = 8
-PEAK_THRESHOLD = 0.02
-"""Maxima below this part of the strongest are not counted as peaks."""
 
 
 def composition_descriptor_names() -> list[str]:
@@ -96,32 +98,18 @@ def pattern_descriptors(
     The first peaks in order of angle and the strongest in order of intensity; 0 stands for a
     peak that is not there.
     """
+    from matlode.representation.series import read_peaks
+
     two_theta = settings.two_theta_deg
     d_angstrom = settings.wavelength_angstrom / (2 * np.sin(np.radians(two_theta / 2)))
     out = np.zeros((len(patterns), 2 * N_STRONGEST_PEAKS + N_FIRST_PEAKS + 4), np.float32)
-    for row, pattern in enumerate(np.asarray(patterns)):
-        peaks = peak_indices(pattern)
-        first = d_angstrom[peaks[:N_FIRST_PEAKS]]
-        strongest = peaks[np.argsort(-pattern[peaks], kind="stable")][:N_STRONGEST_PEAKS]
-        out[row, : len(first)] = first
-        at = N_FIRST_PEAKS
-        out[row, at : at + len(strongest)] = d_angstrom[strongest]
-        at += N_STRONGEST_PEAKS
-        out[row, at : at + len(strongest)] = pattern[strongest]
-        at += N_STRONGEST_PEAKS
-        total = float(pattern.sum())
-        centroid = float(pattern @ two_theta) / total if total > 0 else 0.0
-        out[row, at:] = len(peaks), centroid, total, float(pattern.std())
+
+    def fill(rows: slice) -> None:
+        part = np.ascontiguousarray(patterns[rows], float)
+        read_peaks(part, two_theta, d_angstrom, N_FIRST_PEAKS, N_STRONGEST_PEAKS, out[rows])
+
+    for_each_chunk(fill, len(patterns), None)
     return out
-
-
-def peak_indices(
-    pattern: NDArray[np.floating], threshold: float = PEAK_THRESHOLD
-) -> NDArray[np.intp]:
-    """Grid indices of local maxima above ``threshold``, by angle."""
-    middle = pattern[1:-1]
-    is_peak = (middle > pattern[:-2]) & (middle >= pattern[2:]) & (middle > threshold)
-    return np.flatnonzero(is_peak) + 1
 
 
 @cache

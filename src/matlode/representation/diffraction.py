@@ -8,12 +8,14 @@ never what a search or a training waits for.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -373,16 +375,17 @@ def _scattering_table(
     f = Z - 41.78214 s² Σ a exp(-b s²) with the coefficients of De Graef and McHenry (2012), as
     pymatgen ships them. Elements without coefficients are NaN.
     """
-    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
-
+    # from the file: pymatgen's module around it imports matplotlib
+    place = resources.files("pymatgen.analysis.diffraction") / "atomic_scattering_params.json"
+    parameters = json.loads(place.read_text(encoding="utf-8"))
     damping = dict(debye_waller_factors)
     n = math.ceil(_INTERVALS_PER_S * s_max)
     # one interval more than the range: a reflection on its very edge may round up
     s = s_max * np.arange(n + 2) / n
     cubics = np.full((MAX_ATOMIC_NUMBER + 1, n + 1, 4), np.nan)
     for z, symbol in enumerate(element_symbols(), start=1):
-        if symbol in ATOMIC_SCATTERING_PARAMS:
-            a, b = np.array(ATOMIC_SCATTERING_PARAMS[symbol]).T[:, :, None]
+        if symbol in parameters:
+            a, b = np.array(parameters[symbol]).T[:, :, None]
             damp = damping.pop(symbol, 0.0)
             waves = a * np.exp(-b * s**2)
             f = z - 41.78214 * s**2 * waves.sum(axis=0)

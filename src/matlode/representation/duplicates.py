@@ -49,7 +49,7 @@ def duplicate_pairs(
     pairs = []
     for batch in _batches(_groups(formulas, space_groups)):
         rows = np.concatenate(batch)
-        roots = _roots(crystals.take(rows))
+        roots = pattern_roots(crystals.take(rows))
         start = 0
         for group in batch:
             mine = roots[start : start + len(group)]
@@ -103,8 +103,9 @@ def _batches(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]
         yield batch
 
 
-def _roots(crystals: Crystals) -> NDArray[np.float32]:
-    """(n, n_points), square roots of intensity scaled to length 1; 0 where there is no pattern."""
+def pattern_roots(crystals: Crystals) -> NDArray[np.float32]:
+    """(n, n_points), square roots of intensity scaled to length 1; 0 for crystals without a pattern
+    (no reflection, no scattering factor)."""
     rows = np.arange(len(crystals))
     patterns = np.zeros((0, 0), np.float32)
     while len(rows):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, product
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from matlode.data.formulas import conventional_formula, parse_formula
 from matlode.records import Candidate, Verdict
@@ -49,47 +53,51 @@ def nearest_assignment(formula: str) -> Assignment | None:
     if not all(_oxidation_states(symbol) for symbol in amounts):
         return None
     candidates = _ordered_assignments(tuple(amounts))
-    totals = [sum(q * n for q, n in zip(c, amounts.values(), strict=True)) for c in candidates]
-    if not totals:
+    if not len(candidates):
         return None
-    best = min(range(len(totals)), key=lambda i: (abs(totals[i]), i))
+    totals = candidates @ np.array(list(amounts.values()))
+    best = int(abs(totals).argmin())  # the first of several
     if totals[best] != 0:
         mixed = _mixed_valence(amounts, candidates, totals)
         if mixed is not None:
             return mixed
-    return Assignment(dict(zip(amounts, candidates[best], strict=True)), totals[best])
+    charges = candidates[best].tolist()
+    return Assignment(dict(zip(amounts, charges, strict=True)), int(totals[best]))
 
 
-@cache
-def _ordered_assignments(symbols: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """Assignments in Pauling's order of electronegativity, the most usual first."""
-    ranked = [list(enumerate(_oxidation_states(symbol))) for symbol in symbols]
-    tried = islice(product(*ranked), MAX_ASSIGNMENTS)
-    order = sorted(symbols, key=_electronegativity)
-    places = [symbols.index(symbol) for symbol in order]
-
-    def allowed(charges: tuple[int, ...]) -> bool:
+def _ordered_assignments(symbols: tuple[str, ...]) -> NDArray[np.int64]:
+    """(n, n_symbols), assignments in Pauling's order of electronegativity, the most usual first."""
+    states = [np.array(_oxidation_states(symbol)) for symbol in symbols]
+    shape = [len(of_one) for of_one in states]
+    tried = np.arange(min(math.prod(shape), MAX_ASSIGNMENTS))
+    ranks = np.unravel_index(tried, shape)
+    charges = [of_one[rank] for of_one, rank in zip(states, ranks, strict=True)]
+    allowed = np.ones(len(tried), dtype=bool)
+    order = sorted(range(len(symbols)), key=lambda place: _electronegativity(symbols[place]))
+    for lower, higher in pairwise(order):
         # going up in electronegativity, no positive charge after a negative one
-        signs = [charges[place] > 0 for place in places]
-        return signs == sorted(signs, reverse=True)
-
+        allowed &= (charges[lower] > 0) | (charges[higher] < 0)
     # metals change their state sooner than anions do
-    by_rank = sorted(tried, key=lambda pairs: sum(r**2 * (4 if q < 0 else 1) for r, q in pairs))
-    assignments = [tuple(charge for _, charge in pairs) for pairs in by_rank]
-    return [charges for charges in assignments if allowed(charges)]
+    weights = [rank**2 * np.where(q < 0, 4, 1) for rank, q in zip(ranks, charges, strict=True)]
+    unusual = np.sum(weights, axis=0)[allowed]
+    return np.stack(charges, axis=1)[allowed][np.argsort(unusual, kind="stable")]
 
 
 def _mixed_valence(
-    amounts: Mapping[str, int], candidates: list[tuple[int, ...]], totals: list[int]
+    amounts: Mapping[str, int], candidates: NDArray[np.int64], totals: NDArray[np.int64]
 ) -> Assignment | None:
-    for charges, total in zip(candidates, totals, strict=True):
-        for (symbol, n), charge in zip(amounts.items(), charges, strict=True):
-            common = [q for q in _common_states(symbol) if q > 0]
-            needed = charge - total / n
-            if charge > 0 and common and min(common) < needed < max(common):
-                mean = dict(zip(amounts, charges, strict=True)) | {symbol: needed}
-                return Assignment(mean, 0)
-    return None
+    """The first candidate of which one metal balances with a mean of its common charges."""
+    common = [[q for q in _common_states(symbol) if q > 0] for symbol in amounts]
+    lowest = np.array([min(states, default=0) for states in common])
+    highest = np.array([max(states, default=0) for states in common])
+    needed = candidates - totals[:, None] / np.array(list(amounts.values()))
+    fits = (candidates > 0) & (lowest < needed) & (needed < highest)
+    if not fits.any():
+        return None
+    row, place = divmod(int(fits.argmax()), len(amounts))
+    charges = dict(zip(amounts, candidates[row].tolist(), strict=True))
+    charges[list(amounts)[place]] = float(needed[row, place])
+    return Assignment(charges, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +150,9 @@ class ChargeNeutral(Rule):
 
 @cache
 def _oxidation_states(symbol: str) -> tuple[int, ...]:
-    import smact
+    from smact.data_loader import lookup_element_oxidation_states_icsd24
 
-    with warnings.catch_warnings():
-        # noble gases lack an electronegativity, which is told as a warning
-        warnings.simplefilter("ignore")
-        listed = smact.Element(symbol).oxidation_states_icsd24 or ()
+    listed = lookup_element_oxidation_states_icsd24(symbol) or ()
     common = _common_states(symbol)
     rest = sorted((q for q in listed if q and q not in common), key=lambda q: (abs(q), q))
     return (*common, *rest) if listed else ()
@@ -171,6 +176,11 @@ def _electronegativity(symbol: str) -> float:
 
 
 def _all_metals(symbols: set[str]) -> bool:
+    return all(_is_metal(symbol) for symbol in symbols)
+
+
+@cache
+def _is_metal(symbol: str) -> bool:
     from pymatgen.core import Element
 
-    return all(Element(symbol).is_metal for symbol in symbols)
+    return bool(Element(symbol).is_metal)

@@ -50,6 +50,7 @@ def extinction_groups() -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in kin.values())
 
 
+@cache
 def cannot_be_told_from(space_group: int) -> tuple[int, ...]:
     """The other space groups of the same extinction group.
 
@@ -66,11 +67,14 @@ def _absent(number: int) -> NDArray[np.bool_]:
     import moyopy
 
     operations = moyopy.operations_from_number(number)
-    span = np.arange(-MAX_INDEX, MAX_INDEX + 1)
-    hkl = np.stack(np.meshgrid(span, span, span, indexing="ij"), axis=-1)
-    absent = np.zeros(hkl.shape[:3], dtype=bool)
-    for rotation, translation in zip(operations.rotations, operations.translations, strict=True):
-        kept = (hkl @ np.array(rotation) == hkl).all(axis=-1)
-        phase = hkl @ np.array(translation)
-        absent |= kept & (abs(phase - phase.round()) > 1e-3)
-    return absent
+    rotations, shifts = np.array(operations.rotations, float), np.array(operations.translations)
+    moving = (abs(shifts - shifts.round()) > 1e-3).any(axis=1)
+    # -h -k -l is absent where hkl is
+    half, span = np.arange(MAX_INDEX + 1), np.arange(-MAX_INDEX, MAX_INDEX + 1)
+    hkl = np.stack(np.meshgrid(half, span, span, indexing="ij")).reshape(3, -1).astype(float)
+    turned = rotations[moving].transpose(0, 2, 1) @ hkl
+    kept = (turned[:, 0] == hkl[0]) & (turned[:, 1] == hkl[1]) & (turned[:, 2] == hkl[2])
+    phase = shifts[moving] @ hkl
+    absent = (kept & (abs(phase - phase.round()) > 1e-3)).any(axis=0)
+    absent = absent.reshape(len(half), len(span), len(span))
+    return np.concatenate([absent[:0:-1, ::-1, ::-1], absent])

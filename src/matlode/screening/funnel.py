@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matlode.errors import GoalError, InputError, suggest
+from matlode.properties.applicability import Applicability
 from matlode.records import Candidate, Verdict
+from matlode.screening.applicability import Applicable
 from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.novelty import KnownMaterials, Novel
@@ -19,9 +21,12 @@ from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
 
 
-def every_rule(known: KnownMaterials, bands: PatternBands) -> tuple[Rule, ...]:
-    """Every rule, in the order in which the funnel counts."""
-    return (
+def every_rule(
+    known: KnownMaterials, bands: PatternBands, applicability: Applicability | None = None
+) -> tuple[Rule, ...]:
+    """Every rule, in the order in which the funnel counts; the last one only where the property
+    models can tell what they are applicable to."""
+    rules = (
         LikelyStable(),
         PlausiblePattern(bands=bands),
         ClearSymmetry(),
@@ -32,6 +37,7 @@ def every_rule(known: KnownMaterials, bands: PatternBands) -> tuple[Rule, ...]:
         NotToxic(),
         Novel(known=known),
     )
+    return rules if applicability is None else (*rules, Applicable(applicability=applicability))
 
 
 OPTIONAL = ("abundant", "affordable", "not_radioactive", "not_toxic")

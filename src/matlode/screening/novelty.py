@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.data.formulas import anonymous_formula, conventional_formula
 from matlode.records import Candidate, Verdict
+from matlode.screening.known_patterns import KnownPatterns, NearestPattern
 from matlode.screening.rule import Rule
 
 FORMULA_FILTER = "known-formulas"
@@ -80,6 +81,8 @@ class KnownMaterials:
     compositions: NDArray[np.floating]
     """(n, 100)."""
     trained_on: FormulaFilter
+    patterns: KnownPatterns | None = None
+    """If known, verdicts on what is not at hand name the nearest pattern."""
 
     @cached_property
     def rows_by_formula(self) -> dict[str, list[int]]:
@@ -101,16 +104,25 @@ class KnownMaterials:
         formulas: Sequence[str],
         compositions: NDArray[np.floating],
         space_groups: Sequence[int],
+        patterns: NDArray[np.floating] | None = None,
     ) -> list[Verdict]:
-        """One verdict per formula with its composition (n, 100) and space group.
+        """One verdict per formula with its composition (n, 100), space group and, where known,
+        pattern (n, 1601).
 
         A formula at hand in other space groups only is a new polymorph.
         """
         nearest = self.nearest(compositions)
-        return [
+        verdicts = [
             self._judge(formula, group, *near)
             for formula, group, near in zip(formulas, space_groups, nearest, strict=True)
         ]
+        if self.patterns is None or patterns is None:
+            return verdicts
+        rows = [row for row, verdict in enumerate(verdicts) if verdict.value != KNOWN]
+        for row, near in zip(rows, self.patterns.nearest(patterns[rows]), strict=True):
+            reason = f"{verdicts[row].reason}; {self._pattern(near)}"
+            verdicts[row] = replace(verdicts[row], reason=reason)
+        return verdicts
 
     def _judge(self, formula: str, group: int, index: int, distance: float) -> Verdict:
         rows = self.rows_by_formula.get(formula, [])
@@ -138,23 +150,31 @@ class KnownMaterials:
             return f"no known material is {prototype[0]} in space group {group}"
         return f"{prototype[0]} in space group {group} as {self._name(self.prototypes[prototype])}"
 
+    def _pattern(self, near: NearestPattern) -> str:
+        words = f"nearest pattern: {self._name(near.row)}, cosine {near.cosine:.2f}"
+        if near.scale == 1:
+            return words
+        how = "larger" if near.scale > 1 else "smaller"
+        return f"{words} with a lattice {100 * abs(near.scale - 1):.0f} % {how}"
+
     def _name(self, row: int) -> str:
         return f"{conventional_formula(self.formulas[row])} ({self.ids[row]})"
 
     def nearest(self, compositions: NDArray[np.floating]) -> list[tuple[int, float]]:
         """(index, share of atoms that differ) of the nearest known composition, per row."""
-        from sklearn.metrics import pairwise_distances_argmin_min
+        found = []
+        for x in np.asarray(compositions, dtype=float):
+            elements = np.flatnonzero(x)
+            kept = np.minimum(self._fractions[elements], x[elements, None]).sum(axis=0)
+            # the first of those that differ by rounding only
+            row = int(np.argmax(kept > kept.max() - 1e-9))
+            found.append((row, float(abs(x - self.compositions[row]).sum()) / 2))
+        return found
 
-        if not len(compositions):
-            return []
-        rows, distances = pairwise_distances_argmin_min(
-            np.ascontiguousarray(compositions, float),
-            np.ascontiguousarray(self.compositions, float),
-            metric="manhattan",
-        )
-        return [
-            (int(row), float(distance) / 2) for row, distance in zip(rows, distances, strict=True)
-        ]
+    @cached_property
+    def _fractions(self) -> NDArray[np.float64]:
+        """(100, n), fractions of each element side by side."""
+        return np.ascontiguousarray(self.compositions.T, dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +195,7 @@ class Novel(Rule):
             [c.formula for c in candidates],
             np.array([c.composition for c in candidates]),
             [c.space_group for c in candidates],
+            np.array([c.pattern for c in candidates]),
         )
 
 

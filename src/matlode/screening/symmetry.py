@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
+from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.extinction import cannot_be_told_from
 from matlode.screening.rule import Rule
 
@@ -60,8 +61,42 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
     )
 
 
+N_RELATIVE = 560
+RELATIVE_RANGE = (0.97, 6.0)
+"""Q over that of the first peak, as far as it is looked at."""
+FIRST_PEAK = 0.02
+"""The first peak is the first maximum above this part of the strongest point."""
+
+
+def relative_patterns(patterns: Tensor) -> Tensor:
+    """(batch, N_RELATIVE) of patterns (batch, 1601): intensities at multiples of the first
+    peak's Q, even in their logarithm; 0 beyond the grid.
+
+    Crystals with lattices of one shape look alike there, whatever their size.
+    """
+    middle = patterns[:, 1:-1]
+    is_peak = (middle > patterns[:, :-2]) & (middle >= patterns[:, 2:]) & (middle > FIRST_PEAK)
+    first = is_peak.float().argmax(1, keepdim=True) + 1
+    before, here, after = (patterns.gather(1, first + by) for by in (-1, 0, 1))
+    # the top of a parabola through three points
+    shift = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-6)
+    low, step = STANDARD_SETTINGS.two_theta_min_deg, STANDARD_SETTINGS.step
+    sine = torch.sin(torch.deg2rad(low + step * (first + shift.clamp(-1, 1))) / 2)
+    nearest, farthest = RELATIVE_RANGE
+    even = torch.linspace(0, 1, N_RELATIVE, device=patterns.device)
+    multiples = nearest * (farthest / nearest) ** even
+    angle = 2 * torch.rad2deg(torch.asin((sine * multiples).clamp(max=1)))
+    place = (angle - low) / step
+    inside = (place >= 0) & (place <= N_PATTERN - 1)
+    left = place.clamp(0, N_PATTERN - 1.001).floor().long()
+    part = place - left
+    value = patterns.gather(1, left) * (1 - part) + patterns.gather(1, left + 1) * part
+    return torch.where(inside, value, 0.0).clamp(min=0)
+
+
 class SymmetryNet(nn.Module):
-    """Residual dense net on square-root intensities beside a composition encoder.
+    """Residual dense net on square-root intensities, as they are and relative to the first peak,
+    beside a composition encoder.
 
     It is trained on strained patterns and on those that come back from the latent space, a
     coin thrown for each; for a part of the rows the composition is hidden, so that it also
@@ -75,13 +110,14 @@ class SymmetryNet(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.composition = CompositionEncoder()
-        n_in = (N_PATTERN + 1) // 2 + self.composition.n_out + 1
+        n_in = (N_PATTERN + 1) // 2 + N_RELATIVE + self.composition.n_out + 1
         self.net = ResidualNet(n_in, N_SPACE_GROUPS, width, blocks)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
         """Logits (batch, 230); a composition row of zeros stands for "unknown"."""
         known = (compositions > 0).any(1, keepdim=True).to(patterns.dtype)
-        x = torch.cat([patterns[:, ::2].sqrt(), self.composition(compositions), known], dim=1)
+        seen = patterns[:, ::2].sqrt(), relative_patterns(patterns).sqrt()
+        x = torch.cat([*seen, self.composition(compositions), known], dim=1)
         logits: Tensor = self.net(self.dropout(x))
         return logits
 
@@ -262,16 +298,26 @@ class ClearSymmetry(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        systems = system_probabilities(candidate.space_groups[None])[0]
-        best = int(systems.argmax())
-        system = list(CRYSTAL_SYSTEMS)[best]
-        return Verdict(
-            rule=self.name,
-            passed=bool(systems[best] >= self.min_probability),
-            value=float(systems[best]),
-            limit=self.min_probability,
-            reason=f"{system} with probability {systems[best]:.2f}; {_in_words(candidate)}",
-        )
+        return self.judge([candidate])[0]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """See Rule."""
+        if not candidates:
+            return []
+        chances = system_probabilities(np.stack([c.space_groups for c in candidates]))
+        systems = np.array(list(CRYSTAL_SYSTEMS))[chances.argmax(axis=1)].tolist()
+        return [
+            Verdict(
+                rule=self.name,
+                passed=chance >= self.min_probability,
+                value=chance,
+                limit=self.min_probability,
+                reason=f"{system} with probability {chance:.2f}; {_in_words(candidate)}",
+            )
+            for candidate, system, chance in zip(
+                candidates, systems, chances.max(axis=1).tolist(), strict=True
+            )
+        ]
 
 
 MAX_NAMED = 6

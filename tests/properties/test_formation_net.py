@@ -1,0 +1,27 @@
+"""The paper's stability classifier."""
+
+import numpy as np
+import torch
+
+from matlode.latent.training import TrainingSettings, train
+from matlode.properties.formation_net import ReferenceFormationNet
+
+
+def test_it_learns_which_side_of_a_plane_points_lie_on():
+    torch.manual_seed(0)
+    points = torch.randn(2000, 88)
+    label = (points[:, 0] + points[:, 1] > 0).float()
+    network = ReferenceFormationNet()
+    settings = TrainingSettings(
+        optimizer="adam", schedule="constant", batch_size=64, max_epochs=5, patience=5
+    )
+    train(network, [points[:1500], label[:1500]], [points[1500:], label[1500:]], settings)
+    chance = network.chance(points[1500:]).numpy()
+    assert ((chance > 0.5) == label[1500:].numpy()).mean() > 0.9
+    assert np.all((chance > 0) & (chance < 1))
+
+
+def test_its_size_is_the_papers():
+    # Table S1: three layers of 171 units on 24 + 64 latent variables
+    n = 88 * 171 + 171 + 2 * (171 * 171 + 171) + 171 + 1
+    assert sum(p.numel() for p in ReferenceFormationNet().parameters()) == n
