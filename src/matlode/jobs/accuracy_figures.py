@@ -19,7 +19,7 @@ from matlode.jobs.recipes import decoded_compositions
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import single
-from matlode.latent.space import LatentSpace
+from matlode.latent.space import LatentSpace, trained_faces
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, GAS_CONSTANT
 from matlode.properties.endpoints import Endpoint, Estimates
@@ -119,7 +119,7 @@ class HeldOut:
             for name, x in ((ALONE, None), (BOTH, compositions)):
                 groups[case, name] = toolbox.symmetry.predict(patterns[case], x)
         progress("held-out rows", 2, 3)
-        if (find_model("reference-pattern-vae", models) / ARRAYS_FILE).exists():
+        if "reference" in trained_faces(models):
             answers[REFERENCE] = _reference_answers(models, compositions, table.patterns)
         learned = answers[OURS.format("simulated")]
         endpoints = {**toolbox.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}

@@ -20,7 +20,7 @@ from matlode.jobs.property_recipes import fit_network
 from matlode.jobs.recipes import Trainer
 from matlode.jobs.train import TRAINING
 from matlode.jobs.training_table import TrainingTable
-from matlode.latent.space import FACES
+from matlode.latent.space import FACES, trained_faces
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
@@ -57,7 +57,7 @@ def cross_validate(
     *,
     split: str = "chemical_system",
     n_folds: int = 5,
-    faces: Sequence[str] = ("standard",),
+    faces: Sequence[str] | None = None,
     data: Path | None = None,
     out: Path = Path("folds"),
     models: Path | None = None,
@@ -67,11 +67,12 @@ def cross_validate(
     (``fold_rows``, of this split).
 
     Every fold trains on the other folds' rows, for the standard face one network, for the
-    reference (whose autoencoders must be in ``models``) trees on the latent variables; the
-    autoencoders, which see no labels, are those in use. Folds that are in ``out`` already are
-    not made again, and an interrupted one goes on from its checkpoint. Raises GoalError for
-    an unknown split or face.
+    reference trees on the latent variables (default: both, if the reference's autoencoders
+    are in ``models``); the autoencoders, which see no labels, are those in use. Folds that
+    are in ``out`` already are not made again, and an interrupted one goes on from its
+    checkpoint. Raises GoalError for an unknown split or face.
     """
+    faces = faces or trained_faces(models)
     for given, known in ((split, SPLITS), *((face, tuple(MEASURES)) for face in faces)):
         if given not in known:
             raise GoalError(f'"{given}" is not known here. {suggest(given, known)}')
@@ -138,9 +139,11 @@ def measure_reference_fold(trainer: Trainer, name: str) -> dict[str, Any]:
     found = {}
     for target, labels in all_labels(table).values():
         learn, known = trainer.rows(TRAIN, labels), test & ~np.isnan(labels)
+        truth = labels[known]
         if target in AUXILIARY or min(learn.sum(), known.sum()) < MIN_AUXILIARY_ROWS:
             continue
-        truth = labels[known]
+        if np.ptp(truth) == 0:  # one class alone has no score
+            continue
         objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
         y = target.to_model(labels[learn])
         usable = np.isfinite(y)

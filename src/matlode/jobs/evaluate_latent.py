@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from matlode.artefacts import ARRAYS_FILE, find_model
 from matlode.data.formulas import anonymous_formula, parse_formula
 from matlode.data.splits import TEST, TRAIN, split_by_formula
 from matlode.jobs.recipes import MAX_FORMULA_ATOMS, SAME_FRACTION, cosines
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import COMPOSITION_LATENT, single
-from matlode.latent.space import FACES, LatentSpace, View
+from matlode.latent.space import FACES, LatentSpace, View, trained_faces
 from matlode.progress import Progress, silent
 from matlode.representation.composition import formula_vectors, integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -77,7 +76,7 @@ def measure_latent(
     bands = PatternBands.load(models)
     columns: dict[str, dict[str, float]] = {}
     for at, face in enumerate(FACES, start=1):
-        if (find_model(f"{face}-pattern-vae", models) / ARRAYS_FILE).exists():
+        if face in trained_faces(models):
             space = LatentSpace.load(models, face=face)
             columns[face] = _measure(space, sample, bands, n_prior, seed)
         progress("latent spaces", at, len(FACES), face)

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import ARRAYS_FILE, find_model
 from matlode.data.formulas import conventional_formula
 from matlode.data.splits import TEST
 from matlode.errors import InputError
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import COMPOSITION_LATENT
-from matlode.latent.space import FACES, LatentSpace
+from matlode.latent.space import LatentSpace, trained_faces
 from matlode.progress import Progress, silent
 from matlode.report.latent_figures import (
     draw_compositions,
@@ -49,11 +48,7 @@ def draw_latent_figures(
     rng = np.random.default_rng(seed)
     test = rng.permutation(np.flatnonzero(table.roles == TEST))
     shown, mapped = test[:N_SHOWN], test[:N_MAPPED]
-    spaces = {
-        face: LatentSpace.load(models, face=face)
-        for face in reversed(FACES)
-        if (find_model(f"{face}-pattern-vae", models) / ARRAYS_FILE).exists()
-    }
+    spaces = {face: LatentSpace.load(models, face=face) for face in reversed(trained_faces(models))}
     frame = table.materials.frame
     titles = [conventional_formula(f) for f in frame["formula"].iloc[shown]]
     truth = table.compositions[shown], table.patterns[shown]

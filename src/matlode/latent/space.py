@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matlode.artefacts import find_model, load_artefact, save_artefact
+from matlode.artefacts import ARRAYS_FILE, find_model, load_artefact, save_artefact
 from matlode.errors import ArtefactError, GridMismatchError
 from matlode.latent.networks import (
     AUTOENCODERS,
@@ -281,6 +281,17 @@ def _great_circle(
         return start + t * (end - start)
     directions = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
     return directions * ((1 - t) * lengths[0] + t * lengths[1])
+
+
+def trained_faces(folder: Path | None = None) -> list[str]:
+    """Faces whose autoencoders have weights, in ``folder`` or shipped: the reference's do not
+    ship."""
+    views = {face: [f"{face}-{view}-vae" for view in ("composition", "pattern")] for face in FACES}
+    return [
+        face
+        for face, names in views.items()
+        if all((find_model(name, folder) / ARRAYS_FILE).exists() for name in names)
+    ]
 
 
 def save_view(
