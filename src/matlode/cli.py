@@ -160,7 +160,6 @@ def predict(
     from matlode.jobs.predict import predict as run_predict
     from matlode.jobs.toolbox import Toolbox
 
-    _import_xgboost()
     with _progress() as progress:
         answers = run_predict(sources, toolbox=Toolbox(models, known, screens), progress=progress)
     if as_json:
@@ -520,18 +519,6 @@ def main() -> None:
     except MatlodeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-def _import_xgboost() -> None:
-    """xgboost without its scikit-learn classes, which no command uses: scikit-learn takes as
-    long to import as all models take to load. Only a process of our own may do so."""
-    if "sklearn" in sys.modules or "xgboost" in sys.modules:
-        return
-    sys.modules["sklearn"] = None  # type: ignore[assignment]
-    try:
-        import xgboost  # noqa: F401
-    finally:
-        del sys.modules["sklearn"]
 
 
 def _symbols(text: str | None) -> list[str] | None:

@@ -96,3 +96,14 @@ def test_trees_learn_in_any_unit(unit):
     )
     assert np.std(plain) > 0.5 * np.std(y)
     np.testing.assert_allclose(scaled, plain, rtol=SAME_TREES)
+
+
+def test_a_rare_class_stays_a_class():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3)).astype(np.float32)
+    y = (x[:, 0] > 2.5).astype(float)
+    assert 0 < y.std() < 0.1
+    trees = fit_trees(x, y, TreeSettings(n_rounds=100, eta=0.3), objective="binary:logistic")
+    chance = predict_trees(trees, x)
+    assert ((chance > 0) & (chance < 1)).all()
+    assert chance[y == 1].mean() > 10 * chance[y == 0].mean()

@@ -192,6 +192,15 @@ def test_beyond_what_was_seen_the_last_factor_holds():
     assert_array_equal(more[:, 1], [1, 1])
 
 
+@pytest.mark.parametrize("n_finite", [0, 1, 8])
+def test_with_few_finite_distances_one_factor_is_left_and_it_is_finite(n_finite):
+    distances = np.append(np.arange(float(n_finite)), np.full(40, np.inf))
+    sizes = np.linspace(0.5, 2, len(distances))
+    table = distance_factors(sizes, distances)
+    assert_array_equal(table, [[np.inf, conformal_quantile(sizes)]])
+    assert np.isfinite(table[0, 1])
+
+
 def test_one_factor_holds_everywhere_and_more_ask_for_distances():
     assert factor_at(np.array([2.0]), None) == 2
     with pytest.raises(ArtefactError, match=r"how far .* PropertyNetwork\.distances"):

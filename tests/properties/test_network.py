@@ -186,7 +186,7 @@ def counselled(materials):
 
 def test_trees_have_their_share_where_there_are_any(counselled, materials):
     network, features = counselled
-    alone, widths = network.raw(*materials, trees=False)
+    alone, widths = replace(network, trees={}).raw(*materials)
     together, same = network.raw(*materials)
     np.testing.assert_array_equal(widths, same)
     for at, endpoint in enumerate(TOY):
@@ -201,8 +201,9 @@ def test_trees_have_their_share_where_there_are_any(counselled, materials):
 def test_trees_say_nothing_of_an_unknown_pattern(counselled, materials):
     network, _ = counselled
     hidden = np.zeros_like(materials[1])
+    alone = replace(network, trees={})
     np.testing.assert_array_equal(
-        network.raw(materials[0], hidden)[0], network.raw(materials[0], hidden, trees=False)[0]
+        network.raw(materials[0], hidden)[0], alone.raw(materials[0], hidden)[0]
     )
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from matlode.data.formulas import canonical_formula, parse_formula
-from matlode.screening.chemistry import ChargeNeutral, nearest_assignment
+from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, nearest_assignment
 
 
 # textbook oxidation states (Greenwood and Earnshaw, Chemistry of the Elements, 1997)
@@ -61,3 +61,11 @@ def test_alloys_and_borides_are_explained_not_deleted():
 
 def test_elements_without_states_have_no_assignment():
     assert nearest_assignment("HeO") is None
+
+
+def test_many_elements_are_no_trouble():
+    symbols = ["O", "F", "Cl", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Nb", "Mo", "Ru",
+               "Rh", "Ta", "W", "Re", "Os", "Ir", "Pt", "S", "Se", "N", "P"]  # fmt: skip
+    formula = canonical_formula("".join(symbols))
+    # more assignments than 64 bits can count
+    assert ChargeNeutral().grade(formula).value in (BALANCED, UNBALANCED)

@@ -140,7 +140,8 @@ def measure_reference_fold(trainer: Trainer, name: str) -> dict[str, Any]:
     for target, labels in all_labels(table).values():
         learn, known = trainer.rows(TRAIN, labels), test & ~np.isnan(labels)
         truth = labels[known]
-        if target in AUXILIARY or min(learn.sum(), known.sum()) < MIN_AUXILIARY_ROWS:
+        shown = target not in AUXILIARY or target.name in BASELINED
+        if not shown or min(learn.sum(), known.sum()) < MIN_AUXILIARY_ROWS:
             continue
         if np.ptp(truth) == 0:  # one class alone has no score
             continue
@@ -204,32 +205,33 @@ def _derived_labels(
 def fold_rows(folder: Path, sha256: str) -> list[dict[str, Any]]:
     """One row per split, endpoint and model of the finished folds of the table ``sha256``:
     each score's mean and, of several folds, standard deviation."""
-    groups: dict[tuple[str, int], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(folder.glob(f"*-of-*-{sha256[:12]}.json")):
         if found := FOLD_FILE.fullmatch(file.stem):
-            scores = json.loads(file.read_text())
-            groups[found["split"], int(found["n"])].append((int(found["number"]), scores))
+            groups[found["split"], int(found["n"])].append(json.loads(file.read_text()))
     rows: list[dict[str, Any]] = []
     for (split, n), folds in sorted(groups.items(), key=lambda item: SPLITS.index(item[0][0])):
         parts: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
-        for _, fold in folds:
+        for fold in folds:
             for endpoint, models in fold.items():
                 for model, of_model in models.items():
                     parts[endpoint, model].append(of_model)
-        n_done = len({number for number, _ in folds})
-        done = str(n) if n_done == n else f"{n_done} of {n}"
         rows += [
             {
                 "endpoint": endpoint,
                 "unit": UNITS.get(endpoint, ""),
                 "model": f"{model}, {CASE} pattern" if model in FACES else model,
-                "split": f"{done} folds by {split.replace('_', ' ')}",
+                "split": f"{_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
                 "rows": sum(part["rows"] for part in of_folds),
                 "scores": _means(of_folds),
             }
             for (endpoint, model), of_folds in parts.items()
         ]
     return rows
+
+
+def _count(n_done: int, n: int) -> str:
+    return str(n) if n_done == n else f"{n_done} of {n}"
 
 
 def _means(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -135,12 +135,12 @@ def train_models(
 
 
 def _head_trainers(endpoints: Mapping[str, Endpoint]) -> dict[str, Callable[[Trainer, str], None]]:
-    """Heads of a user's own properties, and of all with the paper's recipe."""
+    """Heads of a user's own properties, in either face."""
     return {
         head_folder(Path(), name, face).name: train_head
         for face in ("standard", "reference")
         for name in endpoints
-        if face == "reference" or name not in ENDPOINTS
+        if name not in ENDPOINTS
     }
 
 

@@ -25,8 +25,9 @@ class ReferenceFormationNet(nn.Module):
             layers += [nn.Linear(n_in, n_out), nn.ELU(), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
         for layer in self.net:
-            if isinstance(layer, nn.Linear):  # lecun_normal, as Keras draws it
-                nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
+            if isinstance(layer, nn.Linear):  # lecun_normal
+                sigma = layer.in_features**-0.5
+                nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, points: Tensor) -> Tensor:

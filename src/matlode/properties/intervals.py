@@ -48,6 +48,8 @@ def distance_factors(
     away, and widening never breaks a promise.
     """
     finite = np.isfinite(distances)
+    if not np.isfinite(conformal_quantile(errors[finite])):  # too few: one factor for all
+        return np.array([[np.inf, max(conformal_quantile(errors), beyond)]])
     order = np.argsort(distances[finite], kind="stable")
     near, sizes = distances[finite][order], errors[finite][order]
     cuts, size = [len(near)], MIN_GROUP

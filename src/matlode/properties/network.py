@@ -214,17 +214,15 @@ class PropertyNetwork:
         self,
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
-        *,
-        trees: bool = True,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Outputs (n, n_targets): values in the model's scale and raw logits; and widths, those
-        of logits NaN. A pattern of zeros stands for "unknown"; ``trees`` are heard or not."""
+        of logits NaN. A pattern of zeros stands for "unknown"."""
         parts = []
         for at in range(0, max(len(compositions), 1), _BATCH):
             rows = slice(at, at + _BATCH)
             inputs = network_inputs(compositions[rows], patterns[rows])
             outputs, widths = self.members_say(inputs)
-            if trees and self.trees:
+            if self.trees:
                 self._hear_trees(inputs, outputs)
             parts.append((outputs, widths))
         whole, width = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -321,10 +319,12 @@ class PropertyNetwork:
         labels: NDArray[np.float64],
         rows: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     ) -> PropertyNetwork:
-        """The network with intervals for ``endpoints``, from unseen rows.
+        """The network with intervals for ``endpoints``, from unseen rows; those that these rows
+        cannot give a finite interval are not answered.
 
-        ``labels`` (n, n_targets) in units, NaN where unknown; ``rows``: case → compositions and
-        patterns of these rows.
+        The factor for what is beyond all distances is measured on the members alone, without
+        trees (``raw_but_one_element``): it is rather too large. ``labels`` (n, n_targets) in
+        units, NaN where unknown; ``rows``: case → compositions and patterns of these rows.
         """
         calibration = {}
         for case, (compositions, patterns) in rows.items():
@@ -342,12 +342,15 @@ class PropertyNetwork:
                     calibration[key] = venn_abers_table(given[0][known, at], truth)
                     continue
                 errors = self._scaled_errors(endpoint, labels[:, at], given)[known]
+                if not np.isfinite(conformal_quantile(errors)):
+                    continue  # too few rows, or too many zeros in a logarithm, for an interval
                 if forgetful is None or distances is None:
                     calibration[key] = np.array([conformal_quantile(errors)])
                     continue
                 others = self._scaled_errors(endpoint, labels[:, at], forgetful)[known]
+                beyond = conformal_quantile(others)
                 calibration[key] = distance_factors(
-                    errors, distances[known], beyond=conformal_quantile(others)
+                    errors, distances[known], beyond=beyond if np.isfinite(beyond) else 0.0
                 )
         return replace(self, calibration=calibration)
 

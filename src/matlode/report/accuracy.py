@@ -128,8 +128,8 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section(
         title="Metals and magnets",
-        text="Metal: no Kohn-Sham gap. Magnetic: the ferromagnetic cell has a moment. The paper's "
-        "rows of the second are read so from its table.",
+        text="Metal: no Kohn-Sham gap. Magnetic: the ferromagnetic cell has a moment of more "
+        "than 0.05 µB. The paper does not name its second classifier; it is taken to be this one.",
         quantities=(
             Quantity(endpoint="metal_probability", label="metal", measures=CHANCE),
             Quantity(endpoint="magnetic_probability", label="magnetic", measures=CHANCE),

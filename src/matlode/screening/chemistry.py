@@ -69,6 +69,9 @@ def _ordered_assignments(symbols: tuple[str, ...]) -> NDArray[np.int64]:
     """(n, n_symbols), assignments in Pauling's order of electronegativity, the most usual first."""
     states = [np.array(_oxidation_states(symbol)) for symbol in symbols]
     shape = [len(of_one) for of_one in states]
+    for place in range(len(shape)):  # the first to stay at their usual state
+        if math.prod(shape[place + 1 :]) >= MAX_ASSIGNMENTS:
+            shape[place] = 1
     tried = np.arange(min(math.prod(shape), MAX_ASSIGNMENTS))
     ranks = np.unravel_index(tried, shape)
     charges = [of_one[rank] for of_one, rank in zip(states, ranks, strict=True)]

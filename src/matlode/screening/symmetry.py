@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
-from matlode.errors import InputError
+from matlode.errors import ArtefactError, InputError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.properties.intervals import conformal_quantile
@@ -231,12 +231,22 @@ class SymmetryClassifier:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> SymmetryClassifier:
-        """The classifier in ``folder`` (else the one that ships with matlode)."""
-        artefact = load_artefact(find_model(SYMMETRY_MODEL, folder)).require("symmetry")
+        """The classifier in ``folder`` (else the one that ships with matlode).
+
+        Raises ArtefactError if it does not fit the code.
+        """
+        place = find_model(SYMMETRY_MODEL, folder)
+        artefact = load_artefact(place).require("symmetry")
         network = SymmetryNet()
-        network.load_state_dict(
-            {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
-        )
+        try:
+            network.load_state_dict(
+                {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
+            )
+        except RuntimeError as error:
+            raise ArtefactError(
+                f"{place}: weights of another architecture ({error}); remake it with "
+                f"`matlode train {SYMMETRY_MODEL}`."
+            ) from error
         header = artefact.header
         return cls(network.eval(), float(header["temperature"]), header["levels"])
 
