@@ -20,7 +20,7 @@ GAS_CONSTANT = 8.314462618
 """J/mol/K."""
 AVOGADRO = 6.02214076e23
 ATOMIC_MASS_G = 1.66053906660e-24
-SMALLEST_GPA = 1e-3
+SMALLEST_GPA = 1.0
 """Moduli are kept above it: ratios of vanishing ones mean nothing."""
 
 
@@ -141,7 +141,7 @@ def conductivity_at_600_k(conductivity_300_k: Array) -> Array:
 
 def density(volume_a3: Array, mean_mass: Array) -> Array:
     """g/cm³, of the volume per atom (Å³) and the mean atomic mass."""
-    return mean_mass * ATOMIC_MASS_G / (np.maximum(volume_a3, SMALLEST_GPA) * 1e-24)
+    return mean_mass * ATOMIC_MASS_G / (volume_a3 * 1e-24)
 
 
 def mean_atomic_mass(compositions: Array) -> Array:
