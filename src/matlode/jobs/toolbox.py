@@ -92,8 +92,8 @@ class Toolbox:
     ) -> list[Candidate]:
         """Predict everything for objects given by canonical formula, composition (n, 100)
         and pattern (n, 1601); ``case`` says where the patterns come from."""
-        estimates = self.models.predict(compositions, patterns, case=case)
-        distances = self.models.distances(compositions).tolist()
+        distances = self.models.distances(compositions)
+        estimates = self.models.predict(compositions, patterns, case=case, distances=distances)
         groups = self.symmetry.predict(patterns, compositions)
         sets = self.symmetry.sets(groups, case=case)
         return [
@@ -104,7 +104,7 @@ class Toolbox:
                 given,
                 groups[i],
                 tuple((np.flatnonzero(sets[i])[np.argsort(-groups[i, sets[i]])] + 1).tolist()),
-                distances[i],
+                float(distances[i]),
             )
             for i, (formula, given) in enumerate(
                 zip(formulas, self.predictions(estimates), strict=True)

@@ -115,7 +115,8 @@ def train_models(
             raise GoalError(f'"{name}" is not a model. {suggest(name, models)}')
     table = TrainingTable.load(data)
     for name in wanted:
-        endpoint = endpoints.get(name.partition("-")[2].replace("-", "_"))
+        learned = "formation-probability" if name == FORMATION_NET else name.partition("-")[2]
+        endpoint = endpoints.get(learned.replace("-", "_"))
         if endpoint is not None:
             labels = checked_labels(endpoint, table.materials, table=table.source)
             check_rows(endpoint, labels, table.roles, table=table.source)

@@ -81,20 +81,22 @@ class PropertyModels:
         *,
         case: str,
         names: Iterable[str] | None = None,
+        distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates per endpoint for compositions (n, 100) and patterns (n, 1601).
 
         ``case`` says where the patterns come from (``heads.CASES``); ``names`` picks
-        endpoints (default: all).
+        endpoints (default: all); ``distances`` are those of ``distances``, if they are known
+        already.
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
         outputs = None
         if self.network is not None:
             outputs, widths = self.network.raw(compositions, patterns)
-            found |= self.network.estimates(
-                outputs, widths, case=case, distances=self.network.distances(compositions)
-            )
+            if distances is None:
+                distances = self.distances(compositions)
+            found |= self.network.estimates(outputs, widths, case=case, distances=distances)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }
