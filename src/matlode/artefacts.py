@@ -11,6 +11,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -150,6 +151,27 @@ def load_artefact(folder: Path) -> Artefact:
                 f"the header says {dtype}{shape}."
             )
     return Artefact(header, arrays)
+
+
+def grouped(
+    arrays: Mapping[str, NDArray[Any]], *, at_last: bool = False
+) -> dict[str, dict[str, NDArray[Any]]]:
+    """{group: {rest of the name: array}} of arrays called "group/rest"; ``at_last`` divides
+    names at their last stroke in place of the first."""
+    groups: dict[str, dict[str, NDArray[Any]]] = defaultdict(dict)
+    for name, array in arrays.items():
+        group, _, rest = name.rpartition("/") if at_last else name.partition("/")
+        groups[group][rest] = array
+    return groups
+
+
+def ungrouped(groups: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Arrays by name that ``grouped`` takes apart again."""
+    return {
+        f"{group}/{rest}": array
+        for group, members in groups.items()
+        for rest, array in members.items()
+    }
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,7 +4,7 @@ import pytest
 from matlode.errors import ArtefactError
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.heads import CASES, Head, fit_head
-from matlode.properties.trees import TreeSettings, fit_trees, predict_trees
+from matlode.properties.trees import TreeSettings, fit_trees
 
 QUICK = TreeSettings(n_rounds=80, max_depth=3, eta=0.1, difficulty_rounds=80, cross_fit_rounds=60)
 
@@ -91,8 +91,7 @@ def test_another_kind_of_artefact_is_refused():
 def test_trees_learn_in_any_unit(unit):
     x, y = draws(np.random.default_rng(0), 400)
     plain, scaled = (
-        predict_trees(fit_trees(x, u * y, QUICK, objective="reg:squarederror"), x) / u
-        for u in (1.0, unit)
+        fit_trees(x, u * y, QUICK, objective="reg:squarederror").predict(x) / u for u in (1.0, unit)
     )
     assert np.std(plain) > 0.5 * np.std(y)
     np.testing.assert_allclose(scaled, plain, rtol=SAME_TREES)
@@ -104,6 +103,6 @@ def test_a_rare_class_stays_a_class():
     y = (x[:, 0] > 2.5).astype(float)
     assert 0 < y.std() < 0.1
     trees = fit_trees(x, y, TreeSettings(n_rounds=100, eta=0.3), objective="binary:logistic")
-    chance = predict_trees(trees, x)
+    chance = trees.predict(x)
     assert ((chance > 0) & (chance < 1)).all()
     assert chance[y == 1].mean() > 10 * chance[y == 0].mean()

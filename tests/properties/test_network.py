@@ -12,14 +12,13 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import CASES
 from matlode.properties.network import (
     NETWORK_MODEL,
-    TREE_SHARE,
     PropertyNetwork,
     TargetScale,
     network_inputs,
     new_network,
 )
-from matlode.properties.targets import AUXILIARY, TARGETS, TREE_TARGETS
-from matlode.properties.trees import TreeSettings, fit_trees, predict_trees
+from matlode.properties.targets import AUXILIARY, TARGETS, TREE_SHARES
+from matlode.properties.trees import TreeSettings, fit_trees
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import check_estimates
@@ -181,7 +180,8 @@ def counselled(materials):
         "bulk_modulus": fit_trees(features, light, quick, objective="reg:squarederror"),
         "stable_probability": fit_trees(features, light > 0.4, quick, objective="binary:logistic"),
     }
-    return replace(network, trees=trees), features
+    shares = {"bulk_modulus": 0.3, "stable_probability": 0.4}
+    return replace(network, trees=trees, tree_shares=shares), features
 
 
 def test_trees_have_their_share_where_there_are_any(counselled, materials):
@@ -193,9 +193,9 @@ def test_trees_have_their_share_where_there_are_any(counselled, materials):
         if endpoint.name not in network.trees:
             np.testing.assert_array_equal(alone[:, at], together[:, at])
             continue
-        said = predict_trees(network.trees[endpoint.name], features, logits=True)
+        said = network.trees[endpoint.name].predict(features, logits=True)
         share = (together[:, at] - alone[:, at]) / (said - alone[:, at])
-        np.testing.assert_allclose(share, TREE_SHARE, atol=1e-4)
+        np.testing.assert_allclose(share, network.tree_shares[endpoint.name], atol=1e-4)
 
 
 def test_trees_say_nothing_of_an_unknown_pattern(counselled, materials):
@@ -212,10 +212,9 @@ def test_trees_are_saved_with_the_network(counselled, materials, tmp_path):
     network.save(tmp_path)
     again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
     assert again.trees.keys() == network.trees.keys()
-    for name, booster in network.trees.items():
-        np.testing.assert_array_equal(
-            predict_trees(again.trees[name], features), predict_trees(booster, features)
-        )
+    assert again.tree_shares == network.tree_shares
+    for name, trees in network.trees.items():
+        np.testing.assert_array_equal(again.trees[name].predict(features), trees.predict(features))
 
 
 def test_another_artefact_is_refused(tmp_path):
@@ -266,7 +265,7 @@ def test_scales_survive_wild_labels():
 
 def test_the_shipped_network_learned_what_would_be_learned_now(models):
     assert models.network.endpoints == TARGETS
-    assert set(models.network.trees) == set(TREE_TARGETS)
+    assert set(models.network.trees) == set(TREE_SHARES)
 
 
 def test_targets_are_named_once_and_values_come_first():

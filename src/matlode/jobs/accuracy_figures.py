@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from matlode.artefacts import ARRAYS_FILE, find_model, load_artefact
@@ -20,6 +19,7 @@ from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace, trained_faces
+from matlode.latent.weights import network_of
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, GAS_CONSTANT
 from matlode.properties.endpoints import Endpoint, Estimates
@@ -191,10 +191,9 @@ def _reference_answers(
     place = find_model(FORMATION_NET, models)
     if (place / ARRAYS_FILE).exists():
         points = heads.inputs(compositions, patterns)
-        network = ReferenceFormationNet(n_latent=points.shape[1])
         arrays = load_artefact(place).require("formation-net").arrays
-        network.load_state_dict({name: torch.from_numpy(w) for name, w in arrays.items()})
-        chance = network.eval().chance(single(points)).numpy().astype(float)
+        network = network_of(ReferenceFormationNet, arrays, place)
+        chance = network.chance(single(points)).numpy().astype(float)
         answers["formation_probability"] = Estimates(chance, chance, chance)
     return answers
 

@@ -27,7 +27,7 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import AUXILIARY
-from matlode.properties.trees import SETTINGS, fit_trees, predict_trees
+from matlode.properties.trees import SETTINGS, fit_trees
 
 UNITS = {
     endpoint.name: endpoint.unit
@@ -151,7 +151,7 @@ def measure_reference_fold(trainer: Trainer, name: str) -> dict[str, Any]:
         model = fit_trees(
             points[learn][usable], y[usable], SETTINGS["reference"], objective=objective
         )
-        predicted = target.from_model(predict_trees(model, points[known]))
+        predicted = target.from_model(model.predict(points[known]))
         found[target.name] = {
             "reference": {"rows": int(known.sum()), **score(target, truth, predicted)}
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +13,9 @@ from matlode.artefacts import save_artefact
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.jobs.recipes import Trainer
 from matlode.latent.networks import N_PATTERN, single
+from matlode.latent.weights import kept_weights
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.forest import Forest
 from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
 from matlode.properties.models import foundations, head_folder
@@ -27,13 +28,10 @@ from matlode.properties.network import (
     new_network,
 )
 from matlode.properties.scores import BASELINES, score, score_estimates
-from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_TARGETS
+from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
 from matlode.properties.trees import NETWORK_TREES, fit_trees
 from matlode.representation.composition import formula_vectors
 from matlode.representation.descriptors import pattern_descriptors
-
-if TYPE_CHECKING:
-    import xgboost
 
 N_MEMBERS = 2
 """Property networks whose mean answers; what they disagree about is uncertain."""
@@ -92,12 +90,12 @@ def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwo
     labels = np.column_stack([table.labels(t)[held] for t in targets])
     shown = [t.name for t in targets if t.name in ENDPOINTS]
     fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
-    fitted = replace(fitted, trees=_fit_trees(fitted, data))
+    fitted = replace(fitted, trees=_fit_trees(fitted, data), tree_shares=TREE_SHARES)
     fitted = fitted.with_applicability(*_trained_compositions(trainer), table.compositions[held])
     return fitted.calibrated(shown, labels, trainer.cases(held))
 
 
-def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, xgboost.Booster]:
+def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]:
     """target → trees, from the training structures with either kind of pattern.
 
     The volume that they are given was learned from the same rows, so it is a little better here
@@ -114,7 +112,7 @@ def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, xgboost
     x, y = np.concatenate(features), np.concatenate(labels)
     trees = {}
     for at, target in enumerate(network.endpoints):
-        if target.name in TREE_TARGETS:
+        if target.name in TREE_SHARES:
             known = ~np.isnan(y[:, at])
             objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
             trees[target.name] = fit_trees(
@@ -294,8 +292,9 @@ def train_formation_net(trainer: Trainer, name: str) -> None:
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    save_artefact(trainer.root / name, kind="formation-net", header=header, arrays=weights)
+    save_artefact(
+        trainer.root / name, kind="formation-net", header=header, arrays=kept_weights(network)
+    )
 
 
 def _baseline_scores(

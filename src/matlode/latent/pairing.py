@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from matlode.artefacts import load_artefact, save_artefact
-from matlode.errors import ArtefactError
 from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT, ResidualNet, single
+from matlode.latent.weights import kept_weights, network_of
 
 PAIRING_MODEL = "standard-pairing"
 MIN_LOG_SIGMA = -4.0
@@ -106,20 +106,11 @@ class Pairing:
 
     def save(self, root: Path, header: Mapping[str, Any]) -> None:
         """Write it below ``root``; weights are kept in half precision."""
-        arrays = {
-            name: value.detach().cpu().numpy().astype(np.float16)
-            for name, value in self.network.state_dict().items()
-        }
-        save_artefact(root / PAIRING_MODEL, kind="pairing", header=header, arrays=arrays)
+        weights = kept_weights(self.network)
+        save_artefact(root / PAIRING_MODEL, kind="pairing", header=header, arrays=weights)
 
     @classmethod
     def load(cls, folder: Path) -> Pairing:
         """Read back what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("pairing")
-        network = PairingNet()
-        weights = {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ArtefactError(f"{folder}: weights of another architecture ({error}).") from error
-        return cls(network)
+        return cls(network_of(PairingNet, artefact.arrays, folder))

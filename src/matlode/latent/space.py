@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matlode.artefacts import ARRAYS_FILE, find_model, load_artefact, save_artefact
+from matlode.artefacts import (
+    ARRAYS_FILE,
+    find_model,
+    grouped,
+    load_artefact,
+    save_artefact,
+    ungrouped,
+)
 from matlode.errors import ArtefactError, GridMismatchError
 from matlode.latent.networks import (
     AUTOENCODERS,
@@ -24,6 +31,7 @@ from matlode.latent.networks import (
     single,
 )
 from matlode.latent.pairing import PAIRING_MODEL, Pairing
+from matlode.latent.weights import kept_weights, network_of
 from matlode.representation.composition import integer_amounts, keep_largest
 
 FACES = ("standard", "reference")
@@ -304,15 +312,11 @@ def save_view(
     header: Mapping[str, Any],
 ) -> None:
     """Write an autoencoder as an artefact; weights are kept in half precision."""
-    arrays = {
-        name: value.detach().cpu().numpy().astype(np.float16)
-        for name, value in network.state_dict().items()
-    }
     save_artefact(
         folder,
         kind="autoencoder",
         header={"face": face, "view": view, **header},
-        arrays={**{f"weights/{k}": v for k, v in arrays.items()}, "bounds": bounds},
+        arrays={**ungrouped({"weights": kept_weights(network)}), "bounds": bounds},
     )
 
 
@@ -322,14 +326,5 @@ def load_view(folder: Path) -> View:
     key = (artefact.header["face"], artefact.header["view"])
     if key not in AUTOENCODERS:
         raise ArtefactError(f"{folder}: no such autoencoder {key}; known: {list(AUTOENCODERS)}.")
-    network = AUTOENCODERS[key]()
-    weights = {
-        name.removeprefix("weights/"): torch.from_numpy(array.astype(np.float32))
-        for name, array in artefact.arrays.items()
-        if name.startswith("weights/")
-    }
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ArtefactError(f"{folder}: weights of another architecture ({error}).") from error
-    return View(network.eval(), artefact.arrays["bounds"])
+    weights = grouped(artefact.arrays)["weights"]
+    return View(network_of(AUTOENCODERS[key], weights, folder), artefact.arrays["bounds"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,10 @@ class Applicability:
         counts = self.pairs[present[first], present[second]]
         at = int(counts.argmin())
         return int(present[first[at]]) + 1, int(present[second[at]]) + 1, int(counts[at])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What an artefact keeps, by name."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     @cached_property
     def _landmarks(self) -> NDArray[np.float32]:

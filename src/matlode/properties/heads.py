@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import load_artefact, save_artefact
+from matlode.artefacts import grouped, load_artefact, save_artefact, ungrouped
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
+from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
     conformal_quantile,
     venn_abers,
     venn_abers_table,
 )
-from matlode.properties.trees import (
-    SETTINGS,
-    TreeSettings,
-    booster_bytes,
-    booster_of,
-    fit_trees,
-    predict_trees,
-)
-
-if TYPE_CHECKING:
-    import xgboost
+from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
 
 CASES = ("simulated", "decoded")
 """Where a pattern comes from: a real structure (or a measurement), or the latent space.
@@ -47,8 +38,8 @@ class Head:
     endpoint: Endpoint
     face: str
     settings: TreeSettings
-    value_model: xgboost.Booster
-    difficulty_model: xgboost.Booster | None
+    value_model: Forest
+    difficulty_model: Forest | None
     calibration: Mapping[str, NDArray[np.float64]]
     """case → factor (1,) for a regression, Venn-Abers table (m, 3) for a probability."""
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -56,7 +47,7 @@ class Head:
 
     def predict(self, features: NDArray[np.floating], *, case: str) -> Estimates:
         """Estimates for feature rows (n, n_columns); ``case`` is one of CASES."""
-        raw = predict_trees(self.value_model, features)
+        raw = self.value_model.predict(features)
         if self.endpoint.task == "probability":
             return Estimates(*venn_abers(self.calibration[case], raw))
         half = float(self.calibration[case][0]) * self.difficulty(features)
@@ -65,17 +56,13 @@ class Head:
     def difficulty(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Expected size of the error, (n,), up to the conformal factor."""
         assert self.difficulty_model is not None
-        return np.exp(predict_trees(self.difficulty_model, features))
+        return np.exp(self.difficulty_model.predict(features))
 
     def save(self, folder: Path) -> None:
-        """Write the head as an artefact (boosters as their own UBJSON bytes)."""
-        arrays: dict[str, NDArray[Any]] = {
-            f"calibration/{case}": table for case, table in self.calibration.items()
-        }
-        boosters = {"value": self.value_model, "difficulty": self.difficulty_model}
-        for name, booster in boosters.items():
-            if booster is not None:
-                arrays[f"booster/{name}"] = booster_bytes(booster)
+        """Write the head as an artefact."""
+        groups = {"calibration": self.calibration, "value": self.value_model.arrays()}
+        if self.difficulty_model is not None:
+            groups["difficulty"] = self.difficulty_model.arrays()
         header = {
             "endpoint": self.endpoint.name,
             "unit": self.endpoint.unit,
@@ -84,23 +71,22 @@ class Head:
             "settings": asdict(self.settings),
             **self.report,
         }
-        save_artefact(folder, kind="head", header=header, arrays=arrays)
+        save_artefact(folder, kind="head", header=header, arrays=ungrouped(groups))
 
     @classmethod
     def load(cls, folder: Path) -> Head:
         """Read back what ``save`` wrote; raises ArtefactError if it cannot be used."""
         artefact = load_artefact(folder).require("head")
-        header, arrays = artefact.header, artefact.arrays
-        calibration = {case: arrays[f"calibration/{case}"] for case in CASES}
-        difficulty = arrays.get("booster/difficulty")
+        header, groups = artefact.header, grouped(artefact.arrays)
+        difficulty = groups.get("difficulty")
         own = {"schema", "kind", "endpoint", "unit", "definition", "face", "settings", "arrays"}
         return cls(
             endpoint=endpoint_of(header),
             face=header["face"],
             settings=TreeSettings(**header["settings"]),
-            value_model=booster_of(arrays["booster/value"], folder),
-            difficulty_model=None if difficulty is None else booster_of(difficulty, folder),
-            calibration=calibration,
+            value_model=Forest.from_arrays(groups["value"]),
+            difficulty_model=Forest.from_arrays(difficulty) if difficulty else None,
+            calibration=groups["calibration"],
             report={name: value for name, value in header.items() if name not in own},
         )
 
@@ -135,7 +121,7 @@ def fit_head(
     value_model = fit_trees(features, labels, settings, objective=objective)
     if probability:
         tables = {
-            case: venn_abers_table(predict_trees(value_model, rows), truth)
+            case: venn_abers_table(value_model.predict(rows), truth)
             for case, (rows, truth) in calibration.items()
         }
         return Head(endpoint, face, settings, value_model, None, tables)
@@ -153,7 +139,7 @@ def fit_head(
     head = Head(endpoint, face, settings, value_model, difficulty_model, {})
     factors = {}
     for case, (rows, truth) in calibration.items():
-        error = np.abs(predict_trees(value_model, rows) - endpoint.to_model(np.asarray(truth)))
+        error = np.abs(value_model.predict(rows) - endpoint.to_model(np.asarray(truth)))
         scaled = error / head.difficulty(rows)
         factors[case] = np.array([conformal_quantile(scaled)])
     return replace(head, calibration=factors)
@@ -176,5 +162,5 @@ def cross_fit(
             n_rounds=settings.cross_fit_rounds,
             eta=settings.cross_fit_eta,
         )
-        predicted[side] = predict_trees(model, features[side])
+        predicted[side] = model.predict(features[side])
     return predicted

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.artefacts import load_artefact, save_artefact
-from matlode.errors import ArtefactError
+from matlode.artefacts import grouped, load_artefact, save_artefact, ungrouped
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet, single
+from matlode.latent.weights import kept_weights, network_of
 from matlode.properties.applicability import Applicability
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
     conformal_quantile,
     distance_factors,
@@ -28,11 +29,7 @@ from matlode.properties.intervals import (
     venn_abers,
     venn_abers_table,
 )
-from matlode.properties.trees import booster_bytes, booster_of, predict_trees
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
-
-if TYPE_CHECKING:
-    import xgboost
 
 NETWORK_MODEL = "standard-properties"
 VOLUME = "volume_per_atom"
@@ -40,8 +37,6 @@ VOLUME = "volume_per_atom"
 dense the atoms sit."""
 LABEL_QUANTILES = (0.001, 0.999)
 """Labels beyond are put on these: a few wild ones would rule the loss."""
-TREE_SHARE = 0.4
-"""What trees count in the answer where a target has them; the network has the rest."""
 MAX_LABEL_WEIGHT = 8.0
 """Rare labels count more than common ones, up to this factor."""
 MAX_SIGMAS = 5.0
@@ -191,8 +186,10 @@ class PropertyNetwork:
     probability a Venn-Abers table (m, 3)."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on and its held-out scores."""
-    trees: Mapping[str, xgboost.Booster] = field(default_factory=dict)
-    """target → boosted trees that have a say in it, ``TREE_SHARE``."""
+    trees: Mapping[str, Forest] = field(default_factory=dict)
+    """target → boosted trees that have a say in it."""
+    tree_shares: Mapping[str, float] = field(default_factory=dict)
+    """target → what its trees count in the answer; the members have the rest."""
     applicability: Applicability | None = None
     """Tells how far a composition is from those trained on."""
 
@@ -259,8 +256,9 @@ class PropertyNetwork:
         features = self.tree_features(inputs, outputs)[known]
         for at, endpoint in enumerate(self.endpoints):
             if endpoint.name in self.trees and len(features):
-                said = predict_trees(self.trees[endpoint.name], features, logits=True)
-                outputs[known, at] += TREE_SHARE * (said - outputs[known, at])
+                said = self.trees[endpoint.name].predict(features, logits=True)
+                share = self.tree_shares[endpoint.name]
+                outputs[known, at] += share * (said - outputs[known, at])
 
     def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
         """(n, n_read), how the first member reads compositions (n, 100)."""
@@ -397,17 +395,14 @@ class PropertyNetwork:
 
     def save(self, root: Path) -> None:
         """Write as an artefact below ``root``; weights are kept in half precision."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for number, member in enumerate(self.members):
-            for name, value in member.state_dict().items():
-                exact = name in ("centre", "scale", "weights")
-                array = value.detach().cpu().numpy()
-                arrays[f"member {number}/{name}"] = array if exact else array.astype(np.float16)
-        arrays |= {f"calibration/{key}": table for key, table in self.calibration.items()}
-        arrays |= {f"trees/{name}": booster_bytes(b) for name, b in self.trees.items()}
+        groups: dict[str, Mapping[str, NDArray[Any]]] = {
+            f"member {number}": kept_weights(member, exact=("centre", "scale", "weights"))
+            for number, member in enumerate(self.members)
+        }
+        groups["calibration"] = self.calibration
+        groups["trees"] = ungrouped({name: f.arrays() for name, f in self.trees.items()})
         if self.applicability is not None:
-            arrays |= {f"applicability/{k}": part for k, part in vars(self.applicability).items()
-                       if not k.startswith("_")}  # fmt: skip
+            groups["applicability"] = self.applicability.arrays()
         header = {
             "endpoints": [endpoint.definition() for endpoint in self.endpoints],
             "scales": {
@@ -415,9 +410,12 @@ class PropertyNetwork:
                 for name, scale in self.scales.items()
             },
             "sizes": list(self.members[0].sizes),
+            "tree_shares": {name: self.tree_shares[name] for name in self.trees},
             **self.report,
         }
-        save_artefact(root / NETWORK_MODEL, kind="properties", header=header, arrays=arrays)
+        save_artefact(
+            root / NETWORK_MODEL, kind="properties", header=header, arrays=ungrouped(groups)
+        )
 
     @classmethod
     def load(cls, folder: Path) -> PropertyNetwork:
@@ -429,27 +427,21 @@ class PropertyNetwork:
             name: TargetScale(centre, spread, (low, high))
             for name, (centre, spread, low, high) in header.pop("scales").items()
         }
-        sizes = header.pop("sizes")
-        members: dict[int, dict[str, Tensor]] = {}
-        calibration, reach, trees = {}, {}, {}
-        for name, array in artefact.arrays.items():
-            group, _, rest = name.partition("/")
-            if group == "calibration":
-                calibration[rest] = array
-            elif group == "trees":
-                trees[rest] = booster_of(array, folder)
-            elif group == "applicability":
-                reach[rest] = array
-            else:
-                number = int(group.removeprefix("member "))
-                members.setdefault(number, {})[rest] = torch.from_numpy(array.astype(np.float32))
+        sizes, shares = header.pop("sizes"), header.pop("tree_shares")
+        groups = grouped(artefact.arrays)
+        reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
         return cls(
-            tuple(_network(endpoints, sizes, weights, folder) for weights in members.values()),
+            tuple(
+                network_of(lambda: new_network(endpoints, sizes), groups[name], folder)
+                for name in sorted(groups)
+                if name.startswith("member ")
+            ),
             endpoints,
             scales,
-            calibration,
+            groups["calibration"],
             {k: v for k, v in header.items() if k not in ("schema", "kind", "arrays")},
-            trees,
+            {name: Forest.from_arrays(a) for name, a in trees.items()},
+            shares,
             Applicability(**reach) if reach else None,
         )
 
@@ -463,14 +455,3 @@ def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> Property
         n_composition_descriptors=sizes[0],
         n_pattern_descriptors=sizes[1],
     )
-
-
-def _network(
-    endpoints: Sequence[Endpoint], sizes: Sequence[int], weights: dict[str, Tensor], folder: Path
-) -> PropertyNet:
-    network = new_network(endpoints, sizes)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ArtefactError(f"{folder}: weights of another architecture ({error}).") from error
-    return network.eval()

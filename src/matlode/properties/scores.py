@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.endpoints import Endpoint, Estimates
-from matlode.properties.trees import SETTINGS, fit_trees, predict_trees
+from matlode.properties.trees import SETTINGS, fit_trees
 from matlode.representation.descriptors import composition_descriptors
 
 Array = NDArray[np.floating]
@@ -88,7 +88,7 @@ def element_statistics_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: A
     """XGBoost on composition descriptors: no structure at all."""
     objective = "binary:logistic" if endpoint.task == "probability" else "reg:squarederror"
     model = fit_trees(composition_descriptors(x), y, SETTINGS["standard"], objective=objective)
-    return predict_trees(model, composition_descriptors(x_new))
+    return model.predict(composition_descriptors(x_new))
 
 
 BASELINES: dict[str, Callable[[Endpoint, Array, Array, Array], Array]] = {

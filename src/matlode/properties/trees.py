@@ -1,18 +1,16 @@
-"""Gradient-boosted trees: what heads are made of, and what the property network listens to."""
+"""Fitting gradient-boosted trees: what heads are made of, and the property network listens to."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.errors import ArtefactError
-
-if TYPE_CHECKING:
-    import xgboost
+from matlode.properties.forest import LEAF, Forest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,8 @@ def fit_trees(
     objective: str,
     n_rounds: int | None = None,
     **extra: Any,
-) -> xgboost.Booster:
-    """One XGBoost model; ``objective`` and ``extra`` under XGBoost's names."""
+) -> Forest:
+    """One model by XGBoost; ``objective`` and ``extra`` under XGBoost's names."""
     import xgboost
 
     names = {"lambda_": "lambda"}
@@ -82,8 +80,7 @@ def fit_trees(
         data,
         num_boost_round=n_rounds or settings.n_rounds,
     )
-    booster.set_attr(scale=repr(scale))
-    return booster
+    return forest_of(json.loads(booster.save_raw("json")), scale)
 
 
 def _scale(labels: NDArray[np.floating]) -> float:
@@ -95,29 +92,37 @@ def _scale(labels: NDArray[np.floating]) -> float:
     return float(10.0 ** np.floor(np.log10(sigma)))
 
 
-def predict_trees(
-    booster: xgboost.Booster, features: NDArray[np.floating], *, logits: bool = False
-) -> NDArray[np.float64]:
-    """Predictions of a booster, (n,) or (n, n_outputs); ``logits`` in place of chances."""
-    kind = "margin" if logits else "value"
-    x = np.asarray(features, np.float32)
-    raw = np.asarray(booster.inplace_predict(x, predict_type=kind), dtype=float)
-    # trees of before were all of labels about 1
-    return raw * float(booster.attr("scale") or 1.0)
+def forest_of(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
+    """The trees of XGBoost's JSON for a model of numbers without gaps, its output multiplied by
+    ``scale``. Leaves are kept in half precision: their other digits are noise, and take space."""
+    learner = model["learner"]
+    logistic = learner["objective"]["name"] == "binary:logistic"
+    base = float(learner["learner_model_param"]["base_score"].strip("[]"))
+    if logistic:  # kept as a chance
+        base = float(np.log(base / (1 - base)))
+    features: list[NDArray[np.integer]] = []
+    values: list[NDArray[np.float64]] = []
+    roots = [0]
+    for tree in learner["gradient_booster"]["model"]["trees"]:
+        order = _breadth_first(tree["left_children"], tree["right_children"])
+        is_leaf = np.array(tree["left_children"])[order] < 0
+        value = np.array(tree["split_conditions"], dtype=np.float64)[order]
+        features.append(np.where(is_leaf, LEAF, np.array(tree["split_indices"])[order]))
+        leaf = value.astype(np.float16).astype(np.float64) * scale
+        values.append(np.where(is_leaf, leaf, value))
+        roots.append(roots[-1] + len(order))
+    return Forest(
+        np.concatenate(features).astype(np.int16),
+        np.concatenate(values).astype(np.float32),
+        np.array(roots[:-1], dtype=np.int32),
+        base * scale,
+        logistic,
+    )
 
 
-def booster_bytes(booster: xgboost.Booster) -> NDArray[np.uint8]:
-    """(n_bytes,), a booster as its own UBJSON."""
-    return np.frombuffer(booster.save_raw("ubj"), np.uint8)
-
-
-def booster_of(raw: NDArray[np.uint8], folder: Path) -> xgboost.Booster:
-    """Read back what ``booster_bytes`` gave; raises ArtefactError if it cannot be used."""
-    import xgboost
-
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(bytearray(raw.tobytes()))
-    except xgboost.core.XGBoostError as error:
-        raise ArtefactError(f"{folder}: not a readable XGBoost model ({error}).") from error
-    return booster
+def _breadth_first(left: list[int], right: list[int]) -> list[int]:
+    order = [0]
+    for node in order:  # grows as it is walked
+        if left[node] >= 0:
+            order += [left[node], right[node]]
+    return order

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
-from matlode.errors import ArtefactError, InputError
+from matlode.errors import InputError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
+from matlode.latent.weights import kept_weights, network_of
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -237,27 +238,17 @@ class SymmetryClassifier:
         """
         place = find_model(SYMMETRY_MODEL, folder)
         artefact = load_artefact(place).require("symmetry")
-        network = SymmetryNet()
-        try:
-            network.load_state_dict(
-                {k: torch.from_numpy(v.astype(np.float32)) for k, v in artefact.arrays.items()}
-            )
-        except RuntimeError as error:
-            raise ArtefactError(
-                f"{place}: weights of another architecture ({error}); remake it with "
-                f"`matlode train {SYMMETRY_MODEL}`."
-            ) from error
+        network = network_of(SymmetryNet, artefact.arrays, place)
         header = artefact.header
-        return cls(network.eval(), float(header["temperature"]), header["levels"])
+        return cls(network, float(header["temperature"]), header["levels"])
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact; weights are kept in half precision."""
-        weights = self.network.state_dict()
         save_artefact(
             folder / SYMMETRY_MODEL,
             kind="symmetry",
             header={"temperature": self.temperature, "levels": dict(self.levels), **header},
-            arrays={name: w.cpu().numpy().astype(np.float16) for name, w in weights.items()},
+            arrays=kept_weights(self.network),
         )
 
 
