@@ -29,15 +29,9 @@ def network_of(
 
     Raises ArtefactError, naming ``folder``, for weights of another architecture.
     """
-    with torch.device("meta"):  # the weights that it would begin with cost more than the reading
-        network = make()
-    types = {name: value.dtype for name, value in network.state_dict().items()}
-    found = {
-        name: torch.from_numpy(array).to(types.get(name, torch.float32))
-        for name, array in weights.items()
-    }
+    network = make()
     try:
-        network.load_state_dict(found, assign=True)
+        network.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
     except RuntimeError as error:
         raise ArtefactError(
             f"{folder}: weights of another architecture ({error}); remake it with "
