@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from matlode.errors import MatlodeError
 
 if TYPE_CHECKING:
     from matlode.jobs.check_data import PropertyCheck, TableCheck
+    from matlode.jobs.search import Run
+    from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
 
 app = typer.Typer(
@@ -55,64 +58,146 @@ DataTable = Annotated[
     Path | None,
     typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished search.")]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MATLODE_STORAGE",
+        help="Database URL that workers share, such as postgresql+psycopg://user@host/name "
+        "(default: a file in the run folder).",
+    ),
+]
 
 
 @app.command()
 def search(
+    goal: Annotated[
+        Path | None, typer.Argument(help="Goal file (docs/goal.md); options come on top.")
+    ] = None,
     maximize: Annotated[
         list[str] | None, typer.Option(help="Property to make as large as possible.")
     ] = None,
     minimize: Annotated[
         list[str] | None, typer.Option(help="Property to make as small as possible.")
     ] = None,
+    near: Annotated[
+        list[str] | None, typer.Option(help="Property to bring to a value: band_gap=1.4")
+    ] = None,
+    within: Annotated[
+        list[str] | None, typer.Option(help='Range of a property: "band_gap=1.1..1.7"')
+    ] = None,
     elements: Annotated[
         str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
     ] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that must be there.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Latent points to evaluate.")] = 2048,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same table.")] = 0,
+    formula: Annotated[
+        str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Material to resemble: a formula or a structure file.")
+    ] = None,
+    like_pattern: Annotated[
+        Path | None, typer.Option(help="Measured powder pattern to resemble.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Latent points to evaluate (default: 2048).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same table (default: 0).")
+    ] = None,
     sampler: Annotated[
-        str, typer.Option(help="tpe, tpe-independent (the paper's) or random.")
-    ] = "tpe",
+        str | None,
+        typer.Option(
+            help="tpe (default), tpe-independent (the paper's), gp, cma-es, gradient, "
+            "map-elites or random."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
         "runs/search"
     ),
+    storage: Storage = None,
+    campaign: Annotated[
+        str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
+    ] = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Search, screen, realise as crystal structures, report: the main job."""
-    from matlode.jobs.search import SearchSettings
     from matlode.jobs.search import search as run_search
-    from matlode.jobs.toolbox import Toolbox
+    from matlode.optimisation.goal_file import read_goal_file, with_options
 
+    wishes = {
+        "near": _pairs(near, number=True),
+        "within": _pairs(within),
+        "elements": _given(required=_symbols(require)),
+        "formula": _given(stoichiometry=formula),
+        "prefer": _given(like=like, like_pattern=like_pattern and str(like_pattern)),
+        "search": _given(trials=trials, seed=seed, sampler=sampler),
+    }
     with _progress() as progress:
         run = run_search(
             maximize=maximize or (),
             minimize=minimize or (),
             elements=_symbols(elements),
             exclude=_symbols(exclude) or (),
+            goal=with_options(read_goal_file(goal) if goal else {}, _given(**wishes)),
             out=out,
-            settings=SearchSettings(trials=trials, seed=seed, sampler=sampler),
-            toolbox=Toolbox(models, known, screens),
+            storage=storage,
+            campaign=campaign,
+            toolbox=_toolbox(models, known, screens),
             progress=progress,
         )
-    rows = _read_run(run.folder, "candidates.json")
-    if as_json:
-        _print_json(rows)
-        return
-    _print_candidates(rows, run.provenance)
-    seconds = sum(run.provenance["seconds"].values())
-    print(
-        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
-    )
+    _print_run(run, as_json)
 
 
 @app.command()
-def show(run: RunFolder, as_json: AsJson = False) -> None:
-    """Print the candidates of a run again."""
+def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Go on with a search that was interrupted."""
+    from matlode.jobs.search import resume as resume_run
+
+    with _progress() as progress:
+        finished = resume_run(run, storage=storage, progress=progress)
+    _print_run(finished, as_json)
+
+
+@app.command()
+def work(
+    storage: Annotated[str, typer.Argument(help="Database URL that the search was given.")],
+    campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+) -> None:
+    """Help with a search that another process began: do batches until all are done."""
+    from matlode.jobs.search import work as run_work
+
+    with _progress() as progress:
+        n = run_work(storage, campaign, toolbox=_toolbox(models, known), progress=progress)
+    print(f"{campaign}: all {n} points are evaluated.")
+
+
+@app.command()
+def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Print the candidates of a run, or where an unfinished one stands."""
+    if not (run / "provenance.json").exists() and (run / "request.json").exists():
+        from matlode.jobs.search import standing
+
+        where = standing(run, storage)
+        if as_json:
+            _print_json(where)
+            return
+        best = (
+            "none yet"
+            if where["best_merit"] is None
+            else (f"{where['best_formula']}, merit {where['best_merit']:.2f}")
+        )
+        print(
+            f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
+            f"{len(where['workers'])} in work; best: {best}. `matlode resume {run}` goes on."
+        )
+        return
     rows = _read_run(run, "candidates.json")
     if as_json:
         _print_json(rows)
@@ -158,10 +243,9 @@ def predict(
 ) -> None:
     """Properties, verdicts and nearest known material of given crystals."""
     from matlode.jobs.predict import predict as run_predict
-    from matlode.jobs.toolbox import Toolbox
 
     with _progress() as progress:
-        answers = run_predict(sources, toolbox=Toolbox(models, known, screens), progress=progress)
+        answers = run_predict(sources, toolbox=_toolbox(models, known, screens), progress=progress)
     if as_json:
         _print_json(answers)
     else:
@@ -525,6 +609,50 @@ def _symbols(text: str | None) -> list[str] | None:
     if text is None:
         return None
     return [part for part in text.replace(" ", ",").split(",") if part]
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that were used."""
+    return {name: value for name, value in options.items() if value not in (None, {}, [])}
+
+
+def _pairs(texts: list[str] | None, *, number: bool = False) -> dict[str, Any]:
+    """{"band_gap": "1.1..1.7"} of ["band_gap=1.1..1.7"]."""
+    from matlode.errors import GoalError
+
+    pairs: dict[str, Any] = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if name.strip().endswith(("<", ">")):  # band_gap>=1
+            name, value = name.strip()[:-1], name.strip()[-1] + value
+        elif not sign and (found := re.fullmatch(r"([^<>]+)([<>].*)", text)):
+            name, value = found[1], found[2]
+        if not value.strip():
+            raise GoalError(f'"{text}": wanted a property and a value, such as band_gap=1.4.')
+        try:
+            pairs[name.strip()] = float(value) if number else value.strip()
+        except ValueError as error:
+            raise GoalError(f'"{text}": {value!r} is no number.') from error
+    return pairs
+
+
+def _toolbox(models: Path | None, known: Path | None, screens: Path | None = None) -> Toolbox:
+    from matlode.jobs.toolbox import Toolbox
+    from matlode.screening.funnel import read_screens
+
+    return Toolbox(models, known, read_screens(screens) if screens else {})
+
+
+def _print_run(run: Run, as_json: bool) -> None:
+    rows = _read_run(run.folder, "candidates.json")
+    if as_json:
+        _print_json(rows)
+        return
+    _print_candidates(rows, run.provenance)
+    seconds = sum(run.provenance["seconds"].values())
+    print(
+        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
+    )
 
 
 def _read_run(run: Path, name: str) -> Any:

@@ -146,11 +146,12 @@ def _crystal(lattice: Lattice, sites: Mapping[str, Iterable[Site]]) -> Structure
     return Structure(lattice, species, coords, to_unit_cell=True)
 
 
-def check_sampler(sampler: Any, *, n_variables: int = 5) -> None:
+def check_sampler(sampler: Any, history: Callable[..., Any], *, n_variables: int = 5) -> None:
     """The contract of a Sampler: raises AssertionError, saying what is broken.
 
-    Points stay in the box, the same seed gives the same points, other seeds others, inputs are
-    left as they were, and any batch size works, also with few points seen.
+    ``history`` makes what a sampler is told (``optimisation.sampler.History``). Points stay in
+    the box, the same seed gives the same points, other seeds others, inputs are left as they
+    were, and any batch size works, also with few points seen.
     """
     bounds = np.stack([np.linspace(-2, 0, n_variables), np.linspace(1, 3, n_variables)], axis=1)
     for n_seen in (8, 200):
@@ -160,10 +161,10 @@ def check_sampler(sampler: Any, *, n_variables: int = 5) -> None:
         groups = np.array([f"group {i % 7}" for i in range(n_seen)])
         given = points.copy(), merits.copy(), bounds.copy()
 
-        def suggest(
-            seed: int, n: int, seen: Any = (points, merits, bounds), kinds: Any = groups
-        ) -> Any:
-            return sampler.suggest(*seen, n, np.random.default_rng(seed), groups=kinds)
+        told = history(points, merits, groups, 5)
+
+        def suggest(seed: int, n: int, told: Any = told) -> Any:
+            return sampler.suggest(told, bounds, n, np.random.default_rng(seed))
 
         for n in (1, 16):
             new = suggest(1, n)

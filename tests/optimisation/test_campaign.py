@@ -1,12 +1,17 @@
+import json
+
 import numpy as np
 import pytest
 
 from matlode.data.formulas import parse_formula
 from matlode.errors import MatlodeError
 from matlode.jobs.toolbox import Toolbox
-from matlode.optimisation.campaign import Campaign, select_diverse
-from matlode.optimisation.goal import Scale, make_goal
+from matlode.optimisation.campaign import Campaign, Trials, select_diverse
+from matlode.optimisation.goal import Goal, Objective, Range, Scale
+from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.preferences import Neutral
 from matlode.optimisation.samplers import SAMPLERS
+from matlode.screening.chemistry import ChargeNeutral
 
 ELEMENTS = ("B", "C", "N", "Ti", "W")
 
@@ -14,18 +19,27 @@ ELEMENTS = ("B", "C", "N", "Ti", "W")
 @pytest.fixture(scope="module")
 def campaign():
     toolbox = Toolbox()
-    goal = make_goal(
-        maximize=["bulk_modulus"], elements=ELEMENTS, known_elements=ELEMENTS, max_elements=3,
+    goal = Goal(
+        objectives=(Objective("bulk_modulus", "maximise"),),
+        ranges=(Range("stable_probability", low=0.5),),
+        preferences={"charge_neutral": 1.0},
+        allowed=ELEMENTS,
+        max_elements=3,
         max_atoms=9,
-    )  # fmt: skip
-    scale = Scale({"bulk_modulus": 100.0}, {"bulk_modulus": 100.0})
-    return Campaign(goal, toolbox.space, toolbox.models, scale, SAMPLERS["tpe"])
+    )
+    names = ("bulk_modulus", "stable_probability")
+    scale = Scale(dict.fromkeys(names, 100.0), dict.fromkeys(names, 100.0), frozenset(names[1:]))
+    return Campaign(goal, toolbox.space, toolbox.models, scale, SAMPLERS["tpe"], (Neutral(),))
 
 
 @pytest.fixture(scope="module")
-def trials(campaign):
-    start = campaign.space.sample_prior(64, np.random.default_rng(0))
-    return campaign.run(start, 128, np.random.default_rng(1))[0]
+def start(campaign):
+    return campaign.space.sample_prior(64, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def trials(campaign, start):
+    return campaign.run(start, 150, seed=1)[0]
 
 
 def test_limits_hold_for_every_trial(trials):
@@ -36,12 +50,37 @@ def test_limits_hold_for_every_trial(trials):
         assert sum(amounts.values()) <= 9
 
 
-def test_the_same_seed_gives_the_same_trials(campaign, trials):
-    start = campaign.space.sample_prior(64, np.random.default_rng(0))
-    again, n_known = campaign.run(start, 128, np.random.default_rng(1))
-    assert n_known == 64
-    np.testing.assert_array_equal(again.points, trials.points)
-    np.testing.assert_array_equal(again.formulas, trials.formulas)
+def same(a, b):
+    for name in ("points", "formulas", "gains", "shortfalls", "values"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_the_same_seed_gives_the_same_trials(campaign, start, trials):
+    again, n_known = campaign.run(start, 150, seed=1)
+    assert (n_known, len(again)) == (64, 64 + 150)
+    same(again, trials)
+
+
+def test_an_interrupted_campaign_ends_as_an_undisturbed_one(campaign, start, trials, tmp_path):
+    url = f"sqlite:///{tmp_path}/campaign.db"
+    ledger = Ledger.open(url, "c", {})
+    claim = ledger.claim(3)
+    claim.alive.stop()  # as dead as a worker can be in its own test
+    first = Ledger.open(url, "c", {})
+    first.release_all()
+    campaign.run(start, 64, seed=1, ledger=first)
+    again, _ = campaign.run(start, 150, seed=1, ledger=Ledger.open(url, "c", {}))
+    same(again, trials)
+
+
+def test_trials_survive_being_written_down(trials):
+    same(Trials.unpacked(json.loads(json.dumps(trials.packed()))), trials)
+
+
+def test_unbalanced_formulas_pay(campaign, trials):
+    paid = trials.shortfalls[:, 1] > 0
+    for formula, has_paid in zip(trials.formulas, paid, strict=True):
+        assert has_paid != ChargeNeutral().grade(str(formula)).passed
 
 
 def test_points_stay_in_the_box_of_the_latent_space(campaign, trials):

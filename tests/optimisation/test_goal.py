@@ -1,75 +1,65 @@
 import numpy as np
 import pytest
 
-from matlode.errors import GoalError
-from matlode.optimisation.goal import Scale, check_symbols, make_goal, merit
-from matlode.properties.endpoints import Estimates
+from matlode.optimisation.goal import Goal, Objective, Range, Scale, merit
+from matlode.properties.endpoints import ENDPOINTS, Estimates
 
-KNOWN = ("B", "C", "N", "O", "Co", "W")
+K = Objective("bulk_modulus", "maximise")
+E_F = Objective("formation_energy", "minimise")
 
 
-def estimates(values):
+def estimates(values, half=0.0):
     values = np.asarray(values, dtype=float)
-    return Estimates(values, values, values)
+    return Estimates(values, values - half, values + half)
 
 
-def goal(**wishes):
-    return make_goal(known_elements=KNOWN, **({"maximize": ["bulk_modulus"]} | wishes))
+def goal(*objectives, ranges=(), **more):
+    return Goal(
+        objectives=objectives or (K,), ranges=ranges, preferences={}, allowed=("B", "C"), **more
+    )
 
 
-def test_excluded_elements_are_not_allowed():
-    asked = goal(elements=["b", "C", "W"], exclude=["W"])
-    assert asked.allowed == ("B", "C")
-    assert asked.allowed_mask.sum() == 2
+def scale_of(asked, known):
+    return Scale.fit(asked, {"stable_probability": estimates([0.5, 1]), **known}, ENDPOINTS)
 
 
-def test_merit_rises_with_every_gain_and_with_stability():
-    asked = goal(minimize=["formation_energy"])
+def test_merit_rises_with_every_gain_and_falls_with_every_shortfall():
     gains = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
-    stable = np.ones(3)
-    assert np.all(np.diff(merit(asked, gains, stable)) > 0)
-    assert np.all(merit(asked, gains, stable) > merit(asked, gains, stable * 0.1))
+    asked = goal(K, E_F)
+    assert np.all(np.diff(merit(asked, gains, np.zeros((3, 2)))) > 0)
+    assert np.all(np.diff(merit(asked, gains * 0, np.arange(6.0).reshape(3, 2))) < 0)
 
 
-def test_stability_beyond_the_wish_gains_nothing():
-    asked = goal()
-    gains = np.zeros((2, 1))
-    assert np.ptp(merit(asked, gains, np.array([0.6, 1.0]))) == 0
+def test_weights_are_relative():
+    gains = np.array([[1.0, 0.0]])
+    for factor in (1.0, 10.0):
+        weighed = (Objective("bulk_modulus", "maximise", weight=3 * factor),
+                   Objective("formation_energy", "minimise", weight=factor))  # fmt: skip
+        assert merit(goal(*weighed), gains, np.zeros((1, 0))) == pytest.approx(0.75)
 
 
 def test_scale_puts_the_median_at_zero_and_the_best_twentieth_at_one():
-    asked = goal(maximize=["bulk_modulus"], minimize=["formation_energy"])
+    asked = goal(K, E_F)
     ramp = np.linspace(0, 100, 2001)
     known = {"bulk_modulus": estimates(ramp), "formation_energy": estimates(-ramp)}
-    gains = Scale.fit(asked, known).gains(asked, known)
+    gains = scale_of(asked, known).gains(asked, known)
     np.testing.assert_allclose(np.median(gains, axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(np.quantile(gains, 0.95, axis=0), 1)
 
 
+def test_a_wished_value_is_best_where_it_is_met():
+    asked = goal(Objective("band_gap", "near", target=1.4))
+    known = {"band_gap": estimates(np.linspace(0, 6, 601))}
+    gains = scale_of(asked, known).gains(asked, known)[:, 0]
+    assert gains.argmax() == 140
+    below, above = gains[:141], gains[140:]
+    assert np.all(np.diff(below) > 0)
+    assert np.all(np.diff(above) < 0)
+
+
 def test_constant_property_does_not_divide_by_zero():
     known = {"bulk_modulus": estimates(np.ones(5))}
-    assert np.isfinite(Scale.fit(goal(), known).gains(goal(), known)).all()
-
-
-@pytest.mark.parametrize(
-    ("wishes", "text"),
-    [
-        ({"maximize": ["bulk_module"]}, 'Did you mean "bulk_modulus"'),
-        ({"maximize": []}, "nothing to search for"),
-        ({"minimize": ["bulk_modulus"]}, "named more than once"),
-        ({"elements": ["B"], "exclude": ["B"]}, "no element is left"),
-        ({"elements": ["Xx"]}, "is not an element"),
-        ({"elements": ["He"]}, "no known material here holds it"),
-        ({"max_atoms": 0}, "must be positive"),
-    ],
-)
-def test_impossible_goals_are_told_at_once(wishes, text):
-    with pytest.raises(GoalError, match=text):
-        goal(**wishes)
-
-
-def test_symbols_are_kept_once_in_order():
-    assert check_symbols(["w", "C", "W"]) == ["W", "C"]
+    assert np.isfinite(scale_of(goal(), known).gains(goal(), known)).all()
 
 
 @pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e9])
@@ -77,5 +67,40 @@ def test_gains_have_no_unit(unit):
     ramp = np.linspace(1, 2, 101)
     known, same = ({"bulk_modulus": estimates(u * ramp)} for u in (1.0, unit))
     np.testing.assert_allclose(
-        Scale.fit(goal(), same).gains(goal(), same), Scale.fit(goal(), known).gains(goal(), known)
+        scale_of(goal(), same).gains(goal(), same), scale_of(goal(), known).gains(goal(), known)
     )
+
+
+def shortfall(wish, values, half):
+    return wish.shortfall(estimates(values, half), span=1.0, is_probability=False)
+
+
+@pytest.mark.parametrize("wish", [Range("band_gap", 1, 2), Range("band_gap", low=1, high=None)])
+def test_a_range_that_is_surely_kept_costs_nothing_and_one_that_is_missed_ever_more(wish):
+    assert shortfall(wish, [1.5], 0.01) == pytest.approx(0, abs=1e-9)
+    missed = shortfall(wish, [0.9, 0.5, 0.0, -3], 0.01)
+    assert np.all(np.diff(missed) > 0)
+    assert missed[0] > 1
+
+
+def test_an_unsure_value_costs_its_chance_to_lie_outside():
+    on_the_edge = shortfall(Range("band_gap", low=1.0), [1.0], 0.3)
+    assert on_the_edge == pytest.approx(0.5)
+    # half a 90 % interval above the limit: 5 % lie below
+    assert shortfall(Range("band_gap", low=1.0), [1.3], 0.3) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_half_of_a_wanted_chance_costs_a_half():
+    wish = Range("stable_probability", low=0.5)
+    found = wish.shortfall(estimates([0, 0.25, 0.5, 1]), span=1.0, is_probability=True)
+    np.testing.assert_allclose(found, [1, 0.5, 0, 0])
+
+
+def test_words_tell_what_is_asked():
+    asked = goal(
+        K, Objective("band_gap", "near", target=1.4), ranges=(Range("density", high=5.0),),
+        required=("B",), space_groups=(225,),
+    )  # fmt: skip
+    words = asked.in_words()
+    for part in ("maximise bulk modulus", "band gap near 1.4", "density ≤ 5", "with B", "225"):
+        assert part in words

@@ -51,7 +51,7 @@ def test_screens_are_switched_and_set(tmp_path):
     )
     standard = {rule.name: rule for rule in Toolbox().rules}
     assert not standard.keys() & set(OPTIONAL)
-    rules = {rule.name: rule for rule in Toolbox(screens=file).rules}
+    rules = {rule.name: rule for rule in Toolbox(screens=read_screens(file)).rules}
     assert rules.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
     assert (rules["abundant"].limit, rules["abundant"].required) == (10.0, True)
     assert rules["likely_stable"].min_probability == 0.8

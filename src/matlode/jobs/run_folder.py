@@ -195,7 +195,7 @@ def _trial_rows(trials: Trials, n_known: int, goal: Goal) -> pd.DataFrame:
             "merit": trials.merits(goal).round(4),
         }
     )
-    for name, values in trials.values.items():
+    for name, values in zip(goal.endpoints, trials.values.T, strict=True):
         frame[name] = [_significant(value) for value in values]
     return frame
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from matlode import __version__
@@ -23,13 +25,18 @@ from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.run_folder import Proposal, candidate_table, write_results
 from matlode.jobs.toolbox import Toolbox
-from matlode.optimisation.campaign import Campaign, Trials, select_diverse
-from matlode.optimisation.goal import STABILITY, Goal, Scale, make_goal, merit
+from matlode.jobs.wishes import likeness_starts, preferences_of
+from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
+from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
+from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.realisation.builder import Builder
 from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.records import Candidate
 from matlode.report.html import write_report
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import screen
@@ -54,6 +61,9 @@ class SearchSettings:
     """Rows of the final table."""
     max_per_system: int = 4
     """Formulas of one chemical system in the table."""
+
+
+REQUEST_FILE = "request.json"
 
 
 @dataclass(frozen=True)
@@ -86,45 +96,214 @@ def search(
     minimize: Sequence[str] = (),
     elements: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
+    goal: Path | Mapping[str, Any] | None = None,
     out: str | Path = "runs/search",
+    storage: str | None = None,
+    campaign: str | None = None,
     settings: SearchSettings | None = None,
     toolbox: Toolbox | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Search the latent space, screen, realise as crystal structures, and write a run folder.
 
-    ``maximize`` and ``minimize`` name endpoints; ``elements`` are the only ones allowed,
-    ``exclude`` never are. The folder ``out`` must be new or empty; it then holds
-    candidates.csv and .json, verdicts.csv, structures/*.cif, patterns.npz, trials.csv,
-    funnel.json, provenance.json and report.html. The same arguments give the same table.
+    ``goal`` is a goal file (docs/goal.md) or its sections; ``maximize`` and ``minimize`` name
+    further endpoints, ``elements`` the only ones allowed, ``exclude`` those that never are.
+    The folder ``out`` must be new or empty; it then holds candidates.csv and .json,
+    verdicts.csv, structures/*.cif, patterns.npz, trials.csv, funnel.json, provenance.json and
+    report.html. Batches of the search are kept in ``storage`` (a database URL; default: a file
+    in the folder) under the name ``campaign`` (default: that of the folder): other workers may
+    join, and ``resume`` goes on after an interruption. The same arguments give the same table.
 
     Raises GoalError for a goal that makes no sense, InputError if ``out`` is in use.
     """
-    settings = settings or SearchSettings()
-    if settings.sampler not in SAMPLERS:
-        raise GoalError(
-            f'"{settings.sampler}" is no sampler. {suggest(settings.sampler, SAMPLERS)}'
-        )
-    if settings.trials < 1:
-        raise GoalError(f"trials must be at least 1, not {settings.trials}.")
+    sections = dict(goal) if isinstance(goal, Mapping) else read_goal_file(goal) if goal else {}
+    chosen = {} if elements is None else {"allowed": list(elements)}
+    options = {
+        "maximize": list(maximize),
+        "minimize": list(minimize),
+        "elements": {**chosen, **({"forbidden": list(exclude)} if exclude else {})},
+    }
+    sections = with_options(sections, {name: option for name, option in options.items() if option})
+    settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     toolbox = toolbox or Toolbox()
+    if "screens" in sections:
+        toolbox = replace(toolbox, screens={**toolbox.screens, **sections["screens"]})
+    request = Request(sections, settings, toolbox)
+    request.goal()  # an impossible one is told before there is a folder
+    folder = _new_folder(Path(out))
+    request.save(folder, storage, campaign or folder.resolve().name)
+    return _run(folder, request, storage, progress)
+
+
+def resume(folder: str | Path, *, storage: str | None = None, progress: Progress = silent) -> Run:
+    """Go on with a search that was interrupted; of one that is finished, the run.
+
+    ``storage`` is needed again where the search was given one: URLs may hold passwords, so
+    they are not kept. Raises InputError for what is no run folder, and while another process
+    works on it.
+    """
+    folder = Path(folder)
+    if (folder / "provenance.json").exists() and (folder / "report.html").exists():
+        table = pd.read_csv(folder / "candidates.csv", keep_default_na=False)
+        return Run(folder, table, json.loads((folder / "provenance.json").read_text()))
+    return _run(folder, Request.load(folder), storage, progress)
+
+
+def work(
+    url: str, campaign: str, *, toolbox: Toolbox | None = None, progress: Progress = silent
+) -> int:
+    """Do batches of a campaign that another process began, until all are done; returns how
+    many points the campaign has then.
+
+    Raises InputError if there is no such campaign, GoalError if the models or known materials
+    here are others.
+    """
+    ledger, wanted = Ledger.join(url, campaign)
+    request = Request(
+        wanted["goal"],
+        SearchSettings(**wanted["settings"]),
+        replace(toolbox or Toolbox(), screens=wanted["screens"]),
+    )
+    if json.loads(json.dumps(request.decisive())) != wanted:
+        raise GoalError(
+            f'"{campaign}" was begun with other models or known materials than those here; '
+            "give the same --models and --known."
+        )
+    prepared, start = _prepare(request.goal(), request.toolbox, request.settings)
+    n, seed = request.settings.trials, request.settings.seed
+    with closing(ledger):
+        trials, _ = prepared.run(start, n, seed, ledger=ledger, progress=progress)
+    return len(trials) - len(start)
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that decides how a search goes."""
+
+    sections: Mapping[str, Any]
+    """Of the goal."""
+    settings: SearchSettings
+    toolbox: Toolbox
+
+    def goal(self) -> Goal:
+        """The goal, checked; raises GoalError."""
+        return make_goal(
+            self.sections,
+            known_elements=_elements_of(self.toolbox.known.compositions),
+            endpoints=self.toolbox.endpoints,
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """What two workers must agree on."""
+        known = self.toolbox.known_table
+        return {
+            "goal": dict(self.sections),
+            "settings": asdict(self.settings),
+            "screens": dict(self.toolbox.screens),
+            "models": _model_digests(self.toolbox),
+            "known": "starter set" if known is None else checksum(known),
+        }
+
+    def save(self, folder: Path, storage: str | None, campaign: str) -> None:
+        """Write request.json, which ``resume`` reads; a storage's URL is not in it."""
+        places = {
+            name: None if path is None else str(path.resolve())
+            for name, path in (("models", self.toolbox.models_folder),
+                               ("known", self.toolbox.known_table))
+        }  # fmt: skip
+        write_json(
+            folder / REQUEST_FILE,
+            {
+                "schema": 1,
+                "campaign": campaign,
+                "shared": storage is not None,
+                "places": places,
+                **self.decisive(),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Request:
+        """Read back what ``save`` wrote.
+
+        Raises InputError for what is no run folder, GoalError if the models are others now.
+        """
+        found = read_request(folder)
+        models, known = (
+            None if found["places"][name] is None else Path(found["places"][name])
+            for name in ("models", "known")
+        )
+        request = cls(
+            found["goal"],
+            SearchSettings(**found["settings"]),
+            Toolbox(models, known, found["screens"]),
+        )
+        now = json.loads(json.dumps(request.decisive()))
+        changed = [name for name, value in now.items() if found[name] != value]
+        if changed:
+            raise GoalError(
+                f"{folder} was begun with other {' and '.join(changed)} than are here now; "
+                "begin a new search."
+            )
+        return request
+
+
+def read_request(folder: Path) -> dict[str, Any]:
+    """What request.json of a run folder holds; raises InputError if it is none."""
+    try:
+        return json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is no run folder: it has no {REQUEST_FILE}.") from error
+    except ValueError as error:
+        raise InputError(f"{folder / REQUEST_FILE} is damaged ({error}).") from error
+
+
+def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
+    """Where an unfinished search stands: batches done and wanted, workers, the best so far."""
+    request = read_request(folder)
+    if request["shared"] and storage is None:
+        raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
+    ledger, _ = Ledger.join(storage or _local_storage(folder), request["campaign"])
+    wanted = -(-request["settings"]["trials"] // BATCH)
+    with closing(ledger):
+        return {"batches_wanted": wanted, **ledger.standing()}
+
+
+def _run(folder: Path, request: Request, storage: str | None, progress: Progress) -> Run:
+    saved = read_request(folder)
+    if saved["shared"] and storage is None:
+        raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"another process works on {folder}; wait, or choose another --out."
+        ) from error
+    url = storage or _local_storage(folder)
+    with lock, closing(Ledger.open(url, saved["campaign"], request.decisive())) as ledger:
+        if storage is None:
+            ledger.release_all()
+        return _finish(folder, request, ledger, progress)
+
+
+def _local_storage(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / 'campaign.db'}"
+
+
+def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) -> Run:
+    """All stages; those of a search that was interrupted find their batches in the ledger."""
+    toolbox, settings = request.toolbox, request.settings
     watch = Stopwatch()
     with watch.stage("load"):
         progress("load", 0, 1, "models and known materials")
-        goal = make_goal(
-            maximize=maximize,
-            minimize=minimize,
-            elements=elements,
-            exclude=exclude,
-            known_elements=_elements_of(toolbox.known.compositions),
-            endpoints=toolbox.endpoints,
-        )
-        folder = _new_folder(Path(out))
+        goal = request.goal()
         campaign, start = _prepare(goal, toolbox, settings)
         progress("load", 1, 1, f"{len(start)} known starting points")
-    rng = np.random.default_rng(settings.seed)
     with watch.stage("search"):
-        trials, n_known = campaign.run(start, settings.trials, rng, progress=progress)
+        trials, n_known = campaign.run(
+            start, settings.trials, settings.seed, ledger=ledger, progress=progress
+        )
     with watch.stage("screen"):
         found = trials.take(np.arange(n_known, len(trials)))
         screened = _screen(campaign, found, toolbox, settings)
@@ -132,6 +311,8 @@ def search(
         progress("screen", 1, 1, f"{accepted} of {len(screened)} accepted")
     with watch.stage("realise"):
         built = _realise(screened[: settings.n_realised], campaign, toolbox, progress)
+        if goal.space_groups:  # a limit: only a structure can keep it
+            built = [proposal for proposal in built if proposal.built is not None]
         proposals = _rank(built, settings)
     with watch.stage("write"):
         table = candidate_table(proposals, toolbox, goal)
@@ -143,13 +324,34 @@ def search(
     return Run(folder, table, provenance)
 
 
+def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSettings:
+    """Settings with those of a goal file's [search]; raises GoalError for unknown ones."""
+    for name, value in given.items():
+        if name not in asdict(settings):
+            raise GoalError(f'[search] has no "{name}". {suggest(name, asdict(settings))}')
+        if type(value) is not type(getattr(settings, name)):
+            raise GoalError(
+                f"[search] {name} = {value!r}; wanted such as {getattr(settings, name)!r}."
+            )
+    settings = replace(settings, **given)
+    if settings.sampler not in SAMPLERS:
+        raise GoalError(
+            f'"{settings.sampler}" is no sampler. {suggest(settings.sampler, SAMPLERS)}'
+        )
+    for name, value in asdict(settings).items():
+        if name not in ("seed", "sampler") and value < 1:
+            raise GoalError(f"{name} must be at least 1, not {value}.")
+    return settings
+
+
 def _elements_of(compositions: NDArray[np.floating]) -> list[str]:
     return [element_symbols()[z] for z in np.flatnonzero(compositions.any(axis=0))]
 
 
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; choose another --out or delete it.")
+        advice = " `matlode resume` goes on with it," if (folder / REQUEST_FILE).exists() else ""
+        raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
     (folder / "structures").mkdir(parents=True)
     return folder
 
@@ -168,9 +370,17 @@ def _prepare(
     known = toolbox.models.predict(
         compositions[rows], patterns, case="simulated", names=goal.endpoints
     )
-    scale = Scale.fit(goal, known)
-    campaign = Campaign(goal, toolbox.space, toolbox.models, scale, SAMPLERS[settings.sampler])
-    return campaign, toolbox.space.encode(compositions[rows], patterns)
+    start = toolbox.space.encode(compositions[rows], patterns)
+    start = np.concatenate([start, likeness_starts(goal, toolbox, start, rng)])
+    campaign = Campaign(
+        goal,
+        toolbox.space,
+        toolbox.models,
+        Scale.fit(goal, known, toolbox.endpoints),
+        SAMPLERS[settings.sampler],
+        preferences_of(goal, toolbox),
+    )
+    return campaign, start
 
 
 def _screen(
@@ -186,9 +396,21 @@ def _screen(
     candidates = toolbox.candidates(
         [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
     )
+    if campaign.goal.space_groups:
+        candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
     screened = screen(candidates, toolbox.rules)
     proposals = [Proposal(s, float(merits[row])) for s, row in zip(screened, rows, strict=True)]
     return sorted(proposals, key=_rank_key)
+
+
+def _among(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
+    """The candidate if its space group is one of some: their chances given that."""
+    wanted = np.zeros(len(candidate.space_groups), dtype=bool)
+    wanted[np.array(space_groups) - 1] = True
+    chances = np.where(wanted, candidate.space_groups, 0.0)
+    chances = chances / chances.sum() if chances.sum() > 0 else wanted / wanted.sum()
+    inside = tuple(group for group in candidate.space_group_set if wanted[group - 1])
+    return replace(candidate, space_groups=chances, space_group_set=inside)
 
 
 def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
@@ -208,7 +430,8 @@ def _realise(
     done: list[Proposal] = []
     for proposal in proposals:
         volume = proposal.candidate.predictions[VOLUME].value
-        done.append(replace(proposal, built=builder.realise(proposal.candidate, volume)))
+        built = builder.realise(proposal.candidate, volume, space_groups=campaign.goal.space_groups)
+        done.append(replace(proposal, built=built))
         n_built = sum(p.built is not None for p in done)
         progress("realise", len(done), len(proposals), f"{n_built} structures")
     rows = [i for i, proposal in enumerate(done) if proposal.built is not None]
@@ -216,8 +439,12 @@ def _realise(
         patterns = np.array([p.built.pattern for p in done if p.built is not None])
         compositions = np.array([done[i].candidate.composition for i in rows])
         estimates = toolbox.models.predict(compositions, patterns, case="simulated")
-        gains = campaign.scale.gains(campaign.goal, estimates)
-        merits = merit(campaign.goal, gains, estimates[STABILITY].value)
+        formulas = [done[i].candidate.formula for i in rows]
+        points = campaign.space.encode(compositions, patterns)
+        gains, shortfalls = campaign.judged(
+            Decoded(points, formulas, compositions, patterns), estimates
+        )
+        merits = merit(campaign.goal, gains, shortfalls)
         for i, merit_built, predictions in zip(
             rows, merits, toolbox.predictions(estimates), strict=True
         ):
@@ -242,11 +469,6 @@ def _rank(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Propo
 def _provenance(
     goal: Goal, settings: SearchSettings, toolbox: Toolbox, watch: Stopwatch
 ) -> dict[str, Any]:
-    roots = [shipped_models(), *([toolbox.models_folder] if toolbox.models_folder else [])]
-    # a model of the user's own stands in for the shipped one of its name
-    models = {
-        path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
-    }
     return {
         "schema": 1,
         "goal": {"words": goal.in_words(), **asdict(goal)},
@@ -257,7 +479,7 @@ def _provenance(
             "sha256": None if toolbox.known_table is None else checksum(toolbox.known_table),
         },
         "units": {name: endpoint.unit for name, endpoint in toolbox.endpoints.items()},
-        "models": {name: checksum(path) for name, path in sorted(models.items())},
+        "models": _model_digests(toolbox),
         "trained_on": _trained_on(toolbox),
         "versions": {
             "matlode": __version__,
@@ -268,6 +490,15 @@ def _provenance(
         "seconds": watch.seconds,
         "peak_memory_gb": _peak_memory_gb(),
     }
+
+
+def _model_digests(toolbox: Toolbox) -> dict[str, str]:
+    """Model → checksum of its header; the user's own stand in for shipped ones of their names."""
+    roots = [shipped_models(), *([toolbox.models_folder] if toolbox.models_folder else [])]
+    models = {
+        path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
+    }
+    return {name: checksum(path) for name, path in sorted(models.items())}
 
 
 def _trained_on(toolbox: Toolbox) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
-from matlode.screening.funnel import chosen_rules, every_rule, read_screens
+from matlode.screening.funnel import chosen_rules, every_rule
 from matlode.screening.known_patterns import KnownPatterns
 from matlode.screening.novelty import FormulaFilter, KnownMaterials
 from matlode.screening.plausibility import PatternBands
@@ -32,8 +33,8 @@ class Toolbox:
     """Models of the user's own; what it lacks ships with matlode."""
     known_table: Path | None = None
     """Structure table that novelty and templates refer to (default: the starter set)."""
-    screens: Path | None = None
-    """TOML file that sets limits of rules and switches them (``chosen_rules``)."""
+    screens: Mapping[str, Any] = field(default_factory=dict)
+    """Limits of rules, and which are switched off or on (``chosen_rules``)."""
 
     @cached_property
     def space(self) -> LatentSpace:
@@ -76,11 +77,10 @@ class Toolbox:
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """The screening rules that judge."""
-        screens = read_screens(self.screens) if self.screens else {}
         network = self.models.network
         applicability = None if network is None else network.applicability
         bands = PatternBands.load(self.models_folder)
-        return chosen_rules(every_rule(self.known, bands, applicability), screens)
+        return chosen_rules(every_rule(self.known, bands, applicability), self.screens)
 
     def candidates(
         self,

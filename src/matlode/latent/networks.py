@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.latent.formula_search import FormulaLimits, likeliest_formulas
 from matlode.representation.descriptors import electronegativity_order, element_property_table
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
@@ -24,10 +25,6 @@ MAX_AMOUNT = 64
 """Largest number of atoms of an element in a reduced formula; more have 0.3 % of known ones."""
 MAX_RAREST = 16
 """Most atoms of the rarest element."""
-BEAM_ELEMENTS = 12
-"""Elements of a point that may end in its formula: the likeliest."""
-BEAM_WIDTH = 8
-"""Formulas that are followed at a time."""
 MAX_LOG_VARIANCE = 8.0
 """Keeps exp() of an untrained encoder finite."""
 
@@ -250,51 +247,15 @@ class StandardCompositionVAE(VariationalAutoencoder):
         error = self.properties(z) - x @ self.element_properties
         return self.weight * formula + self.properties_weight * (error**2).sum(1)
 
-    def best_formulas(
-        self,
-        z: Tensor,
-        n: int,
-        *,
-        allowed: Tensor | None = None,
-        max_elements: int = SLOTS,
-        max_atoms: int = MAX_AMOUNT,
-    ) -> tuple[Tensor, Tensor]:
-        """The ``n`` likeliest formulas within limits: amounts (batch, n, 100) and log p (batch, n).
-
-        A beam search through the likeliest elements, the most electronegative first: each is
-        left out or taken with an amount, and what breaks a limit is never followed. Amounts
-        may have a common divisor; log p is -inf where fewer formulas were found.
-        """
+    def best_formulas(self, z: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
+        """The ``n`` likeliest formulas within limits: amounts (batch, n, 100) and log p (batch,
+        n), see ``likeliest_formulas``."""
         support, logits = self._heads(z)
-        if allowed is not None:
-            support = support.masked_fill(~allowed[self.order], -torch.inf)
-        among = support.topk(BEAM_ELEMENTS, dim=1).indices.sort(1).values
-        taken = F.logsigmoid(support).gather(1, among)
-        absent = F.logsigmoid(-support).gather(1, among)
-        amount = torch.log_softmax(logits, 2)[:, :max_elements, :max_atoms]
-        batch, width, options = len(z), max(2 * n, BEAM_WIDTH), amount.shape[2] + 1
-        score = z.new_full((batch, width), -torch.inf)
-        score[:, 0] = 0.0
-        atoms = torch.zeros(batch, width, BEAM_ELEMENTS, dtype=torch.long, device=z.device)
-        choices = torch.arange(options, device=z.device)
-        for step in range(BEAM_ELEMENTS):
-            used = (atoms > 0).sum(2)
-            slot = used.clamp(max=amount.shape[1] - 1)[:, :, None].expand(-1, -1, options - 1)
-            grown = score[:, :, None] + taken[:, step, None, None] + amount.gather(1, slot)
-            full = used[:, :, None] >= max_elements
-            heavy = atoms.sum(2)[:, :, None] + choices[1:] > max_atoms
-            grown = grown.masked_fill(full | heavy, -torch.inf)
-            left_out = score + absent[:, step, None]
-            every = torch.cat([left_out[:, :, None], grown], dim=2).flatten(1)
-            score, best = every.topk(width, dim=1)
-            parent = (best // options)[:, :, None].expand(-1, -1, BEAM_ELEMENTS)
-            atoms = atoms.gather(1, parent)
-            atoms[:, :, step] = best % options
-        score = score.masked_fill(~(atoms > 0).any(2), -torch.inf)
-        score, best = score.topk(n, dim=1)
-        atoms = atoms.gather(1, best[:, :, None].expand(-1, -1, BEAM_ELEMENTS))
-        places = self.order[among][:, None].expand(-1, n, -1)
-        return atoms.new_zeros(batch, n, N_COMPOSITION).scatter_(2, places, atoms), score
+        ordered = limits.in_order(self.order.cpu().numpy())
+        amounts, score = likeliest_formulas(support, logits, n, ordered)
+        found = torch.empty_like(amounts)
+        found[:, :, self.order] = amounts
+        return found, score
 
     def _heads(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the set (batch, 100), in the order of slots, and of the amounts (batch,

@@ -20,7 +20,8 @@ from matlode.artefacts import (
     save_artefact,
     ungrouped,
 )
-from matlode.errors import ArtefactError, GridMismatchError
+from matlode.errors import ArtefactError, GoalError, GridMismatchError
+from matlode.latent.formula_search import FormulaLimits
 from matlode.latent.networks import (
     AUTOENCODERS,
     COMPOSITION_LATENT,
@@ -194,28 +195,26 @@ class LatentSpace:
         )
 
     def formulas(
-        self,
-        points: NDArray[np.floating],
-        *,
-        allowed: NDArray[np.bool_] | None = None,
-        max_elements: int = 5,
-        max_atoms: int = 20,
+        self, points: NDArray[np.floating], limits: FormulaLimits | None = None
     ) -> NDArray[np.int64]:
         """Reduced integer formulas (n, 100) of points (n, 88), the likeliest within the limits.
 
-        No formula has an element that is not ``allowed`` (100,), more than ``max_elements``
-        elements or more than ``max_atoms`` atoms.
+        Raises GoalError for limits that the reference autoencoder cannot keep.
         """
+        limits = limits or FormulaLimits()
         network = self.composition.network
         points = points[:, :COMPOSITION_LATENT]
         if not isinstance(network, StandardCompositionVAE):
-            fractions = keep_largest(self.composition.decode(points, allowed), max_elements)
-            return integer_amounts(fractions, max_atoms=max_atoms)
-        mask = None if allowed is None else torch.from_numpy(allowed)
+            if limits.required.any() or limits.min_elements > 1 or limits.sites:
+                raise GoalError(
+                    "the reference autoencoder decodes fractions: it keeps allowed elements, "
+                    "numbers of elements at most and atoms at most; the standard one keeps all."
+                )
+            decoded = self.composition.decode(points, limits.allowed)
+            fractions = keep_largest(decoded, limits.max_elements)
+            return integer_amounts(fractions, max_atoms=limits.max_atoms)
         with torch.inference_mode():
-            best, _ = network.best_formulas(
-                single(points), 1, allowed=mask, max_elements=max_elements, max_atoms=max_atoms
-            )
+            best, _ = network.best_formulas(single(points), 1, limits)
         amounts = best[:, 0].numpy()
         return amounts // np.gcd.reduce(amounts, axis=1)[:, None]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,14 @@ from numpy.typing import NDArray
 from matlode.data.formulas import chemical_system
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
-from matlode.optimisation.goal import STABILITY, Goal, Scale, merit
-from matlode.optimisation.samplers import Sampler
+from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.preferences import Decoded, Preference
+from matlode.optimisation.sampler import History, Sampler
 from matlode.progress import Progress, silent
+from matlode.properties.endpoints import Estimates
 from matlode.properties.models import PropertyModels
-from matlode.representation.composition import formulas_of
+from matlode.representation.composition import formula_vectors, formulas_of
 
 BATCH = 64
 """Points per suggestion: decoding and prediction cost least in batches."""
@@ -25,55 +30,65 @@ BATCH = 64
 class Trials:
     """Evaluated latent points, in the order in which they were tried."""
 
-    points: NDArray[np.float64]
+    points: NDArray[np.float32]
     """(n, 88)."""
-    amounts: NDArray[np.int64]
-    """(n, 100), atoms of each element in the reduced formula."""
     formulas: NDArray[np.str_]
     """(n,), canonical."""
-    systems: NDArray[np.str_]
-    """(n,), chemical systems."""
     gains: NDArray[np.float64]
     """(n, n_objectives), see ``Scale``."""
-    values: Mapping[str, NDArray[np.float64]]
-    """endpoint → (n,) predictions."""
+    shortfalls: NDArray[np.float64]
+    """(n, n_ranges + n_preferences), what is missing of ranges and preferences."""
+    values: NDArray[np.float64]
+    """(n, n_endpoints), predictions in the order of ``Goal.endpoints``."""
 
     def __len__(self) -> int:
         return len(self.points)
 
     @property
+    def systems(self) -> NDArray[np.str_]:
+        """(n,), chemical systems."""
+        return np.array([chemical_system(str(formula)) for formula in self.formulas], dtype=str)
+
+    @property
     def compositions(self) -> NDArray[np.float64]:
         """(n, 100), fractions of the integer formulas."""
-        return self.amounts / self.amounts.sum(axis=1, keepdims=True)
+        return formula_vectors([str(formula) for formula in self.formulas])
 
     def merits(
         self, goal: Goal, weights: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
         """(n,), see ``goal.merit``."""
-        return merit(goal, self.gains, self.values[STABILITY], weights)
+        return merit(goal, self.gains, self.shortfalls, weights)
 
-    def joined(self, other: Trials) -> Trials:
+    def joined(self, others: Sequence[Trials]) -> Trials:
         """These trials, then the others."""
-        return Trials(
-            np.concatenate([self.points, other.points]),
-            np.concatenate([self.amounts, other.amounts]),
-            np.concatenate([self.formulas, other.formulas]),
-            np.concatenate([self.systems, other.systems]),
-            np.concatenate([self.gains, other.gains]),
-            {name: np.concatenate([v, other.values[name]]) for name, v in self.values.items()},
-        )
+        parts = [self, *others]
+        columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(self))
+        return Trials(*columns)
 
     def take(self, rows: NDArray[np.intp]) -> Trials:
         """The trials at ``rows``."""
-        return replace(
-            self,
-            points=self.points[rows],
-            amounts=self.amounts[rows],
-            formulas=self.formulas[rows],
-            systems=self.systems[rows],
-            gains=self.gains[rows],
-            values={name: v[rows] for name, v in self.values.items()},
-        )
+        return Trials(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def packed(self) -> dict[str, Any]:
+        """As JSON that ``unpacked`` makes the very same trials of."""
+        numbers = {
+            name: [str(array.dtype), list(array.shape), b64encode(array.tobytes()).decode()]
+            for name in ("points", "gains", "shortfalls", "values")
+            for array in [np.ascontiguousarray(getattr(self, name))]
+        }
+        return {"formulas": " ".join(self.formulas), **numbers}
+
+    @classmethod
+    def unpacked(cls, record: Mapping[str, Any]) -> Trials:
+        """What ``packed`` was of."""
+        numbers = {
+            name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
+                record[name][1]
+            )
+            for name in ("points", "gains", "shortfalls", "values")
+        }
+        return cls(formulas=np.array(record["formulas"].split(), dtype=str), **numbers)
 
 
 @dataclass(frozen=True)
@@ -89,65 +104,85 @@ class Campaign:
     models: PropertyModels
     scale: Scale
     sampler: Sampler
+    preferences: tuple[Preference, ...] = ()
+    """Those that the goal weighs, in the order of ``Goal.preferences``, and others after them."""
 
     def evaluate(self, points: NDArray[np.floating]) -> Trials:
         """Decode points (n, 88) and predict what the decoded objects do.
 
-        Formulas keep the goal's elements, number of elements and atoms by construction, and
-        the predictions are for the integer formula and the decoded pattern.
+        Formulas keep the goal's limits by construction, and the predictions are for the
+        integer formula and the decoded pattern.
         """
-        amounts = self.space.formulas(
-            points,
-            allowed=self.goal.allowed_mask,
-            max_elements=self.goal.max_elements,
-            max_atoms=self.goal.max_atoms,
-        )
+        points = np.asarray(points, dtype=np.float32)
+        amounts = self.space.formulas(points, self.goal.limits)
         patterns = self.space.pattern.decode(points[:, COMPOSITION_LATENT:])
         compositions = amounts / amounts.sum(axis=1, keepdims=True)
-        estimates = self.models.predict(
-            compositions, patterns, case="decoded", names=self.goal.endpoints
-        )
+        names = self.goal.endpoints
+        estimates = self.models.predict(compositions, patterns, case="decoded", names=names)
         formulas = formulas_of(amounts)
-        return Trials(
-            np.asarray(points, dtype=float),
-            amounts,
-            np.array(formulas),
-            np.array([chemical_system(formula) for formula in formulas]),
-            self.scale.gains(self.goal, estimates),
-            {name: estimate.value for name, estimate in estimates.items()},
+        gains, shortfalls = self.judged(
+            Decoded(points, formulas, compositions, patterns), estimates
         )
+        values = np.column_stack([estimates[name].value for name in names])
+        return Trials(points, np.array(formulas, dtype=str), gains, shortfalls, values)
+
+    def judged(
+        self, decoded: Decoded, estimates: Mapping[str, Estimates]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Gains (n, n_objectives) and shortfalls (n, n_ranges + n_preferences) of objects of
+        which the models say ``estimates``."""
+        weights = [*self.goal.preferences.values(), *([1.0] * len(self.preferences))]
+        wishes = [
+            weight * preference.shortfall(decoded)
+            for weight, preference in zip(weights, self.preferences, strict=False)
+        ]
+        shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *wishes])
+        return self.scale.gains(self.goal, estimates), shortfalls
+
+    def suggest(
+        self, trials: Trials, n_known: int, n: int, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """The next n points (n, 88), after trials of which the first are known materials."""
+        weights = self.goal.weights
+        if len(weights) > 1:
+            weights = weights * rng.dirichlet(np.ones(len(weights)))
+            weights = weights / weights.sum()
+        merits = trials.merits(self.goal, weights)
+        history = History(trials.points.astype(float), merits, trials.systems, n_known)
+        return self.sampler.suggest(history, self.space.bounds, n, rng).astype(np.float32)
 
     def run(
         self,
         start: NDArray[np.floating],
         n_trials: int,
-        rng: np.random.Generator,
+        seed: int,
         *,
+        ledger: Ledger | None = None,
         progress: Progress = silent,
     ) -> tuple[Trials, int]:
         """``n_trials`` trials after those of the known points ``start`` (m, 88).
 
-        Returns all trials and how many of them, the first, are the known points.
+        Batches are claimed from the ``ledger`` (default: one in memory), which other workers may
+        share; what it holds already is not done again. Returns all trials, batch by batch, and
+        how many of them, the first, are the known points.
         """
-        trials = self.evaluate(start)
-        bounds = self.space.bounds
-        done = 0
-        while done < n_trials:
-            n = min(BATCH, n_trials - done)
-            weights = rng.dirichlet(np.ones(len(self.goal.objectives)))
-            points = self.sampler.suggest(
-                trials.points,
-                trials.merits(self.goal, weights),
-                bounds,
-                n,
-                rng,
-                groups=trials.systems,
-            )
-            trials = trials.joined(self.evaluate(points))
-            done += n
-            best = trials.merits(self.goal)[len(start) :].max()
-            progress("search", done, n_trials, f"best merit {best:.2f}")
-        return trials, len(start)
+        ledger = ledger or Ledger.in_memory()
+        n_batches = -(-n_trials // BATCH)
+        known = self.evaluate(start)
+        done: dict[int, Trials] = {}
+        best = -np.inf
+        while (claim := ledger.claim(n_batches)) is not None:
+            done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
+            trials = known.joined([done[i] for i in sorted(done)])
+            rng = np.random.default_rng([seed, claim.batch])
+            n = min(BATCH, n_trials - claim.batch * BATCH)
+            found = self.evaluate(self.suggest(trials, len(known), n, rng))
+            merits = found.merits(self.goal)
+            claim.finish(found.packed(), float(merits.max()), str(found.formulas[merits.argmax()]))
+            best = max(best, float(merits.max()))
+            progress("search", (len(done) + 1) * BATCH, n_batches * BATCH, f"best merit {best:.2f}")
+        done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
+        return known.joined([done[i] for i in sorted(done)]), len(known)
 
 
 def select_diverse(

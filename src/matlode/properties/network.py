@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -254,10 +255,14 @@ class PropertyNetwork:
         of hidden patterns."""
         known = (inputs[2] > 0).any(1).numpy()
         features = self.tree_features(inputs, outputs)[known]
-        for at, endpoint in enumerate(self.endpoints):
-            if endpoint.name in self.trees and len(features):
-                said = self.trees[endpoint.name].predict(features, logits=True)
-                share = self.tree_shares[endpoint.name]
+        places = {e.name: at for at, e in enumerate(self.endpoints) if e.name in self.trees}
+
+        def says(name: str) -> NDArray[np.float64]:
+            return self.trees[name].predict(features, logits=True)
+
+        with ThreadPoolExecutor() as pool:
+            for (name, at), said in zip(places.items(), pool.map(says, places), strict=True):
+                share = self.tree_shares[name]
                 outputs[known, at] += share * (said - outputs[known, at])
 
     def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:

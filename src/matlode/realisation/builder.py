@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,23 @@ class Builder:
     library: PrototypeLibrary
 
     def realise(
-        self, candidate: Candidate, volume_per_atom_a3: float, *, exclude_own: bool = False
+        self,
+        candidate: Candidate,
+        volume_per_atom_a3: float,
+        *,
+        exclude_own: bool = False,
+        space_groups: Collection[int] = (),
     ) -> RealisedStructure | None:
         """The best structure for a candidate, or None if no template of its stoichiometry
         gives one with sound distances.
 
         Each substitution is scaled isotropically about the predicted volume until its
         simulated pattern meets the candidate's; the score is the cosine of the
-        square-root patterns less DISTANCE_COST times the substitution distance.
+        square-root patterns less DISTANCE_COST times the substitution distance. A structure
+        is of one of ``space_groups``, if any are given.
         """
         substitutions = self.library.substitutions(
-            candidate.formula, N_TEMPLATES, exclude_own=exclude_own
+            candidate.formula, N_TEMPLATES, exclude_own=exclude_own, space_groups=space_groups
         )
         if not substitutions:
             return None
@@ -76,7 +82,7 @@ class Builder:
         for rank in np.argsort(-(fine - costs[refined]), kind="stable"):
             row = int(refined[rank])
             structure = _symmetrised(cells.structure(row), float(fine_scales[rank]))
-            if structure is not None:
+            if structure is not None and (not space_groups or structure[1] in space_groups):
                 return self._record(structure, candidate, substitutions[row], n_trials)
         return None
 

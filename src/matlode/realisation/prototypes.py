@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -54,17 +54,25 @@ class PrototypeLibrary:
         return cls(materials, {key: tuple(rows) for key, rows in index.items()})
 
     def substitutions(
-        self, formula: str, n: int, *, exclude_own: bool = False
+        self,
+        formula: str,
+        n: int,
+        *,
+        exclude_own: bool = False,
+        space_groups: Collection[int] = (),
     ) -> list[Substitution]:
         """The n likeliest ways of making ``formula`` from a template, nearest elements first.
 
-        ``exclude_own`` leaves out entries of the very formula, for honest tests.
+        ``exclude_own`` leaves out entries of the very formula, for honest tests;
+        ``space_groups`` are the only ones that templates may have (default: any).
         """
         wanted = {atomic_numbers()[s]: k for s, k in parse_formula(formula).items()}
         found = []
         for row in self.by_amounts.get(tuple(sorted(wanted.values())), ()):
             template = str(self.materials.frame["formula"].iloc[row])
             if exclude_own and template == formula:
+                continue
+            if space_groups and self.space_group(row) not in space_groups:
                 continue
             amounts = {atomic_numbers()[s]: k for s, k in parse_formula(template).items()}
             found += [

@@ -87,12 +87,15 @@ class NotRadioactive(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        from pymatgen.core import Element
-
-        symbols = parse_formula(candidate.formula)
-        unstable = [s for s in symbols if Element(s).is_radioactive]
+        unstable = [s for s in parse_formula(candidate.formula) if not self.allows(s)]
         reason = f"{', '.join(unstable)} radioactive" if unstable else "no radioactive element"
         return Verdict(self.name, not unstable, float(len(unstable)), 0.0, reason)
+
+    def allows(self, symbol: str) -> bool:
+        """Whether a formula may hold the element."""
+        from pymatgen.core import Element
+
+        return not Element(symbol).is_radioactive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +107,13 @@ class NotToxic(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        bad = [s for s in parse_formula(candidate.formula) if s in TOXIC]
+        bad = [s for s in parse_formula(candidate.formula) if not self.allows(s)]
         reason = ", ".join(f"{s} ({TOXIC[s]})" for s in bad) or "no element known as toxic"
         return Verdict(self.name, not bad, float(len(bad)), 0.0, reason)
+
+    def allows(self, symbol: str) -> bool:
+        """Whether a formula may hold the element."""
+        return symbol not in TOXIC
 
 
 @cache

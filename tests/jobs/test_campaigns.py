@@ -1,0 +1,222 @@
+"""Searches that are interrupted or shared: nothing is lost, nothing is done twice."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from matlode.errors import GoalError, InputError
+from matlode.jobs.search import resume, search, standing
+from matlode.optimisation.ledger import Ledger, without_password
+from tests.conftest import SMALL_SEARCH
+
+KILLED = """
+import os, signal
+from matlode.jobs import search as job
+from matlode.optimisation import ledger
+from tests.conftest import SMALL_SEARCH
+
+def die(*arguments, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+finish, count = ledger.Claim.finish, []
+def finish_one(self, *arguments):
+    count.append(1)
+    die() if len(count) > 1 else finish(self, *arguments)
+
+{how}
+job.search(maximize=["bulk_modulus", "shear_modulus"], out={out!r}, settings=SMALL_SEARCH)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["ledger.Claim.finish = finish_one", "job.write_report = die"],
+    ids=["in a batch", "in the last step"],
+)
+def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_path, how):
+    folder = tmp_path / hard_run.folder.name
+    script = KILLED.format(how=how, out=str(folder))
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=root)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    before = standing(folder)
+    assert before["batches_wanted"] == 3
+    resume(folder)
+    for name in ("candidates.csv", "verdicts.csv", "trials.csv", "funnel.json"):
+        assert (folder / name).read_bytes() == (hard_run.folder / name).read_bytes()
+    again = resume(folder)
+    assert again.candidates["rank"].tolist() == hard_run.candidates["rank"].tolist()
+
+
+def test_a_run_knows_where_it_stands(hard_run):
+    where = standing(hard_run.folder)
+    assert (where["batches_done"], where["batches_wanted"], where["workers"]) == (3, 3, [])
+    assert where["best_formula"]
+
+
+def test_one_process_at_a_time_works_on_a_folder(hard_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(hard_run.folder, folder)
+    (folder / "provenance.json").unlink()
+    with FileLock(folder / ".lock"), pytest.raises(InputError, match="another process"):
+        resume(folder)
+
+
+def test_a_run_of_other_models_is_not_gone_on_with(hard_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(hard_run.folder, folder)
+    (folder / "provenance.json").unlink()
+    request = json.loads((folder / "request.json").read_text())
+    request["models"]["standard-properties"] = "0" * 64
+    (folder / "request.json").write_text(json.dumps(request))
+    with pytest.raises(GoalError, match="begun with other models"):
+        resume(folder)
+
+
+def test_what_is_no_run_folder_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"has no request\.json"):
+        resume(tmp_path)
+    (tmp_path / "request.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        resume(tmp_path)
+
+
+def test_a_campaign_belongs_to_one_goal(tmp_path):
+    url = f"sqlite:///{tmp_path}/c.db"
+    Ledger.open(url, "a", {"goal": 1})
+    Ledger.open(url, "a", {"goal": 1})
+    with pytest.raises(GoalError, match="begun with another goal"):
+        Ledger.open(url, "a", {"goal": 2})
+    with pytest.raises(InputError, match='no campaign "b"'):
+        Ledger.join(url, "b")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+psycopg://me:secret@127.0.0.1:1/x"])
+def test_storages_that_cannot_be_used_are_told_without_passwords(url):
+    with pytest.raises(InputError, match="cannot be used") as told:
+        Ledger.open(url, "a", {})
+    assert "secret" not in str(told.value)
+
+
+def test_passwords_become_stars():
+    text = "postgresql+psycopg://me:se:cret@host/x and mysql://you:p@h"
+    assert without_password(text) == "postgresql+psycopg://me:***@host/x and mysql://you:***@h"
+
+
+def test_every_batch_is_claimed_once(tmp_path):
+    url = f"sqlite:///{tmp_path}/c.db"
+    one, two = Ledger.open(url, "a", {}), Ledger.open(url, "a", {})
+    claims = [ledger.claim(4) for ledger in (one, two, one, two)]
+    assert sorted(claim.batch for claim in claims) == [0, 1, 2, 3]
+    for claim in claims:
+        claim.finish({"batch": claim.batch}, 0.0, "X")
+    assert one.claim(4) is None
+    assert two.finished(except_for={0}) == {n: {"batch": n} for n in (1, 2, 3)}
+
+
+def test_a_worker_given_up_for_dead_is_not_listened_to(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/c.db", "a", {})
+    lost = ledger.claim(1)
+    ledger.release_all()
+    again = ledger.claim(1)
+    assert again.batch == lost.batch == 0
+    lost.finish({"from": "the dead"}, 1.0, "X")
+    again.finish({"from": "the living"}, 1.0, "X")
+    assert ledger.finished() == {0: {"from": "the living"}}
+
+
+@pytest.fixture
+def postgresql(tmp_path):
+    """URL of a server of its own, from Debian's packages."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    user = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        user = {"user": "postgres"}
+        shutil.chown(folder, "postgres")
+        for parent in list(folder.parents)[:-1]:
+            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 1:
+                parent.chmod(parent.stat().st_mode | 0o011)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {"check": True, "capture_output": True, "cwd": "/", **user}
+    data = folder / "data"
+    run = [found[-1] / "initdb", "-D", data, "-U", "matlode", "--auth", "trust"]
+    subprocess.run(run, **options)
+    server = subprocess.Popen(
+        [found[-1] / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **user,
+    )  # fmt: skip
+    ready = [found[-1] / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+    while subprocess.run(ready, capture_output=True).returncode:
+        assert server.poll() is None, "the server did not start"
+        time.sleep(0.1)
+    yield f"postgresql+psycopg://matlode@127.0.0.1:{port}/postgres"
+    server.send_signal(signal.SIGINT)
+    server.wait()
+
+
+WORKER = """
+import sys, time
+from matlode.optimisation import campaign, ledger
+ledger.HEARTBEAT_S, ledger.GRACE_S = 1, 4
+from matlode.jobs.search import work
+url, hangs = sys.argv[1:]
+if hangs == "hangs":
+    def suggest(*arguments):
+        print("claimed", flush=True)
+        time.sleep(3600)
+    campaign.Campaign.suggest = suggest
+print(work(url, "shared"))
+"""
+
+
+def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypatch):
+    from matlode.optimisation import ledger as module
+
+    monkeypatch.setattr(module, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(module, "GRACE_S", 4)
+    settings = replace(SMALL_SEARCH, trials=64 * 9)
+    goal = {"maximize": ["bulk_modulus"]}
+
+    def worker(kind):
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER, postgresql, kind], stdout=subprocess.PIPE, text=True
+        )
+
+    from matlode.jobs.search import Request
+    from matlode.jobs.toolbox import Toolbox
+
+    Ledger.open(postgresql, "shared", Request(goal, settings, Toolbox()).decisive()).close()
+    victim = worker("hangs")
+    assert victim.stdout.readline() == "claimed\n"
+    others = [worker("works") for _ in range(2)]
+    victim.kill()
+    victim.communicate()
+    run = search(
+        goal=goal, out=tmp_path / "run", storage=postgresql, campaign="shared", settings=settings
+    )
+    assert [other.communicate()[0] for other in others] == [f"{settings.trials}\n"] * 2
+    with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
+        batches = ledger.finished()
+    assert sorted(batches) == list(range(9))
+    names = [len(record["formulas"].split()) for record in batches.values()]
+    assert names == [64] * 9
+    assert len(run.candidates) > 0
+    assert "5432" not in (run.folder / "request.json").read_text()
+    assert postgresql not in (run.folder / "request.json").read_text()

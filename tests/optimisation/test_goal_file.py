@@ -1,0 +1,181 @@
+"""Goals as people write them: what is understood, and how mistakes are told."""
+
+import pytest
+
+from matlode.errors import GoalError, InputError
+from matlode.optimisation.goal_file import (
+    check_symbols,
+    make_goal,
+    parse_range,
+    read_goal_file,
+    with_options,
+)
+
+KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu")
+
+
+def goal(**sections):
+    if not {"minimize", "near", "within", "prefer"} & sections.keys():
+        sections = {"maximize": ["bulk_modulus"]} | sections
+    return make_goal(sections, known_elements=KNOWN)
+
+
+def test_forbidden_elements_are_not_allowed():
+    asked = goal(elements={"allowed": ["b", "C", "W"], "forbidden": ["W"]})
+    assert asked.allowed == ("B", "C")
+    assert asked.limits.allowed.sum() == 2
+
+
+def test_limits_on_elements_take_elements_away():
+    asked = goal(elements={"toxic": False, "radioactive": False, "max_price": 40.0})
+    assert not {"Pb", "Pu"} & set(asked.allowed)
+    assert {"Ti", "O"} <= set(asked.allowed)
+    assert set(goal(elements={"min_abundance": 100.0}).allowed) < set(KNOWN)
+
+
+def test_a_chemical_system_is_all_of_its_elements_and_no_other():
+    asked = goal(formula={"chemical_system": "B-C-N"})
+    assert set(asked.allowed) == set(asked.required) == {"B", "C", "N"}
+    assert (asked.min_elements, asked.max_elements) == (3, 3)
+
+
+def test_a_stoichiometry_has_places_for_elements():
+    asked = goal(formula={"stoichiometry": "ABO3", "sites": {"A": ["Sr", "Pb"]}})
+    assert asked.sites == ((1, ("Sr", "Pb")), (1, KNOWN), (3, ("O",)))
+    assert (asked.min_elements, asked.max_elements, asked.max_atoms) == (3, 3, 5)
+
+
+def test_an_exact_formula_leaves_no_choice():
+    asked = goal(formula={"exact": "W2C2"})
+    assert asked.sites == ((1, ("C",)), (1, ("W",)))
+    assert asked.stoichiometry == "WC"
+
+
+@pytest.mark.parametrize(
+    ("text", "fewest", "most"),
+    [("2..4", 2, 4), (3, 3, 3), ("< 3", 1, 2), ("<= 3", 1, 3), ("> 2", 3, 8), ([2, 3], 2, 3)],
+)
+def test_numbers_of_elements(text, fewest, most):
+    asked = goal(elements={"number": text})
+    assert (asked.min_elements, asked.max_elements) == (fewest, most)
+
+
+def test_symmetry_is_a_set_of_space_groups():
+    assert goal(symmetry={"crystal_systems": ["cubic"]}).space_groups == tuple(range(195, 231))
+    assert goal(symmetry={"space_groups": ["Fm-3m", 227]}).space_groups == (225, 227)
+    assert goal(symmetry={}).space_groups == ()
+
+
+def test_distance_to_the_hull_is_asked_as_a_chance():
+    (wish,) = goal(within={"energy_above_hull": "< 0.05"}).ranges
+    assert (wish.endpoint, wish.low, wish.high) == ("near_hull_probability", 0.5, None)
+
+
+def test_stability_is_wanted_unless_the_goal_says_otherwise():
+    assert [r.endpoint for r in goal().ranges] == ["stable_probability"]
+    own = goal(within={"stable_probability": "> 0.9"}).ranges
+    assert [(r.endpoint, r.low) for r in own] == [("stable_probability", 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("1.1..1.7", (1.1, 1.7)),
+        (" -2 .. 3e1", (-2, 30)),
+        ("< 0.1", (float("-inf"), 0.1)),
+        (">=5", (5, float("inf"))),
+        ([1, 2], (1, 2)),
+        (3, (3, 3)),
+    ],
+)
+def test_ranges(text, ends):
+    assert parse_range("x", text) == ends
+
+
+@pytest.mark.parametrize("text", ["1.1-1.7", "2..1", "abc", [1], "", None, {}, "nan..1"])
+def test_what_is_no_range_is_told(text):
+    with pytest.raises(GoalError):
+        parse_range("band_gap", text)
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"maximise": ["bulk_modulus"]}, 'Did you mean "maximize"'),
+        ({"maximize": ["bulk_module"]}, 'Did you mean "bulk_modulus"'),
+        ({"elements": {"forbiden": ["Co"]}}, 'Did you mean "forbidden"'),
+        ({"elements": ["Co"]}, "must be a table"),
+        ({"maximize": []}, "nothing to search for"),
+        ({"maximize": ["band_gap"], "minimize": ["band_gap"]}, "named more than once"),
+        ({"maximize": ["band_gap", "band_gap"]}, "more than once"),
+        ({"maximize": {"band_gap": -1}}, "weight must be positive"),
+        ({"near": {"band_gap": "wide"}}, "wanted a number"),
+        ({"near": {"band_gap": -1.0}}, "impossible"),
+        ({"within": {"stable_probability": "> 2"}}, "impossible: it lies between 0 and 1"),
+        ({"within": {"energy_above_hull": "< 0.3"}}, 'such as "< 0.1"'),
+        ({"elements": {"allowed": ["B"], "forbidden": ["B"]}}, "no element is left"),
+        ({"elements": {"required": ["Co"], "forbidden": ["Co"]}}, "both required and forbidden"),
+        ({"elements": {"required": ["Pb"], "toxic": False}}, "required, but toxic = false"),
+        ({"elements": {"required": ["Co"], "allowed": ["B", "C"]}}, "not among the allowed"),
+        ({"elements": {"allowed": ["Xx"]}}, "is not an element"),
+        ({"elements": {"allowed": ["He"]}}, "no known material here holds it"),
+        ({"elements": {"required": ["B", "C", "N"], "number": "< 3"}}, "3 elements are required"),
+        ({"elements": {"allowed": ["B", "C"], "number": 3}}, "3 elements are wanted and 2"),
+        ({"elements": {"number": "4..9"}}, "between 1 and 8"),
+        ({"elements": {"toxic": "no"}}, "wanted true or false"),
+        ({"formula": {"max_atoms": 0}}, "positive whole number"),
+        ({"formula": {"max_atoms": 2, "chemical_system": "B-C-N"}}, "do not fit"),
+        ({"formula": {"exact": "WC", "chemical_system": "C-W"}}, "each says all"),
+        ({"formula": {"exact": "not one"}}, "is not a formula"),
+        ({"formula": {"exact": "HeO"}}, "not among the allowed"),
+        ({"formula": {"stoichiometry": "abc"}}, "is not like ABX3"),
+        ({"formula": {"stoichiometry": "A2B2"}}, "divide it by 2"),
+        ({"formula": {"stoichiometry": "ABA3"}}, "names a place twice"),
+        ({"formula": {"stoichiometry": "ABX3", "sites": {"Y": ["O"]}}}, "has no Y"),
+        ({"formula": {"stoichiometry": "AB", "sites": {"A": ["O"], "B": ["O"]}}}, "no different"),
+        ({"formula": {"stoichiometry": "ABO3"}, "elements": {"required": ["S", "C", "W"]}},
+         "no different elements with S, C, W"),
+        ({"formula": {"stoichiometry": "ABX3"}, "elements": {"number": 2}}, "has 3 elements"),
+        ({"formula": {"stoichiometry": "ABX3", "max_atoms": 4}}, "has 5 atoms"),
+        ({"formula": {"sites": {"A": ["O"]}}}, "belong to a stoichiometry"),
+        ({"symmetry": {"crystal_systems": ["kubic"]}}, 'Did you mean "cubic"'),
+        ({"symmetry": {"crystal_systems": ["cubic"], "space_groups": [1]}}, "none of the crystal"),
+        ({"symmetry": {"space_groups": [231]}}, "no space group"),
+        ({"prefer": {"novel": -1}}, "weight must be positive"),
+        ({"prefer": {"pretty": True}}, 'has no "pretty"'),
+    ],
+)  # fmt: skip
+def test_mistakes_and_impossible_goals_are_told_at_once(sections, text):
+    with pytest.raises(GoalError, match=text):
+        goal(**sections)
+
+
+def test_symbols_are_kept_once_in_order():
+    assert check_symbols(["w", "C", "W"]) == ["W", "C"]
+
+
+def test_options_come_on_top_of_a_file():
+    file = {"maximize": {"band_gap": 2.0}, "elements": {"allowed": ["B"], "forbidden": ["Co"]}}
+    options = {"maximize": ["density"], "elements": {"allowed": ["C"], "forbidden": ["Pb"]}}
+    assert with_options(file, options) == {
+        "maximize": {"band_gap": 2.0, "density": 1.0},
+        "elements": {"allowed": ["C"], "forbidden": ["Co", "Pb"]},
+    }
+    assert with_options(file, {}) == file
+    assert with_options({}, options) == options
+
+
+def test_paths_are_those_beside_the_file(tmp_path):
+    (tmp_path / "my.xy").write_text("10 1\n")
+    file = tmp_path / "goal.toml"
+    file.write_text('[prefer]\nlike_pattern = "my.xy"\nlike = "SrTiO3"\n')
+    prefer = read_goal_file(file)["prefer"]
+    assert prefer == {"like_pattern": str(tmp_path / "my.xy"), "like": "SrTiO3"}
+
+
+@pytest.mark.parametrize("text", ["maximize = [", "\x00", "= 3"])
+def test_a_file_that_is_no_toml_is_told(tmp_path, text):
+    file = tmp_path / "goal.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match="not a readable TOML"):
+        read_goal_file(file)
