@@ -433,7 +433,8 @@ def bench(
         str,
         typer.Argument(
             help="xrd: the powder engine beside others; training: what it costs; predict: "
-            "predictions, stage by stage."
+            "predictions, stage by stage; search: every sampler, on test functions, in the "
+            "latent space, and what a suggestion costs."
         ),
     ] = "xrd",
     data: DataTable = None,
@@ -442,6 +443,12 @@ def bench(
         typer.Option(min=10, help="Structures that are timed (xrd: 600, predict: 10,000)."),
     ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
+    sampler: Annotated[list[str] | None, typer.Option(help="Of search: only these.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Of search: runs per sampler.")] = 20,
+    trials: Annotated[int, typer.Option(min=64, help="Of search: points per run.")] = 2048,
+    out: Annotated[Path, typer.Option(help="Of search: folder of curves and figures.")] = Path(
+        "arena"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Measure speed and exactness beside other engines, in one run."""
@@ -449,13 +456,23 @@ def bench(
     from matlode.errors import InputError
     from matlode.jobs.bench import bench_diffraction
     from matlode.jobs.bench_predict import bench_prediction
+    from matlode.jobs.bench_search import bench_search
     from matlode.jobs.bench_training import bench_training
 
-    if what not in ("xrd", "training", "predict"):
-        raise InputError(f'"{what}" has no benchmark; there are xrd, training and predict.')
+    if what not in ("xrd", "training", "predict", "search"):
+        raise InputError(f'"{what}" has no benchmark; there are xrd, training, predict, search.')
     with _progress() as progress:
         if what == "training":
             found = bench_training(data, progress=progress)
+        elif what == "search":
+            found = bench_search(
+                sampler or (),
+                n_seeds=seeds,
+                n_trials=trials,
+                data=data,
+                out=out,
+                progress=progress,
+            )
         elif what == "predict":
             found = bench_prediction(
                 full_table_path(data), n_structures=structures or 10_000, progress=progress

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
-from matlode.data.formulas import chemical_system, element_symbols
+from matlode.data.formulas import chemical_system
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.run_folder import Proposal, candidate_table, write_results
@@ -169,7 +169,7 @@ def work(
             f'"{campaign}" was begun with other models or known materials than those here; '
             "give the same --models and --known."
         )
-    prepared, start = _prepare(request.goal(), request.toolbox, request.settings)
+    prepared, start = prepared_campaign(request.goal(), request.toolbox, request.settings)
     n, seed = request.settings.trials, request.settings.seed
     with closing(ledger):
         trials, _ = prepared.run(start, n, seed, ledger=ledger, progress=progress)
@@ -189,7 +189,7 @@ class Request:
         """The goal, checked; raises GoalError."""
         return make_goal(
             self.sections,
-            known_elements=_elements_of(self.toolbox.known.compositions),
+            known_elements=self.toolbox.known_elements,
             endpoints=self.toolbox.endpoints,
         )
 
@@ -298,7 +298,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     with watch.stage("load"):
         progress("load", 0, 1, "models and known materials")
         goal = request.goal()
-        campaign, start = _prepare(goal, toolbox, settings)
+        campaign, start = prepared_campaign(goal, toolbox, settings)
         progress("load", 1, 1, f"{len(start)} known starting points")
     with watch.stage("search"):
         trials, n_known = campaign.run(
@@ -344,10 +344,6 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
     return settings
 
 
-def _elements_of(compositions: NDArray[np.floating]) -> list[str]:
-    return [element_symbols()[z] for z in np.flatnonzero(compositions.any(axis=0))]
-
-
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         advice = " `matlode resume` goes on with it," if (folder / REQUEST_FILE).exists() else ""
@@ -356,7 +352,7 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-def _prepare(
+def prepared_campaign(
     goal: Goal, toolbox: Toolbox, settings: SearchSettings
 ) -> tuple[Campaign, NDArray[np.floating]]:
     """The campaign, and the latent points of the known materials that it starts from."""

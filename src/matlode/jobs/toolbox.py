@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials, load_starter, read_table
 from matlode.latent.space import LatentSpace
 from matlode.properties.endpoints import Endpoint, Estimates
@@ -73,6 +74,12 @@ class Toolbox:
             FormulaFilter.load(self.models_folder),
             KnownPatterns(self.materials.crystals),
         )
+
+    @property
+    def known_elements(self) -> list[str]:
+        """Symbols of the elements that known materials hold."""
+        present = self.known.compositions.any(axis=0)
+        return [element_symbols()[z] for z in np.flatnonzero(present)]
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
