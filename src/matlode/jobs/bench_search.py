@@ -173,8 +173,9 @@ class HyperoptSampler(Rival):
         trials.refresh()
 
         def ask(n: int) -> Array:
-            seed = int(rng.integers(2**31))
-            found = tpe.suggest(trials.new_trial_ids(n), domain, trials, seed)
+            found = []
+            for number in trials.new_trial_ids(n):  # it suggests one at a time
+                found += tpe.suggest([number], domain, trials, int(rng.integers(2**31)))
             return np.array([[doc["misc"]["vals"][name][0] for name in names] for doc in found])
 
         return ask
