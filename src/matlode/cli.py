@@ -704,10 +704,11 @@ SYMBOLS = {"bulk_modulus": "K", "shear_modulus": "G", "volume_per_atom": "V"}
 def _print_candidates(
     rows: Sequence[dict[str, Any]], provenance: Mapping[str, Any], n: int = 25
 ) -> None:
-    objectives = [objective["endpoint"] for objective in provenance["goal"]["objectives"]]
+    goal = provenance["goal"]
+    shown = goal.get("shown", [objective["endpoint"] for objective in goal["objectives"]])
     # runs of before had K and G in every table, and no units beside them
     units = provenance.get("units", {"bulk_modulus": "GPa", "shear_modulus": "GPa"})
-    wanted = [name for name in objectives if f"{name}_low" in rows[0]] if rows else []
+    wanted = [name for name in shown if f"{name}_low" in rows[0]] if rows else []
     headings = ["#", "formula", "system"]
     for name in wanted:
         unit = units.get(name, "")

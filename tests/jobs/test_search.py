@@ -150,3 +150,33 @@ def test_unknown_samplers_and_properties_are_told(tmp_path):
             settings=replace(SMALL_SEARCH, sampler="tpee"),
         )
     assert not (tmp_path / "a").exists()
+
+
+def test_a_goal_of_wishes_and_limits_alone_is_searched(tmp_path):
+    run = search(
+        goal={
+            "within": {"band_gap": "> 1"},
+            "formula": {"stoichiometry": "ABO3"},
+            "elements": {"forbidden": ["Co"]},
+            "symmetry": {"crystal_systems": ["cubic", "tetragonal"]},
+            "screens": {"novel": False, "charge_neutral": False},
+        },
+        out=tmp_path / "run",
+        settings=replace(SMALL_SEARCH, trials=64),
+    )
+    table = run.candidates
+    assert len(table) > 0
+    assert set(table["novelty"]) == {"not judged"}
+    assert "band_gap_low" in table
+    for formula, group in zip(table["formula"], table["structure_space_group"], strict=True):
+        amounts = Composition(formula).get_el_amt_dict()
+        assert sorted(amounts.values()) == [1, 1, 3]
+        assert amounts["O"] == 3
+        assert "Co" not in amounts
+        assert 75 <= group <= 142 or 195 <= group <= 230
+
+
+def test_settings_of_a_goal_file_are_checked(tmp_path):
+    for given, text in (({"trails": 3}, 'Did you mean "trials"'), ({"trials": "x"}, "wanted such")):
+        with pytest.raises(GoalError, match=text):
+            search(goal={"maximize": ["band_gap"], "search": given}, out=tmp_path / "run")

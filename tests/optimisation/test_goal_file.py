@@ -45,6 +45,13 @@ def test_a_stoichiometry_has_places_for_elements():
     assert (asked.min_elements, asked.max_elements, asked.max_atoms) == (3, 3, 5)
 
 
+def test_symbols_mean_themselves_unless_they_stand_beside_an_a():
+    places = goal(formula={"stoichiometry": "MB2"}).sites
+    assert places == ((1, KNOWN), (2, ("B",)))
+    assert goal(formula={"stoichiometry": "WC"}).sites == ((1, ("W",)), (1, ("C",)))
+    assert goal(formula={"stoichiometry": "ABC2"}).sites == ((1, KNOWN), (1, KNOWN), (2, KNOWN))
+
+
 def test_an_exact_formula_leaves_no_choice():
     asked = goal(formula={"exact": "W2C2"})
     assert asked.sites == ((1, ("C",)), (1, ("W",)))

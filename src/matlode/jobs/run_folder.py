@@ -48,8 +48,8 @@ class Proposal:
 
 def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal) -> pd.DataFrame:
     """One row per proposal, best first; nothing in it is missing."""
-    wanted = [o.endpoint for o in goal.objectives if o.endpoint not in SHOWN_PROPERTIES]
-    extra = [name for name in wanted if name not in ("formation_energy", "stable_probability")]
+    always = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
+    extra = [name for name in goal.shown if name not in always]
     known = toolbox.known
     nearest = known.nearest(np.array([p.candidate.composition for p in proposals]))
     rows = []
@@ -68,8 +68,8 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
         row |= {
             "formation_energy": round(candidate.predictions["formation_energy"].value, 4),
             "stable_probability": round(candidate.predictions["stable_probability"].value, 4),
-            "charge_neutral": screened.verdict("charge_neutral").value,
-            "novelty": screened.verdict("novel").value,
+            "charge_neutral": _value_of(screened, "charge_neutral"),
+            "novelty": _value_of(screened, "novel"),
             "nearest_known": f"{conventional_formula(known.formulas[index])} ({known.ids[index]})",
             "structure_file": structure_file(rank, candidate.formula) if built else NOT_BUILT,
             "structure_match": round(built.match, 4) if built else 0.0,
@@ -78,7 +78,7 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
             "merit": round(proposal.merit, 4),
             "structure_space_group": built.space_group if built else 0,
         }
-        for name in dict.fromkeys([*SHOWN_PROPERTIES, *wanted, "stable_probability"]):
+        for name in dict.fromkeys([*SHOWN_PROPERTIES, *goal.shown]):
             # what was promised stands in for what was not built
             own = proposal.built_predictions.get(name, candidate.predictions[name])
             row[f"structure_{name}"] = _significant(own.value)
@@ -93,6 +93,11 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
 def structure_file(rank: int, formula: str) -> str:
     """Where the CIF of a candidate lies in the run folder."""
     return f"structures/{rank:03d}-{conventional_formula(formula)}.cif"
+
+
+def _value_of(screened: Screened, rule: str) -> float | str:
+    """What a rule looked at; it may have been switched off."""
+    return next((v.value for v in screened.verdicts if v.rule == rule), "not judged")
 
 
 def _interval(candidate: Candidate, name: str) -> dict[str, float]:
@@ -201,8 +206,8 @@ def _trial_rows(trials: Trials, n_known: int, goal: Goal) -> pd.DataFrame:
 
 
 def _known_rows(toolbox: Toolbox, goal: Goal) -> list[dict[str, Any]]:
-    """Known materials with labels of the objectives, for the property map."""
-    names = [o.endpoint for o in goal.objectives]
+    """Known materials with labels of what the goal is first about, for the property map."""
+    names = goal.shown[:2]
     materials = toolbox.materials
     labels = {name: toolbox.endpoints[name].labels(materials) for name in names}
     complete = np.all([~np.isnan(values) for values in labels.values()], axis=0)

@@ -467,7 +467,7 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         "schema": 1,
-        "goal": {"words": goal.in_words(), **asdict(goal)},
+        "goal": {"words": goal.in_words(), "shown": goal.shown, **asdict(goal)},
         "settings": asdict(settings),
         "known_materials": {
             "table": "starter set" if toolbox.known_table is None else toolbox.known_table.name,

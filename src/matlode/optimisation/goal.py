@@ -126,6 +126,12 @@ class Goal:
         return tuple(dict.fromkeys([*names, STABILITY]))
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """Endpoints that the goal is about, for tables and maps; never fewer than two."""
+        names = [*(o.endpoint for o in self.objectives), *(r.endpoint for r in self.ranges)]
+        return tuple(dict.fromkeys([*names, STABILITY, "formation_energy"]))
+
+    @property
     def weights(self) -> Array:
         """(n_objectives,), summing to 1."""
         weights = np.array([objective.weight for objective in self.objectives])

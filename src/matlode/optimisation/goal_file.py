@@ -37,8 +37,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Section of a goal file → its keys; those of the others are names of properties, of settings
 of the search, of screens."""
-PLACEHOLDERS = frozenset("ABCDELMQRTXZ")
-"""Letters that stand for any element in a stoichiometry; other symbols mean themselves."""
+PLACEHOLDERS = frozenset("ADEGJLMQRTXZ")
+"""Letters that are no element and stand for any in a stoichiometry; so do B and C beside A.
+Other symbols mean themselves: ABO3 is of any A and B with oxygen, MB2 a boride, WC tungsten
+carbide."""
 DEFAULT_STABILITY = 0.5
 """Least chance of stability that is asked for if the goal does not say."""
 HULL_CHANCES = {0.1: "stable_probability", 0.05: "near_hull_probability"}
@@ -343,7 +345,7 @@ def stoichiometry_sites(
 ) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """Atoms and possible elements of each place of "ABX3", "A2BO4" or the like.
 
-    The letters of PLACEHOLDERS stand for any allowed element, or for those that ``sites``
+    Placeholders (PLACEHOLDERS) stand for any allowed element, or for those that ``sites``
     names; other symbols mean themselves. Raises GoalError for what is no stoichiometry.
     """
     parts = _PART.findall(text)
@@ -355,11 +357,12 @@ def stoichiometry_sites(
     for name in sites:
         if name not in names:
             raise GoalError(f'[formula] sites: "{text}" has no {name}. {suggest(name, names)}')
+    placeholders = PLACEHOLDERS | ({"B", "C"} if "A" in names else set())
     found = []
     for name, number in parts:
         if name in sites:
             symbols = check_symbols(_list(sites[name]))
-        elif name in PLACEHOLDERS:
+        elif name in placeholders:
             symbols = list(allowed)
         else:
             symbols = check_symbols([name])

@@ -44,7 +44,7 @@ def write_report(folder: Path) -> Path:
 def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """(column, heading) of the table."""
     names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
-    wanted = [o["endpoint"] for o in provenance["goal"]["objectives"]]
+    wanted = _shown(provenance)
     properties = list(dict.fromkeys([*wanted, *names]))
     units = _units(provenance)
     headings = [(name, name.replace("_", " ") + _unit(units[name])) for name in properties]
@@ -59,6 +59,13 @@ def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
         ("structure_match", "structure match"),
         ("verdict", "verdict"),
     ]
+
+
+def _shown(provenance: dict[str, Any]) -> list[str]:
+    """What the goal is about; runs of before had objectives alone."""
+    goal = provenance["goal"]
+    before = [*(o["endpoint"] for o in goal["objectives"]), "stable_probability"]
+    return list(goal.get("shown", before))
 
 
 def _units(provenance: dict[str, Any]) -> dict[str, str]:
@@ -77,8 +84,7 @@ def _property_map(
     folder: Path, candidates: list[dict[str, Any]], provenance: dict[str, Any]
 ) -> dict[str, Any]:
     """A Plotly figure: candidates over known materials, objective against objective."""
-    names = [o["endpoint"] for o in provenance["goal"]["objectives"]]
-    x, y = names[0], names[1] if len(names) > 1 else "stable_probability"
+    x, y = _shown(provenance)[:2]
     known = [row for row in _read_json(folder / "known.json") if x in row and y in row]
     groups = [
         ("known materials (labels)", known, "#9aa5b1", 5),
