@@ -56,6 +56,9 @@ HEARTBEAT_SECONDS = 10
 STALE_SECONDS = 60
 """A trial that was silent for so long is taken for killed, and run again."""
 MAX_RETRIES = 3
+OPENING_ATTEMPTS = 3
+"""Of two processes that make the tables of a new database at once, one fails and finds them
+made a second later."""
 ROUNDS_PER_REPORT = 50
 """Trees tell how good they are after so many rounds."""
 START = "start"
@@ -359,27 +362,36 @@ def _opened(url: str) -> Iterator[optuna.storages.RDBStorage]:
     arguments = {}
     if parsed.get_backend_name() == "sqlite":  # processes wait for each other's writes
         arguments = {"connect_args": {"timeout": 100}}
-    try:
-        with _quietly():
-            storage = optuna.storages.RDBStorage(
-                url,
-                engine_kwargs=arguments,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=STALE_SECONDS,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(
-                    max_retry=MAX_RETRIES
-                ),
-            )
-    except (SQLAlchemyError, ImportError) as error:
-        raise InputError(
-            f"no study can be kept in {shown} ({type(error).__name__}): check host, rights and "
-            'database; PostgreSQL needs `pip install "matlode[cluster]"`.'
-        ) from None
+    for attempts_left in reversed(range(OPENING_ATTEMPTS)):
+        try:
+            with _quietly():
+                storage = _storage(url, arguments)
+            break
+        except (SQLAlchemyError, ImportError) as error:
+            if attempts_left and not isinstance(error, ImportError):
+                time.sleep(1)
+                continue
+            raise InputError(
+                f"no study can be kept in {shown} ({type(error).__name__}): check host, rights "
+                'and database; PostgreSQL needs `pip install "matlode[cluster]"`.'
+            ) from None
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _storage(url: str, engine_arguments: Mapping[str, Any]) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        url,
+        engine_kwargs=dict(engine_arguments),
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=STALE_SECONDS,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(
+            max_retry=MAX_RETRIES
+        ),
+    )
 
 
 def _claim(study: optuna.Study, budget: Mapping[str, Any]) -> None:
@@ -416,6 +428,8 @@ def _run(
 
         def tell(step: int, loss: float) -> None:
             trial.report(loss, step)
+            if step >= task.n_steps:  # it has cost what there was to save
+                return
             # asked of the start too: what it has reached others are held against
             if trial.should_prune() and START not in trial.user_attrs:
                 raise optuna.TrialPruned

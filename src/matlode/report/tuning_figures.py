@@ -29,7 +29,7 @@ def draw_history(
     best = np.minimum.accumulate(values)
     axis.step(numbers, best, where="post", color=IMAGE, label="best so far")
     # a few hopeless trials would press all others onto one line
-    top = max(float(np.quantile(values, 0.9)), start or -np.inf)
+    top = max(float(np.quantile(values, 0.75)), start or -np.inf)
     bottom = float(best[-1])
     margin = 0.08 * (top - bottom) or 1e-6
     axis.set_ylim(bottom - 2 * margin, top + margin)
