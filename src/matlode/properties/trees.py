@@ -99,7 +99,9 @@ def fit_trees(
     watching: dict[str, Any] = {}
     if watch is not None:
         parameters["eval_metric"] = "logloss" if objective == "binary:logistic" else "mae"
-        held = xgboost.QuantileDMatrix(watch.features, label=watch.labels / scale, ref=data)
+        held = xgboost.QuantileDMatrix(
+            watch.features, label=watch.labels / scale, max_bin=settings.max_bin, ref=data
+        )
         watching = {"evals": [(held, "held")], "verbose_eval": False}
         watching["callbacks"] = [_callback(watch, scale)]
     booster = xgboost.train(
