@@ -214,6 +214,16 @@ def test_test_rows_are_never_looked_at(model, views, table, few_rounds, monkeypa
         assert tuning.rows[CALIBRATION] == (roles == CALIBRATION).sum()
 
 
+def test_trainings_that_diverge_are_pruned_with_their_reason(table, tmp_path):
+    space = tmp_path / "space.toml"
+    space.write_text(f"[{COMPOSITIONS}]\nlearning_rate = {{ log = [1e20, 1e30] }}\n")
+    with pytest.raises(GoalError, match="none of the 3 trials came to its end"):
+        tune(COMPOSITIONS, data=table, space=space, out=tmp_path, settings=BRIEF)
+    frame = trials(tmp_path)
+    assert (frame["state"] == "pruned").all()
+    assert frame["reason"].str.contains("diverged|the held-out loss is").all()
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -252,7 +262,8 @@ def test_a_killed_study_goes_on_and_runs_the_lost_trial_again(table, monkeypatch
 
 def test_two_processes_share_a_study(table, tmp_path):
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
-    script = KILLED.replace("time.sleep(100)", "").replace(
+    # long enough for the other to take the third trial and wait for the second
+    script = KILLED.replace("sleep(100)", "sleep(6)").replace(
         "settings=settings)", "settings=settings, storage=sys.argv[3])"
     )
     command = [sys.executable, "-c", script, str(table), str(tmp_path / "a"), storage]

@@ -166,7 +166,6 @@ def tune(
     _check(model, settings)
     ranges = read_space(space or shipped_spaces(), model)
     folder = out or Path("tuning") / model
-    folder.mkdir(parents=True, exist_ok=True)
     table = _without_test_rows(TrainingTable.load(data), _endpoint(model))
     trainer = Trainer(table, folder, {}, progress, models=models)
     task = _task(model, trainer, settings)
@@ -174,6 +173,7 @@ def tune(
         "model": model, "table": table.sha256, "epochs": settings.epochs, "rows": settings.rows,
         "space": {r.name: [r.kind, *r.values] for r in ranges},
     }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
     with _opened(storage or f"sqlite:///{folder / 'study.db'}") as opened, _quietly():
         found = optuna.create_study(
             study_name=study or model,
@@ -184,8 +184,10 @@ def tune(
         )
         _claim(found, budget)
         _run(found, model, ranges, task, settings, progress)
+        frame = _trial_table(found, [r.name for r in ranges])
+        write_text(folder / "trials.csv", frame.to_csv(index=False))
         tuning = _tuning(found, model, ranges, task, folder)
-        _write(tuning, found, settings)
+        _write(tuning, found, frame, settings)
     return tuning
 
 
@@ -342,10 +344,12 @@ def _quietly() -> Iterator[None]:
     """Without Optuna's log, and its warnings that a part of it may still change."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-    optuna.logging.set_verbosity(before)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager
@@ -401,9 +405,9 @@ def _claim(study: optuna.Study, budget: Mapping[str, Any]) -> None:
         study.set_user_attr(BUDGET, dict(budget))
         return
     for name, value in json.loads(json.dumps(budget)).items():
-        if held[name] != value:
+        if held.get(name) != value:
             raise GoalError(
-                f'study "{study.study_name}" was begun with {name} {_short(held[name])}, not '
+                f'study "{study.study_name}" was begun with {name} {_short(held.get(name))}, not '
                 f"{_short(value)}: their losses cannot be compared. Take another --study."
             )
 
@@ -435,7 +439,10 @@ def _run(
                 raise optuna.TrialPruned
 
         try:
-            return task.objective(given, tell)
+            loss = task.objective(given, tell)
+            if not np.isfinite(loss):
+                raise ArtefactError(f"the held-out loss is {loss}.")
+            return loss
         except (ArtefactError, GoalError) as error:  # diverged, or sizes that do not go together
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned from error
@@ -452,7 +459,7 @@ def _run(
             return
         if finished + counts["running"] >= settings.trials:
             # of another process, or of one that was killed: then it is ours after a while
-            time.sleep(min(1.0, HEARTBEAT_SECONDS))
+            time.sleep(1)
             continue
         if not any(START in t.user_attrs and t.state != TrialState.FAIL for t in trials):
             study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
@@ -472,6 +479,25 @@ def _counts(trials: list[Any]) -> dict[str, int]:
     return {state.name.lower(): states.count(state) for state in TrialState}
 
 
+def _trial_table(study: optuna.Study, names: list[str]) -> pd.DataFrame:
+    """One row per trial, with what it tried."""
+    rows = [
+        {
+            "number": t.number,
+            "state": t.state.name.lower(),
+            "value": t.value if t.state == TrialState.COMPLETE else None,
+            "last_step": t.last_step,
+            "last_value": t.intermediate_values.get(t.last_step),
+            "seconds": t.duration.total_seconds() if t.duration else None,
+            "is_start": START in t.user_attrs,
+            **{name: t.params.get(name) for name in names},
+            "reason": t.user_attrs.get("reason", ""),
+        }
+        for t in study.get_trials(deepcopy=False)
+    ]
+    return pd.DataFrame(rows)
+
+
 def _tuning(
     study: optuna.Study, model: str, space: tuple[Range, ...], task: _Task, folder: Path
 ) -> Tuning:
@@ -479,7 +505,7 @@ def _tuning(
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise GoalError(
-            f"none of the {len(trials)} trials came to its end; look at reasons with --pruner none."
+            f"none of the {len(trials)} trials came to its end; {folder}/trials.csv says why."
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     start = next((trial for trial in complete if START in trial.user_attrs), None)
@@ -498,8 +524,9 @@ def _tuning(
     )
 
 
-def _write(tuning: Tuning, study: optuna.Study, settings: TuningSettings) -> None:
-    trials = study.get_trials(deepcopy=False)
+def _write(
+    tuning: Tuning, study: optuna.Study, frame: pd.DataFrame, settings: TuningSettings
+) -> None:
     folder = tuning.folder
     beside = "" if tuning.start_value is None else f"; the start's is {tuning.start_value:.5g}"
     note = (
@@ -510,23 +537,6 @@ def _write(tuning: Tuning, study: optuna.Study, settings: TuningSettings) -> Non
         f"matlode train {tuning.model} --settings {folder.name}/best.toml"
     )
     write_settings(folder / "best.toml", tuning.model, tuning.settings, note)
-    names = [r.name for r in tuning.space]
-    rows = [
-        {
-            "number": t.number,
-            "state": t.state.name.lower(),
-            "value": t.value if t.state == TrialState.COMPLETE else None,
-            "last_step": t.last_step,
-            "last_value": t.intermediate_values.get(t.last_step),
-            "seconds": t.duration.total_seconds() if t.duration else None,
-            "is_start": START in t.user_attrs,
-            **{name: t.params.get(name) for name in names},
-            "reason": t.user_attrs.get("reason", ""),
-        }
-        for t in trials
-    ]
-    frame = pd.DataFrame(rows)
-    write_text(folder / "trials.csv", frame.to_csv(index=False))
     complete = frame[frame["state"] == "complete"]
     draw_history(
         folder / "history.png",
