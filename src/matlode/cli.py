@@ -247,7 +247,7 @@ def tune(
         for r in tuning.space
     ]
     title = f"{model}: {tuning.trials['complete']} trials, {tuning.trials['pruned']} more pruned"
-    _print_table(["", "range", "paper's optimum", "best found"], [values, *names], title=title)
+    _print_table(["", "range", tuning.start_name, "best found"], [values, *names], title=title)
     print(f"matlode train --settings {tuning.folder}/best.toml")
 
 

@@ -195,6 +195,7 @@ def test_other_networks_are_tuned(model, views, table, tmp_path):
     assert np.isfinite(tuning.value)
     # the paper's 171, 693 units are outside: the nearest comes first
     assert set(tuning.start.values()) & {20, 6}
+    assert tuning.start_name == "nearest to the paper's"
 
 
 @pytest.mark.parametrize("model", [COMPOSITIONS, BULK])

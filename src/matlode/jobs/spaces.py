@@ -135,12 +135,16 @@ def _names(model: str) -> dict[str, tuple[str, int | None]]:
     return names
 
 
-def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
-    """name → what `matlode train` takes (the paper's optimum), or what comes nearest to it."""
+def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
+    """name → what `matlode train` takes: the paper's optimum."""
     defaults = default_settings(model)
-    return {
-        r.name: r.nearest(defaults[r.key] if r.at is None else defaults[r.key][r.at]) for r in space
-    }
+    return {r.name: defaults[r.key] if r.at is None else defaults[r.key][r.at] for r in space}
+
+
+def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
+    """The same, with the nearest value where a range leaves it out."""
+    usual = usual_choice(model, space)
+    return {r.name: r.nearest(usual[r.name]) for r in space}
 
 
 def chosen_settings(

@@ -39,6 +39,7 @@ from matlode.jobs.spaces import (
     is_reference_head,
     read_space,
     shipped_spaces,
+    usual_choice,
 )
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import single
@@ -98,11 +99,14 @@ class Tuning:
     value: float
     """Held-out loss of the best trial."""
     start_value: float | None
-    """That of the settings of `matlode train` (the paper's optimum), same budget."""
+    """That of the first trial, with the same budget."""
     settings: Mapping[str, Any]
     best: Mapping[str, Any]
     """name in the space → value of the best trial."""
     start: Mapping[str, Any]
+    """The same of the first trial."""
+    start_name: str
+    """What the first trial is to be called."""
     space: tuple[Range, ...]
     trials: Mapping[str, int]
     """state → count."""
@@ -119,6 +123,7 @@ class Tuning:
             "start_value": self.start_value,
             "settings": dict(self.settings),
             "start": dict(self.start),
+            "start_name": self.start_name,
             "trials": dict(self.trials),
             "rows": dict(self.rows),
             "folder": str(self.folder),
@@ -508,6 +513,7 @@ def _tuning(
             f"none of the {len(trials)} trials came to its end; {folder}/trials.csv says why."
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
+    first, usual = first_choice(model, space), usual_choice(model, space)
     start = next((trial for trial in complete if START in trial.user_attrs), None)
     return Tuning(
         model=model,
@@ -516,7 +522,8 @@ def _tuning(
         start_value=start and start.value,
         settings=chosen_settings(model, space, best.params),
         best=best.params,
-        start=first_choice(model, space),
+        start=first,
+        start_name="the paper's optimum" if first == usual else "nearest to the paper's",
         space=space,
         trials=_counts(trials),
         rows=task.rows,
@@ -528,7 +535,9 @@ def _write(
     tuning: Tuning, study: optuna.Study, frame: pd.DataFrame, settings: TuningSettings
 ) -> None:
     folder = tuning.folder
-    beside = "" if tuning.start_value is None else f"; the start's is {tuning.start_value:.5g}"
+    beside = (
+        "" if tuning.start_value is None else f"; {tuning.start_name}: {tuning.start_value:.5g}"
+    )
     note = (
         f"matlode tune {tuning.model}: the best of {tuning.trials['complete']} finished and "
         f"{tuning.trials['pruned']} pruned trials.\n"
@@ -544,6 +553,7 @@ def _write(
         complete["value"].to_numpy(float),
         pruned=frame["number"][frame["state"] == "pruned"].to_numpy(int),
         start=tuning.start_value,
+        start_name=tuning.start_name,
         measure=tuning.measure,
     )
     if complete["value"].nunique() > 1:  # else nothing mattered

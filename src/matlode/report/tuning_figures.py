@@ -20,10 +20,11 @@ def draw_history(
     *,
     pruned: NDArray[np.integer],
     start: float | None,
+    start_name: str,
     measure: str,
 ) -> None:
     """Values (n,) of finished trials by number, the best so far, ticks of pruned ones, and what
-    the ``start`` is worth, as PNG."""
+    the first trial is worth, as PNG."""
     figure, axis = pyplot().subplots(figsize=(6, 3.6), layout="constrained")
     axis.scatter(numbers, values, s=14, color=TRUE, label="finished", zorder=3)
     best = np.minimum.accumulate(values)
@@ -39,7 +40,7 @@ def draw_history(
             label="pruned",
         )  # fmt: skip
     if start is not None:
-        axis.axhline(start, color=GREY, lw=0.8, ls="--", label="the paper's optimum")
+        axis.axhline(start, color=GREY, lw=0.8, ls="--", label=start_name)
     axis.set(xlabel="trial", ylabel=measure)
     axis.legend(fontsize=7)
     figure.savefig(path, dpi=150)
