@@ -182,13 +182,17 @@ def test_heads_are_tuned_on_latent_variables_and_trained_so(views, table, few_ro
     assert heads.Head.load(views / BULK).settings.lambda_ == tuning.best["lambda"]
 
 
-@pytest.mark.parametrize("model", ["reference-formation-net", "reference-pattern-vae"])
+@pytest.mark.parametrize(
+    "model", ["reference-formation-net", "reference-pattern-vae", "reference-space-group"]
+)
 def test_other_networks_are_tuned(model, views, table, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text(
         "[reference-formation-net]\nunits = { int = [8, 20] }\ndropout = { uniform = [0, 0.1] }\n"
         "[reference-pattern-vae]\nunits_1 = { int = [4, 6] }\nunits_2 = { int = [4, 6] }\n"
         "filters_2 = { int = [1, 2] }\npool = { int = [4, 5] }\n"
+        "[reference-space-group]\nunits_1 = { int = [4, 6] }\nunits_2 = { int = [4, 6] }\n"
+        "filters_1 = { int = [1, 3] }\nfilters_3 = { int = [1, 2] }\npool = { int = [3, 4] }\n"
     )
     settings = replace(BRIEF, trials=2, rows=30)
     tuning = tune(model, data=table, space=space, models=views, out=tmp_path, settings=settings)
