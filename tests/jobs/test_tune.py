@@ -22,7 +22,7 @@ from matlode.latent.space import load_view
 from matlode.properties import heads, trees
 from matlode.properties.endpoints import ENDPOINTS
 
-SHORT = TuningSettings(trials=12, epochs=3, rows=200)
+SHORT = TuningSettings(trials=8, epochs=3, rows=100)
 BRIEF = TuningSettings(trials=3, epochs=1, rows=100)
 COMPOSITIONS = "reference-composition-vae"
 BULK = "reference-bulk-modulus"
@@ -111,8 +111,8 @@ def test_the_same_seed_gives_the_same_study(tuned, table, tmp_path):
 
 
 def test_a_study_in_two_goes_is_one(tuned, table, tmp_path):
-    tune(COMPOSITIONS, data=table, out=tmp_path, settings=replace(SHORT, trials=5))
-    assert len(trials(tmp_path)) == 5
+    tune(COMPOSITIONS, data=table, out=tmp_path, settings=replace(SHORT, trials=3))
+    assert len(trials(tmp_path)) == 3
     tune(COMPOSITIONS, data=table, out=tmp_path, settings=SHORT)
     pd.testing.assert_frame_equal(trials(tmp_path), trials(tuned.folder))
 
@@ -172,7 +172,7 @@ def test_a_model_is_kept_unless_it_is_to_have_other_settings(views, table):
 
 
 def test_heads_are_tuned_on_latent_variables_and_trained_so(views, table, few_rounds, tmp_path):
-    settings = TuningSettings(trials=3)
+    settings = TuningSettings(trials=2)
     tuning = tune(BULK, data=table, models=views, out=tmp_path, settings=settings)
     assert tuning.measure == "mean absolute error / GPa"
     assert trials(tmp_path)["last_step"].max() == 2
