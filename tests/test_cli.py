@@ -100,6 +100,17 @@ def test_all_scores_go_into_one_page(tmp_path):
     assert page.read_text().startswith("# How accurate the models are")
 
 
+def test_tuning_shows_the_papers_optimum_beside_the_best(tmp_path):
+    done = matlode(
+        "tune", "reference-composition-vae", "--trials", 2, "--epochs", 1, "--rows", 64,
+        "--data", starter_path(), "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "paper's optimum" in done.stdout
+    assert "held-out loss / nats" in done.stdout
+    assert f"matlode train --settings {tmp_path}/best.toml" in done.stdout.replace("\n", "")
+
+
 def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
     wrong = matlode("search", "--maximize", "bulk_modulos", "--out", tmp_path / "x")
     assert wrong.returncode == 1

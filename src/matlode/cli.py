@@ -261,6 +261,10 @@ def train(
     data: DataTable = None,
     properties: PropertiesFile = None,
     out: Annotated[Path, typer.Option(help="Folder that the models go into.")] = Path("models"),
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of hyper-parameters, such as `matlode tune` writes."),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the networks, for a quick try.")
     ] = None,
@@ -275,12 +279,60 @@ def train(
             data=data,
             out=out,
             properties=properties,
+            settings=settings,
             epochs=epochs,
             force=force,
             progress=progress,
         )
     for name, header in headers.items():
         print(name, json.dumps(header.get("scores", {})))
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="A reference model, such as reference-pattern-vae.")],
+    data: DataTable = None,
+    space: Annotated[
+        Path | None, typer.Option(help="TOML file of ranges (default: the paper's).")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="That the study shall have in all.")] = 50,
+    epochs: Annotated[int, typer.Option(min=1, help="Of a network's trial.")] = 10,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Training rows, for a quick try (default: all).")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL (default: study.db in the output folder).")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name in the storage (default: the model's).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same study.")] = 0,
+    pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
+    models: ModelsFolder = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: tuning/MODEL).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the hyper-parameters of a reference model. Goes on where it was interrupted."""
+    from matlode.jobs.tune import TuningSettings
+    from matlode.jobs.tune import tune as run_tune
+
+    settings = TuningSettings(trials=trials, epochs=epochs, rows=rows, seed=seed, pruner=pruner)
+    with _progress() as progress:
+        tuning = run_tune(
+            model, data=data, space=space, storage=storage, study=study, models=models, out=out,
+            settings=settings, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        _print_json(tuning.summary())
+        return
+    values = [tuning.measure, "", _digits(tuning.start_value), _digits(tuning.value)]
+    names = [
+        [r.name, str(r), _digits(tuning.start[r.name]), _digits(tuning.best[r.name])]
+        for r in tuning.space
+    ]
+    title = f"{model}: {tuning.trials['complete']} trials, {tuning.trials['pruned']} more pruned"
+    _print_table(["", "range", tuning.start_name, "best found"], [values, *names], title=title)
+    print(f"matlode train --settings {tuning.folder}/best.toml")
 
 
 @app.command()
@@ -620,6 +672,10 @@ def main() -> None:
     except MatlodeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _digits(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _symbols(text: str | None) -> list[str] | None:

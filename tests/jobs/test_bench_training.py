@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from matlode.jobs.bench_training import TIMED, bench_training
-from matlode.jobs.train import TRAINING
+from matlode.jobs.settings import TRAINING
 from matlode.jobs.training_table import TrainingTable
 
 

@@ -157,6 +157,34 @@ def test_weights_of_another_architecture_are_refused(tmp_path, monkeypatch):
         load_view(tmp_path / "standard-composition-vae")
 
 
+@pytest.mark.parametrize("name", ["composition", "pattern"])
+def test_a_view_of_other_sizes_comes_back_by_its_header(name, tmp_path):
+    sizes = {"composition": {"units": [7, 5]}, "pattern": {"filters": [2, 2, 3], "units": [5, 4]}}
+    sizes[name]["activation"] = "tanh"
+    network = AUTOENCODERS["reference", name](**sizes[name]).eval()
+    bounds = np.tile([-1.0, 1.0], (network.latent_size, 1))
+    save_view(
+        tmp_path, network, face="reference", view=name, bounds=bounds,
+        header={"architecture": sizes[name]},
+    )  # fmt: skip
+    again = load_view(tmp_path).network
+    assert str(again) == str(network)
+    for key, kept in again.state_dict().items():
+        before = network.state_dict()[key]
+        torch.testing.assert_close(kept, before, rtol=HALF_PRECISION, atol=1e-7)
+
+
+def test_sizes_that_no_network_has_are_refused(tmp_path):
+    network = AUTOENCODERS["reference", "composition"]().eval()
+    header = {"architecture": {"rooms": 3}}
+    save_view(
+        tmp_path, network, face="reference", view="composition", bounds=np.zeros((24, 2)),
+        header=header,
+    )  # fmt: skip
+    with pytest.raises(ArtefactError, match=r"another architecture .*rooms"):
+        load_view(tmp_path)
+
+
 def test_an_unknown_face_is_refused(tmp_path):
     saved = view("standard", "composition")
     save_view(

@@ -353,3 +353,18 @@ def test_augmented_data_are_made_for_every_epoch_and_after_an_interruption(tmp_p
     run(resumed, tmp_path / "broken.npz")
     for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_each_epoch_is_told_and_the_listener_may_end_it():
+    heard: list[tuple[int, float]] = []
+    log = train(regressor(), rows(), rows(seed=1), SHORT, told=lambda *row: heard.append(row))
+    assert heard == [(int(row["epoch"]), row["validation_loss"]) for row in log]
+
+    def stop(epoch: int, loss: float) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    model = regressor()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, rows(), rows(seed=1), SHORT, told=stop)
+    assert len(model.warmths) == 2 * (100 // SHORT.batch_size)

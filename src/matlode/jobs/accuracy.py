@@ -13,18 +13,18 @@ from matlode.data.splits import SPLITS, TEST, Fold
 from matlode.jobs.accuracy_figures import HeldOut, draw_accuracy_figures
 from matlode.jobs.cross_validation import fold_rows
 from matlode.jobs.evaluate import stored_scores
-from matlode.jobs.evaluate_symmetry import N_PARTS, REFERENCE_MODEL
+from matlode.jobs.evaluate_symmetry import N_PARTS
 from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
 from matlode.report.accuracy import Evidence, Row, accuracy_page
 from matlode.screening.plausibility import PLAUSIBILITY_MODEL
-from matlode.screening.symmetry import SYMMETRY_MODEL
+from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL
 
 PAGE = Path("docs/accuracy.md")
 COMMAND = "matlode evaluate accuracy"
 SYMMETRY_FILE = re.compile(
-    rf"(?P<name>{SYMMETRY_MODEL}|{REFERENCE_MODEL})-(?P<split>{'|'.join(SPLITS)})-(?P<sha>\w+)"
+    rf"(?P<name>{SYMMETRY_MODEL}|{REFERENCE_SYMMETRY_MODEL})-(?P<split>{'|'.join(SPLITS)})-(?P<sha>\w+)"
 )
 
 

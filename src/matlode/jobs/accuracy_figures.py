@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,9 @@ def _reference_answers(
     place = find_model(FORMATION_NET, models)
     if (place / ARRAYS_FILE).exists():
         points = heads.inputs(compositions, patterns)
-        arrays = load_artefact(place).require("formation-net").arrays
-        network = network_of(ReferenceFormationNet, arrays, place)
+        artefact = load_artefact(place).require("formation-net")
+        make = partial(ReferenceFormationNet, **artefact.header.get("architecture", {}))
+        network = network_of(make, artefact.arrays, place)
         chance = network.chance(single(points)).numpy().astype(float)
         answers["formation_probability"] = Estimates(chance, chance, chance)
     return answers

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from matlode.jobs.recipes import Trainer
-from matlode.jobs.train import MODELS, TRAINING
+from matlode.jobs.settings import TRAINING
+from matlode.jobs.train import MODELS
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent

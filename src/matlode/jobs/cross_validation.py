@@ -18,7 +18,7 @@ from matlode.data.splits import SPLITS, TEST, TRAIN, Fold
 from matlode.errors import GoalError, suggest
 from matlode.jobs.property_recipes import fit_network
 from matlode.jobs.recipes import Trainer
-from matlode.jobs.train import TRAINING
+from matlode.jobs.settings import TRAINING
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.space import FACES, trained_faces
 from matlode.progress import Progress, silent

@@ -11,16 +11,18 @@ from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, Fold
 from matlode.errors import GoalError, suggest
 from matlode.jobs.recipes import Trainer, all_symmetry_scores, fit_symmetry
-from matlode.jobs.train import TRAINING
+from matlode.jobs.settings import TRAINING
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.space import FACES
 from matlode.progress import Progress, silent
-from matlode.screening.symmetry import SYMMETRY_MODEL, ReferenceSymmetryNet, SymmetryNet
+from matlode.screening.symmetry import (
+    REFERENCE_SYMMETRY_MODEL,
+    SYMMETRY_MODEL,
+    SYMMETRY_NETS,
+)
 
 N_PARTS = 10
 """A tenth of the rows (or formulas, ...) tests."""
-NETWORKS = {"standard": SymmetryNet, "reference": ReferenceSymmetryNet}
-REFERENCE_MODEL = "reference-space-group"
 
 
 def measure_symmetry(
@@ -45,7 +47,7 @@ def measure_symmetry(
     trainer = Trainer(table, out, dict(TRAINING), progress, models=models)
     rows = []
     for face in faces:
-        name = {"standard": SYMMETRY_MODEL, "reference": REFERENCE_MODEL}[face]
+        name = {"standard": SYMMETRY_MODEL, "reference": REFERENCE_SYMMETRY_MODEL}[face]
         file = out / f"{name}-{split}-{whole.sha256[:12]}.json"
         if not file.exists():
             named = f"{name}-{split}"
@@ -53,7 +55,7 @@ def measure_symmetry(
             if epochs is not None:
                 settings = replace(settings, max_epochs=epochs)
             own = replace(trainer, settings={**trainer.settings, named: settings})
-            classifier, _ = fit_symmetry(own, named, NETWORKS[face]())
+            classifier, _ = fit_symmetry(own, named, SYMMETRY_NETS[name]())
             out.mkdir(parents=True, exist_ok=True)
             write_json(file, all_symmetry_scores(own, classifier))
             own.checkpoint(named).unlink(missing_ok=True)

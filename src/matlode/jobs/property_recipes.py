@@ -244,7 +244,8 @@ def train_head(trainer: Trainer, name: str) -> None:
         folds = trainer.halves[rows[TRAIN]]
     held = rows[CALIBRATION]
     calibration = {case: (features[case][held], labels[held]) for case in CASES}
-    head = fit_head(endpoint, face, train_x, train_y, folds, calibration)
+    settings = trainer.trees.get(name)
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration, settings=settings)
     truth = labels[rows[TEST]]
     scores = {
         f"{face}, {case} pattern": score_estimates(
@@ -270,13 +271,12 @@ def train_formation_net(trainer: Trainer, name: str) -> None:
     labels = trainer.table.labels(endpoint)
     rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
     points = trainer.features("reference")
-
-    def tensors(role: str) -> list[torch.Tensor]:
-        return [single(points["simulated"][rows[role]]), single(labels[rows[role]])]
-
     torch.manual_seed(trainer.settings[name].seed)
-    network = ReferenceFormationNet(n_latent=points["simulated"].shape[1])
-    log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
+    network = ReferenceFormationNet(**trainer.architecture(name))
+    train_data, held_out = (latent_rows(trainer, endpoint, r) for r in (TRAIN, CALIBRATION))
+    log = trainer.network(
+        name, network, [single(part) for part in train_data], [single(part) for part in held_out]
+    )
     scores = {}
     for case in CASES:
         chance = network.chance(single(points[case][rows[TEST]])).numpy().astype(float)
@@ -287,6 +287,7 @@ def train_formation_net(trainer: Trainer, name: str) -> None:
         "endpoint": endpoint.name,
         "definition": endpoint.definition(),
         "training": asdict(trainer.settings[name]),
+        "architecture": trainer.architecture(name),
         "epochs": len(log),
         "built_on": foundations(trainer.models_folder, "reference"),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
@@ -295,6 +296,16 @@ def train_formation_net(trainer: Trainer, name: str) -> None:
     save_artefact(
         trainer.root / name, kind="formation-net", header=header, arrays=kept_weights(network)
     )
+
+
+def latent_rows(
+    trainer: Trainer, endpoint: Endpoint, role: str
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The reference's latent variables (m, 88) of a role's rows with a label, and the labels
+    (m,) in the endpoint's unit."""
+    labels = trainer.table.labels(endpoint)
+    rows = trainer.rows(role, labels)
+    return np.hstack(trainer.points("reference"))[rows], labels[rows]
 
 
 def _baseline_scores(

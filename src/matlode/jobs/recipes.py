@@ -33,6 +33,7 @@ from matlode.properties.network import (
     NETWORK_MODEL,
     PropertyNetwork,
 )
+from matlode.properties.trees import TreeSettings
 from matlode.representation.augmentation import Augmentation, augmented_patterns
 from matlode.representation.composition import (
     formula_vectors,
@@ -42,6 +43,7 @@ from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.novelty import FormulaFilter
 from matlode.screening.plausibility import PatternBands, shuffled_peaks
 from matlode.screening.symmetry import (
+    SYMMETRY_NETS,
     ReferenceSymmetryNet,
     SymmetryClassifier,
     SymmetryNet,
@@ -77,7 +79,15 @@ class Trainer:
     """Every property that may be trained."""
     models: Path | None = None
     """Where models to build on are looked for (default: ``root``)."""
+    architectures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model → arguments of its network, where they are not the defaults."""
+    trees: Mapping[str, TreeSettings] = field(default_factory=dict)
+    """head → hyper-parameters of its trees, where they are not those of its face."""
     _made: dict[str, Any] = field(default_factory=dict)
+
+    def architecture(self, name: str) -> dict[str, Any]:
+        """Arguments of the network of a model, as its header keeps them."""
+        return dict(self.architectures.get(name, {}))
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, made at the first call: models share costly tables."""
@@ -213,12 +223,8 @@ def decoded_compositions(
 def train_composition_vae(trainer: Trainer, name: str) -> None:
     """A composition autoencoder, on every distinct formula."""
     face = name.split("-")[0]
-    table = trainer.table
-    formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
-    x = torch.from_numpy(formula_vectors(formulas).astype(np.float32))
-    roles = split_by_formula(formulas)
-    network = AUTOENCODERS[face, "composition"]()
-    parts = {role: x[torch.from_numpy(roles == role)] for role in (TRAIN, CALIBRATION, TEST)}
+    network = AUTOENCODERS[face, "composition"](**trainer.architecture(name))
+    parts = {role: formula_tensor(trainer, role) for role in (TRAIN, CALIBRATION, TEST)}
     log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
     _finish_view(trainer, name, network, parts[TRAIN], log)
     view = load_view(trainer.root / name)
@@ -235,14 +241,19 @@ def train_composition_vae(trainer: Trainer, name: str) -> None:
     _finish_view(trainer, name, network, parts[TRAIN], log, scores)
 
 
+def formula_tensor(trainer: Trainer, role: str) -> torch.Tensor:
+    """Compositions (m, 100) of the distinct formulas of a role, without a structure too."""
+    table = trainer.table
+    formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
+    chosen = np.array(formulas, dtype=str)[split_by_formula(formulas) == role].tolist()
+    return torch.from_numpy(formula_vectors(chosen).astype(np.float32))
+
+
 def train_pattern_vae(trainer: Trainer, name: str) -> None:
     """A pattern autoencoder, on the simulated patterns."""
     face = name.split("-")[0]
-    patterns = torch.from_numpy(trainer.table.patterns)
-    parts = {
-        role: patterns[torch.from_numpy(trainer.rows(role))] for role in (TRAIN, CALIBRATION, TEST)
-    }
-    network = AUTOENCODERS[face, "pattern"]()
+    parts = {role: pattern_tensor(trainer, role) for role in (TRAIN, CALIBRATION, TEST)}
+    network = AUTOENCODERS[face, "pattern"](**trainer.architecture(name))
     fresh = None
     if face == "standard":
         crystals = trainer.table.materials.crystals.take(trainer.rows(TRAIN))
@@ -263,6 +274,11 @@ def train_pattern_vae(trainer: Trainer, name: str) -> None:
         "cosine_10_percent_quantile": float(np.quantile(cosine, 0.1)),
     }
     _finish_view(trainer, name, network, parts[TRAIN], log, scores)
+
+
+def pattern_tensor(trainer: Trainer, role: str) -> torch.Tensor:
+    """Simulated patterns (m, 1601) of the rows of a role."""
+    return torch.from_numpy(trainer.table.patterns[trainer.rows(role)])
 
 
 def train_pairing(trainer: Trainer, name: str) -> None:
@@ -312,6 +328,7 @@ def _finish_view(
     header = {
         **trainer.table.header,
         "training": asdict(trainer.settings[name]),
+        "architecture": trainer.architecture(name),
         "grid": STANDARD_SETTINGS.as_dict() if view == "pattern" else None,
         "epochs": len(log),
         "last_epoch": log[-1] if log else {},
@@ -321,17 +338,20 @@ def _finish_view(
 
 
 def train_symmetry(trainer: Trainer, name: str) -> None:
-    """The space-group classifier."""
-    classifier, epochs = fit_symmetry(trainer, name, SymmetryNet())
+    """A space-group classifier."""
+    network = SYMMETRY_NETS[name](**trainer.architecture(name))
+    classifier, epochs = fit_symmetry(trainer, name, network)
     classifier.save(
         trainer.root,
         {
             **trainer.table.header,
             "training": asdict(trainer.settings[name]),
+            "architecture": trainer.architecture(name),
             "epochs": epochs,
             "test_rows": int(trainer.rows(TEST).sum()),
             "scores": all_symmetry_scores(trainer, classifier),
         },
+        name=name,
     )
 
 
@@ -346,14 +366,7 @@ def fit_symmetry(
     table = trainer.table
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64) - 1
     cases = trainer.patterns_by_case
-
-    def tensors(role: str) -> list[torch.Tensor]:
-        rows = trainer.rows(role)
-        arrays = [*(patterns[rows] for patterns in cases.values())]
-        arrays += [table.compositions[rows].astype(np.float32), labels[rows]]
-        return [torch.from_numpy(array) for array in arrays]
-
-    train_data = tensors(TRAIN)
+    train_data = symmetry_tensors(trainer, TRAIN)
     fresh = None
     if isinstance(network, SymmetryNet):
         crystals = table.materials.crystals.take(trainer.rows(TRAIN))
@@ -365,7 +378,8 @@ def fit_symmetry(
             decoded = pattern.decode(pattern.encode(strained))
             return [torch.from_numpy(strained), torch.from_numpy(decoded), *train_data[2:]]
 
-    log = trainer.network(name, network, train_data, tensors(CALIBRATION), fresh)
+    held_out = symmetry_tensors(trainer, CALIBRATION)
+    log = trainer.network(name, network, train_data, held_out, fresh)
     held = trainer.rows(CALIBRATION)
     compositions = table.compositions[held]
     logits = network_logits(network, cases["decoded"][held], compositions)
@@ -375,6 +389,15 @@ def fit_symmetry(
         for case, patterns in cases.items()
     }
     return replace(classifier, levels=levels), len(log)
+
+
+def symmetry_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+    """Patterns of either kind (m, 1601), compositions (m, 100) and space groups - 1 (m,)."""
+    rows, table = trainer.rows(role), trainer.table
+    labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64)[rows] - 1
+    arrays = [*(patterns[rows] for patterns in trainer.patterns_by_case.values())]
+    arrays += [table.compositions[rows].astype(np.float32), labels]
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def all_symmetry_scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,15 @@ from matlode.jobs.recipes import (
     train_pattern_vae,
     train_symmetry,
 )
+from matlode.jobs.settings import (
+    TRAINING,
+    WITHOUT_SETTINGS,
+    architecture,
+    is_head,
+    read_settings,
+    training_settings,
+    tree_settings,
+)
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.latent.training import TrainingSettings
@@ -29,35 +38,7 @@ from matlode.properties.heads import endpoint_of
 from matlode.properties.models import foundations, head_folder, known_endpoints
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import check_rows, checked_labels, read_properties
-from matlode.screening.symmetry import SYMMETRY_MODEL
-
-TRAINING = {
-    "standard-composition-vae": TrainingSettings(
-        learning_rate=2e-3, max_epochs=60, batch_size=256, patience=60, warm_up_epochs=2.0
-    ),
-    "standard-pattern-vae": TrainingSettings(learning_rate=1.5e-3, max_epochs=48, patience=48),
-    PAIRING_MODEL: TrainingSettings(batch_size=256, max_epochs=30, patience=30),
-    # Table S1; epochs, batch size and learning rate are not in it: Keras' defaults
-    "reference-composition-vae": TrainingSettings(
-        optimizer="nadam", schedule="constant", batch_size=64, max_epochs=60, patience=6,
-        warm_up_epochs=0.0, l1=1.94e-7, l2=1.09e-6,
-    ),
-    "reference-pattern-vae": TrainingSettings(
-        optimizer="adamax", schedule="constant", batch_size=64, max_epochs=60, patience=4,
-        warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7,
-    ),
-    FORMATION_NET: TrainingSettings(
-        optimizer="adam", schedule="constant", batch_size=64, max_epochs=60, patience=6
-    ),
-    NETWORK_MODEL: TrainingSettings(
-        learning_rate=1.2e-3, batch_size=256, max_epochs=13, patience=13
-    ),
-    SYMMETRY_MODEL: TrainingSettings(max_epochs=20, patience=20, batch_size=256),
-    "reference-space-group": TrainingSettings(
-        optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
-    ),
-}  # fmt: skip
-"""model → how its network is trained."""
+from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL
 
 MODELS: dict[str, Callable[[Trainer, str], None]] = {
     "standard-composition-vae": train_composition_vae,
@@ -75,10 +56,9 @@ MODELS: dict[str, Callable[[Trainer, str], None]] = {
         if name != "formation_probability"  # the paper's is a network
     },
     FORMATION_NET: train_formation_net,
+    REFERENCE_SYMMETRY_MODEL: train_symmetry,
 }
 """model → how it is trained, in the order in which they need each other."""
-
-OTHERS = ["pattern-characteristics", "known-formulas"]
 
 
 def train_models(
@@ -87,6 +67,7 @@ def train_models(
     data: Path | None = None,
     out: Path = Path("models"),
     properties: Path | None = None,
+    settings: Path | None = None,
     epochs: int | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -94,22 +75,27 @@ def train_models(
     """Train models in order and return their headers by name.
 
     ``names`` are keys of MODELS, or heads of own properties (default: the standard ones; with
-    ``properties``, a TOML file (``own.read_properties``), the standard heads of these);
+    ``properties``, a TOML file (``own.read_properties``), the standard heads of these; with
+    ``settings``, the models of that file);
     ``data`` names the structure table (default: $MATLODE_DATA, else the starter set); ``out``
     is the folder that they go into, and where those that they build on are looked for before
-    the shipped ones; ``epochs`` cuts the training of the networks short. Networks leave
-    checkpoints in ``out/checkpoints`` and go on from them; a model that is there already,
-    trained on the same rows for the same property, is kept unless ``force``.
+    the shipped ones; ``settings`` names a TOML file of hyper-parameters
+    (``settings.read_settings``), such as `matlode tune` writes; ``epochs`` cuts the training of
+    the networks short. Networks leave checkpoints in ``out/checkpoints`` and go on from them; a
+    model that is there already, trained on the same rows for the same property and with these
+    ``settings``, is kept unless ``force``.
 
-    Raises GoalError for unknown names, InputError, before anything is trained, for labels that
-    no head can learn from.
+    Raises GoalError for unknown names and settings that cannot be, InputError, before anything
+    is trained, for labels that no head can learn from.
     """
     own = read_properties(properties) if properties else {}
     endpoints = {**known_endpoints(out), **own}
     models = {**MODELS, **_head_trainers(endpoints)}
     if own and not names:
         names = [head_folder(Path(), name, "standard").name for name in own]
-    wanted = names or [name for name in MODELS if name.startswith("standard")] + OTHERS
+    given = read_settings(settings, models) if settings else {}
+    standard = [name for name in MODELS if name.startswith("standard")]
+    wanted = names or list(given) or [*standard, *WITHOUT_SETTINGS]
     for name in wanted:
         if name not in models:
             raise GoalError(f'"{name}" is not a model. {suggest(name, models)}')
@@ -120,19 +106,41 @@ def train_models(
         if endpoint is not None:
             labels = checked_labels(endpoint, table.materials, table=table.source)
             check_rows(endpoint, labels, table.roles, table=table.source)
-    settings = TRAINING
-    if epochs is not None:
-        settings = {name: replace(s, max_epochs=epochs) for name, s in TRAINING.items()}
-    trainer = Trainer(table, out, settings, progress, endpoints)
+    trainer = Trainer(
+        table, out, _training(given, epochs), progress, endpoints,
+        architectures={n: architecture(n, v) for n, v in given.items() if not is_head(n)},
+        trees={n: tree_settings(n, v) for n, v in given.items() if is_head(n)},
+    )  # fmt: skip
     headers = {}
     for name in (name for name in models if name in wanted):
         folder = out / name
-        if force or not _is_done(folder, table, endpoints):
+        done = _is_done(folder, table, endpoints) and (
+            name not in given or _is_as_set(trainer, name)
+        )
+        if force or not done:
             models[name](trainer, name)
             trainer.checkpoint(name).unlink(missing_ok=True)
         headers[name] = load_header(folder)
         progress(name, 1, 1, "ready")
     return headers
+
+
+def _training(
+    given: Mapping[str, Mapping[str, Any]], epochs: int | None
+) -> dict[str, TrainingSettings]:
+    found = {name: training_settings(name, given.get(name, {})) for name in TRAINING}
+    if epochs is not None:
+        found = {name: replace(s, max_epochs=epochs) for name, s in found.items()}
+    return found
+
+
+def _is_as_set(trainer: Trainer, name: str) -> bool:
+    """Whether the model that is there was made with the hyper-parameters that it would get."""
+    header = load_header(trainer.root / name)
+    if is_head(name):
+        return bool(header["settings"] == asdict(trainer.trees[name]))
+    same = header.get("architecture", {}) == trainer.architecture(name)
+    return same and bool(header["training"] == asdict(trainer.settings[name]))
 
 
 def _head_trainers(endpoints: Mapping[str, Endpoint]) -> dict[str, Callable[[Trainer, str], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.errors import GoalError
 from matlode.latent.formula_search import FormulaLimits, likeliest_formulas
+from matlode.latent.layers import activation_layer, initialise
 from matlode.representation.descriptors import electronegativity_order, element_property_table
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
@@ -70,19 +73,28 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
 
     latent_size = COMPOSITION_LATENT
 
-    def __init__(self, *, units: tuple[int, int] = (95, 50), dropout: float = 4.49e-6) -> None:
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = (95, 50),
+        dropout: float = 4.49e-6,
+        activation: str = "selu",
+        initializer: str = "he_normal",
+    ) -> None:
         super().__init__()
         first, second = units
         self.encoder = nn.Sequential(
-            *(_dense(N_COMPOSITION, first, dropout) + _dense(first, second, dropout))
+            *_dense(N_COMPOSITION, first, dropout, activation),
+            *_dense(first, second, dropout, activation),
         )
         self.mean = nn.Linear(second, self.latent_size)
         self.log_variance = nn.Linear(second, self.latent_size)
         self.decoder = nn.Sequential(
-            *(_dense(self.latent_size, second, dropout) + _dense(second, first, dropout)),
+            *_dense(self.latent_size, second, dropout, activation),
+            *_dense(second, first, dropout, activation),
             nn.Linear(first, N_COMPOSITION),
         )
-        _initialise(self, "he_normal")
+        initialise(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
@@ -120,38 +132,46 @@ class ReferencePatternVAE(VariationalAutoencoder):
     def __init__(
         self,
         *,
-        filters: tuple[int, int, int] = (16, 17, 37),
+        filters: Sequence[int] = (16, 17, 37),
         kernel: int = 4,
         pool: int = 2,
-        units: tuple[int, int] = (693, 403),
+        units: Sequence[int] = (693, 403),
         dropout: float = 0.0204,
+        activation: str = "selu",
+        initializer: str = "lecun_normal",
     ) -> None:
         super().__init__()
         a, b, c = filters
         first, second = units
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
+        self.activation = activation_layer(activation)
         self.down = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((1, a), (a, b), (b, c)))
         length = N_PATTERN
         for _ in self.down:
             length //= pool
+        if length == 0:
+            raise GoalError(f"three pools of {pool} leave nothing of {N_PATTERN} points.")
         self.encoder = nn.Sequential(
-            *(_dense(c * length, first, dropout) + _dense(first, second, dropout))
+            *_dense(c * length, first, dropout, activation),
+            *_dense(first, second, dropout, activation),
         )
         self.mean = nn.Linear(second, self.latent_size)
         self.log_variance = nn.Linear(second, self.latent_size)
         self.decoder = nn.Sequential(
-            *_dense(self.latent_size, second, dropout), *_dense(second, N_PATTERN * b, dropout)
+            *_dense(self.latent_size, second, dropout, activation),
+            *_dense(second, N_PATTERN * b, dropout, activation),
         )
         self.up = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((b, c), (c, b), (b, a)))
         self.last = _convolution(a, 1, kernel)
-        _initialise(self, "lecun_normal")
+        initialise(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
         hidden = x[:, None, None]
         for convolution in self.down:
-            hidden = F.max_pool2d(self.dropout(F.selu(convolution(hidden))), (1, self.pool))
+            hidden = self.dropout(self.activation(convolution(hidden)))
+            hidden = F.max_pool2d(hidden, (1, self.pool))
         hidden = self.encoder(hidden.flatten(1))
         return self.mean(hidden), self.log_variance(hidden).clamp(max=MAX_LOG_VARIANCE)
 
@@ -168,7 +188,7 @@ class ReferencePatternVAE(VariationalAutoencoder):
     def _logits(self, z: Tensor) -> Tensor:
         hidden = self.decoder(z).unflatten(1, (1, N_PATTERN, -1)).permute(0, 3, 1, 2)
         for convolution in self.up:
-            hidden = self.dropout(F.selu(convolution(hidden)))
+            hidden = self.dropout(self.activation(convolution(hidden)))
         logits: Tensor = self.last(hidden).flatten(1)
         return logits
 
@@ -377,8 +397,8 @@ def single(data: NDArray[np.floating]) -> Tensor:
     return torch.tensor(np.ascontiguousarray(data, dtype=np.float32))
 
 
-def _dense(n_in: int, n_out: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(n_in, n_out), nn.SELU(), nn.Dropout(dropout)]
+def _dense(n_in: int, n_out: int, dropout: float, activation: str) -> list[nn.Module]:
+    return [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Module:
@@ -387,14 +407,3 @@ def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Module:
     pad = nn.ZeroPad2d((before, kernel - 1 - before, 0, 0))
     layer: Any = nn.Conv2d(n_in, n_out, (1, kernel))
     return nn.Sequential(pad, layer.to(memory_format=torch.channels_last))
-
-
-def _initialise(model: nn.Module, scheme: str) -> None:
-    """Kernels drawn as Keras draws them, biases zero."""
-    gain = {"lecun_normal": 1.0, "he_normal": 2.0}[scheme]
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            fan_in = layer.weight[0].numel()
-            nn.init.trunc_normal_(layer.weight, std=(gain / fan_in) ** 0.5)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,11 @@ def save_view(
     bounds: NDArray[np.float64],
     header: Mapping[str, Any],
 ) -> None:
-    """Write an autoencoder as an artefact; weights are kept in half precision."""
+    """Write an autoencoder as an artefact; weights are kept in half precision.
+
+    Constructor arguments other than the network's defaults must stand in the header, as
+    "architecture".
+    """
     save_artefact(
         folder,
         kind="autoencoder",
@@ -325,5 +330,6 @@ def load_view(folder: Path) -> View:
     key = (artefact.header["face"], artefact.header["view"])
     if key not in AUTOENCODERS:
         raise ArtefactError(f"{folder}: no such autoencoder {key}; known: {list(AUTOENCODERS)}.")
+    make = partial(AUTOENCODERS[key], **artefact.header.get("architecture", {}))
     weights = grouped(artefact.arrays)["weights"]
-    return View(network_of(AUTOENCODERS[key], weights, folder), artefact.arrays["bounds"])
+    return View(network_of(make, weights, folder), artefact.arrays["bounds"])

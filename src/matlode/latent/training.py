@@ -54,6 +54,8 @@ class Trainable(Protocol):
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adadelta": torch.optim.Adadelta,
+    "adagrad": torch.optim.Adagrad,
     "adam": torch.optim.Adam,
     "adamax": torch.optim.Adamax,
     "adamw": torch.optim.AdamW,
@@ -92,6 +94,7 @@ def train(
     log_file: Path | None = None,
     progress: Progress = silent,
     stage: str = "training",
+    told: Callable[[int, float], None] | None = None,
     device: torch.device | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place to its best validation loss; returns one log row per epoch.
@@ -99,7 +102,8 @@ def train(
     The data are tensors of equal first dimension; ``fresh`` gives those of an epoch anew, where
     they are augmented. Chance comes from ``settings.seed`` and
     the epoch alone, so that a run continued from ``checkpoint`` (written after every epoch)
-    ends as an undisturbed one. ``log_file`` takes the rows as CSV. Raises ArtefactError if the
+    ends as an undisturbed one. ``log_file`` takes the rows as CSV. ``told`` hears each epoch
+    (from 1) and its validation loss; what it raises ends the training. Raises ArtefactError if the
     checkpoint belongs to other settings.
     """
     device = device or best_device()
@@ -130,6 +134,8 @@ def train(
             write_text(log_file, pd.DataFrame(state.log).to_csv(index=False))
         note = f"loss {terms['loss']:.2f}, held-out {validation['loss']:.2f}"
         progress(stage, state.epoch, settings.max_epochs, note)
+        if told is not None:
+            told(state.epoch, validation["loss"])
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     model.eval()

@@ -29,10 +29,10 @@ def network_of(
 
     Raises ArtefactError, naming ``folder``, for weights of another architecture.
     """
-    network = make()
     try:
+        network = make()
         network.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # sizes, or arguments that are not known
         raise ArtefactError(
             f"{folder}: weights of another architecture ({error}); remake it with "
             f"`matlode train {folder.name}`."

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matlode.latent.layers import activation_layer, initialise
+from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT
+
 FORMATION_NET = "reference-formation-net"
 
 
@@ -17,18 +20,21 @@ class ReferenceFormationNet(nn.Module):
     Three dense layers of ``units`` with dropout after each; a sigmoid says the chance.
     """
 
-    def __init__(self, *, n_latent: int = 88, units: int = 171, dropout: float = 0.347) -> None:
+    def __init__(
+        self,
+        *,
+        units: int = 171,
+        dropout: float = 0.347,
+        activation: str = "elu",
+        initializer: str = "lecun_normal",
+    ) -> None:
         super().__init__()
-        sizes = (n_latent, units, units, units)
+        sizes = (COMPOSITION_LATENT + PATTERN_LATENT, units, units, units)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), nn.ELU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
-        for layer in self.net:
-            if isinstance(layer, nn.Linear):  # lecun_normal
-                sigma = layer.in_features**-0.5
-                nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
-                nn.init.zeros_(layer.bias)
+        initialise(self, initializer)
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits (batch,) of latent points (batch, 88)."""

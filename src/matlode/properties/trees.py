@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +54,22 @@ SETTINGS = {
     ),
 }
 """face → hyper-parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Rows that trees do not learn from, and who hears how good they are on these."""
+
+    features: NDArray[np.floating]
+    """(m, n_columns)."""
+    labels: NDArray[np.floating]
+    """(m,), in the model's scale."""
+    told: Callable[[int, float], None]
+    """Hears the rounds so far and the mean absolute error, or log loss of a classifier."""
+    every: int = 50
+    """Rounds between two calls."""
+
+
 NETWORK_TREES = TreeSettings(n_rounds=400, eta=0.1)
 """Of the trees that the property network listens to: half the size, and as good in company."""
 
@@ -65,9 +81,13 @@ def fit_trees(
     *,
     objective: str,
     n_rounds: int | None = None,
+    watch: Watch | None = None,
     **extra: Any,
 ) -> Forest:
-    """One model by XGBoost; ``objective`` and ``extra`` under XGBoost's names."""
+    """One model by XGBoost; ``objective`` and ``extra`` under XGBoost's names.
+
+    ``watch`` hears on the way how good it is on other rows; what it raises ends the training.
+    """
     import xgboost
 
     names = {"lambda_": "lambda"}
@@ -75,12 +95,33 @@ def fit_trees(
     own = {"n_rounds", "difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"}
     parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
     data = xgboost.QuantileDMatrix(features, label=labels / scale, max_bin=settings.max_bin)
+    parameters |= {"objective": objective, "tree_method": "hist"} | extra
+    watching: dict[str, Any] = {}
+    if watch is not None:
+        parameters["eval_metric"] = "logloss" if objective == "binary:logistic" else "mae"
+        held = xgboost.QuantileDMatrix(
+            watch.features, label=watch.labels / scale, max_bin=settings.max_bin, ref=data
+        )
+        watching = {"evals": [(held, "held")], "verbose_eval": False}
+        watching["callbacks"] = [_callback(watch, scale)]
     booster = xgboost.train(
-        parameters | {"objective": objective, "tree_method": "hist"} | extra,
-        data,
-        num_boost_round=n_rounds or settings.n_rounds,
+        parameters, data, num_boost_round=n_rounds or settings.n_rounds, **watching
     )
     return forest_of(json.loads(booster.save_raw("json")), scale)
+
+
+def _callback(watch: Watch, scale: float) -> Any:
+    import xgboost
+
+    class Teller(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            if (epoch + 1) % watch.every == 0:
+                ((losses),) = evals_log["held"].values()
+                # a log loss has no unit, and its scale is 1
+                watch.told(epoch + 1, losses[-1] * scale)
+            return False
+
+    return Teller()
 
 
 def _scale(labels: NDArray[np.floating]) -> float:

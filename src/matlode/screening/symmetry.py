@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.artefacts import find_model, load_artefact, save_artefact
-from matlode.errors import InputError
+from matlode.errors import GoalError, InputError
 from matlode.latent.composition_encoder import CompositionEncoder
+from matlode.latent.layers import activation_layer, initialise
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.latent.weights import kept_weights, network_of
 from matlode.properties.intervals import conformal_quantile
@@ -39,6 +41,7 @@ CRYSTAL_SYSTEMS = {
 """name → first and last space-group number (International Tables A)."""
 
 SYMMETRY_MODEL = "standard-space-group"
+REFERENCE_SYMMETRY_MODEL = "reference-space-group"
 
 
 def crystal_system(space_group: int) -> str:
@@ -148,13 +151,15 @@ class ReferenceSymmetryNet(nn.Module):
     def __init__(
         self,
         *,
-        filters: tuple[int, int, int] = (104, 51, 117),
-        kernels: tuple[int, int, int] = (34, 37, 13),
-        strides: tuple[int, int, int] = (2, 1, 2),
+        filters: Sequence[int] = (104, 51, 117),
+        kernels: Sequence[int] = (34, 37, 13),
+        strides: Sequence[int] = (2, 1, 2),
         pool: int = 3,
-        units: tuple[int, int] = (2047, 943),
+        units: Sequence[int] = (2047, 943),
         conv_dropout: float = 0.498,
         dense_dropout: float = 0.675,
+        activation: str = "relu",
+        initializer: str = "lecun_normal",
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -166,23 +171,22 @@ class ReferenceSymmetryNet(nn.Module):
             )
             layers += [
                 layer.to(memory_format=torch.channels_last),
-                nn.ReLU(),
+                activation_layer(activation),
                 nn.AvgPool2d((1, pool)),
                 nn.Dropout(conv_dropout),
             ]
             length = (length + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
             length, channels = length // pool, n_out
+        if length < 1:
+            raise GoalError(f"strides {strides} and pools of {pool} leave nothing of a pattern.")
         sizes = (channels * length, *units)
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dense_dropout)]
+            layers += [nn.Linear(n_in, n_out), activation_layer(activation)]
+            layers += [nn.Dropout(dense_dropout)]
         flat = 4 * len(filters)
         self.convolutions = nn.Sequential(*layers[:flat])
         self.dense = nn.Sequential(*layers[flat:], nn.Linear(units[-1], N_SPACE_GROUPS))
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        initialise(self, initializer)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
         """Logits (batch, 230); the composition is not looked at."""
@@ -195,6 +199,13 @@ class ReferenceSymmetryNet(nn.Module):
         logits = self(reconstructed.float(), composition.float())
         hits = (logits.argmax(1) == label).float().mean()
         return {"loss": F.cross_entropy(logits, label), "accuracy": hits}
+
+
+SYMMETRY_NETS: dict[str, type[SymmetryNet] | type[ReferenceSymmetryNet]] = {
+    SYMMETRY_MODEL: SymmetryNet,
+    REFERENCE_SYMMETRY_MODEL: ReferenceSymmetryNet,
+}
+"""model → network."""
 
 
 @dataclass(frozen=True)
@@ -231,21 +242,23 @@ class SymmetryClassifier:
         return likeliest | (probabilities >= self.levels[case])
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> SymmetryClassifier:
-        """The classifier in ``folder`` (else the one that ships with matlode).
+    def load(cls, folder: Path | None = None, *, name: str = SYMMETRY_MODEL) -> SymmetryClassifier:
+        """The classifier ``name`` of SYMMETRY_NETS in ``folder`` (else the one that ships).
 
         Raises ArtefactError if it does not fit the code.
         """
-        place = find_model(SYMMETRY_MODEL, folder)
+        place = find_model(name, folder)
         artefact = load_artefact(place).require("symmetry")
-        network = network_of(SymmetryNet, artefact.arrays, place)
         header = artefact.header
+        make = partial(SYMMETRY_NETS[name], **header.get("architecture", {}))
+        network: Any = network_of(make, artefact.arrays, place)
         return cls(network, float(header["temperature"]), header["levels"])
 
-    def save(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Write as an artefact; weights are kept in half precision."""
+    def save(self, folder: Path, header: Mapping[str, Any], *, name: str = SYMMETRY_MODEL) -> None:
+        """Write as an artefact; weights are kept in half precision. Sizes other than the usual
+        ones stand in the header as "architecture"."""
         save_artefact(
-            folder / SYMMETRY_MODEL,
+            folder / name,
             kind="symmetry",
             header={"temperature": self.temperature, "levels": dict(self.levels), **header},
             arrays=kept_weights(self.network),
