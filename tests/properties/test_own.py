@@ -277,3 +277,11 @@ def test_labels_leave_the_table_as_it_was(materials: Materials):
     before = materials.frame.copy()
     Endpoint(name="k", unit="", column="kappa", at_most=1.0, task="probability").labels(materials)
     pd.testing.assert_frame_equal(materials.frame, before)
+
+
+def test_values_without_a_logarithm_are_left_out_of_what_matlode_brings(starter):
+    endpoint = ENDPOINTS["thermal_expansion"]
+    few = starter.take(np.arange(5))
+    frame = few.frame.assign(**{endpoint.column: [1e-5, 0.0, -3e-6, 2e-5, np.nan]})
+    labels = checked_labels(endpoint, replace(few, frame=frame), table="t")
+    np.testing.assert_array_equal(labels, [1e-5, np.nan, np.nan, 2e-5, np.nan])

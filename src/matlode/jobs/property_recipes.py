@@ -27,6 +27,7 @@ from matlode.properties.network import (
     network_inputs,
     new_network,
 )
+from matlode.properties.own import checked_labels
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
 from matlode.properties.trees import NETWORK_TREES, fit_trees
@@ -232,7 +233,8 @@ def train_head(trainer: Trainer, name: str) -> None:
     """A property head with intervals, baselines and held-out scores."""
     face, _, rest = name.partition("-")
     endpoint = trainer.endpoints[rest.replace("-", "_")]
-    labels = trainer.table.labels(endpoint)
+    table = trainer.table
+    labels = checked_labels(endpoint, table.materials, table=table.source)
     features = trainer.features(face)
     rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
     train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]

@@ -156,7 +156,8 @@ def checked_labels(endpoint: Endpoint, materials: Materials, *, table: str) -> N
     """(n,), labels that a head can learn from, NaN where unknown.
 
     Raises InputError, with rows by id, for a missing column, words, infinities, logarithms of
-    what is not positive, values beyond the limits, and classes that are not two.
+    what is not positive, values beyond the limits, and classes that are not two. Of the
+    properties that matlode brings such values are left out: its tables hold a few.
     """
     origin = f'property "{endpoint.name}": column "{endpoint.column}" of {table}'
     columns = [endpoint.column, *([endpoint.vintage_column] if endpoint.vintage_column else [])]
@@ -187,7 +188,9 @@ def checked_labels(endpoint: Endpoint, materials: Materials, *, table: str) -> N
             "correct them or the limits",
         ),
     ):
-        if bad.any():
+        if endpoint.name in ENDPOINTS:
+            labels = np.where(bad, np.nan, labels)
+        elif bad.any():
             rows = np.flatnonzero(bad)[:3]
             examples = [f"{materials.frame['id'].iloc[row]}: {labels[row]:g}" for row in rows]
             raise InputError(
