@@ -273,8 +273,7 @@ def train_formation_net(trainer: Trainer, name: str) -> None:
     labels = trainer.table.labels(endpoint)
     rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
     points = trainer.features("reference")
-    torch.manual_seed(trainer.settings[name].seed)
-    network = ReferenceFormationNet(**trainer.architecture(name))
+    network = trainer.built(name, ReferenceFormationNet)
     train_data, held_out = (latent_rows(trainer, endpoint, r) for r in (TRAIN, CALIBRATION))
     log = trainer.network(
         name, network, [single(part) for part in train_data], [single(part) for part in held_out]

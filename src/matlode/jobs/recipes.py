@@ -25,6 +25,7 @@ from matlode.latent.space import (
     save_view,
 )
 from matlode.latent.training import TrainingSettings, train
+from matlode.latent.weights import AnyNetwork
 from matlode.progress import Progress
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.features import FEATURES
@@ -88,6 +89,11 @@ class Trainer:
     def architecture(self, name: str) -> dict[str, Any]:
         """Arguments of the network of a model, as its header keeps them."""
         return dict(self.architectures.get(name, {}))
+
+    def built(self, name: str, make: Callable[..., AnyNetwork]) -> AnyNetwork:
+        """An untrained network of the model; the seed decides its first weights."""
+        torch.manual_seed(self.settings[name].seed)
+        return make(**self.architecture(name))
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, made at the first call: models share costly tables."""
@@ -223,7 +229,7 @@ def decoded_compositions(
 def train_composition_vae(trainer: Trainer, name: str) -> None:
     """A composition autoencoder, on every distinct formula."""
     face = name.split("-")[0]
-    network = AUTOENCODERS[face, "composition"](**trainer.architecture(name))
+    network = trainer.built(name, AUTOENCODERS[face, "composition"])
     parts = {role: formula_tensor(trainer, role) for role in (TRAIN, CALIBRATION, TEST)}
     log = trainer.network(name, network, [parts[TRAIN]], [parts[CALIBRATION]])
     _finish_view(trainer, name, network, parts[TRAIN], log)
@@ -253,7 +259,7 @@ def train_pattern_vae(trainer: Trainer, name: str) -> None:
     """A pattern autoencoder, on the simulated patterns."""
     face = name.split("-")[0]
     parts = {role: pattern_tensor(trainer, role) for role in (TRAIN, CALIBRATION, TEST)}
-    network = AUTOENCODERS[face, "pattern"](**trainer.architecture(name))
+    network = trainer.built(name, AUTOENCODERS[face, "pattern"])
     fresh = None
     if face == "standard":
         crystals = trainer.table.materials.crystals.take(trainer.rows(TRAIN))
@@ -288,7 +294,7 @@ def train_pairing(trainer: Trainer, name: str) -> None:
     def tensors(role: str) -> list[torch.Tensor]:
         return [torch.from_numpy(z[trainer.rows(role)]) for z in points]
 
-    network = PairingNet()
+    network = trainer.built(name, PairingNet)
     log = trainer.network(name, network, tensors(TRAIN), tensors(CALIBRATION))
     pairing = Pairing(network)
     held = [z[trainer.rows(TEST)] for z in points]
@@ -339,7 +345,7 @@ def _finish_view(
 
 def train_symmetry(trainer: Trainer, name: str) -> None:
     """A space-group classifier."""
-    network = SYMMETRY_NETS[name](**trainer.architecture(name))
+    network = trainer.built(name, SYMMETRY_NETS[name])
     classifier, epochs = fit_symmetry(trainer, name, network)
     classifier.save(
         trainer.root,

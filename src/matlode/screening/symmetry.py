@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -201,7 +201,7 @@ class ReferenceSymmetryNet(nn.Module):
         return {"loss": F.cross_entropy(logits, label), "accuracy": hits}
 
 
-SYMMETRY_NETS: dict[str, type[SymmetryNet] | type[ReferenceSymmetryNet]] = {
+SYMMETRY_NETS: dict[str, Callable[..., SymmetryNet | ReferenceSymmetryNet]] = {
     SYMMETRY_MODEL: SymmetryNet,
     REFERENCE_SYMMETRY_MODEL: ReferenceSymmetryNet,
 }
