@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.analysis.diffraction.xrd import XRDCalculator
@@ -157,6 +157,9 @@ def test_scaling_the_lattice_moves_peaks_as_bragg_says(cell, scale):
     angles, _ = sticks(small, DiffractionSettings(two_theta_max_deg=140.0))
     spacings = CU_K_ALPHA_ANGSTROM / (2 * np.sin(np.radians(angles / 2)))
     moved = two_theta(CU_K_ALPHA_ANGSTROM, scale * spacings)
+    # moved closer together, two peaks may become one; on the grid's ends, a last digit decides
+    assume((np.diff(moved) > 2 * MERGE_TOLERANCE_DEG).all())
+    assume((abs(moved[:, None] - [10, 90]) > MERGE_TOLERANCE_DEG).all())
     on_grid = moved[(moved >= 10) & (moved <= 90)]
     assert_allclose(sticks(large)[0], on_grid, atol=MERGE_TOLERANCE_DEG)
 
