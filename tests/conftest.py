@@ -6,7 +6,8 @@ import pytest
 from hypothesis import settings
 
 from matlode.data.tables import Materials, load_starter
-from matlode.jobs.search import Run, SearchSettings, search
+from matlode.jobs.search import Run, search
+from matlode.jobs.starts import SearchSettings
 
 settings.register_profile(
     "matlode", derandomize=True, deadline=None, max_examples=25, database=None

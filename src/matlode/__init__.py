@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matlode.jobs.evaluate import measure_scores, stored_scores
     from matlode.jobs.import_data import import_data
     from matlode.jobs.predict import predict
-    from matlode.jobs.search import Run, SearchSettings, search
+    from matlode.jobs.search import Run, search
+    from matlode.jobs.starts import SearchSettings
     from matlode.jobs.toolbox import Toolbox
     from matlode.jobs.train import train_models
     from matlode.latent.space import LatentSpace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "LatentSpace": "latent.space",
     "Run": "jobs.search",
-    "SearchSettings": "jobs.search",
+    "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.toolbox",
     "check_data": "jobs.check_data",
     "composition_vectors": "representation.composition",

@@ -13,7 +13,7 @@ from matlode.artefacts import HEADER_FILE, shipped_models
 from matlode.cli import _with_interval
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
-from matlode.jobs.search import SearchSettings
+from matlode.jobs.starts import SearchSettings
 from matlode.properties import heads
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS

@@ -36,7 +36,7 @@ def test_own_entries_are_left_out_when_asked(library):
 def test_one_structure_type_does_not_crowd_out_the_others(library):
     found = library.substitutions("ClNa", 60)
     kinds = [
-        (library.space_group(u.template), library.materials.crystals.n_atoms[u.template])
+        (library.space_groups[u.template], library.materials.crystals.n_atoms[u.template])
         for u in found
     ]
     assert max(kinds.count(kind) for kind in kinds) <= MAX_PER_TYPE

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_json
 from matlode.data.splits import TRAIN
 from matlode.errors import GoalError, suggest
-from matlode.jobs.search import SearchSettings, prepared_campaign
+from matlode.jobs.starts import SearchSettings, prepared_campaign
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
@@ -286,7 +286,8 @@ def bench_latent(
     tops: dict[str, list[NDArray[np.floating]]] = {name: [] for name in samplers}
     scale = None
     for seed in range(n_seeds):
-        campaign, start = prepared_campaign(goal, toolbox, SearchSettings(seed=seed))
+        prepared = prepared_campaign(goal, toolbox, SearchSettings(seed=seed, n_substituted=0))
+        campaign, start = prepared.campaign, prepared.start
         scale = scale or campaign.scale
         for name, sampler in samplers.items():
             found, compositions = _latent_run(

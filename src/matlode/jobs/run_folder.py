@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import write_atomically, write_json, write_text
@@ -35,7 +36,7 @@ class Proposal:
 
     screened: Screened
     merit: float
-    """Of the decoded object; once a structure is built, the lower one of both."""
+    """The least of the decoded object's, its formula's crystals' and the built structure's."""
     built: RealisedStructure | None = None
     built_predictions: Mapping[str, Prediction] = field(default_factory=dict)
     """What the models say of the built structure's own pattern."""
@@ -136,11 +137,12 @@ def write_results(
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
     trials: Trials,
-    n_known: int,
+    origins: NDArray[np.str_],
     goal: Goal,
     toolbox: Toolbox,
 ) -> None:
-    """Fill a run folder with ``proposals``; the ledger counts all that were ``screened``."""
+    """Fill a run folder with ``proposals``; the ledger counts all that were ``screened``;
+    ``origins`` (n_trials,) says where each trial comes from."""
     for rank, proposal in enumerate(proposals, start=1):
         if proposal.built is not None:
             path = folder / structure_file(rank, proposal.candidate.formula)
@@ -161,7 +163,7 @@ def write_results(
         ),
     )
     write_text(folder / "verdicts.csv", _verdicts(table, proposals).to_csv(index=False))
-    write_text(folder / "trials.csv", _trial_rows(trials, n_known, goal).to_csv(index=False))
+    write_text(folder / "trials.csv", _trial_rows(trials, origins, goal).to_csv(index=False))
     write_json(folder / "funnel.json", ledger([p.screened for p in screened], toolbox.rules))
     write_json(folder / "known.json", _known_rows(toolbox, goal))
     write_text(folder / "candidates.csv", table.to_csv(index=False))
@@ -191,11 +193,11 @@ def _verdicts(table: pd.DataFrame, proposals: Sequence[Proposal]) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def _trial_rows(trials: Trials, n_known: int, goal: Goal) -> pd.DataFrame:
+def _trial_rows(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "trial": np.arange(len(trials)),
-            "origin": np.where(np.arange(len(trials)) < n_known, "known", "search"),
+            "origin": origins,
             "formula": [conventional_formula(str(f)) for f in trials.formulas],
             "merit": trials.merits(goal).round(4),
         }

@@ -16,52 +16,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
-from matlode.data.formulas import chemical_system
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
-from matlode.jobs.run_folder import Proposal, candidate_table, write_results
+from matlode.jobs.run_folder import candidate_table, write_results
+from matlode.jobs.shortlist import (
+    ranked_proposals,
+    realised_proposals,
+    screened_proposals,
+)
+from matlode.jobs.starts import SearchSettings, prepared_campaign
 from matlode.jobs.toolbox import Toolbox
-from matlode.jobs.wishes import likeness_starts, preferences_of
-from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
-from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.campaign import BATCH
+from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
 from matlode.optimisation.ledger import Ledger
-from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
-from matlode.properties.network import VOLUME
-from matlode.realisation.builder import Builder
-from matlode.realisation.prototypes import PrototypeLibrary
-from matlode.records import Candidate
 from matlode.report.html import write_report
-from matlode.representation.diffraction import simulate_patterns
-from matlode.screening.funnel import screen
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSettings:
-    """How long and how widely the main job looks."""
-
-    trials: int = 2048
-    """Evaluated latent points."""
-    seed: int = 0
-    sampler: str = "tpe"
-    """One of SAMPLERS."""
-    n_start: int = 1500
-    """Known materials that the search starts from (drawn at random, if there are more)."""
-    n_screened: int = 400
-    """Distinct formulas that are screened."""
-    n_realised: int = 200
-    """Of these, the best that structures are built for."""
-    n_candidates: int = 100
-    """Rows of the final table."""
-    max_per_system: int = 4
-    """Formulas of one chemical system in the table."""
-
 
 REQUEST_FILE = "request.json"
 
@@ -169,11 +143,10 @@ def work(
             f'"{campaign}" was begun with other models or known materials than those here; '
             "give the same --models and --known."
         )
-    prepared, start = prepared_campaign(request.goal(), request.toolbox, request.settings)
-    n, seed = request.settings.trials, request.settings.seed
+    prepared = prepared_campaign(request.goal(), request.toolbox, request.settings)
     with closing(ledger):
-        trials, _ = prepared.run(start, n, seed, ledger=ledger, progress=progress)
-    return len(trials) - len(start)
+        trials, n_known = prepared.run(request.settings, ledger=ledger, progress=progress)
+    return len(trials) - n_known
 
 
 @dataclass(frozen=True)
@@ -298,25 +271,28 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     with watch.stage("load"):
         progress("load", 0, 1, "models and known materials")
         goal = request.goal()
-        campaign, start = prepared_campaign(goal, toolbox, settings)
-        progress("load", 1, 1, f"{len(start)} known starting points")
+        prepared = prepared_campaign(goal, toolbox, settings)
+        campaign = prepared.campaign
+        progress("load", 1, 1, f"{len(prepared.start)} known starting points")
     with watch.stage("search"):
-        trials, n_known = campaign.run(
-            start, settings.trials, settings.seed, ledger=ledger, progress=progress
-        )
+        trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
     with watch.stage("screen"):
         found = trials.take(np.arange(n_known, len(trials)))
-        screened = _screen(campaign, found, toolbox, settings)
+        screened = screened_proposals(campaign, found, toolbox, settings)
         accepted = sum(p.screened.accepted for p in screened)
         progress("screen", 1, 1, f"{accepted} of {len(screened)} accepted")
     with watch.stage("realise"):
-        built = _realise(screened[: settings.n_realised], campaign, toolbox, progress)
+        built = realised_proposals(screened[: settings.n_realised], campaign, toolbox, progress)
         if goal.space_groups:  # a limit: only a structure can keep it
             built = [proposal for proposal in built if proposal.built is not None]
-        proposals = _rank(built, settings)
+        proposals = ranked_proposals(built, settings)
     with watch.stage("write"):
         table = candidate_table(proposals, toolbox, goal)
-        write_results(folder, table, proposals, screened, trials, n_known, goal, toolbox)
+        origins = np.repeat(
+            ["known", "substitution", "search"],
+            [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
+        )
+        write_results(folder, table, proposals, screened, trials, origins, goal, toolbox)
     provenance = _provenance(goal, settings, toolbox, watch)
     write_json(folder / "provenance.json", provenance)
     write_report(folder)
@@ -339,8 +315,13 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
             f'"{settings.sampler}" is no sampler. {suggest(settings.sampler, SAMPLERS)}'
         )
     for name, value in asdict(settings).items():
-        if name not in ("seed", "sampler") and value < 1:
+        if name not in ("seed", "sampler", "n_substituted") and value < 1:
             raise GoalError(f"{name} must be at least 1, not {value}.")
+    if not 0 <= settings.n_substituted <= settings.trials:
+        raise GoalError(
+            f"n_substituted must be from 0 to trials = {settings.trials}, not "
+            f"{settings.n_substituted}."
+        )
     return settings
 
 
@@ -350,116 +331,6 @@ def _new_folder(folder: Path) -> Path:
         raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
     (folder / "structures").mkdir(parents=True)
     return folder
-
-
-def prepared_campaign(
-    goal: Goal, toolbox: Toolbox, settings: SearchSettings
-) -> tuple[Campaign, NDArray[np.floating]]:
-    """The campaign, and the latent points of the known materials that it starts from."""
-    compositions = toolbox.known.compositions
-    fitting = np.flatnonzero(~(compositions[:, ~goal.allowed_mask] > 0).any(axis=1))
-    # too few known materials of these elements: start from all, decoded without the others
-    rows = fitting if len(fitting) >= 50 else np.arange(len(compositions))
-    rng = np.random.default_rng(settings.seed)
-    rows = np.sort(rng.permutation(rows)[: settings.n_start])
-    patterns = simulate_patterns(toolbox.materials.crystals.take(rows))
-    known = toolbox.models.predict(
-        compositions[rows], patterns, case="simulated", names=goal.endpoints
-    )
-    start = toolbox.space.encode(compositions[rows], patterns)
-    start = np.concatenate([start, likeness_starts(goal, toolbox, start, rng)])
-    campaign = Campaign(
-        goal,
-        toolbox.space,
-        toolbox.models,
-        Scale.fit(goal, known, toolbox.endpoints),
-        SAMPLERS[settings.sampler],
-        preferences_of(goal, toolbox),
-    )
-    return campaign, start
-
-
-def _screen(
-    campaign: Campaign, trials: Trials, toolbox: Toolbox, settings: SearchSettings
-) -> list[Proposal]:
-    """The best distinct formulas with their verdicts: accepted ones first, then by merit."""
-    merits = trials.merits(campaign.goal)
-    rows = select_diverse(
-        trials, merits, settings.n_screened, max_per_system=2 * settings.max_per_system
-    )
-    chosen = trials.take(rows)
-    _, patterns = campaign.space.decode(chosen.points)
-    candidates = toolbox.candidates(
-        [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
-    )
-    if campaign.goal.space_groups:
-        candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
-    screened = screen(candidates, toolbox.rules)
-    proposals = [Proposal(s, float(merits[row])) for s, row in zip(screened, rows, strict=True)]
-    return sorted(proposals, key=_rank_key)
-
-
-def _among(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
-    """The candidate if its space group is one of some: their chances given that."""
-    wanted = np.zeros(len(candidate.space_groups), dtype=bool)
-    wanted[np.array(space_groups) - 1] = True
-    chances = np.where(wanted, candidate.space_groups, 0.0)
-    chances = chances / chances.sum() if chances.sum() > 0 else wanted / wanted.sum()
-    inside = tuple(group for group in candidate.space_group_set if wanted[group - 1])
-    return replace(candidate, space_groups=chances, space_group_set=inside)
-
-
-def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
-    return not proposal.screened.accepted, proposal.built is None, -proposal.merit
-
-
-def _realise(
-    proposals: Sequence[Proposal], campaign: Campaign, toolbox: Toolbox, progress: Progress
-) -> list[Proposal]:
-    """Proposals with their structures, and with merits that hold for these too.
-
-    A point of latent space may promise what no structure of its formula keeps. So the built
-    structure's own pattern is given to the models again, and of the two merits the lower one
-    counts.
-    """
-    builder = Builder(PrototypeLibrary.build(toolbox.materials))
-    done: list[Proposal] = []
-    for proposal in proposals:
-        volume = proposal.candidate.predictions[VOLUME].value
-        built = builder.realise(proposal.candidate, volume, space_groups=campaign.goal.space_groups)
-        done.append(replace(proposal, built=built))
-        n_built = sum(p.built is not None for p in done)
-        progress("realise", len(done), len(proposals), f"{n_built} structures")
-    rows = [i for i, proposal in enumerate(done) if proposal.built is not None]
-    if rows:
-        patterns = np.array([p.built.pattern for p in done if p.built is not None])
-        compositions = np.array([done[i].candidate.composition for i in rows])
-        estimates = toolbox.models.predict(compositions, patterns, case="simulated")
-        formulas = [done[i].candidate.formula for i in rows]
-        points = campaign.space.encode(compositions, patterns)
-        gains, shortfalls = campaign.judged(
-            Decoded(points, formulas, compositions, patterns), estimates
-        )
-        merits = merit(campaign.goal, gains, shortfalls)
-        for i, merit_built, predictions in zip(
-            rows, merits, toolbox.predictions(estimates), strict=True
-        ):
-            lower = min(done[i].merit, float(merit_built))
-            done[i] = replace(done[i], merit=lower, built_predictions=predictions)
-    return done
-
-
-def _rank(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
-    """Accepted before rejected, with a structure before without, then by merit; at most
-    ``max_per_system`` of one chemical system."""
-    per_system: dict[str, int] = {}
-    ranked = []
-    for proposal in sorted(proposals, key=_rank_key):
-        system = chemical_system(proposal.candidate.formula)
-        per_system[system] = per_system.get(system, 0) + 1
-        if per_system[system] <= settings.max_per_system:
-            ranked.append(proposal)
-    return ranked[: settings.n_candidates]
 
 
 def _provenance(

@@ -16,6 +16,7 @@ from matlode.data.tables import Materials, load_starter, read_table
 from matlode.latent.space import LatentSpace
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
+from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
 from matlode.screening.funnel import chosen_rules, every_rule
@@ -74,6 +75,11 @@ class Toolbox:
             FormulaFilter.load(self.models_folder),
             KnownPatterns(self.materials.crystals),
         )
+
+    @cached_property
+    def prototypes(self) -> PrototypeLibrary:
+        """The known materials as templates."""
+        return PrototypeLibrary.build(self.materials)
 
     @property
     def known_elements(self) -> list[str]:

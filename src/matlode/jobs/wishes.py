@@ -43,7 +43,7 @@ def preferences_of(goal: Goal, toolbox: Toolbox) -> tuple[Preference, ...]:
     makers: dict[str, Callable[[], Preference]] = {
         "charge_neutral": Neutral,
         "plausible_pattern": lambda: Plausible(bands=PatternBands.load(toolbox.models_folder)),
-        "novel": lambda: New(known=_Known(toolbox)),
+        "novel": lambda: New(known=KnownFormulas(toolbox)),
         "like": lambda: Near(point=like_point(goal.like, toolbox)),
         "like_pattern": lambda: PatternLike(pattern=measured_pattern(goal.like_pattern)),
     }
@@ -53,7 +53,7 @@ def preferences_of(goal: Goal, toolbox: Toolbox) -> tuple[Preference, ...]:
     return tuple(wishes)
 
 
-class _Known:
+class KnownFormulas:
     """Formulas at hand, and those that the models were trained on."""
 
     def __init__(self, toolbox: Toolbox) -> None:

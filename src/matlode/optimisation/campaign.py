@@ -139,6 +139,10 @@ class Campaign:
         shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *wishes])
         return self.scale.gains(self.goal, estimates), shortfalls
 
+    def merits(self, decoded: Decoded, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:
+        """(n,), merits of objects of which the models say ``estimates``."""
+        return merit(self.goal, *self.judged(decoded, estimates))
+
     def suggest(
         self, trials: Trials, n_known: int, n: int, rng: np.random.Generator
     ) -> NDArray[np.float32]:
@@ -157,11 +161,13 @@ class Campaign:
         n_trials: int,
         seed: int,
         *,
+        opening: NDArray[np.floating] | None = None,
         ledger: Ledger | None = None,
         progress: Progress = silent,
     ) -> tuple[Trials, int]:
         """``n_trials`` trials after those of the known points ``start`` (m, 88).
 
+        The first of them are at the points of the ``opening`` (k, 88), as far as these go.
         Batches are claimed from the ``ledger`` (default: one in memory), which other workers may
         share; what it holds already is not done again. Returns all trials, batch by batch, and
         how many of them, the first, are the known points.
@@ -176,7 +182,11 @@ class Campaign:
             trials = known.joined([done[i] for i in sorted(done)])
             rng = np.random.default_rng([seed, claim.batch])
             n = min(BATCH, n_trials - claim.batch * BATCH)
-            found = self.evaluate(self.suggest(trials, len(known), n, rng))
+            points = opening[claim.batch * BATCH :][:n] if opening is not None else start[:0]
+            if len(points) < n:
+                more = self.suggest(trials, len(known), n - len(points), rng)
+                points = np.concatenate([points, more])
+            found = self.evaluate(points)
             merits = found.merits(self.goal)
             claim.finish(found.packed(), float(merits.max()), str(found.formulas[merits.argmax()]))
             best = max(best, float(merits.max()))

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
-from matlode.errors import PatternError
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.diffraction import (
     STANDARD_SETTINGS,
     DiffractionSettings,
     simulate_patterns,
+    simulate_possible,
 )
 
 if TYPE_CHECKING:
@@ -87,19 +87,8 @@ class Builder:
         return None
 
     def _cells(self, substitutions: Sequence[Substitution], volume_per_atom_a3: float) -> Crystals:
-        crystals = self.library.materials.crystals.take([s.template for s in substitutions])
-        lookup = np.arange(crystals.numbers.max() + 1)
-        numbers = crystals.numbers.copy()
-        for index, substitution in enumerate(substitutions):
-            rows = crystals.atoms(index)
-            exchange = lookup.copy()
-            for old, new in substitution.exchange.items():
-                exchange[old] = new
-            numbers[rows] = exchange[crystals.numbers[rows]]
-        factor = (volume_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
-        return replace(
-            crystals, numbers=numbers, lattices=crystals.lattices * factor[:, None, None]
-        )
+        crystals = self.library.crystals(substitutions)
+        return at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
 
     def _record(
         self, found: tuple[Structure, int], candidate: Candidate, used: Substitution, n_trials: int
@@ -120,6 +109,12 @@ class Builder:
         )
 
 
+def at_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
+    """Crystals scaled isotropically to these volumes per atom (n,)."""
+    factors = (volumes_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
+    return replace(crystals, lattices=crystals.lattices * factors[:, None, None])
+
+
 def _best_scales(
     cells: Crystals,
     target: NDArray[np.floating],
@@ -130,18 +125,11 @@ def _best_scales(
     n, m = scales.shape
     many = cells.take(np.repeat(np.arange(n), m))
     many = replace(many, lattices=many.lattices * scales.reshape(-1, 1, 1))
+    keep, patterns = simulate_possible(many, settings)
+    patterns, wanted = np.sqrt(patterns), np.sqrt(target[0])
+    norms = np.linalg.norm(patterns, axis=1) * max(float(np.linalg.norm(wanted)), 1e-12)
     match = np.zeros(n * m)
-    keep = np.arange(n * m)
-    while len(keep):
-        try:
-            patterns = np.sqrt(simulate_patterns(many.take(keep), settings))
-        except PatternError as error:
-            keep = np.delete(keep, list(error.indices))
-            continue
-        wanted = np.sqrt(target[0])
-        match[keep] = patterns @ wanted / np.linalg.norm(patterns, axis=1)
-        match[keep] /= max(float(np.linalg.norm(wanted)), 1e-12)
-        break
+    match[keep] = patterns @ wanted / norms
     match = match.reshape(n, m)
     best = match.argmax(axis=1)
     return scales[np.arange(n), best], match[np.arange(n), best]

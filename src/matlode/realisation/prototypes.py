@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.formulas import atomic_numbers, element_symbols, parse_formula
 from matlode.data.tables import Materials
 
@@ -36,22 +36,42 @@ class Substitution:
 
 
 @dataclass(frozen=True)
+class Stoichiometry:
+    """The templates of one anonymous formula."""
+
+    rows: NDArray[np.intp]
+    """(m,), in the library."""
+    elements: NDArray[np.int64]
+    """(m, k), atomic numbers in the order of the amounts, which are sorted."""
+
+
+@dataclass(frozen=True)
 class PrototypeLibrary:
     """Structures by anonymous formula (the sorted amounts of a reduced formula)."""
 
     materials: Materials
-    by_amounts: Mapping[tuple[int, ...], tuple[int, ...]]
+    by_amounts: Mapping[tuple[int, ...], Stoichiometry]
 
     @classmethod
     def build(cls, materials: Materials) -> PrototypeLibrary:
         """Index the ordered structures of up to MAX_TEMPLATE_ATOMS atoms."""
-        index: dict[tuple[int, ...], list[int]] = {}
-        whole = np.add.reduceat(materials.crystals.occupancies < 1, materials.crystals.offsets[:-1])
-        usable = (materials.crystals.n_atoms <= MAX_TEMPLATE_ATOMS) & (whole == 0)
+        index: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
+        partial = np.add.reduceat(
+            materials.crystals.occupancies < 1, materials.crystals.offsets[:-1]
+        )
+        usable = (materials.crystals.n_atoms <= MAX_TEMPLATE_ATOMS) & (partial == 0)
         for row in np.flatnonzero(usable):
-            amounts = parse_formula(str(materials.frame["formula"].iloc[row]))
-            index.setdefault(tuple(sorted(amounts.values())), []).append(int(row))
-        return cls(materials, {key: tuple(rows) for key, rows in index.items()})
+            amounts, elements = _by_amount(str(materials.frame["formula"].iloc[row]))
+            index.setdefault(amounts, []).append((int(row), elements))
+        return cls(
+            materials,
+            {
+                amounts: Stoichiometry(
+                    np.array([row for row, _ in found]), np.array([z for _, z in found])
+                )
+                for amounts, found in index.items()
+            },
+        )
 
     def substitutions(
         self,
@@ -66,38 +86,56 @@ class PrototypeLibrary:
         ``exclude_own`` leaves out entries of the very formula, for honest tests;
         ``space_groups`` are the only ones that templates may have (default: any).
         """
-        wanted = {atomic_numbers()[s]: k for s, k in parse_formula(formula).items()}
-        found = []
-        for row in self.by_amounts.get(tuple(sorted(wanted.values())), ()):
-            template = str(self.materials.frame["formula"].iloc[row])
-            if exclude_own and template == formula:
-                continue
-            if space_groups and self.space_group(row) not in space_groups:
-                continue
-            amounts = {atomic_numbers()[s]: k for s, k in parse_formula(template).items()}
-            found += [
-                Substitution(row, exchange, _distance(exchange, amounts))
-                for exchange in _exchanges(amounts, wanted)
-            ]
-        found.sort(key=lambda s: (s.distance, s.template))
-        return self._few_per_type(found, n)
-
-    def _few_per_type(self, ordered: list[Substitution], n: int) -> list[Substitution]:
-        taken: Counter[tuple[int, int]] = Counter()
+        amounts, elements = _by_amount(formula)
+        known = self.by_amounts.get(amounts)
+        if known is None:
+            return []
+        keep = np.ones(len(known.rows), dtype=bool)
+        if exclude_own:
+            keep &= (np.sort(known.elements, axis=1) != np.sort(elements)).any(axis=1)
+        if space_groups:
+            keep &= np.isin(self.space_groups[known.rows], list(space_groups))
+        rows, old = known.rows[keep], known.elements[keep]
+        new = np.array(list(_orders(amounts, elements)))
+        weights = np.array(amounts) / sum(amounts)
+        distances = np.stack([element_distances()[old, order] @ weights for order in new], axis=1)
         kept = []
-        for substitution in ordered:
-            row = substitution.template
-            kind = (self.space_group(row), int(self.materials.crystals.n_atoms[row]))
+        for place in self._few_per_type(rows, distances, n):
+            at, order = divmod(int(place), len(new))
+            exchange = dict(zip(old[at].tolist(), new[order].tolist(), strict=True))
+            kept.append(Substitution(int(rows[at]), exchange, float(distances[at, order])))
+        return kept
+
+    def crystals(self, substitutions: Sequence[Substitution]) -> Crystals:
+        """The templates with their elements exchanged, in the templates' cells."""
+        crystals = self.materials.crystals.take([s.template for s in substitutions])
+        numbers = crystals.numbers.copy()
+        for index, substitution in enumerate(substitutions):
+            atoms = crystals.atoms(index)
+            for old, new in substitution.exchange.items():
+                numbers[atoms][crystals.numbers[atoms] == old] = new
+        return replace(crystals, numbers=numbers)
+
+    def _few_per_type(
+        self, rows: NDArray[np.intp], distances: NDArray[np.float64], n: int
+    ) -> list[int]:
+        """Places in ``distances`` (m, orders), flat, of the n least, few of one type."""
+        taken: Counter[tuple[int, int]] = Counter()
+        kept: list[int] = []
+        for place in np.argsort(distances, axis=None, kind="stable"):
+            row = rows[place // distances.shape[1]]
+            kind = (int(self.space_groups[row]), int(self.materials.crystals.n_atoms[row]))
             if taken[kind] < MAX_PER_TYPE:
                 taken[kind] += 1
-                kept.append(substitution)
+                kept.append(int(place))
                 if len(kept) == n:
                     break
         return kept
 
-    def space_group(self, row: int) -> int:
-        """Space-group number of a template."""
-        return int(self.materials.frame["space_group"].iloc[row])
+    @cached_property
+    def space_groups(self) -> NDArray[np.int64]:
+        """(n,), of every structure of the library."""
+        return self.materials.frame["space_group"].to_numpy(dtype=np.int64)
 
 
 def describe(substitution: Substitution) -> str:
@@ -110,29 +148,27 @@ def describe(substitution: Substitution) -> str:
     return ", ".join(parts)
 
 
-def _exchanges(template: Mapping[int, int], wanted: Mapping[int, int]) -> Iterator[dict[int, int]]:
-    """All ways of giving the template's elements new ones of equal amounts."""
-    amounts = sorted(set(wanted.values()))
-    old = [[z for z, k in template.items() if k == amount] for amount in amounts]
-    new = [[z for z, k in wanted.items() if k == amount] for amount in amounts]
-    for choice in product(*(permutations(group) for group in new)):
-        yield {
-            a: b
-            for group, chosen in zip(old, choice, strict=True)
-            for a, b in zip(group, chosen, strict=True)
-        }
+def _by_amount(formula: str) -> tuple[tuple[int, ...], list[int]]:
+    """Amounts of a canonical formula, sorted, and the atomic numbers in that order."""
+    pairs = sorted((amount, atomic_numbers()[s]) for s, amount in parse_formula(formula).items())
+    return tuple(amount for amount, _ in pairs), [z for _, z in pairs]
 
 
-def _distance(exchange: Mapping[int, int], amounts: Mapping[int, int]) -> float:
+def _orders(amounts: Sequence[int], elements: Sequence[int]) -> Iterator[list[int]]:
+    """All orders of the elements in which each has its amount."""
+    groups = [
+        [z for z, k in zip(elements, amounts, strict=True) if k == amount]
+        for amount in sorted(set(amounts))
+    ]
+    for choice in product(*(permutations(group) for group in groups)):
+        yield [z for group in choice for z in group]
+
+
+@cache
+def element_distances() -> NDArray[np.float64]:
+    """(101, 101), how much two elements differ in electronegativity and radius."""
     table = _element_sizes()
-    total = sum(amounts.values())
-    return float(
-        sum(
-            amounts[a] * (abs(table[a] - table[b]) @ np.array([1.0, RADIUS_WEIGHT]))
-            for a, b in exchange.items()
-        )
-        / total
-    )
+    return np.asarray(abs(table[:, None] - table[None]) @ np.array([1.0, RADIUS_WEIGHT]))
 
 
 @cache

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import element_symbols
-from matlode.errors import EmptyPatternError, InputError, ScatteringError
+from matlode.errors import EmptyPatternError, InputError, PatternError, ScatteringError
 from matlode.representation.radiation import Axis, from_q, to_q
 
 if TYPE_CHECKING:
@@ -215,6 +215,19 @@ def simulate_patterns(
             empty.tolist(),
         )
     return patterns
+
+
+def simulate_possible(
+    crystals: Crystals, settings: DiffractionSettings = STANDARD_SETTINGS
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Rows (m,) of the crystals that have a pattern, and these patterns (m, n_points)."""
+    rows = np.arange(len(crystals))
+    while len(rows):
+        try:
+            return rows, simulate_patterns(crystals.take(rows), settings)
+        except PatternError as error:
+            rows = np.delete(rows, list(error.indices))
+    return rows, np.empty((0, settings.n_points), dtype=np.float32)
 
 
 def simulate_peaks(

@@ -1,0 +1,158 @@
+"""From trials to ranked candidates with structures: what crystals keep of a point's promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.formulas import chemical_system
+from matlode.jobs.run_folder import Proposal
+from matlode.jobs.starts import SearchSettings, at_expected_volume
+from matlode.jobs.toolbox import Toolbox
+from matlode.optimisation.campaign import Campaign, Trials, select_diverse
+from matlode.optimisation.preferences import Decoded
+from matlode.progress import Progress
+from matlode.properties.network import VOLUME
+from matlode.realisation.builder import Builder
+from matlode.records import Candidate
+from matlode.screening.funnel import screen
+
+N_JUDGED = 1500
+"""Distinct formulas, the best, whose crystals are looked at before any is chosen."""
+N_CRYSTALS = 4
+"""Per formula: substitutions into the templates of the nearest elements."""
+_BATCH = 256
+
+
+def screened_proposals(
+    campaign: Campaign, trials: Trials, toolbox: Toolbox, settings: SearchSettings
+) -> list[Proposal]:
+    """The best distinct formulas with their verdicts: accepted ones first, then by merit.
+
+    A search finds what the models overrate, above all patterns that no crystal of the formula
+    has. So the merit that counts is the lower one of the point's and of its formula's crystals'
+    (``crystal_merits``); formulas of no known type come last.
+    """
+    everything = select_diverse(
+        trials, trials.merits(campaign.goal), N_JUDGED, max_per_system=N_JUDGED
+    )
+    trials = trials.take(everything)
+    kept = crystal_merits(campaign, toolbox, trials.formulas.tolist())
+    typed = ~np.isnan(kept)
+    merits = np.fmin(trials.merits(campaign.goal), kept)
+    rows = np.concatenate([
+        part[
+            select_diverse(
+                trials.take(part), merits[part], settings.n_screened,
+                max_per_system=2 * settings.max_per_system,
+            )
+        ]
+        for part in (np.flatnonzero(typed), np.flatnonzero(~typed))
+    ])[: settings.n_screened]  # fmt: skip
+    chosen = trials.take(rows)
+    _, patterns = campaign.space.decode(chosen.points)
+    candidates = toolbox.candidates(
+        [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
+    )
+    if campaign.goal.space_groups:
+        candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
+    screened = screen(candidates, toolbox.rules)
+    proposals = [Proposal(s, float(merits[row])) for s, row in zip(screened, rows, strict=True)]
+    return sorted(proposals, key=_rank_key)
+
+
+def _among(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
+    """The candidate if its space group is one of some: their chances given that."""
+    wanted = np.zeros(len(candidate.space_groups), dtype=bool)
+    wanted[np.array(space_groups) - 1] = True
+    chances = np.where(wanted, candidate.space_groups, 0.0)
+    chances = chances / chances.sum() if chances.sum() > 0 else wanted / wanted.sum()
+    inside = tuple(group for group in candidate.space_group_set if wanted[group - 1])
+    return replace(candidate, space_groups=chances, space_group_set=inside)
+
+
+def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
+    return not proposal.screened.accepted, proposal.built is None, -proposal.merit
+
+
+def crystal_merits(
+    campaign: Campaign, toolbox: Toolbox, formulas: Sequence[str]
+) -> NDArray[np.float64]:
+    """(n,), the median merit of each formula's crystals; NaN for one that no template fits.
+
+    The crystals are N_CRYSTALS substitutions into known ones, at the volume that the models
+    expect, with patterns simulated. The median, since one that is overrated must not decide.
+    """
+    merits = np.full(len(formulas), np.nan)
+    for at in range(0, len(formulas), _BATCH):
+        part = formulas[at : at + _BATCH]
+        found = [
+            (owner, substitution)
+            for owner, formula in enumerate(part)
+            for substitution in toolbox.prototypes.substitutions(
+                formula, N_CRYSTALS, space_groups=campaign.goal.space_groups
+            )
+        ]
+        if not found:
+            continue
+        crystals = toolbox.prototypes.crystals([substitution for _, substitution in found])
+        rows, compositions, patterns = at_expected_volume(toolbox, crystals)
+        owners = np.array([owner for owner, _ in found])[rows]
+        estimates = toolbox.models.predict(
+            compositions, patterns, case="simulated", names=campaign.goal.endpoints
+        )
+        points = campaign.space.encode(compositions, patterns, refine=0)
+        decoded = Decoded(points, [part[owner] for owner in owners], compositions, patterns)
+        found_merits = campaign.merits(decoded, estimates)
+        for owner in np.unique(owners):
+            merits[at + owner] = np.median(found_merits[owners == owner])
+    return merits
+
+
+def realised_proposals(
+    proposals: Sequence[Proposal], campaign: Campaign, toolbox: Toolbox, progress: Progress
+) -> list[Proposal]:
+    """Proposals with their structures, and with merits that hold for these too.
+
+    A point of latent space may promise what no structure of its formula keeps. So the built
+    structure's own pattern is given to the models again, and of the two merits the lower one
+    counts.
+    """
+    builder = Builder(toolbox.prototypes)
+    done: list[Proposal] = []
+    for proposal in proposals:
+        volume = proposal.candidate.predictions[VOLUME].value
+        built = builder.realise(proposal.candidate, volume, space_groups=campaign.goal.space_groups)
+        done.append(replace(proposal, built=built))
+        n_built = sum(p.built is not None for p in done)
+        progress("realise", len(done), len(proposals), f"{n_built} structures")
+    rows = [i for i, proposal in enumerate(done) if proposal.built is not None]
+    if rows:
+        patterns = np.array([p.built.pattern for p in done if p.built is not None])
+        compositions = np.array([done[i].candidate.composition for i in rows])
+        estimates = toolbox.models.predict(compositions, patterns, case="simulated")
+        formulas = [done[i].candidate.formula for i in rows]
+        points = campaign.space.encode(compositions, patterns)
+        merits = campaign.merits(Decoded(points, formulas, compositions, patterns), estimates)
+        for i, merit_built, predictions in zip(
+            rows, merits, toolbox.predictions(estimates), strict=True
+        ):
+            lower = min(done[i].merit, float(merit_built))
+            done[i] = replace(done[i], merit=lower, built_predictions=predictions)
+    return done
+
+
+def ranked_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
+    """Accepted before rejected, with a structure before without, then by merit; at most
+    ``max_per_system`` of one chemical system."""
+    per_system: dict[str, int] = {}
+    ranked = []
+    for proposal in sorted(proposals, key=_rank_key):
+        system = chemical_system(proposal.candidate.formula)
+        per_system[system] = per_system.get(system, 0) + 1
+        if per_system[system] <= settings.max_per_system:
+            ranked.append(proposal)
+    return ranked[: settings.n_candidates]

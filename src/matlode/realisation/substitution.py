@@ -1,0 +1,79 @@
+"""Plain element substitution: known crystals with one of their elements exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import Crystals
+from matlode.data.formulas import (
+    atomic_numbers,
+    element_symbols,
+    parse_formula,
+    write_formula,
+)
+from matlode.data.tables import Materials
+from matlode.realisation.prototypes import element_distances
+
+N_SUBSTITUTES = 8
+"""Elements that are put in the place of one: those nearest in electronegativity and radius."""
+MAX_ATOMS = 24
+"""Of a parent's cell: larger ones cost much and are seldom the type of something simple."""
+
+
+def substituted(
+    materials: Materials,
+    parents: Sequence[int] | NDArray[np.intp],
+    n: int,
+    *,
+    elements: Sequence[str],
+    known: Container[str] = (),
+) -> tuple[Crystals, NDArray[np.intp]]:
+    """Up to n crystals, in their parents' cells, and the parents' rows (n,).
+
+    ``parents`` are rows of ``materials``, the most promising first. Each of a parent's elements
+    is exchanged for the nearest of ``elements``; formulas that are ``known`` are left out, and
+    so is what a parent before it gave in the same space group.
+    """
+    found = _exchanges(materials, parents, elements, known)
+    chosen = [exchange for exchange, _ in zip(found, range(n), strict=False)]
+    rows = np.array([row for row, _, _ in chosen], dtype=np.intp)
+    crystals = materials.crystals.take(rows)
+    numbers = crystals.numbers.copy()
+    for index, (_, old, new) in enumerate(chosen):
+        atoms = numbers[crystals.atoms(index)]
+        atoms[atoms == old] = new
+    return replace(crystals, numbers=numbers), rows
+
+
+def _exchanges(
+    materials: Materials,
+    parents: Sequence[int] | NDArray[np.intp],
+    elements: Sequence[str],
+    known: Container[str],
+) -> Iterator[tuple[int, int, int]]:
+    """Row, element out, element in."""
+    allowed = np.array([atomic_numbers()[symbol] for symbol in elements])
+    formulas = materials.frame["formula"].to_numpy(dtype=str)
+    groups = materials.frame["space_group"].to_numpy(dtype=np.int64)
+    seen: set[tuple[str, int]] = set()
+    for row in parents:
+        if materials.crystals.n_atoms[row] > MAX_ATOMS:
+            continue
+        amounts = parse_formula(formulas[row])
+        for symbol in amounts:
+            old = atomic_numbers()[symbol]
+            order = np.argsort(element_distances()[old, allowed], kind="stable")
+            near = [int(z) for z in allowed[order] if element_symbols()[z - 1] not in amounts]
+            for new in near[:N_SUBSTITUTES]:
+                name = element_symbols()[new - 1]
+                formula = write_formula(
+                    {name if s == symbol else s: amount for s, amount in amounts.items()}
+                )
+                key = formula, int(groups[row])
+                if formula not in known and key not in seen:
+                    seen.add(key)
+                    yield int(row), old, new
