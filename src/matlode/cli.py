@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -486,7 +487,8 @@ def bench(
         typer.Argument(
             help="xrd: the powder engine beside others; training: what it costs; predict: "
             "predictions, stage by stage; search: every sampler, on test functions, in the "
-            "latent space, and what a suggestion costs."
+            "latent space, and what a suggestion costs; rediscovery: known phases are hidden from "
+            "all models, and searched for."
         ),
     ] = "xrd",
     data: DataTable = None,
@@ -496,11 +498,26 @@ def bench(
     ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
     sampler: Annotated[list[str] | None, typer.Option(help="Of search: only these.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of search: runs per sampler.")] = 20,
-    trials: Annotated[int, typer.Option(min=64, help="Of search: points per run.")] = 2048,
-    out: Annotated[Path, typer.Option(help="Of search: folder of curves and figures.")] = Path(
-        "arena"
-    ),
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs of each (search: 20, rediscovery: 3)."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=64, help="Points per run (search: 2,048, rediscovery: 4,096)."),
+    ] = None,
+    hide: Annotated[
+        Path | None,
+        typer.Option(help="Of rediscovery: file of formulas (default: 20 hard phases)."),
+    ] = None,
+    goal: Annotated[
+        Path | None,
+        typer.Option(help="Of rediscovery: goal file (default: the hardest)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what is kept (search: arena, rediscovery: rediscovery)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed and exactness beside other engines, in one run."""
@@ -508,21 +525,34 @@ def bench(
     from matlode.errors import InputError
     from matlode.jobs.bench import bench_diffraction
     from matlode.jobs.bench_predict import bench_prediction
+    from matlode.jobs.bench_rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
     from matlode.jobs.bench_search import bench_search
     from matlode.jobs.bench_training import bench_training
 
-    if what not in ("xrd", "training", "predict", "search"):
-        raise InputError(f'"{what}" has no benchmark; there are xrd, training, predict, search.')
+    kinds = ("xrd", "training", "predict", "search", "rediscovery")
+    if what not in kinds:
+        raise InputError(f'"{what}" has no benchmark; there are {", ".join(kinds)}.')
     with _progress() as progress:
         if what == "training":
             found = bench_training(data, progress=progress)
         elif what == "search":
             found = bench_search(
                 sampler or (),
-                n_seeds=seeds,
-                n_trials=trials,
+                n_seeds=seeds or 20,
+                n_trials=trials or 2048,
                 data=data,
-                out=out,
+                out=out or Path("arena"),
+                progress=progress,
+            )
+        elif what == "rediscovery":
+            n = trials or SETTINGS.trials
+            found = bench_rediscovery(
+                hide or HARD_PHASES,
+                goal=goal or GOAL,
+                settings=replace(SETTINGS, trials=n, n_substituted=n // 4),
+                n_seeds=seeds or 3,
+                data=data,
+                out=out or Path("rediscovery"),
                 progress=progress,
             )
         elif what == "predict":

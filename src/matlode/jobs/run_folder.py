@@ -22,6 +22,8 @@ from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.funnel import Screened, ledger
 from matlode.screening.symmetry import crystal_system
 
+REQUEST_FILE = "request.json"
+"""What a run folder begins with: all that decides how its search goes."""
 SHOWN_PROPERTIES = ("bulk_modulus", "shear_modulus")
 """Always in the table, with their intervals."""
 NOT_BUILT = "none"

@@ -21,7 +21,7 @@ from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
-from matlode.jobs.run_folder import candidate_table, write_results
+from matlode.jobs.run_folder import REQUEST_FILE, candidate_table, write_results
 from matlode.jobs.shortlist import (
     ranked_proposals,
     realised_proposals,
@@ -36,8 +36,6 @@ from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
-
-REQUEST_FILE = "request.json"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def train_models(
     out: Path = Path("models"),
     properties: Path | None = None,
     settings: Path | None = None,
-    epochs: int | None = None,
+    epochs: int | Mapping[str, int] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
@@ -81,9 +81,9 @@ def train_models(
     is the folder that they go into, and where those that they build on are looked for before
     the shipped ones; ``settings`` names a TOML file of hyper-parameters
     (``settings.read_settings``), such as `matlode tune` writes; ``epochs`` cuts the training of
-    the networks short. Networks leave checkpoints in ``out/checkpoints`` and go on from them; a
-    model that is there already, trained on the same rows for the same property and with these
-    ``settings``, is kept unless ``force``.
+    the networks short, of all or (model → number) of some. Networks leave checkpoints in
+    ``out/checkpoints`` and go on from them; a model that is there already, trained on the same
+    rows for the same property and with these ``settings``, is kept unless ``force``.
 
     Raises GoalError for unknown names and settings that cannot be, InputError, before anything
     is trained, for labels that no head can learn from.
@@ -126,11 +126,13 @@ def train_models(
 
 
 def _training(
-    given: Mapping[str, Mapping[str, Any]], epochs: int | None
+    given: Mapping[str, Mapping[str, Any]], epochs: int | Mapping[str, int] | None
 ) -> dict[str, TrainingSettings]:
     found = {name: training_settings(name, given.get(name, {})) for name in TRAINING}
-    if epochs is not None:
-        found = {name: replace(s, max_epochs=epochs) for name, s in found.items()}
+    if epochs is None:
+        return found
+    cut = epochs if isinstance(epochs, Mapping) else dict.fromkeys(found, epochs)
+    found |= {name: replace(found[name], max_epochs=n) for name, n in cut.items()}
     return found
 
 

@@ -195,22 +195,29 @@ class Campaign:
         return known.joined([done[i] for i in sorted(done)]), len(known)
 
 
+SAME_FRACTION = 0.02
+"""Formulas of one chemical system that differ in fewer of their atoms are one proposal."""
+
+
 def select_diverse(
     trials: Trials, merits: NDArray[np.floating], n: int, *, max_per_system: int
 ) -> NDArray[np.intp]:
     """Rows of the n best distinct formulas, at most ``max_per_system`` per chemical system.
 
-    The best trial stands for its formula. If the rule leaves fewer than n, it stays so.
+    The best trial stands for its formula, and for others of its system in which less than
+    SAME_FRACTION of the atoms differ. If the rule leaves fewer than n, it stays so.
     """
-    seen: set[str] = set()
-    per_system: dict[str, int] = {}
+    compositions, systems = trials.compositions, trials.systems
+    taken: dict[str, list[np.intp]] = {}
     chosen = []
     for row in np.argsort(-merits, kind="stable"):
-        formula, system = str(trials.formulas[row]), str(trials.systems[row])
-        if formula in seen or per_system.get(system, 0) >= max_per_system:
+        of_system = taken.setdefault(str(systems[row]), [])
+        if len(of_system) >= max_per_system:
             continue
-        seen.add(formula)
-        per_system[system] = per_system.get(system, 0) + 1
+        apart = abs(compositions[of_system] - compositions[row]).sum(axis=1) / 2
+        if (apart < SAME_FRACTION).any():
+            continue
+        of_system.append(row)
         chosen.append(row)
         if len(chosen) == n:
             break
