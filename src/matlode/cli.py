@@ -545,11 +545,10 @@ def bench(
                 progress=progress,
             )
         elif what == "rediscovery":
-            n = trials or SETTINGS.trials
             found = bench_rediscovery(
                 hide or HARD_PHASES,
                 goal=goal or GOAL,
-                settings=replace(SETTINGS, trials=n, n_substituted=n // 4),
+                settings=replace(SETTINGS, trials=trials or SETTINGS.trials),
                 n_seeds=seeds or 3,
                 data=data,
                 out=out or Path("rediscovery"),

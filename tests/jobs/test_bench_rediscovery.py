@@ -21,7 +21,8 @@ from matlode.jobs.bench_rediscovery import (
 from matlode.screening.novelty import FormulaFilter
 
 QUICK = replace(
-    SETTINGS, trials=128, n_substituted=64, n_start=60, n_screened=40, n_realised=12, n_candidates=30
+    SETTINGS, trials=128, n_start=60, n_screened=40, n_realised=12,
+    n_candidates=30,
 )  # fmt: skip
 
 

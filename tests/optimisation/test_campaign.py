@@ -106,3 +106,16 @@ def test_selection_is_distinct_ordered_and_bounded_per_system(campaign, trials):
 def test_models_without_a_folder_are_asked_for(tmp_path):
     with pytest.raises(MatlodeError, match="matlode train"):
         _ = Toolbox(tmp_path).space
+
+
+def test_formulas_that_hardly_differ_are_one_proposal(campaign, trials):
+    few = trials.take(np.zeros(4, dtype=int))
+    few = Trials(
+        few.points,
+        np.array(["B15Ti2", "B22Ti3", "B2Ti", "B22Ti3"]),
+        few.gains,
+        few.shortfalls,
+        few.values,
+    )
+    rows = select_diverse(few, np.array([2.0, 3.0, 1.0, 0.0]), 4, max_per_system=4)
+    assert rows.tolist() == [1, 2]

@@ -53,7 +53,6 @@ TOPS = (50, 200)
 
 SETTINGS = SearchSettings(
     trials=4096,
-    n_substituted=1024,
     n_start=4000,
     n_screened=600,
     n_realised=300,
@@ -66,9 +65,9 @@ def contestants(settings: SearchSettings) -> dict[str, SearchSettings]:
     ranked list, so that only where the points come from differs."""
     return {
         "search": settings,
-        "latent space alone": replace(settings, n_substituted=0),
-        "element substitution alone": replace(settings, n_substituted=settings.trials),
-        "random points": replace(settings, n_substituted=0, sampler="random"),
+        "latent space alone": replace(settings, substituted_share=0.0),
+        "element substitution alone": replace(settings, substituted_share=1.0),
+        "random points": replace(settings, substituted_share=0.0, sampler="random"),
     }
 
 

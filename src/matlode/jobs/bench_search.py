@@ -286,7 +286,9 @@ def bench_latent(
     tops: dict[str, list[NDArray[np.floating]]] = {name: [] for name in samplers}
     scale = None
     for seed in range(n_seeds):
-        prepared = prepared_campaign(goal, toolbox, SearchSettings(seed=seed, n_substituted=0))
+        prepared = prepared_campaign(
+            goal, toolbox, SearchSettings(seed=seed, substituted_share=0.0)
+        )
         campaign, start = prepared.campaign, prepared.start
         scale = scale or campaign.scale
         for name, sampler in samplers.items():

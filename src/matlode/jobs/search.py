@@ -98,8 +98,8 @@ def search(
     sections = with_options(sections, {name: option for name, option in options.items() if option})
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     toolbox = toolbox or Toolbox()
-    if "screens" in sections:
-        toolbox = replace(toolbox, screens={**toolbox.screens, **sections["screens"]})
+    screens = {"comes_back": True, **toolbox.screens, **sections.get("screens", {})}
+    toolbox = replace(toolbox, screens=screens)
     request = Request(sections, settings, toolbox)
     request.goal()  # an impossible one is told before there is a folder
     folder = _new_folder(Path(out))
@@ -303,23 +303,20 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
     for name, value in given.items():
         if name not in asdict(settings):
             raise GoalError(f'[search] has no "{name}". {suggest(name, asdict(settings))}')
-        if type(value) is not type(getattr(settings, name)):
-            raise GoalError(
-                f"[search] {name} = {value!r}; wanted such as {getattr(settings, name)!r}."
-            )
+        wanted = getattr(settings, name)
+        fits = type(value) is type(wanted) or (type(value) is int and isinstance(wanted, float))
+        if not fits:
+            raise GoalError(f"[search] {name} = {value!r}; wanted such as {wanted!r}.")
     settings = replace(settings, **given)
     if settings.sampler not in SAMPLERS:
         raise GoalError(
             f'"{settings.sampler}" is no sampler. {suggest(settings.sampler, SAMPLERS)}'
         )
     for name, value in asdict(settings).items():
-        if name not in ("seed", "sampler", "n_substituted") and value < 1:
+        if name not in ("seed", "sampler", "substituted_share") and value < 1:
             raise GoalError(f"{name} must be at least 1, not {value}.")
-    if not 0 <= settings.n_substituted <= settings.trials:
-        raise GoalError(
-            f"n_substituted must be from 0 to trials = {settings.trials}, not "
-            f"{settings.n_substituted}."
-        )
+    if not 0 <= settings.substituted_share <= 1:
+        raise GoalError(f"substituted_share must be from 0 to 1, not {settings.substituted_share}.")
     return settings
 
 

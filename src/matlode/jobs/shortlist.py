@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import chemical_system
+from matlode.data.formulas import anonymous_formula, chemical_system
 from matlode.jobs.run_folder import Proposal
 from matlode.jobs.starts import SearchSettings, at_expected_volume
 from matlode.jobs.toolbox import Toolbox
@@ -146,13 +147,17 @@ def realised_proposals(
 
 
 def ranked_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
-    """Accepted before rejected, with a structure before without, then by merit; at most
-    ``max_per_system`` of one chemical system."""
-    per_system: dict[str, int] = {}
+    """Accepted before rejected, with a structure before without, then by merit; of one chemical
+    system at most ``max_per_system``, of one prototype at most ``max_per_prototype``."""
+    taken: Counter[Hashable] = Counter()
     ranked = []
     for proposal in sorted(proposals, key=_rank_key):
-        system = chemical_system(proposal.candidate.formula)
-        per_system[system] = per_system.get(system, 0) + 1
-        if per_system[system] <= settings.max_per_system:
+        formula = proposal.candidate.formula
+        limits: dict[Hashable, int] = {chemical_system(formula): settings.max_per_system}
+        if proposal.built is not None:
+            prototype = anonymous_formula(formula), proposal.built.space_group
+            limits[prototype] = settings.max_per_prototype
+        if all(taken[kind] < limit for kind, limit in limits.items()):
+            taken.update(limits.keys())
             ranked.append(proposal)
     return ranked[: settings.n_candidates]

@@ -25,8 +25,8 @@ from matlode.representation.diffraction import simulate_patterns, simulate_possi
 
 MIN_FITTING = 50
 """With fewer known materials of the allowed elements, a search begins at all of them."""
-N_BEST = 50
-"""Known materials whose kin the search begins at, too."""
+BEST_SHARE = 0.1
+"""Of the known materials drawn, those whose kin the search begins at, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class SearchSettings:
 
     trials: int = 2048
     """Evaluated latent points."""
-    n_substituted: int = 512
-    """How many of these, the first, are substitutions into the best known materials."""
+    substituted_share: float = 0.25
+    """Of these, the first: substitutions into the best known materials."""
     seed: int = 0
     sampler: str = "tpe"
     """One of SAMPLERS."""
@@ -51,6 +51,8 @@ class SearchSettings:
     """Rows of the final table."""
     max_per_system: int = 4
     """Formulas of one chemical system in the table."""
+    max_per_prototype: int = 10
+    """Structures of one prototype (anonymous formula and space group) in the table."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def prepared_campaign(goal: Goal, toolbox: Toolbox, settings: SearchSettings) ->
     start = np.concatenate(points)
     start = np.concatenate([start, likeness_starts(goal, toolbox, start, rng)])
     parents = rows[np.argsort(-merits, kind="stable")]
-    opening = _substituted_points(goal, toolbox, parents, settings.n_substituted)
+    n_substituted = round(settings.substituted_share * settings.trials)
+    opening = _substituted_points(goal, toolbox, parents, n_substituted)
     return Prepared(campaign, start, opening)
 
 
@@ -134,7 +137,7 @@ def _kin(
     in composition first."""
     others = np.setdiff1d(rows, ordered)
     distances = np.full(len(others), np.inf)
-    for best in ordered[:N_BEST]:
+    for best in ordered[: max(1, round(BEST_SHARE * len(ordered)))]:
         apart = abs(compositions[others] - compositions[best]).sum(axis=1)
         np.minimum(distances, apart, out=distances)
     return np.asarray(others[np.argsort(distances, kind="stable")])

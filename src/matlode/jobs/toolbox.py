@@ -93,7 +93,7 @@ class Toolbox:
         network = self.models.network
         applicability = None if network is None else network.applicability
         bands = PatternBands.load(self.models_folder)
-        return chosen_rules(every_rule(self.known, bands, applicability), self.screens)
+        return chosen_rules(every_rule(self.known, bands, self.space, applicability), self.screens)
 
     def candidates(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matlode.errors import GoalError, InputError, suggest
+from matlode.latent.space import LatentSpace
 from matlode.properties.applicability import Applicability
 from matlode.records import Candidate, Verdict
 from matlode.screening.applicability import Applicable
@@ -16,19 +17,24 @@ from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.novelty import KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
+from matlode.screening.round_trip import ComesBack
 from matlode.screening.rule import Rule
 from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
 
 
 def every_rule(
-    known: KnownMaterials, bands: PatternBands, applicability: Applicability | None = None
+    known: KnownMaterials,
+    bands: PatternBands,
+    space: LatentSpace,
+    applicability: Applicability | None = None,
 ) -> tuple[Rule, ...]:
     """Every rule, in the order in which the funnel counts; the last one only where the property
     models can tell what they are applicable to."""
     rules = (
         LikelyStable(),
         PlausiblePattern(bands=bands),
+        ComesBack(space=space),
         ClearSymmetry(),
         ChargeNeutral(),
         Abundant(),
@@ -40,8 +46,8 @@ def every_rule(
     return rules if applicability is None else (*rules, Applicable(applicability=applicability))
 
 
-OPTIONAL = ("abundant", "affordable", "not_radioactive", "not_toxic")
-"""Rules that judge only when they are asked to."""
+OPTIONAL = ("comes_back", "abundant", "affordable", "not_radioactive", "not_toxic")
+"""Rules that judge only when they are asked to; a search asks for the first."""
 
 
 def chosen_rules(

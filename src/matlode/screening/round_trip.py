@@ -1,0 +1,58 @@
+"""Is a candidate still itself after a way through the latent space?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.space import LatentSpace
+from matlode.records import Candidate, Verdict
+from matlode.representation.composition import formulas_of
+from matlode.screening.rule import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComesBack(Rule):
+    """Encoded and decoded again, it is of the same formula, and its pattern is as good as the
+    same. What does not come back lies where the autoencoders learned nothing."""
+
+    space: LatentSpace
+    min_cosine: float = 0.9
+    """Of the pattern with itself as it comes back; of known materials it is above 0.99."""
+    name = "comes_back"
+
+    def check(self, candidate: Candidate) -> Verdict:
+        """See Rule."""
+        return self.judge([candidate])[0]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """See Rule."""
+        if not candidates:
+            return []
+        compositions = np.array([c.composition for c in candidates])
+        patterns = np.array([c.pattern for c in candidates], dtype=np.float32)
+        points = self.space.encode(compositions, patterns)
+        _, images = self.space.decode(points)
+        norms = np.linalg.norm(patterns, axis=1) * np.linalg.norm(images, axis=1)
+        cosines = (patterns * images).sum(axis=1) / np.maximum(norms, 1e-12)
+        # as many elements and atoms as any of them has
+        fewest = np.where(compositions > 0, compositions, 1).min(axis=1)
+        limits = FormulaLimits(
+            max_elements=max(5, int((compositions > 0).sum(axis=1).max())),
+            max_atoms=max(20, int(np.ceil(1 / fewest).max())),
+        )
+        names = formulas_of(self.space.formulas(points, limits))
+        return [
+            self._verdict(candidate, name, float(cosine))
+            for candidate, name, cosine in zip(candidates, names, cosines, strict=True)
+        ]
+
+    def _verdict(self, candidate: Candidate, name: str, cosine: float) -> Verdict:
+        same = name == candidate.formula
+        reason = f"comes back as {'itself' if same else name}, cosine of the patterns {cosine:.2f}"
+        return Verdict(
+            self.name, same and cosine >= self.min_cosine, cosine, self.min_cosine, reason
+        )

@@ -1,0 +1,111 @@
+"""Merits that crystals keep, and the rules by which a list is diverse."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matlode.data.formulas import anonymous_formula
+from matlode.jobs.shortlist import (
+    crystal_merits,
+    ranked_proposals,
+    realised_proposals,
+    screened_proposals,
+)
+from matlode.jobs.starts import SearchSettings, prepared_campaign
+from matlode.jobs.toolbox import Toolbox
+from matlode.optimisation.goal_file import make_goal
+from matlode.progress import silent
+
+SETTINGS = SearchSettings(trials=128, n_start=120, n_screened=40, n_realised=20, n_candidates=12)
+
+
+@pytest.fixture(scope="module")
+def toolbox():
+    return Toolbox()
+
+
+@pytest.fixture(scope="module")
+def goal(toolbox):
+    sections = {"maximize": ["bulk_modulus"], "elements": {"forbidden": ["Os", "Re"]}}
+    return make_goal(sections, known_elements=toolbox.known_elements, endpoints=toolbox.endpoints)
+
+
+@pytest.fixture(scope="module")
+def prepared(goal, toolbox):
+    return prepared_campaign(goal, toolbox, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def trials(prepared):
+    found, n_known = prepared.run(SETTINGS)
+    return found.take(np.arange(n_known, len(found)))
+
+
+def test_a_search_begins_at_as_many_known_materials_as_asked_for(prepared):
+    assert len(prepared.start) == SETTINGS.n_start
+    assert len(np.unique(prepared.start, axis=0)) == SETTINGS.n_start
+
+
+def test_half_of_the_start_is_better_than_chance(prepared):
+    known = prepared.campaign.evaluate(prepared.start)
+    merits = known.merits(prepared.campaign.goal)
+    n_drawn = SETTINGS.n_start // 2
+    assert merits[n_drawn:].mean() > merits[:n_drawn].mean() + 0.3
+
+
+def test_openings_are_new_formulas_of_allowed_elements(prepared, toolbox, goal, trials):
+    n = round(SETTINGS.substituted_share * SETTINGS.trials)
+    assert len(prepared.opening) == n
+    opening = trials.take(np.arange(n))
+    np.testing.assert_array_equal(opening.points, prepared.opening)
+    # encoded and decoded: a few come back as another formula
+    known = [str(f) in toolbox.known.rows_by_formula for f in opening.formulas]
+    assert np.mean(known) < 0.1
+    assert not (opening.compositions[:, ~goal.allowed_mask] > 0).any()
+
+
+def test_without_substitutions_the_sampler_proposes_everything(goal, toolbox):
+    settings = replace(SETTINGS, substituted_share=0.0)
+    assert len(prepared_campaign(goal, toolbox, settings).opening) == 0
+
+
+def test_crystals_of_known_stiff_materials_keep_more_than_those_of_soft_ones(prepared, toolbox):
+    stiff, soft, strange = crystal_merits(prepared.campaign, toolbox, ["CW", "ClK", "B17C3N11"])
+    assert stiff > soft + 1
+    assert np.isnan(strange)  # no known material has this stoichiometry
+
+
+def test_merits_of_crystals_do_not_depend_on_their_neighbours(prepared, toolbox):
+    alone = [crystal_merits(prepared.campaign, toolbox, [f])[0] for f in ("CW", "ClK")]
+    together = crystal_merits(prepared.campaign, toolbox, ["CW", "ClK"])
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_proposals_are_ordered_and_no_better_than_their_points(prepared, trials, toolbox):
+    found = screened_proposals(prepared.campaign, trials, toolbox, SETTINGS)
+    assert len(found) <= SETTINGS.n_screened
+    best = {
+        str(formula): trials.merits(prepared.campaign.goal)[trials.formulas == formula].max()
+        for formula in trials.formulas
+    }
+    assert all(p.merit <= best[p.candidate.formula] + 1e-9 for p in found)
+    accepted = [p.screened.accepted for p in found]
+    assert accepted == sorted(accepted, reverse=True)
+    merits = [p.merit for p in found if p.screened.accepted]
+    assert merits == sorted(merits, reverse=True)
+
+
+def test_no_system_and_no_prototype_fills_the_list(prepared, trials, toolbox):
+    settings = replace(SETTINGS, max_per_system=2, max_per_prototype=1)
+    screened = screened_proposals(prepared.campaign, trials, toolbox, settings)
+    built = realised_proposals(screened[:20], prepared.campaign, toolbox, silent)
+    listed = ranked_proposals(built, settings)
+    types = Counter(
+        (anonymous_formula(p.candidate.formula), p.built.space_group)
+        for p in listed
+        if p.built is not None
+    )
+    assert max(types.values()) == 1
+    assert len(ranked_proposals(built, SETTINGS)) >= len(listed)

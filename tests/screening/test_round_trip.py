@@ -1,0 +1,51 @@
+"""Known materials come back from the latent space; noise does not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matlode.data.formulas import canonical_formula
+from matlode.jobs.toolbox import Toolbox
+from matlode.representation.composition import formula_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.screening.round_trip import ComesBack
+from matlode.testing import check_rule, rock_salt, rutile
+
+
+@pytest.fixture(scope="module")
+def rule():
+    return ComesBack(space=Toolbox().space)
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    noise = np.random.default_rng(0).random((1, 1601)).astype(np.float32)
+    formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "NaCl")]
+    patterns = np.vstack([simulate_patterns([rock_salt(), rutile()]), noise])
+    return Toolbox().candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
+
+
+def test_known_materials_come_back_and_noise_does_not(rule, candidates):
+    salt, titania, noise = rule.judge(candidates)
+    assert salt.passed
+    assert titania.passed
+    assert "itself" in salt.reason
+    assert not noise.passed
+    assert noise.value < salt.value
+
+
+def test_rule_keeps_the_contract(rule, candidates):
+    for candidate in candidates:
+        check_rule(rule, candidate)
+    assert rule.judge([]) == []
+
+
+def test_a_formula_that_comes_back_as_another_does_not_pass(rule, candidates):
+    # of more atoms than any formula that the autoencoder has learned
+    formula = canonical_formula("Na37Cl41Xe17")
+    (composition,) = formula_vectors([formula])
+    strange = replace(candidates[0], formula=formula, composition=composition)
+    (verdict,) = rule.judge([strange])
+    assert not verdict.passed
+    assert "itself" not in verdict.reason
