@@ -11,6 +11,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matlode import search
 from matlode.errors import GoalError, InputError
+from matlode.jobs.toolbox import Toolbox
 from tests.conftest import SMALL_SEARCH
 
 COLUMNS = [
@@ -180,3 +181,12 @@ def test_settings_of_a_goal_file_are_checked(tmp_path):
     for given, text in (({"trails": 3}, 'Did you mean "trials"'), ({"trials": "x"}, "wanted such")):
         with pytest.raises(GoalError, match=text):
             search(goal={"maximize": ["band_gap"], "search": given}, out=tmp_path / "run")
+
+
+def test_models_that_tell_too_little_are_told(tmp_path, monkeypatch):
+    toolbox = Toolbox()
+    few = {n: e for n, e in toolbox.endpoints.items() if n != "stable_probability"}
+    monkeypatch.setattr(Toolbox, "endpoints", few)
+    with pytest.raises(GoalError, match="stable_probability"):
+        search(maximize=["bulk_modulus"], out=tmp_path / "run", toolbox=toolbox)
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@ in 88, against Optuna's and Hyperopt's estimators, and before a judge of its own
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from abc import abstractmethod
@@ -31,12 +32,17 @@ from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Estimates
 from matlode.properties.scores import element_statistics_baseline
 from matlode.report.drawing import COLOURS, pyplot, save_figure
+from matlode.representation.composition import formula_vectors
 
 N_START = 10
 """Random points that every sampler begins with, on functions of two variables."""
 HIT = 1.0
 """Merit of a hit: as good as the best 5 % of the known materials."""
 TOP = 50
+BESIDE = ("tpe", "tpe-independent", "Optuna TPE", "Hyperopt TPE")
+"""Samplers of one kind, that are held against each other in the latent space, too."""
+N_BESIDE = 512
+"""Evaluations of it: after a thousand, the others take minutes per batch."""
 
 
 def _branin(x: Array, y: Array) -> Array:
@@ -265,16 +271,18 @@ def bench_latent(
     samplers: Mapping[str, Sampler],
     n_seeds: int = 20,
     n_trials: int = 2048,
+    n_start: int = 1500,
     data: Path | None = None,
     out: Path,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Bulk and shear modulus as large as possible, stability wanted: one row per sampler.
 
-    Seeds are paired: all samplers of a seed begin with the same known materials. Per sampler:
-    best merit, mean of the TOP best distinct formulas and what the ``Judge`` says of these,
-    distinct hits, seconds, and, beside the paper's form, how many evaluations it takes to reach
-    that one's best. Curves are kept and drawn in ``out``.
+    Seeds are paired: all samplers of a seed begin with the same known materials, and with no
+    substitutions. Per sampler: best merit, mean of the TOP best distinct formulas and what the
+    ``Judge`` says of these, distinct hits, seconds, and, beside the paper's form, how many
+    evaluations it takes to reach that one's best. Curves are kept and drawn in ``out``; runs
+    that it holds already are not made again.
     """
     toolbox = Toolbox()
     goal = make_goal(
@@ -282,30 +290,27 @@ def bench_latent(
         known_elements=toolbox.known_elements,
         endpoints=toolbox.endpoints,
     )
+    (out / "runs").mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in samplers}
-    tops: dict[str, list[NDArray[np.floating]]] = {name: [] for name in samplers}
-    scale = None
     for seed in range(n_seeds):
-        prepared = prepared_campaign(
-            goal, toolbox, SearchSettings(seed=seed, substituted_share=0.0)
-        )
-        campaign, start = prepared.campaign, prepared.start
-        scale = scale or campaign.scale
+        settings = SearchSettings(seed=seed, n_start=n_start, substituted_share=0.0)
+        prepared = prepared_campaign(goal, toolbox, settings)
+        if seed == 0:
+            scale = prepared.campaign.scale
         for name, sampler in samplers.items():
-            found, compositions = _latent_run(
-                replace(campaign, sampler=sampler), start, n_trials, seed
-            )
-            runs[name].append(found)
-            tops[name].append(compositions)
+            file = out / "runs" / f"{name.replace(' ', '-')}-{seed}.json"
+            if not file.exists():
+                campaign = replace(prepared.campaign, sampler=sampler)
+                write_json(file, _latent_run(campaign, prepared.start, n_trials, seed))
+            runs[name].append(json.loads(file.read_text()))
             n_done = seed * len(samplers) + len([r for r in runs.values() if len(r) > seed])
             progress("latent", n_done, n_seeds * len(samplers), f"{name}, seed {seed}")
-    assert scale is not None
     judge = Judge(goal, scale, TrainingTable.load(data))
-    every = np.concatenate([c for of in tops.values() for c in of])
-    judged = iter(np.split(judge.merits(every, toolbox.endpoints), len(every) // TOP))
-    for of in runs.values():
-        for run in of:
-            run["judged"] = float(next(judged).mean())
+    every = [run for of in runs.values() for run in of]
+    tops = formula_vectors([formula for run in every for formula in run["formulas"]])
+    judged = judge.merits(tops, toolbox.endpoints).reshape(len(every), TOP).mean(axis=1)
+    for run, merit_judged in zip(every, judged.tolist(), strict=True):
+        run["judged"] = merit_judged
     write_json(out / "latent.json", {"trials": n_trials, "seeds": n_seeds, "runs": runs})
     _draw_latent(runs, out / "latent-samplers")
     return [_latent_row(name, of, runs.get("tpe-independent")) for name, of in runs.items()]
@@ -313,7 +318,7 @@ def bench_latent(
 
 def _latent_run(
     campaign: Campaign, start: NDArray[np.floating], n_trials: int, seed: int
-) -> tuple[dict[str, Any], NDArray[np.float64]]:
+) -> dict[str, Any]:
     began = time.perf_counter()
     trials, n_known = campaign.run(start, n_trials, seed)
     seconds = time.perf_counter() - began
@@ -325,8 +330,9 @@ def _latent_run(
         "best": best[BATCH - 1 :: BATCH].tolist(),
         "hits": _distinct_hits(found, merits),
         "top": float(merits[rows].mean()),
+        "formulas": [str(formula) for formula in found.formulas[np.resize(rows, TOP)]],
         "seconds": seconds,
-    }, found.take(np.resize(rows, TOP)).compositions
+    }
 
 
 def _distinct_hits(trials: Trials, merits: Array) -> list[int]:
@@ -491,7 +497,12 @@ def bench_search(
             samplers=ours, rivals=rivals
         ),
         f"88 variables, {n_trials} evaluations, {n_seeds} seeds": bench_latent(
-            samplers=ours, n_seeds=n_seeds, n_trials=n_trials, data=data, out=out,
+            samplers=ours, n_seeds=n_seeds, n_trials=n_trials, data=data, out=out / "latent",
+            progress=progress,
+        ),
+        f"beside others: 88 variables, {N_BESIDE} evaluations, {n_seeds} seeds": bench_latent(
+            samplers={n: s for n, s in (ours | rivals).items() if n in BESIDE}, n_seeds=n_seeds,
+            n_trials=N_BESIDE, n_start=N_BESIDE // 2, data=data, out=out / "beside",
             progress=progress,
         ),
     }  # fmt: skip

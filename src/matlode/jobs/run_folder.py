@@ -26,6 +26,8 @@ REQUEST_FILE = "request.json"
 """What a run folder begins with: all that decides how its search goes."""
 SHOWN_PROPERTIES = ("bulk_modulus", "shear_modulus")
 """Always in the table, with their intervals."""
+ALWAYS_SHOWN = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
+"""Columns of every table."""
 NOT_BUILT = "none"
 """In ``structure_file`` where no structure could be built (an empty cell would read as NaN)."""
 CIF_SYMPREC_A = 0.01
@@ -51,8 +53,7 @@ class Proposal:
 
 def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal) -> pd.DataFrame:
     """One row per proposal, best first; nothing in it is missing."""
-    always = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
-    extra = [name for name in goal.shown if name not in always]
+    extra = [name for name in goal.shown if name not in ALWAYS_SHOWN]
     known = toolbox.known
     nearest = known.nearest(np.array([p.candidate.composition for p in proposals]))
     rows = []

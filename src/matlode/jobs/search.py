@@ -21,7 +21,7 @@ from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
-from matlode.jobs.run_folder import REQUEST_FILE, candidate_table, write_results
+from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, candidate_table, write_results
 from matlode.jobs.shortlist import (
     ranked_proposals,
     realised_proposals,
@@ -157,7 +157,13 @@ class Request:
     toolbox: Toolbox
 
     def goal(self) -> Goal:
-        """The goal, checked; raises GoalError."""
+        """The goal, checked; raises GoalError, also for models that tell too little."""
+        unknown = [name for name in ALWAYS_SHOWN if name not in self.toolbox.endpoints]
+        if unknown:
+            raise GoalError(
+                f"every candidate is shown with its {', '.join(unknown)}, of which the property "
+                "network here knows nothing; train it on a table that has them."
+            )
         return make_goal(
             self.sections,
             known_elements=self.toolbox.known_elements,
