@@ -254,6 +254,50 @@ def predict(
 
 
 @app.command()
+def solve(
+    pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
+    formula: Annotated[str, typer.Option(help="Of the sample, such as TiO2.")],
+    count: Annotated[int, typer.Option(min=1, help="Different structures.")] = 5,
+    wavelength: Annotated[
+        str | None,
+        typer.Option(help="Å, or a radiation such as MoKa1 (default: the file's)."),
+    ] = None,
+    hide_known: Annotated[
+        bool, typer.Option(help="Leave out known structures of the very formula.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Crystal structures for a measured powder pattern of a known composition."""
+    from matlode.jobs.solve import solve as run_solve
+
+    answers = run_solve(
+        pattern,
+        formula,
+        n=count,
+        wavelength=wavelength,
+        hide_known=hide_known,
+        out=out,
+        toolbox=_toolbox(models, known),
+    )
+    if as_json:
+        _print_json(answers)
+        return
+    rows = [
+        [
+            str(a["rank"]), f"{a['match']:.3f}", str(a["space_group"]),
+            f"{a['volume_per_atom_a3']:.2f}", f"{a['template']}: {a['substitution']}",
+            a["file"] or "",
+        ]
+        for a in answers
+    ]  # fmt: skip
+    headings = ["", "match", "space group", "Å³/atom", "from", "file"]
+    _print_table(headings, rows, title=answers[0]["formula"])
+
+
+@app.command()
 def train(
     names: Annotated[
         list[str] | None,

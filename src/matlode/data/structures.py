@@ -16,6 +16,7 @@ from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
+    from moyopy import MoyoDataset
     from pymatgen.core import Structure
 
 CIF_ENDINGS = (".cif", ".mcif")
@@ -193,6 +194,13 @@ _DICTIONARIES: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Structure]], 
 
 def space_group_number(crystals: Crystals, index: int) -> int:
     """Space-group number of a crystal by moyopy; mixed sites count as their main element."""
+    dataset = symmetry_dataset(crystals, index)
+    return 1 if dataset is None else int(dataset.number)
+
+
+def symmetry_dataset(crystals: Crystals, index: int) -> MoyoDataset | None:
+    """What moyopy finds of a crystal's symmetry, mixed sites as their main element; None if it
+    finds nothing within the tolerance."""
     from moyopy import Cell, MoyoDataset
 
     rows = crystals.atoms(index)
@@ -201,9 +209,9 @@ def space_group_number(crystals: Crystals, index: int) -> int:
         places, numbers = _main_elements(places, numbers, crystals.occupancies[rows])
     cell = Cell(crystals.lattices[index].tolist(), places.tolist(), numbers.tolist())
     try:
-        return int(MoyoDataset(cell, symprec=SYMPREC_A).number)
+        return MoyoDataset(cell, symprec=SYMPREC_A)
     except ValueError:
-        return 1  # no symmetry within the tolerance
+        return None
 
 
 def _main_elements(

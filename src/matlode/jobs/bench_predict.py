@@ -22,10 +22,11 @@ from matlode.data.tables import (
     read_table,
     write_materials,
 )
-from matlode.jobs.predict import CHUNK, predict, usable_patterns
+from matlode.jobs.predict import CHUNK, predict
 from matlode.jobs.toolbox import Toolbox
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_possible
 
 COMMAND = (sys.executable, "-m", "matlode.cli", "predict")
 Result = TypeVar("Result")
@@ -88,7 +89,7 @@ def _stage_seconds(materials: Materials, toolbox: Toolbox, progress: Progress) -
 
     for at in range(0, len(materials), CHUNK):
         chunk = materials.take(np.arange(at, min(at + CHUNK, len(materials))))
-        keep, patterns, _ = timed("patterns", partial(usable_patterns, chunk.crystals))
+        keep, patterns, _ = timed("patterns", partial(simulate_possible, chunk.crystals))
         chunk = chunk.take(keep)
         compositions = composition_vectors(chunk.crystals)
         seen = compositions, patterns

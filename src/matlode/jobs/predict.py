@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from matlode.data.crystals import Crystals
 from matlode.data.formulas import conventional_formula
 from matlode.data.readers import read_materials
 from matlode.data.structures import space_group_number
 from matlode.data.tables import Materials
-from matlode.errors import PatternError
 from matlode.jobs.toolbox import Toolbox
 from matlode.progress import Progress, silent
 from matlode.records import DroppedRow
 from matlode.representation.composition import composition_vectors
-from matlode.representation.diffraction import simulate_patterns
+from matlode.representation.diffraction import simulate_possible
 from matlode.screening.funnel import Screened, screen
 from matlode.screening.novelty import KnownMaterials
 
@@ -51,11 +48,11 @@ def predict(
 
 
 def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any]]:
-    keep, patterns, refused = usable_patterns(materials.crystals)
+    keep, patterns, refused = simulate_possible(materials.crystals)
     names = list(map(str, materials.frame["id"]))
     is_file = materials.frame.get("is_file", [False] * len(names))
     answers = [
-        _refusal(DroppedRow(name, refused.get(row, ""), bool(of_file)))
+        _refusal(DroppedRow(name, str(refused.get(row, "")), bool(of_file)))
         for row, (name, of_file) in enumerate(zip(names, is_file, strict=True))
     ]
     if len(keep):
@@ -71,21 +68,6 @@ def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any
             index, _ = nearest[position]
             answers[row] |= _findings(screened[position], group, toolbox.known, index)
     return answers
-
-
-def usable_patterns(
-    crystals: Crystals,
-) -> tuple[NDArray[np.intp], NDArray[np.floating], dict[int, str]]:
-    """Rows of the crystals that have a pattern, the patterns, and why other rows have none."""
-    refused: dict[int, str] = {}
-    keep = np.arange(len(crystals))
-    while len(keep):
-        try:
-            return keep, simulate_patterns(crystals.take(keep)), refused
-        except PatternError as error:
-            refused |= {int(keep[i]): str(error) for i in error.indices}
-            keep = np.delete(keep, list(error.indices))
-    return keep, np.zeros((0, 0)), refused
 
 
 def _findings(

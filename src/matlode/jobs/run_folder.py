@@ -149,7 +149,7 @@ def write_results(
     for rank, proposal in enumerate(proposals, start=1):
         if proposal.built is not None:
             path = folder / structure_file(rank, proposal.candidate.formula)
-            write_text(path, _cif(proposal.built, proposal.candidate))
+            write_text(path, cif_text(proposal.built, proposal.candidate))
     two_theta = STANDARD_SETTINGS.two_theta_deg
     blank = np.zeros(len(two_theta), dtype=np.float32)
     decoded = np.array([p.candidate.pattern for p in proposals], dtype=np.float32)
@@ -173,7 +173,8 @@ def write_results(
     write_json(folder / "candidates.json", table.to_dict(orient="records"))
 
 
-def _cif(built: RealisedStructure, candidate: Candidate) -> str:
+def cif_text(built: RealisedStructure, candidate: Candidate) -> str:
+    """A symmetrised CIF; comments above it say what it is and where it comes from."""
     from pymatgen.io.cif import CifWriter
 
     text = str(CifWriter(built.structure, symprec=CIF_SYMPREC_A))

@@ -18,7 +18,7 @@ from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Estimates
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import at_volume
+from matlode.realisation.cell_fit import at_volume
 from matlode.realisation.substitution import substituted
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns, simulate_possible
@@ -163,10 +163,10 @@ def at_expected_volume(
     pattern, their compositions (m, 100) and patterns (m, 1601)."""
     rows = np.arange(len(crystals))
     for _ in range(2):  # the expectation takes the pattern, which takes the volume
-        possible, patterns = simulate_possible(crystals)
+        possible, patterns, _ = simulate_possible(crystals)
         rows, crystals = rows[possible], crystals.take(possible)
         compositions = composition_vectors(crystals)
         volumes = toolbox.models.predict(compositions, patterns, case="simulated", names=(VOLUME,))
         crystals = at_volume(crystals, volumes[VOLUME].value)
-    possible, patterns = simulate_possible(crystals)
+    possible, patterns, _ = simulate_possible(crystals)
     return rows[possible], compositions[possible], patterns

@@ -22,13 +22,16 @@ from matlode.data.tables import (
     load_materials,
     starter_path,
 )
-from matlode.errors import PatternError
 from matlode.properties.endpoints import Endpoint
 from matlode.records import DroppedRow
 from matlode.representation.composition import (
     composition_vectors,
 )
-from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+from matlode.representation.diffraction import (
+    STANDARD_SETTINGS,
+    simulate_patterns,
+    simulate_possible,
+)
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,12 @@ class TrainingTable:
 
 def _with_patterns(materials: Materials) -> Materials:
     """The materials that a pattern can be simulated for; the others are told in ``dropped``."""
-    dropped = list(materials.dropped)
-    keep = np.ones(len(materials), dtype=bool)
-    while True:
-        try:
-            # the grid does not matter for what is refused, so a coarse one will do
-            coarse = replace(STANDARD_SETTINGS, n_points=161)
-            simulate_patterns(materials.crystals.take(keep), coarse)
-        except PatternError as error:
-            rows = np.flatnonzero(keep)[list(error.indices)]
-            ids = materials.frame["id"].iloc[rows].astype(str)
-            dropped += [DroppedRow(name, f"no pattern: {type(error).__name__}") for name in ids]
-            keep[rows] = False
-        else:
-            return replace(materials.take(keep), dropped=tuple(dropped))
+    # the grid does not matter for what is refused, so a coarse one will do
+    coarse = replace(STANDARD_SETTINGS, n_points=161)
+    rows, _, refused = simulate_possible(materials.crystals, coarse)
+    ids = materials.frame["id"].astype(str)
+    dropped = [
+        DroppedRow(ids.iloc[row], f"no pattern: {type(error).__name__}")
+        for row, error in refused.items()
+    ]
+    return replace(materials.take(rows), dropped=(*materials.dropped, *dropped))

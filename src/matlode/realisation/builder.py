@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,37 +10,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
+from matlode.realisation.cell_fit import (
+    BROAD,
+    COARSE_SCALES,
+    FINE_SCALES,
+    FIT,
+    N_TRIED,
+    at_volume,
+    best_scales,
+    fit_cells,
+    free_strains,
+)
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
 from matlode.records import Candidate, RealisedStructure
-from matlode.representation.diffraction import (
-    STANDARD_SETTINGS,
-    DiffractionSettings,
-    simulate_patterns,
-    simulate_possible,
-)
+from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-N_TEMPLATES = 48
-"""Substitutions tried per candidate."""
-COARSE_SCALES = np.linspace(0.93, 1.07, 11)
-"""Cell lengths relative to the predicted volume, first pass."""
-FINE_SCALES = np.linspace(-0.012, 0.012, 9)
-"""Around the best coarse scale, second pass."""
-BROAD = replace(STANDARD_SETTINGS, peak_sigma_deg=0.45)
-"""Wide peaks see each other from afar: the first pass finds the right valley."""
-N_REFINED = 10
-"""Substitutions that reach the second pass."""
 SYMMETRY_TOLERANCE_A = 0.1
 """Atoms may move this far when the structure is symmetrised (as for the templates' labels)."""
 MIN_DISTANCE_RATIO = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are on top of each other."""
-DISTANCE_COST = 0.6
-"""What a unit of substitution distance takes off the pattern match when structures are ranked.
-On 120 known structures (their formulas hidden) 0.15, 0.5 and 1.0 find 73 % each from decoded
-patterns, and 13, 25 and 32 % from patterns of other materials: it costs little where patterns
-are right and helps where they are not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How widely structures are looked for, and how far the pattern is trusted."""
+
+    n_templates: int
+    """Substitutions that are scaled to the pattern."""
+    n_refined: int
+    """Of these, the best, whose cells are fitted."""
+    strained: bool
+    """Whether cells are fitted in all strains that symmetry allows, or in volume only."""
+    distance_cost: float
+    """What a unit of substitution distance takes off the pattern match in the ranking."""
+
+
+PROPOSED = Effort(n_templates=48, n_refined=10, strained=False, distance_cost=0.6)
+"""For patterns that a search decoded. On 120 known structures (their formulas hidden) costs of
+0.15, 0.5 and 1.0 find 73 % each from decoded patterns, and 13, 25 and 32 % from patterns of other
+materials: chemistry costs little where patterns are right and helps where they are not."""
+MEASURED = Effort(n_templates=300, n_refined=48, strained=True, distance_cost=0.1)
+"""For patterns of the very material."""
 
 
 @dataclass(frozen=True)
@@ -56,39 +69,72 @@ class Builder:
         *,
         exclude_own: bool = False,
         space_groups: Collection[int] = (),
+        effort: Effort = PROPOSED,
     ) -> RealisedStructure | None:
         """The best structure for a candidate, or None if no template of its stoichiometry
-        gives one with sound distances.
+        gives one with sound distances; see ``structures``."""
+        found = self.structures(
+            candidate, volume_per_atom_a3, exclude_own=exclude_own, space_groups=space_groups,
+            effort=effort,
+        )  # fmt: skip
+        return next(found, None)
 
-        Each substitution is scaled isotropically about the predicted volume until its
-        simulated pattern meets the candidate's; the score is the cosine of the
-        square-root patterns less DISTANCE_COST times the substitution distance. A structure
-        is of one of ``space_groups``, if any are given.
+    def structures(
+        self,
+        candidate: Candidate,
+        volume_per_atom_a3: float,
+        *,
+        exclude_own: bool = False,
+        space_groups: Collection[int] = (),
+        effort: Effort = PROPOSED,
+    ) -> Iterator[RealisedStructure]:
+        """Structures for a candidate, the best first.
+
+        Substitutions into known crystals are scaled about the expected volume until their
+        patterns meet the candidate's; the cells of the best are fitted. The score is the
+        cosine of the square-root patterns less ``effort.distance_cost`` times the substitution
+        distance. Structures are of one of ``space_groups``, if any are given; ``exclude_own``
+        leaves out templates of the very formula, for honest tests.
         """
         substitutions = self.library.substitutions(
-            candidate.formula, N_TEMPLATES, exclude_own=exclude_own, space_groups=space_groups
-        )
+            candidate.formula, effort.n_templates, exclude_own=exclude_own,
+            space_groups=space_groups,
+        )  # fmt: skip
         if not substitutions:
-            return None
-        cells = self._cells(substitutions, volume_per_atom_a3)
-        target = candidate.pattern[None]
-        costs = DISTANCE_COST * np.array([s.distance for s in substitutions])
-        scales, coarse = _best_scales(cells, target, np.tile(COARSE_SCALES, (len(cells), 1)), BROAD)
-        refined = np.argsort(-(coarse - costs), kind="stable")[:N_REFINED]
-        fine_scales, fine = _best_scales(
-            cells.take(refined), target, scales[refined, None] + FINE_SCALES, STANDARD_SETTINGS
+            return
+        chosen, cells, match, n_trials = self._fitted(
+            substitutions, candidate.pattern, volume_per_atom_a3, effort
         )
-        n_trials = len(cells) * len(COARSE_SCALES) + len(refined) * len(FINE_SCALES)
-        for rank in np.argsort(-(fine - costs[refined]), kind="stable"):
-            row = int(refined[rank])
-            structure = _symmetrised(cells.structure(row), float(fine_scales[rank]))
-            if structure is not None and (not space_groups or structure[1] in space_groups):
-                return self._record(structure, candidate, substitutions[row], n_trials)
-        return None
+        costs = effort.distance_cost * np.array([s.distance for s in chosen])
+        for place in np.argsort(-(match - costs), kind="stable"):
+            found = _symmetrised(cells.structure(int(place)))
+            if found is not None and (not space_groups or found[1] in space_groups):
+                yield self._record(found, candidate, chosen[place], n_trials)
 
-    def _cells(self, substitutions: Sequence[Substitution], volume_per_atom_a3: float) -> Crystals:
+    def _fitted(
+        self,
+        substitutions: Sequence[Substitution],
+        target: NDArray[np.floating],
+        volume_per_atom_a3: float,
+        effort: Effort,
+    ) -> tuple[list[Substitution], Crystals, NDArray[np.float64], int]:
+        """The best substitutions, their fitted crystals, the matches (n,) of these, and how
+        many crystals were simulated."""
         crystals = self.library.crystals(substitutions)
-        return at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
+        crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
+        tried = np.tile(COARSE_SCALES, (len(crystals), 1))
+        scales, coarse = best_scales(crystals, target, tried, BROAD)
+        costs = effort.distance_cost * np.array([s.distance for s in substitutions])
+        kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
+        chosen = [substitutions[place] for place in kept]
+        crystals = _scaled(crystals.take(kept), scales[kept])
+        if effort.strained:
+            fitted, match = fit_cells(crystals, free_strains(crystals), target)
+            n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
+            return chosen, fitted, match, tried.size + n_fitted
+        tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
+        scales, match = best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
+        return chosen, _scaled(crystals, scales), match, tried.size + tried_fine.size
 
     def _record(
         self, found: tuple[Structure, int], candidate: Candidate, used: Substitution, n_trials: int
@@ -109,39 +155,15 @@ class Builder:
         )
 
 
-def at_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
-    """Crystals scaled isotropically to these volumes per atom (n,)."""
-    factors = (volumes_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
-    return replace(crystals, lattices=crystals.lattices * factors[:, None, None])
+def _scaled(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
+    return replace(crystals, lattices=crystals.lattices * scales[:, None, None])
 
 
-def _best_scales(
-    cells: Crystals,
-    target: NDArray[np.floating],
-    scales: NDArray[np.float64],
-    settings: DiffractionSettings,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per cell the scale (n,) of the n × m tried that meets the target best, and its cosine."""
-    n, m = scales.shape
-    many = cells.take(np.repeat(np.arange(n), m))
-    many = replace(many, lattices=many.lattices * scales.reshape(-1, 1, 1))
-    keep, patterns = simulate_possible(many, settings)
-    patterns, wanted = np.sqrt(patterns), np.sqrt(target[0])
-    norms = np.linalg.norm(patterns, axis=1) * max(float(np.linalg.norm(wanted)), 1e-12)
-    match = np.zeros(n * m)
-    match[keep] = patterns @ wanted / norms
-    match = match.reshape(n, m)
-    best = match.argmax(axis=1)
-    return scales[np.arange(n), best], match[np.arange(n), best]
-
-
-def _symmetrised(structure: Structure, scale: float) -> tuple[Structure, int] | None:
+def _symmetrised(structure: Structure) -> tuple[Structure, int] | None:
     """The conventional standard cell and its space group; None if atoms overlap."""
     from moyopy import MoyoDataset
     from moyopy.interface import MoyoAdapter
 
-    structure = structure.copy()
-    structure.scale_lattice(structure.volume * scale**3)
     dataset = MoyoDataset(MoyoAdapter.from_structure(structure), symprec=SYMMETRY_TOLERANCE_A)
     standard: Structure = MoyoAdapter.get_structure(dataset.std_cell)
     if _overlaps(standard):

@@ -219,15 +219,19 @@ def simulate_patterns(
 
 def simulate_possible(
     crystals: Crystals, settings: DiffractionSettings = STANDARD_SETTINGS
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Rows (m,) of the crystals that have a pattern, and these patterns (m, n_points)."""
+) -> tuple[NDArray[np.intp], NDArray[np.float32], dict[int, PatternError]]:
+    """Rows (m,) of the crystals that have a pattern, these patterns (m, n_points), and by row
+    what is wrong with the others."""
     rows = np.arange(len(crystals))
+    refused: dict[int, PatternError] = {}
     while len(rows):
         try:
-            return rows, simulate_patterns(crystals.take(rows), settings)
+            return rows, simulate_patterns(crystals.take(rows), settings), refused
         except PatternError as error:
-            rows = np.delete(rows, list(error.indices))
-    return rows, np.empty((0, settings.n_points), dtype=np.float32)
+            places = list(error.indices)
+            refused |= dict.fromkeys(rows[places].tolist(), error)
+            rows = np.delete(rows, places)
+    return rows, np.empty((0, settings.n_points), dtype=np.float32), refused
 
 
 def simulate_peaks(

@@ -1,0 +1,98 @@
+"""Crystal structures for a measured pattern of a known composition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matlode.artefacts import write_json, write_text
+from matlode.data.formulas import canonical_formula, conventional_formula
+from matlode.errors import InputError
+from matlode.jobs.run_folder import cif_text
+from matlode.jobs.toolbox import Toolbox
+from matlode.properties.network import VOLUME
+from matlode.realisation.builder import MEASURED, Builder
+from matlode.records import Candidate, RealisedStructure
+from matlode.representation.composition import formula_vectors
+from matlode.representation.pattern_grid import to_grid
+from matlode.representation.patterns import read_pattern
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def solve(
+    pattern: Path,
+    formula: str,
+    *,
+    n: int = 5,
+    wavelength: str | float | None = None,
+    hide_known: bool = False,
+    out: Path | None = None,
+    toolbox: Toolbox | None = None,
+) -> list[dict[str, Any]]:
+    """Up to n different structures whose powder patterns are like a measured one, best first.
+
+    Known structures of the stoichiometry get the formula's elements and are strained, within
+    their symmetry, until their patterns meet the measured one. Known structures of the very
+    formula take part unless ``hide_known``. Each is a dictionary of rank, formula, space_group,
+    match (cosine of the patterns), volume_per_atom_a3, template, substitution, and file: a CIF
+    in the folder ``out``, where solutions.json holds the same, or None.
+
+    Raises InputError for a file that is no powder pattern, a text that is no formula, and where
+    no known structure has the stoichiometry; GridMismatchError if too little was measured.
+    """
+    toolbox = toolbox or Toolbox()
+    name = canonical_formula(formula)
+    measured = to_grid(read_pattern(pattern, wavelength=wavelength)).intensity
+    (candidate,) = toolbox.candidates(
+        [name], formula_vectors([name]), measured[None], case="simulated"
+    )
+    found = Builder(toolbox.prototypes).structures(
+        candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
+    )
+    answers = []
+    for rank, structure in zip(range(1, n + 1), _different(found), strict=False):
+        answers.append(_answer(rank, candidate, structure, out))
+    if not answers:
+        raise InputError(
+            f"no known structure has the stoichiometry of {conventional_formula(name)}; "
+            "--known names a larger table."
+        )
+    if out is not None:
+        write_json(out / "solutions.json", answers)
+    return answers
+
+
+def _different(found: Iterator[RealisedStructure]) -> Iterator[RealisedStructure]:
+    """Each structure once: several templates may be of one type."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher()
+    seen: list[Structure] = []
+    for built in found:
+        if not any(matcher.fit(built.structure, other) for other in seen):
+            seen.append(built.structure)
+            yield built
+
+
+def _answer(
+    rank: int, candidate: Candidate, built: RealisedStructure, out: Path | None
+) -> dict[str, Any]:
+    formula = conventional_formula(candidate.formula)
+    file = None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        file = f"{rank}-{formula}-{built.space_group}.cif"
+        write_text(out / file, cif_text(built, candidate))
+    return {
+        "rank": rank,
+        "formula": formula,
+        "space_group": built.space_group,
+        "match": round(built.match, 4),
+        "volume_per_atom_a3": round(built.structure.volume / len(built.structure), 3),
+        "template": f"{conventional_formula(built.template_formula)} ({built.template_id})",
+        "substitution": built.substitution,
+        "file": file,
+    }

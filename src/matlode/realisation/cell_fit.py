@@ -1,0 +1,169 @@
+"""Cells that meet a pattern: first their volume, then every strain that their symmetry allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import Crystals
+from matlode.data.structures import symmetry_dataset
+from matlode.representation.diffraction import (
+    STANDARD_SETTINGS,
+    DiffractionSettings,
+    simulate_possible,
+)
+
+COARSE_SCALES = np.linspace(0.93, 1.07, 15)
+"""Cell lengths relative to the expected volume's."""
+FINE_SCALES = np.linspace(-0.012, 0.012, 9)
+"""About the best coarse scale."""
+
+
+def _with_width(sigma_deg: float) -> DiffractionSettings:
+    return replace(STANDARD_SETTINGS, peak_sigma_deg=sigma_deg)
+
+
+BROAD = _with_width(0.45)
+"""Wide peaks see each other from afar: the first pass finds the right valley."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One round of a fit."""
+
+    strain: float
+    """Standard deviation of the strains tried."""
+    settings: DiffractionSettings
+    share: float
+    """Of the cells, the best so far, that it goes on with."""
+
+
+FIT = tuple(
+    Generation(strain, _with_width(width), share)
+    for strain, width, share in (
+        (0.04, 0.6, 1.0), (0.025, 0.6, 1.0), (0.02, 0.45, 1.0), (0.014, 0.45, 0.75),
+        (0.01, 0.3, 0.75), (0.006, 0.3, 0.5), (0.004, 0.2, 0.5), (0.003, 0.15, 0.5),
+        (0.0015, 0.15, 0.35), (0.0008, 0.15, 0.35),
+    )
+)  # fmt: skip
+"""Peaks get as narrow as they are while strains get small, so that a fit goes from valley to
+bottom without being caught by a single peak."""
+N_TRIED = 40
+"""Strains per cell and generation."""
+N_ELITE = 6
+"""The best of them, whose weighted mean the next generation starts from."""
+
+
+def free_strains(crystals: Crystals) -> NDArray[np.float64]:
+    """(n, 6, 3, 3), per crystal an orthonormal basis of the strains that keep its point group;
+    of fewer than six the rest is zero."""
+    found = np.zeros((len(crystals), 6, 3, 3))
+    for index in range(len(crystals)):
+        rotations = _rotations(crystals, index)
+        inverses = rotations.transpose(0, 2, 1)
+        means = [(rotations @ unit @ inverses).mean(axis=0).ravel() for unit in _UNITS]
+        _, sizes, basis = np.linalg.svd(np.array(means))
+        free = basis[: int((sizes > 1e-6).sum())]
+        found[index, : len(free)] = free.reshape(-1, 3, 3)
+    return found
+
+
+_UNITS = [
+    np.array([[float({i, j} == {a, b}) for b in range(3)] for a in range(3)])
+    for i in range(3)
+    for j in range(i, 3)
+]
+"""Six symmetric tensors that span them all."""
+
+
+def _rotations(crystals: Crystals, index: int) -> NDArray[np.float64]:
+    """(k, 3, 3), the point group of a crystal as rotations of its own Cartesian frame."""
+    from moyopy import operations_from_number
+
+    dataset = symmetry_dataset(crystals, index)
+    if dataset is None:
+        return np.eye(3)[None]
+    # of the conventional cell: a supercell would hide some
+    operations = operations_from_number(dataset.number)
+    basis = np.array(dataset.std_cell.basis).T
+    turn = np.array(dataset.std_rotation_matrix)
+    rotations = basis @ np.array(operations.rotations) @ np.linalg.inv(basis)
+    return np.asarray(turn.T @ rotations @ turn)
+
+
+def best_scales(
+    crystals: Crystals,
+    target: NDArray[np.floating],
+    scales: NDArray[np.float64],
+    settings: DiffractionSettings,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per crystal the scale of those tried, ``scales`` (n, m), whose pattern meets the target
+    (1601,) best, (n,), and its match, (n,)."""
+    n, m = scales.shape
+    lattices = crystals.lattices[:, None] * scales[:, :, None, None]
+    match = matches(_with_lattices(crystals, lattices), target, settings).reshape(n, m)
+    best = match.argmax(axis=1)
+    return scales[np.arange(n), best], match[np.arange(n), best]
+
+
+def fit_cells(
+    crystals: Crystals, strains: NDArray[np.float64], target: NDArray[np.floating]
+) -> tuple[Crystals, NDArray[np.float64]]:
+    """Crystals strained, in the directions of ``strains`` (n, 6, 3, 3), to meet the pattern
+    ``target`` (1601,), and their matches (n,).
+
+    The cross-entropy method (Rubinstein, Methodol. Comput. Appl. Probab. 1, 127, 1999) with
+    FIT's widths, for all crystals at once; those that fall behind stay as they are. The same
+    random strains serve all crystals, so the result does not depend on their order.
+    """
+    rng = np.random.default_rng(0)
+    weights = np.arange(N_ELITE, 0, -1.0)
+    weights /= weights.sum()
+    centres = np.zeros((len(crystals), 3, 3))
+    match = matches(crystals, target, STANDARD_SETTINGS)
+    going = np.arange(len(crystals))
+    for generation in FIT:
+        room = max(1, round(generation.share * len(crystals)))
+        going = going[np.argsort(-match[going], kind="stable")[:room]]
+        steps = generation.strain * rng.standard_normal((N_TRIED, 6))
+        steps[0] = 0
+        tried = centres[going, None] + np.einsum("sk,nkij->nsij", steps, strains[going])
+        lattices = crystals.lattices[going, None] @ (np.eye(3) + tried)
+        found = matches(
+            _with_lattices(crystals.take(going), lattices), target, generation.settings
+        ).reshape(len(going), N_TRIED)
+        order = np.argsort(-found, axis=1, kind="stable")
+        elite = np.take_along_axis(tried, order[:, :N_ELITE, None, None], axis=1)
+        wide = generation.settings.peak_sigma_deg > STANDARD_SETTINGS.peak_sigma_deg
+        centres[going] = np.einsum("s,nsij->nij", weights, elite) if wide else elite[:, 0]
+        match[going] = found.max(axis=1)
+    fitted = replace(crystals, lattices=crystals.lattices @ (np.eye(3) + centres))
+    return fitted, matches(fitted, target, STANDARD_SETTINGS)
+
+
+def matches(
+    crystals: Crystals, target: NDArray[np.floating], settings: DiffractionSettings
+) -> NDArray[np.float64]:
+    """(n,), cosine of the square roots of crystals' patterns and of the target's (1601,): roots,
+    so that weak peaks count. 0 for a crystal that has no pattern."""
+    rows, patterns, _ = simulate_possible(crystals, settings)
+    patterns, wanted = np.sqrt(patterns), np.sqrt(target)
+    norms = np.linalg.norm(patterns, axis=1) * max(float(np.linalg.norm(wanted)), 1e-12)
+    found = np.zeros(len(crystals))
+    found[rows] = patterns @ wanted / norms
+    return found
+
+
+def at_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
+    """Crystals scaled isotropically to these volumes per atom (n,)."""
+    factors = (volumes_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
+    return replace(crystals, lattices=crystals.lattices * factors[:, None, None])
+
+
+def _with_lattices(crystals: Crystals, lattices: NDArray[np.float64]) -> Crystals:
+    """Each crystal (n) in each of its lattices (n, m, 3, 3): n × m crystals."""
+    n, m = lattices.shape[:2]
+    many = crystals.take(np.repeat(np.arange(n), m))
+    return replace(many, lattices=lattices.reshape(-1, 3, 3))
