@@ -387,7 +387,8 @@ def evaluate(
         typer.Argument(
             help='Properties (default: all); "latent" for the latent spaces, "folds" to '
             'cross-validate the property network, "symmetry" for space groups on other splits, '
-            '"accuracy" to write all scores into one page.'
+            '"realisation" for structures of hidden formulas, "accuracy" to write all scores '
+            "into one page."
         ),
     ] = None,
     data: DataTable = None,
@@ -410,6 +411,9 @@ def evaluate(
             "page (default: docs/accuracy.md)."
         ),
     ] = None,
+    structures: Annotated[
+        int, typer.Option(min=1, help="Of realisation: hidden structures.")
+    ] = 300,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
     ] = False,
@@ -437,6 +441,18 @@ def evaluate(
         with _progress() as progress:
             rows = measure(
                 split=split, data=data, out=out or folds, models=models, progress=progress
+            )
+        if as_json:
+            _print_json(rows)
+        else:
+            _print_scores(rows)
+        return
+    if endpoints == ["realisation"]:
+        from matlode.jobs.evaluate_realisation import measure_realisation
+
+        with _progress() as progress:
+            rows = measure_realisation(
+                data=data, models=models, n_structures=structures, progress=progress
             )
         if as_json:
             _print_json(rows)
@@ -940,6 +956,7 @@ def _print_scores(rows: Sequence[dict[str, Any]]) -> None:
     metrics = ["mae", "mae_ln", "rmse", "r2", "r2_ln", "coverage", "interval_width"]
     metrics += ["auc", "brier", "accuracy", "f1", "space_group", "space_group_top_5"]
     metrics += ["crystal_system", "space_group_of_surest_half", "set_coverage", "set_size"]
+    metrics += ["top_1", "top_1_se", "top_5", "top_5_se", "seconds"]
     for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
         own = [row for row in rows if row["endpoint"] == endpoint]
         used = [m for m in metrics if any(m in row["scores"] for row in own)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import canonical_formula, conventional_formula
@@ -17,9 +16,6 @@ from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import formula_vectors
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 
 def solve(
@@ -49,11 +45,11 @@ def solve(
     (candidate,) = toolbox.candidates(
         [name], formula_vectors([name]), measured[None], case="simulated"
     )
-    found = Builder(toolbox.prototypes).structures(
+    found = Builder(toolbox.prototypes).different_structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
     )
     answers = []
-    for rank, structure in zip(range(1, n + 1), _different(found), strict=False):
+    for rank, structure in zip(range(1, n + 1), found, strict=False):
         answers.append(_answer(rank, candidate, structure, out))
     if not answers:
         raise InputError(
@@ -63,18 +59,6 @@ def solve(
     if out is not None:
         write_json(out / "solutions.json", answers)
     return answers
-
-
-def _different(found: Iterator[RealisedStructure]) -> Iterator[RealisedStructure]:
-    """Each structure once: several templates may be of one type."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    matcher = StructureMatcher()
-    seen: list[Structure] = []
-    for built in found:
-        if not any(matcher.fit(built.structure, other) for other in seen):
-            seen.append(built.structure)
-            yield built
 
 
 def _answer(

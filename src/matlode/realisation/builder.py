@@ -79,6 +79,29 @@ class Builder:
         )  # fmt: skip
         return next(found, None)
 
+    def different_structures(
+        self,
+        candidate: Candidate,
+        volume_per_atom_a3: float,
+        *,
+        exclude_own: bool = False,
+        space_groups: Collection[int] = (),
+        effort: Effort = PROPOSED,
+    ) -> Iterator[RealisedStructure]:
+        """``structures``, each once: several templates may be of one type."""
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        matcher = StructureMatcher()
+        seen: list[Structure] = []
+        found = self.structures(
+            candidate, volume_per_atom_a3, exclude_own=exclude_own, space_groups=space_groups,
+            effort=effort,
+        )  # fmt: skip
+        for built in found:
+            if not any(matcher.fit(built.structure, other) for other in seen):
+                seen.append(built.structure)
+                yield built
+
     def structures(
         self,
         candidate: Candidate,
