@@ -25,7 +25,7 @@ from matlode.representation.diffraction import simulate_patterns, simulate_possi
 
 MIN_FITTING = 50
 """With fewer known materials of the allowed elements, a search begins at all of them."""
-BEST_SHARE = 0.1
+BEST_SHARE, MAX_BEST = 0.1, 50
 """Of the known materials drawn, those whose kin the search begins at, too."""
 
 
@@ -100,17 +100,15 @@ def prepared_campaign(goal: Goal, toolbox: Toolbox, settings: SearchSettings) ->
         SAMPLERS[settings.sampler],
         preferences_of(goal, toolbox),
     )
-    merits = campaign.merits(decoded, estimates)
+    merits, start = campaign.merits(decoded, estimates), decoded.points
     kin = _kin(compositions, drawn[np.argsort(-merits, kind="stable")], rows)
     kin = kin[: settings.n_start - len(drawn)]
     if len(kin):
-        others, decoded_kin = _looked_at(toolbox, goal, kin)
-        merits = np.concatenate([merits, campaign.merits(decoded_kin, others)])
-    rows = np.concatenate([drawn, kin])
-    points = [decoded.points, *([decoded_kin.points] if len(kin) else [])]
-    start = np.concatenate(points)
+        estimates, decoded = _looked_at(toolbox, goal, kin)
+        merits = np.concatenate([merits, campaign.merits(decoded, estimates)])
+        start = np.concatenate([start, decoded.points])
     start = np.concatenate([start, likeness_starts(goal, toolbox, start, rng)])
-    parents = rows[np.argsort(-merits, kind="stable")]
+    parents = np.concatenate([drawn, kin])[np.argsort(-merits, kind="stable")]
     n_substituted = round(settings.substituted_share * settings.trials)
     opening = _substituted_points(goal, toolbox, parents, n_substituted)
     return Prepared(campaign, start, opening)
@@ -137,7 +135,8 @@ def _kin(
     in composition first."""
     others = np.setdiff1d(rows, ordered)
     distances = np.full(len(others), np.inf)
-    for best in ordered[: max(1, round(BEST_SHARE * len(ordered)))]:
+    n_best = min(max(1, round(BEST_SHARE * len(ordered))), MAX_BEST)
+    for best in ordered[:n_best]:
         apart = abs(compositions[others] - compositions[best]).sum(axis=1)
         np.minimum(distances, apart, out=distances)
     return np.asarray(others[np.argsort(distances, kind="stable")])
