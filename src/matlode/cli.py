@@ -433,42 +433,27 @@ def evaluate(
             )  # fmt: skip
         print(page)
         return
-    if endpoints in (["folds"], ["symmetry"]):
-        from matlode.jobs.cross_validation import cross_validate
-        from matlode.jobs.evaluate_symmetry import measure_symmetry
+    from matlode.jobs.cross_validation import cross_validate
+    from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.evaluate_realisation import measure_realisation
+    from matlode.jobs.evaluate_symmetry import measure_symmetry
 
-        measure = cross_validate if endpoints == ["folds"] else measure_symmetry
-        with _progress() as progress:
+    with _progress() as progress:
+        if endpoints in (["folds"], ["symmetry"]):
+            measure = cross_validate if endpoints == ["folds"] else measure_symmetry
             rows = measure(
                 split=split, data=data, out=out or folds, models=models, progress=progress
             )
-        if as_json:
-            _print_json(rows)
-        else:
-            _print_scores(rows)
-        return
-    if endpoints == ["realisation"]:
-        from matlode.jobs.evaluate_realisation import measure_realisation
-
-        with _progress() as progress:
+        elif endpoints == ["realisation"]:
             rows = measure_realisation(
                 data=data, models=models, n_structures=structures, progress=progress
             )
-        if as_json:
-            _print_json(rows)
+        elif stored:
+            rows = stored_scores(endpoints, models=models)
         else:
-            _print_scores(rows)
-        return
-    from matlode.jobs.evaluate import measure_scores, stored_scores
-
-    with _progress() as progress:
-        rows = (
-            stored_scores(endpoints, models=models)
-            if stored
-            else measure_scores(
+            rows = measure_scores(
                 endpoints, data=data, models=models, properties=properties, progress=progress
             )
-        )
     if as_json:
         _print_json(rows)
     else:

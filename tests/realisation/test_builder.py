@@ -38,8 +38,7 @@ def candidate(structure, formula):
 def test_true_pattern_and_formula_give_the_true_structure(builder, structure, formula):
     # every entry of the formula is hidden; the volume is wrong by 8 %
     volume = 1.08 * structure.volume / len(structure)
-    built = builder.realise(candidate(structure, formula), volume, exclude_own=True)
-    assert built is not None
+    built = next(builder.structures(candidate(structure, formula), volume, exclude_own=True))
     assert MATCHER.fit(built.structure, structure)
     assert built.space_group == 225
     assert built.match > 0.9
@@ -50,9 +49,9 @@ def test_true_pattern_and_formula_give_the_true_structure(builder, structure, fo
 
 def test_without_a_template_there_is_no_structure(builder):
     structure = rock_salt("MgO", a_angstrom=4.21)
-    assert builder.realise(candidate(structure, "B17C3N11"), 10.0) is None
+    assert list(builder.structures(candidate(structure, "B17C3N11"), 10.0)) == []
 
 
 def test_atoms_on_top_of_each_other_are_refused(builder):
     structure = rock_salt("MgO", a_angstrom=2.0)
-    assert builder.realise(candidate(structure, "MgO"), 1.0) is None
+    assert list(builder.structures(candidate(structure, "MgO"), 1.0)) == []

@@ -19,7 +19,7 @@ from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import MEASURED, Builder, Effort
+from matlode.realisation.builder import MEASURED, Builder, Effort, different
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate
 from matlode.representation.composition import formulas_of
@@ -134,10 +134,10 @@ def measure_realisation(
 
 
 def _first(builder: Builder, candidate: Candidate, effort: Effort) -> list[Structure]:
-    found = builder.different_structures(
+    found = builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=True, effort=effort
     )
-    return [built.structure for built in islice(found, max(TOPS))]
+    return [built.structure for built in islice(different(found), max(TOPS))]
 
 
 def _place(true: Structure, built: Sequence[Structure]) -> int | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from matlode.data.formulas import anonymous_formula, chemical_system
 from matlode.jobs.run_folder import Proposal
-from matlode.jobs.starts import SearchSettings, at_expected_volume
+from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.preferences import Decoded
@@ -100,7 +100,7 @@ def crystal_merits(
         if not found:
             continue
         crystals = toolbox.prototypes.crystals([substitution for _, substitution in found])
-        rows, compositions, patterns = at_expected_volume(toolbox, crystals)
+        rows, compositions, patterns = toolbox.at_expected_volume(crystals)
         owners = np.array([owner for owner, _ in found])[rows]
         estimates = toolbox.models.predict(
             compositions, patterns, case="simulated", names=campaign.goal.endpoints
@@ -126,8 +126,10 @@ def realised_proposals(
     done: list[Proposal] = []
     for proposal in proposals:
         volume = proposal.candidate.predictions[VOLUME].value
-        built = builder.realise(proposal.candidate, volume, space_groups=campaign.goal.space_groups)
-        done.append(replace(proposal, built=built))
+        found = builder.structures(
+            proposal.candidate, volume, space_groups=campaign.goal.space_groups
+        )
+        done.append(replace(proposal, built=next(found, None)))
         n_built = sum(p.built is not None for p in done)
         progress("realise", len(done), len(proposals), f"{n_built} structures")
     rows = [i for i, proposal in enumerate(done) if proposal.built is not None]

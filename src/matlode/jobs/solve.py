@@ -11,7 +11,7 @@ from matlode.errors import InputError
 from matlode.jobs.run_folder import cif_text
 from matlode.jobs.toolbox import Toolbox
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import MEASURED, Builder
+from matlode.realisation.builder import MEASURED, Builder, different
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import formula_vectors
 from matlode.representation.pattern_grid import to_grid
@@ -45,11 +45,11 @@ def solve(
     (candidate,) = toolbox.candidates(
         [name], formula_vectors([name]), measured[None], case="simulated"
     )
-    found = Builder(toolbox.prototypes).different_structures(
+    found = Builder(toolbox.prototypes).structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
     )
     answers = []
-    for rank, structure in zip(range(1, n + 1), found, strict=False):
+    for rank, structure in zip(range(1, n + 1), different(found), strict=False):
         answers.append(_answer(rank, candidate, structure, out))
     if not answers:
         raise InputError(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.crystals import Crystals
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.wishes import KnownFormulas, likeness_starts, preferences_of
 from matlode.optimisation.campaign import Campaign, Trials
@@ -17,11 +16,8 @@ from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Estimates
-from matlode.properties.network import VOLUME
-from matlode.realisation.cell_fit import at_volume
 from matlode.realisation.substitution import substituted
-from matlode.representation.composition import composition_vectors
-from matlode.representation.diffraction import simulate_patterns, simulate_possible
+from matlode.representation.diffraction import simulate_patterns
 
 MIN_FITTING = 50
 """With fewer known materials of the allowed elements, a search begins at all of them."""
@@ -151,21 +147,5 @@ def _substituted_points(
     crystals, _ = substituted(toolbox.materials, parents, n, elements=allowed, known=known)
     if not len(crystals):
         return np.zeros((0, toolbox.space.size), dtype=np.float32)
-    _, compositions, patterns = at_expected_volume(toolbox, crystals)
+    _, compositions, patterns = toolbox.at_expected_volume(crystals)
     return toolbox.space.encode(compositions, patterns)
-
-
-def at_expected_volume(
-    toolbox: Toolbox, crystals: Crystals
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float32]]:
-    """Crystals scaled to the volume that the models expect: the rows (m,) of those that have a
-    pattern, their compositions (m, 100) and patterns (m, 1601)."""
-    rows = np.arange(len(crystals))
-    for _ in range(2):  # the expectation takes the pattern, which takes the volume
-        possible, patterns, _ = simulate_possible(crystals)
-        rows, crystals = rows[possible], crystals.take(possible)
-        compositions = composition_vectors(crystals)
-        volumes = toolbox.models.predict(compositions, patterns, case="simulated", names=(VOLUME,))
-        crystals = at_volume(crystals, volumes[VOLUME].value)
-    possible, patterns, _ = simulate_possible(crystals)
-    return rows[possible], compositions[possible], patterns

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.crystals import Crystals
 from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials, load_starter, read_table
 from matlode.latent.space import LatentSpace
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
+from matlode.properties.network import VOLUME
+from matlode.realisation.cell_fit import at_volume
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_possible
 from matlode.screening.funnel import chosen_rules, every_rule
 from matlode.screening.known_patterns import KnownPatterns
 from matlode.screening.novelty import FormulaFilter, KnownMaterials
@@ -123,6 +127,21 @@ class Toolbox:
                 zip(formulas, self.predictions(estimates), strict=True)
             )
         ]
+
+    def at_expected_volume(
+        self, crystals: Crystals
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float32]]:
+        """Crystals scaled to the volume that the models expect: the rows (m,) of those that have a
+        pattern, their compositions (m, 100) and patterns (m, 1601)."""
+        rows = np.arange(len(crystals))
+        for _ in range(2):  # the expectation takes the pattern, which takes the volume
+            possible, patterns, _ = simulate_possible(crystals)
+            rows, crystals = rows[possible], crystals.take(possible)
+            compositions = composition_vectors(crystals)
+            volumes = self.models.predict(compositions, patterns, case="simulated", names=(VOLUME,))
+            crystals = at_volume(crystals, volumes[VOLUME].value)
+        possible, patterns, _ = simulate_possible(crystals)
+        return rows[possible], compositions[possible], patterns
 
     def predictions(self, estimates: Mapping[str, Estimates]) -> list[dict[str, Prediction]]:
         """Each material's predictions out of a batch's estimates."""

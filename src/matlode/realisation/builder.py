@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -62,46 +62,6 @@ class Builder:
 
     library: PrototypeLibrary
 
-    def realise(
-        self,
-        candidate: Candidate,
-        volume_per_atom_a3: float,
-        *,
-        exclude_own: bool = False,
-        space_groups: Collection[int] = (),
-        effort: Effort = PROPOSED,
-    ) -> RealisedStructure | None:
-        """The best structure for a candidate, or None if no template of its stoichiometry
-        gives one with sound distances; see ``structures``."""
-        found = self.structures(
-            candidate, volume_per_atom_a3, exclude_own=exclude_own, space_groups=space_groups,
-            effort=effort,
-        )  # fmt: skip
-        return next(found, None)
-
-    def different_structures(
-        self,
-        candidate: Candidate,
-        volume_per_atom_a3: float,
-        *,
-        exclude_own: bool = False,
-        space_groups: Collection[int] = (),
-        effort: Effort = PROPOSED,
-    ) -> Iterator[RealisedStructure]:
-        """``structures``, each once: several templates may be of one type."""
-        from pymatgen.analysis.structure_matcher import StructureMatcher
-
-        matcher = StructureMatcher()
-        seen: list[Structure] = []
-        found = self.structures(
-            candidate, volume_per_atom_a3, exclude_own=exclude_own, space_groups=space_groups,
-            effort=effort,
-        )  # fmt: skip
-        for built in found:
-            if not any(matcher.fit(built.structure, other) for other in seen):
-                seen.append(built.structure)
-                yield built
-
     def structures(
         self,
         candidate: Candidate,
@@ -111,7 +71,8 @@ class Builder:
         space_groups: Collection[int] = (),
         effort: Effort = PROPOSED,
     ) -> Iterator[RealisedStructure]:
-        """Structures for a candidate, the best first.
+        """Structures for a candidate, the best first; none if no template of its stoichiometry
+        gives one with sound distances. Each is made when it is asked for.
 
         Substitutions into known crystals are scaled about the expected volume until their
         patterns meet the candidate's; the cells of the best are fitted. The score is the
@@ -176,6 +137,18 @@ class Builder:
             substitution=describe(used),
             n_trials=n_trials,
         )
+
+
+def different(found: Iterable[RealisedStructure]) -> Iterator[RealisedStructure]:
+    """Each structure once, the first of its like: several templates may be of one type."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher()
+    seen: list[Structure] = []
+    for built in found:
+        if not any(matcher.fit(built.structure, other) for other in seen):
+            seen.append(built.structure)
+            yield built
 
 
 def _scaled(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:

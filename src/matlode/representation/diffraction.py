@@ -283,6 +283,9 @@ def simulate_peaks(
 def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
     """Call ``work`` with slices that cover 0..n - 1, from several threads (None: all cores)."""
     chunks = [slice(at, min(at + CHUNK, n)) for at in range(0, n, CHUNK)]
+    if len(chunks) == 1:  # threads take longer to start than one chunk takes
+        work(chunks[0])
+        return
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
         # the kernels hold no lock; list() raises what a thread raised
         list(pool.map(work, chunks))
