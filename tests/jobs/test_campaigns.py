@@ -202,7 +202,8 @@ def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypa
     from matlode.jobs.search import Request
     from matlode.jobs.toolbox import Toolbox
 
-    Ledger.open(postgresql, "shared", Request(goal, settings, Toolbox()).decisive()).close()
+    toolbox = Toolbox(screens={"comes_back": True})  # as every search has it
+    Ledger.open(postgresql, "shared", Request(goal, settings, toolbox).decisive()).close()
     victim = worker("hangs")
     assert victim.stdout.readline() == "claimed\n"
     others = [worker("works") for _ in range(2)]
