@@ -1,11 +1,19 @@
-"""First weights have the variance that their names promise; unknown names are told."""
+"""First weights have the variance that their names promise; unknown names are told; the way
+through the spectrum is a convolution."""
 
 import pytest
 import torch
 from torch import nn
 
 from matlode.errors import GoalError
-from matlode.latent.layers import ACTIVATIONS, INITIALIZERS, activation_layer, initialise
+from matlode.latent.layers import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    FourierConv,
+    activation_layer,
+    convolution,
+    initialise,
+)
 
 DRAWN = 0.02
 """Relative error of a variance of 60,000 draws."""
@@ -30,3 +38,26 @@ def test_unknown_names_are_told():
     with pytest.raises(GoalError, match='Did you mean "selu"'):
         activation_layer("sellu")
     assert all(activation_layer(name) for name in ACTIVATIONS)
+
+
+@pytest.mark.parametrize(("length", "kernel", "padding"), [(266, 37, 18), (50, 50, 0), (31, 8, 3)])
+def test_fourier_convolution_is_a_convolution(length, kernel, padding):
+    torch.manual_seed(0)
+    layer = FourierConv(5, 3, kernel, padding)
+    x = torch.randn(2, 5, 1, length, requires_grad=True)
+    results = []
+    for y in (layer(x), nn.Conv2d.forward(layer, x)):
+        layer.zero_grad()
+        x.grad = None
+        y.pow(2).sum().backward()
+        results.append([y, x.grad, layer.weight.grad, layer.bias.grad])
+    for ours, direct in zip(*results, strict=True):
+        torch.testing.assert_close(ours, direct, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_fit_either_form_of_a_convolution():
+    long, short = convolution(104, 51, 37, 1, 18), convolution(1, 51, 37, 1, 18)
+    assert isinstance(long, FourierConv)
+    assert not isinstance(short, FourierConv)
+    direct = nn.Conv2d(104, 51, (1, 37), padding=(0, 18))
+    direct.load_state_dict(long.state_dict())

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from matlode.artefacts import find_model, load_artefact, save_artefact
 from matlode.errors import GoalError, InputError
 from matlode.latent.composition_encoder import CompositionEncoder
-from matlode.latent.layers import activation_layer, initialise
+from matlode.latent.layers import activation_layer, convolution, initialise
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
 from matlode.latent.weights import kept_weights, network_of
 from matlode.properties.intervals import conformal_quantile
@@ -165,12 +165,8 @@ class ReferenceSymmetryNet(nn.Module):
         layers: list[nn.Module] = []
         length, channels = N_PATTERN, 1
         for n_out, kernel, stride in zip(filters, kernels, strides, strict=True):
-            # one-row two-dimensional convolutions with channels last are the faster ones
-            layer: Any = nn.Conv2d(
-                channels, n_out, (1, kernel), (1, stride), (0, (kernel - 1) // 2)
-            )
             layers += [
-                layer.to(memory_format=torch.channels_last),
+                convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
                 activation_layer(activation),
                 nn.AvgPool2d((1, pool)),
                 nn.Dropout(conv_dropout),
