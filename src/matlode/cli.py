@@ -22,6 +22,7 @@ from matlode.errors import MatlodeError
 
 if TYPE_CHECKING:
     from matlode.jobs.check_data import PropertyCheck, TableCheck
+    from matlode.jobs.evidence import Examination
     from matlode.jobs.search import Run
     from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
@@ -117,6 +118,9 @@ def search(
     out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
         "runs/search"
     ),
+    relax: Annotated[
+        int, typer.Option(min=0, help="Relax so many of the best afterwards (`matlode relax`).")
+    ] = 0,
     storage: Storage = None,
     campaign: Annotated[
         str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
@@ -138,6 +142,8 @@ def search(
         "prefer": _given(like=like, like_pattern=like_pattern and str(like_pattern)),
         "search": _given(trials=trials, seed=seed, sampler=sampler),
     }
+    toolbox = _toolbox(models, known, screens)
+    examination = _examination(toolbox) if relax else None  # a missing package is told first
     with _progress() as progress:
         run = run_search(
             maximize=maximize or (),
@@ -148,9 +154,13 @@ def search(
             out=out,
             storage=storage,
             campaign=campaign,
-            toolbox=_toolbox(models, known, screens),
+            toolbox=toolbox,
             progress=progress,
         )
+        if examination is not None:
+            from matlode.jobs.relax import relax_run
+
+            relax_run(run.folder, relax, examination, progress)
     _print_run(run, as_json)
 
 
@@ -177,6 +187,46 @@ def work(
     with _progress() as progress:
         n = run_work(storage, campaign, toolbox=_toolbox(models, known), progress=progress)
     print(f"{campaign}: all {n} points are evaluated.")
+
+
+@app.command()
+def relax(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
+    judge: Annotated[
+        str, typer.Option(help="Potential that everything is computed with.")
+    ] = "sevennet-l3i5",
+    witness: Annotated[
+        str, typer.Option(help="Potential that is asked whether it agrees.")
+    ] = "chgnet",
+    hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
+    elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
+    out: Annotated[Path, typer.Option(help="Of structure files: folder of the results.")] = Path(
+        "relaxed"
+    ),
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evidence: relax structures in two potentials, hold them against a hull, strain them."""
+    from matlode.jobs.relax import relax_files, relax_run, sources_of
+
+    examination = replace(
+        _examination(_toolbox(models, known)),
+        judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
+    )  # fmt: skip
+    with _progress() as progress:
+        if len(sources) == 1 and sources[0].is_dir():
+            rows = relax_run(sources[0], top, examination, progress)
+        else:
+            rows = relax_files(sources_of(sources), out, examination, progress)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_evidence(rows)
 
 
 @app.command()
@@ -707,6 +757,29 @@ def data_import(
         print(f"{count:8d} {reason}")
 
 
+@data_app.command("prototypes")
+def data_prototypes(
+    table: Annotated[
+        Path | None, typer.Argument(help="Structure table (default: the starter set).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV to write (default: beside the table).")
+    ] = None,
+) -> None:
+    """Structure types of a table's crystals, by Wyckoff sequence, with their usual names."""
+    from matlode.data.tables import load_starter, read_table
+    from matlode.realisation.structure_types import structure_types, types_file, write_types
+
+    with _progress() as progress:
+        types = structure_types(read_table(table) if table else load_starter(), progress=progress)
+    if out is not None or table is not None:
+        write_types(types, out or types_file(table))
+    commonest = types.loc[types["prototype"] != "", ["prototype", "name"]].value_counts().head(20)
+    rows = [[*map(str, kind), str(n)] for kind, n in zip(commonest.index, commonest, strict=True)]
+    title = f"{types['prototype'].nunique()} types of {len(types)} crystals"
+    _print_table(["type", "name", "crystals"], rows, title=title)
+
+
 @data_app.command("info")
 def data_info(data: DataTable = None) -> None:
     """What a table holds: rows, formulas, labels."""
@@ -781,6 +854,33 @@ def _pairs(texts: list[str] | None, *, number: bool = False) -> dict[str, Any]:
         except ValueError as error:
             raise GoalError(f'"{text}": {value!r} is no number.') from error
     return pairs
+
+
+def _examination(toolbox: Toolbox) -> Examination:
+    from matlode.jobs.evidence import Examination
+
+    return Examination(toolbox.materials, toolbox.models_folder)
+
+
+def _print_evidence(rows: Sequence[Mapping[str, Any]]) -> None:
+    headings = ["", "space group", "kept", "eV/atom", "other says", "above hull", "K", "G", "Γ THz"]
+    columns = [
+        "space_group", "unchanged", "formation_energy_ev", "witness_formation_energy_ev",
+        "energy_above_hull_ev", "bulk_modulus_gpa", "shear_modulus_gpa", "lowest_gamma_thz",
+    ]  # fmt: skip
+    cells = [[str(row["formula"]), *(_cell(row.get(name)) for name in columns)] for row in rows]
+    _print_table(headings, cells, title="In the potentials")
+    for row in rows:
+        if row["fell_apart"]:
+            print(f"{row['formula']} fell apart: {row['fell_apart']}.")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _toolbox(models: Path | None, known: Path | None, screens: Path | None = None) -> Toolbox:

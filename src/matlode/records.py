@@ -92,5 +92,7 @@ class RealisedStructure:
     template_formula: str
     substitution: str
     """Which element took whose place."""
+    prototype: str
+    """The template's structure type: AFLOW's label and its names; empty if unknown."""
     n_trials: int
     """Trial structures simulated for it."""

@@ -130,6 +130,7 @@ def _reasons(screened: Screened, built: RealisedStructure | None, toolbox: Toolb
         parts.append(
             f"structure from {conventional_formula(built.template_formula)} "
             f"({built.template_id}): {built.substitution}"
+            + (f"; type {built.prototype}" if built.prototype else "")
         )
     return " | ".join(parts)
 
@@ -183,6 +184,7 @@ def cif_text(built: RealisedStructure, candidate: Candidate) -> str:
         "relaxed, not synthesised\n"
         f"# built from {conventional_formula(built.template_formula)} ({built.template_id}): "
         f"{built.substitution}\n"
+        f"# structure type {built.prototype or 'not named'}\n"
         f"# pattern match {built.match:.3f}, {built.n_trials} trial structures\n"
     )
     return header + text

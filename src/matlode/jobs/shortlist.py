@@ -17,7 +17,6 @@ from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.preferences import Decoded
 from matlode.progress import Progress
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import Builder
 from matlode.records import Candidate
 from matlode.screening.funnel import screen
 
@@ -122,11 +121,10 @@ def realised_proposals(
     structure's own pattern is given to the models again, and of the two merits the lower one
     counts.
     """
-    builder = Builder(toolbox.prototypes)
     done: list[Proposal] = []
     for proposal in proposals:
         volume = proposal.candidate.predictions[VOLUME].value
-        found = builder.structures(
+        found = toolbox.builder.structures(
             proposal.candidate, volume, space_groups=campaign.goal.space_groups
         )
         done.append(replace(proposal, built=next(found, None)))

@@ -11,7 +11,7 @@ from matlode.errors import InputError
 from matlode.jobs.run_folder import cif_text
 from matlode.jobs.toolbox import Toolbox
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import MEASURED, Builder, different
+from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import formula_vectors
 from matlode.representation.pattern_grid import to_grid
@@ -45,7 +45,7 @@ def solve(
     (candidate,) = toolbox.candidates(
         [name], formula_vectors([name]), measured[None], case="simulated"
     )
-    found = Builder(toolbox.prototypes).structures(
+    found = toolbox.builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
     )
     answers = []

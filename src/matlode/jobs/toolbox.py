@@ -18,8 +18,10 @@ from matlode.latent.space import LatentSpace
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import VOLUME
+from matlode.realisation.builder import Builder
 from matlode.realisation.cell_fit import at_volume
 from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.realisation.structure_types import read_types
 from matlode.records import Candidate, Prediction
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
@@ -84,6 +86,11 @@ class Toolbox:
     def prototypes(self) -> PrototypeLibrary:
         """The known materials as templates."""
         return PrototypeLibrary.build(self.materials)
+
+    @cached_property
+    def builder(self) -> Builder:
+        """Builds structures from the known materials."""
+        return Builder(self.prototypes, read_types(self.known_table))
 
     @property
     def known_elements(self) -> list[str]:

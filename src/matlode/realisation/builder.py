@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +61,8 @@ class Builder:
     """Builds structures from a library of templates."""
 
     library: PrototypeLibrary
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Template's id → structure type in words (``structure_types.read_types``)."""
 
     def structures(
         self,
@@ -135,6 +137,7 @@ class Builder:
             template_id=str(frame["id"].iloc[used.template]),
             template_formula=str(frame["formula"].iloc[used.template]),
             substitution=describe(used),
+            prototype=self.types.get(str(frame["id"].iloc[used.template]), ""),
             n_trials=n_trials,
         )
 

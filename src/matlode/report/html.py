@@ -34,11 +34,38 @@ def write_report(folder: Path) -> Path:
             property_map=_property_map(folder, candidates, provenance),
             cards=_cards(folder, candidates),
             columns=_columns(provenance),
+            evidence=_evidence(folder),
             plotly=_plotly_script(),
         )
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+EVIDENCE_COLUMNS = (
+    ("space_group", "space group"),
+    ("unchanged", "same structure"),
+    ("formation_energy_ev", "formation energy, eV/atom"),
+    ("witness_formation_energy_ev", "the other potential's"),
+    ("energy_above_hull_ev", "above hull, eV/atom"),
+    ("decomposition", "stable in its place"),
+    ("known_phases", "known phases"),
+    ("promised_bulk_modulus_gpa", "K promised, GPa"),
+    ("bulk_modulus_gpa", "K computed"),
+    ("promised_shear_modulus_gpa", "G promised, GPa"),
+    ("shear_modulus_gpa", "G computed"),
+    ("born_stable", "elastically stable"),
+    ("lowest_gamma_thz", "lowest at Γ, THz"),
+)
+"""Of evidence.json → heading."""
+
+
+def _evidence(folder: Path) -> dict[str, Any]:
+    """What potentials said of the best, if they were asked (`matlode relax`)."""
+    file = folder / "evidence.json"
+    if not file.exists():
+        return {"structures": [], "columns": []}
+    return {**_read_json(file), "columns": EVIDENCE_COLUMNS}
 
 
 def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""What a machine-learned potential says of a structure: shape, stability, stiffness."""

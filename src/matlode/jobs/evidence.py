@@ -1,0 +1,248 @@
+"""Evidence for structures: relaxed in two potentials, held against a hull, strained.
+
+All that is computed goes through the laboratories' caches. So the work is a list of independent
+calculations for any number of processes, what was computed is never lost, and putting the
+evidence together afterwards only reads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matlode.data.tables import Materials
+from matlode.errors import InputError
+from matlode.evidence.dossier import Evidence, symmetrised
+from matlode.evidence.elements import ElementReferences
+from matlode.evidence.hull import (
+    Competitors,
+    HullPosition,
+    competing_phases,
+    formation_energy,
+    hull_position,
+)
+from matlode.evidence.laboratory import Laboratory, cache_folder
+from matlode.evidence.potentials import JUDGE, WITNESS, load_calculator, potential_info
+from matlode.evidence.relaxation import Relaxed, ase_atoms, primitive_cell
+from matlode.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+RELAXATION_STEPS = 20
+ELASTIC_EVALUATIONS = 45
+"""What either takes on the mean, for estimates of time."""
+
+
+@dataclass(frozen=True)
+class Calculation:
+    """One structure in one potential: relaxed and, if ``elastic``, strained."""
+
+    structure: Structure
+    laboratory: Laboratory
+    elastic: bool = False
+
+    def do(self) -> None:
+        """The results are in the cache afterwards."""
+        relaxed = self.laboratory.relaxed(self.structure)
+        if self.elastic and relaxed.converged:
+            self.laboratory.elasticity(relaxed)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all results are in the cache."""
+        if not self.laboratory.has_relaxed(self.structure):
+            return False
+        relaxed = self.laboratory.relaxed(self.structure)
+        return not self.elastic or not relaxed.converged or self.laboratory.has_elasticity(relaxed)
+
+    @property
+    def evaluations(self) -> int:
+        """About how many it takes."""
+        return RELAXATION_STEPS + (ELASTIC_EVALUATIONS if self.elastic else 0)
+
+    @property
+    def cost(self) -> float:
+        """In evaluations of one atom."""
+        return self.evaluations * len(self.structure)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How evidence is gathered."""
+
+    materials: Materials
+    """Whose phases compete."""
+    models: Path | None = None
+    """Where the elements' energies may lie."""
+    judge: str = JUDGE
+    witness: str = WITNESS
+    cache: Path = field(default_factory=cache_folder)
+    n_jobs: int = 0
+    """Processes; 0: one for each core."""
+    hull: bool = True
+    elastic: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (self.judge, self.witness):
+            potential_info(name)
+
+    @cached_property
+    def laboratories(self) -> tuple[Laboratory, Laboratory]:
+        """Of the judge and the witness."""
+        return Laboratory(self.judge, self.cache), Laboratory(self.witness, self.cache)
+
+    @cached_property
+    def references(self) -> ElementReferences:
+        """Energies of the elements."""
+        return ElementReferences.load(self.models)
+
+    def examine(
+        self, structures: Sequence[Structure], progress: Progress = silent
+    ) -> list[Evidence | None]:
+        """Evidence for each; None for those that an interruption (Ctrl-C) left undone."""
+        judge, witness = self.laboratories
+        systems = [frozenset(_symbols(structure)) for structure in structures]
+        competitors: dict[frozenset[str], Competitors] = {}
+        if self.hull:
+            competitors = {
+                system: competing_phases(self.materials, system)
+                for system in dict.fromkeys(systems)
+            }
+        phases = {
+            name: crystal
+            for of_system in competitors.values()
+            for name, crystal in of_system.structures.items()
+        }
+        work = [Calculation(s, judge, self.elastic) for s in structures]
+        work += [Calculation(s, witness) for s in structures]
+        work += [Calculation(s, judge) for s in phases.values()]
+        calculate(work, self.n_jobs, progress)
+        return [
+            self._evidence(structure, competitors.get(system))
+            if all(laboratory.has_relaxed(structure) for laboratory in self.laboratories)
+            else None
+            for structure, system in zip(structures, systems, strict=True)
+        ]
+
+    def _evidence(self, structure: Structure, competitors: Competitors | None) -> Evidence:
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        judge, witness = self.laboratories
+        relaxed, second = judge.relaxed(structure), witness.relaxed(structure)
+        energies = [
+            self._formation(found.structure, found.energy_per_atom_ev, laboratory)
+            for found, laboratory in ((relaxed, judge), (second, witness))
+        ]
+        strained = relaxed.converged and judge.has_elasticity(relaxed)
+        standard, space_group = symmetrised(relaxed.structure)
+        return Evidence(
+            judge=relaxed,
+            witness=second,
+            formation_energy_ev=energies[0],
+            witness_formation_energy_ev=energies[1],
+            hull=None if competitors is None else self._hull(relaxed, competitors),
+            elasticity=judge.elasticity(relaxed) if self.elastic and strained else None,
+            structure=standard,
+            space_group=space_group,
+            unchanged=bool(StructureMatcher().fit(structure, relaxed.structure)),
+        )
+
+    def _formation(
+        self, structure: Structure, energy: float, laboratory: Laboratory
+    ) -> float | None:
+        elements = self._elements(_symbols(structure), laboratory)
+        if elements is None:
+            return None
+        return formation_energy(structure, energy, elements, laboratory.potential)
+
+    def _hull(self, relaxed: Relaxed, competitors: Competitors) -> HullPosition | None:
+        """None where the crystal fell apart, an element has no energy, or phases are missing
+        since the work was interrupted."""
+        judge = self.laboratories[0]
+        structure = relaxed.structure
+        elements = self._elements(_symbols(structure), judge)
+        complete = all(judge.has_relaxed(s) for s in competitors.structures.values())
+        if relaxed.fell_apart or elements is None or not complete:
+            return None
+        found = [(name, judge.relaxed(s)) for name, s in competitors.structures.items()]
+        phases = [
+            (name, phase.structure, phase.energy_per_atom_ev)
+            for name, phase in found
+            if not phase.fell_apart
+        ]
+        return hull_position(
+            structure, relaxed.energy_per_atom_ev, phases, elements, judge.potential, competitors
+        )
+
+    def _elements(
+        self, symbols: Iterable[str], laboratory: Laboratory
+    ) -> Mapping[str, float] | None:
+        try:
+            return self.references.of(symbols, laboratory, self.materials)
+        except InputError:  # an element without a crystal leaves the energy untold
+            return None
+
+
+def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
+    """Do calculations in several processes, the dearest first.
+
+    The time that it will take is told first, and as it goes. Ctrl-C ends it with what is done.
+    """
+    from joblib import Parallel, delayed
+
+    n_jobs = n_jobs or os.cpu_count() or 1
+    open_work = [calculation for calculation in work if not calculation.is_done]
+    if not open_work:
+        return
+    open_work.sort(key=lambda calculation: -calculation.cost)
+    total = sum(calculation.cost for calculation in open_work)
+    began = time.perf_counter()
+    progress("relax", 0, total, _estimate(open_work, n_jobs))
+    done = 0.0
+    try:
+        parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
+        for cost in parallel(delayed(_done)(calculation) for calculation in open_work):
+            done += cost
+            left = (time.perf_counter() - began) / done * (total - done)
+            progress("relax", done, total, f"about {_minutes(left)} left")
+    except KeyboardInterrupt:
+        progress("relax", done, total, "interrupted; what was computed is kept")
+
+
+def _done(calculation: Calculation) -> float:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the potentials' packages, on every evaluation
+        calculation.do()
+    return calculation.cost
+
+
+def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
+    """From one evaluation per potential, timed now, of the calculation of median size."""
+    seconds = 0.0
+    for potential in {calculation.laboratory.potential for calculation in work}:
+        own = sorted((c for c in work if c.laboratory.potential == potential), key=lambda c: c.cost)
+        atoms = ase_atoms(primitive_cell(own[len(own) // 2].structure))
+        atoms.calc = load_calculator(potential)
+        atoms.get_forces()  # the first is slower
+        atoms.rattle(0.01, seed=0)
+        began = time.perf_counter()
+        atoms.get_forces()
+        each = (time.perf_counter() - began) / len(atoms)
+        seconds += each * sum(calculation.cost for calculation in own)
+    return f"{len(work)} calculations, about {_minutes(seconds / n_jobs)}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _symbols(structure: Structure) -> list[str]:
+    return [element.symbol for element in structure.composition.elements]

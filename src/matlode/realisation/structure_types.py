@@ -1,0 +1,111 @@
+"""Names of structure types: space group and Wyckoff sequence, and what mineralogists call them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from matlode.artefacts import write_text
+from matlode.data.crystals import Crystals
+from matlode.data.tables import Materials
+from matlode.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+COLUMNS = ("id", "prototype", "name")
+_BATCH = 100
+
+
+def structure_type(structure: Structure) -> str:
+    """AFLOW's label, canonical: "AB_cF8_225_a_b" for rock salt (Mehl et al., Comput. Mater. Sci.
+    136, S1, 2017); empty for a crystal with mixed sites."""
+    # the module reads all of AFLOW's types, which takes seconds
+    from pymatgen.analysis.prototypes import get_protostructure_label_from_moyopy
+
+    if not structure.is_ordered:
+        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        label = get_protostructure_label_from_moyopy(structure)
+    return "" if label is None else str(label).split(":")[0]
+
+
+@cache
+def type_names() -> Mapping[str, str]:
+    """Label → Strukturbericht symbol and mineral of pymatgen's 288 types, such as
+    "B1, Halite, Rock Salt"."""
+    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
+
+    names: dict[str, str] = {}
+    for known in AFLOW_PROTOTYPE_LIBRARY:
+        tags = known["tags"]
+        parts = [tags["strukturbericht"], tags["mineral"]]
+        words = ", ".join(part for part in parts if part and part != "None")
+        label = structure_type(known["snl"].structure)
+        if label and words:
+            # types of one Wyckoff sequence are told apart by coordinates alone
+            names[label] = f"{names[label]} or {words}" if label in names else words
+    return names
+
+
+def structure_types(
+    materials: Materials, n_jobs: int = 0, progress: Progress = silent
+) -> pd.DataFrame:
+    """One row per material: id, label and, where it has one, the name of its type."""
+    from joblib import Parallel, delayed
+
+    starts = range(0, len(materials), _BATCH)
+    tasks = (
+        delayed(_labels)(materials.crystals.take(list(range(a, min(a + _BATCH, len(materials))))))
+        for a in starts
+    )
+    labels: list[str] = []
+    for found in Parallel(n_jobs=n_jobs or os.cpu_count(), return_as="generator")(tasks):
+        labels += found
+        progress("prototypes", len(labels), len(materials))
+    names = type_names()
+    return pd.DataFrame(
+        {
+            "id": materials.frame["id"].astype(str).to_numpy(),
+            "prototype": labels,
+            "name": [names.get(label, "") for label in labels],
+        }
+    )
+
+
+def types_file(table: Path | None) -> Path:
+    """Where the types of a table lie: beside it; those of the starter set ship."""
+    if table is None:
+        return Path(str(resources.files("matlode.data") / "starter" / "prototypes.csv"))
+    return table.with_suffix(".prototypes.csv")
+
+
+def write_types(types: pd.DataFrame, file: Path) -> None:
+    """As CSV, sorted by the id."""
+    write_text(file, types.sort_values("id").to_csv(index=False))
+
+
+def read_types(table: Path | None) -> dict[str, str]:
+    """id → label and name in words; empty for a table whose types nobody determined
+    (`matlode data prototypes`)."""
+    file = types_file(table)
+    if not file.exists():
+        return {}
+    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    return {
+        identifier: f"{label} ({name})" if name else label
+        for identifier, label, name in frame[list(COLUMNS)].itertuples(index=False)
+        if label
+    }
+
+
+def _labels(crystals: Crystals) -> list[str]:
+    return [structure_type(structure) for structure in crystals.structures()]
