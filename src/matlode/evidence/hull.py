@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -176,7 +177,10 @@ def corrected_energy(structure: Structure, energy_per_atom: float, potential: st
             "potcar_symbols": [f"PBE {element}" for element in structure.composition],
         },
     )
-    _corrections().process_entry(entry, inplace=True)
+    with warnings.catch_warnings():
+        # alloys have no oxidation states, and need no correction of anions
+        warnings.simplefilter("ignore")
+        _corrections().process_entry(entry, inplace=True)
     return float(entry.energy_per_atom)
 
 
