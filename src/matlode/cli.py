@@ -485,6 +485,7 @@ def evaluate(
         return
     from matlode.jobs.cross_validation import cross_validate
     from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.evaluate_potentials import measure_potentials
     from matlode.jobs.evaluate_realisation import measure_realisation
     from matlode.jobs.evaluate_symmetry import measure_symmetry
 
@@ -493,6 +494,10 @@ def evaluate(
             measure = cross_validate if endpoints == ["folds"] else measure_symmetry
             rows = measure(
                 split=split, data=data, out=out or folds, models=models, progress=progress
+            )
+        elif endpoints == ["potentials"]:
+            rows = measure_potentials(
+                data=data, models=models, n_structures=structures, progress=progress
             )
         elif endpoints == ["realisation"]:
             rows = measure_realisation(
@@ -583,13 +588,15 @@ def bench(
             help="xrd: the powder engine beside others; training: what it costs; predict: "
             "predictions, stage by stage; search: every sampler, on test functions, in the "
             "latent space, and what a suggestion costs; rediscovery: known phases are hidden from "
-            "all models, and searched for."
+            "all models, and searched for; discovery: what becomes of proposals in potentials."
         ),
     ] = "xrd",
     data: DataTable = None,
     structures: Annotated[
         int | None,
-        typer.Option(min=10, help="Structures that are timed (xrd: 600, predict: 10,000)."),
+        typer.Option(
+            min=10, help="Structures (xrd: 600, predict: 10,000; discovery: 20 of each contestant)."
+        ),
     ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
     sampler: Annotated[list[str] | None, typer.Option(help="Of search: only these.")] = None,
@@ -619,12 +626,13 @@ def bench(
     from matlode.data.tables import full_table_path
     from matlode.errors import InputError
     from matlode.jobs.bench import bench_diffraction
+    from matlode.jobs.bench_discovery import bench_discovery
     from matlode.jobs.bench_predict import bench_prediction
     from matlode.jobs.bench_rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
     from matlode.jobs.bench_search import bench_search
     from matlode.jobs.bench_training import bench_training
 
-    kinds = ("xrd", "training", "predict", "search", "rediscovery")
+    kinds = ("xrd", "training", "predict", "search", "rediscovery", "discovery")
     if what not in kinds:
         raise InputError(f'"{what}" has no benchmark; there are {", ".join(kinds)}.')
     with _progress() as progress:
@@ -647,6 +655,15 @@ def bench(
                 n_seeds=seeds or 3,
                 data=data,
                 out=out or Path("rediscovery"),
+                progress=progress,
+            )
+        elif what == "discovery":
+            toolbox = _toolbox(None, full_table_path(data))
+            found = bench_discovery(
+                n=structures or 20,
+                examination=_examination(toolbox),
+                toolbox=toolbox,
+                out=out or Path("discovery"),
                 progress=progress,
             )
         elif what == "predict":

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-NEAR_HULL_EV = 0.05
+NEAR_HULL_EV = 0.025
 """Known phases that the table puts higher above its own hull do not decide."""
-MAX_POLYMORPHS = 2
-"""Of one formula, the lowest, that are computed."""
+MAX_POLYMORPHS = 1
+"""Of one formula, the lowest, that are computed; of elements one more."""
 MAX_ATOMS = 32
 """Larger cells are left out, and counted."""
 
@@ -101,7 +101,7 @@ def element_structures(materials: Materials, symbol: str) -> dict[str, Structure
     ))  # fmt: skip
     found = {
         str(frame["id"].iloc[row]): materials.crystals.structure(int(row))
-        for row in rows[order][:MAX_POLYMORPHS]
+        for row in rows[order][: MAX_POLYMORPHS + 1]
     }
     reference = _reference_state(symbol)
     if reference is not None:

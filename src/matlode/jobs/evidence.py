@@ -92,10 +92,14 @@ class Examination:
         for name in (self.judge, self.witness):
             potential_info(name)
 
-    @cached_property
+    def laboratory(self, potential: str) -> Laboratory:
+        """Of a potential, with this cache."""
+        return Laboratory(potential, self.cache)
+
+    @property
     def laboratories(self) -> tuple[Laboratory, Laboratory]:
         """Of the judge and the witness."""
-        return Laboratory(self.judge, self.cache), Laboratory(self.witness, self.cache)
+        return self.laboratory(self.judge), self.laboratory(self.witness)
 
     @cached_property
     def references(self) -> ElementReferences:
@@ -136,7 +140,7 @@ class Examination:
         judge, witness = self.laboratories
         relaxed, second = judge.relaxed(structure), witness.relaxed(structure)
         energies = [
-            self._formation(found.structure, found.energy_per_atom_ev, laboratory)
+            self.formation(found, laboratory)
             for found, laboratory in ((relaxed, judge), (second, witness))
         ]
         strained = relaxed.converged and judge.has_elasticity(relaxed)
@@ -153,13 +157,15 @@ class Examination:
             unchanged=bool(StructureMatcher().fit(structure, relaxed.structure)),
         )
 
-    def _formation(
-        self, structure: Structure, energy: float, laboratory: Laboratory
-    ) -> float | None:
+    def formation(self, relaxed: Relaxed, laboratory: Laboratory) -> float | None:
+        """Formation energy in eV/atom; None if an element has no crystal to count from."""
+        structure = relaxed.structure
         elements = self._elements(_symbols(structure), laboratory)
         if elements is None:
             return None
-        return formation_energy(structure, energy, elements, laboratory.potential)
+        return formation_energy(
+            structure, relaxed.energy_per_atom_ev, elements, laboratory.potential
+        )
 
     def _hull(self, relaxed: Relaxed, competitors: Competitors) -> HullPosition | None:
         """None where the crystal fell apart, an element has no energy, or phases are missing
