@@ -774,6 +774,24 @@ def data_import(
         print(f"{count:8d} {reason}")
 
 
+@data_app.command("elements")
+def data_elements(
+    table: Annotated[
+        Path | None, typer.Argument(help="Structure table (default: the starter set).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of models that they go into.")] = Path("models"),
+) -> None:
+    """Energies of the elements in the potentials, which formation energies are counted from."""
+    from matlode.data.tables import load_starter, read_table
+    from matlode.jobs.evidence import Examination, element_references
+
+    examination = Examination(read_table(table) if table else load_starter())
+    with _progress() as progress:
+        references = element_references(examination, out, progress)
+    rows = [[potential, str(len(found))] for potential, found in references.energies.items()]
+    _print_table(["potential", "elements"], rows, title=str(out))
+
+
 @data_app.command("prototypes")
 def data_prototypes(
     table: Annotated[

@@ -10,23 +10,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence, symmetrised
-from matlode.evidence.elements import ElementReferences
+from matlode.evidence.elements import ElementReferences, element_energy
 from matlode.evidence.hull import (
     Competitors,
     HullPosition,
     competing_phases,
+    element_structures,
     formation_energy,
     hull_position,
 )
-from matlode.evidence.laboratory import Laboratory, cache_folder
+from matlode.evidence.laboratory import TIGHT, Laboratory, cache_folder
 from matlode.evidence.potentials import JUDGE, WITNESS, load_calculator, potential_info
 from matlode.evidence.relaxation import Relaxed, ase_atoms, primitive_cell
 from matlode.progress import Progress, silent
@@ -193,6 +196,34 @@ class Examination:
             return self.references.of(symbols, laboratory, self.materials)
         except InputError:  # an element without a crystal leaves the energy untold
             return None
+
+
+def element_references(
+    examination: Examination, out: Path, progress: Progress = silent
+) -> ElementReferences:
+    """Energies of all elements that have a crystal, in both potentials, as an artefact in
+    ``out``."""
+    materials, laboratories = examination.materials, examination.laboratories
+    crystals = {}
+    for symbol in element_symbols():
+        with suppress(InputError):
+            crystals[symbol] = element_structures(materials, symbol)
+    work = [
+        Calculation(structure, laboratory)
+        for laboratory in laboratories
+        for of_element in crystals.values()
+        for structure in of_element.values()
+    ]
+    calculate(work, examination.n_jobs, progress)
+    energies: dict[str, dict[str, float]] = {}
+    for laboratory in laboratories:
+        found = energies.setdefault(potential_info(laboratory.potential).key, {})
+        for symbol in crystals:
+            with suppress(InputError):
+                found[symbol] = round(element_energy(symbol, laboratory, materials), 6)
+    references = ElementReferences(energies)
+    references.save(out, {"rows": len(materials), "settings": asdict(TIGHT)})
+    return references
 
 
 def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
