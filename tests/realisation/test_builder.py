@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -47,9 +49,23 @@ def test_true_pattern_and_formula_give_the_true_structure(builder, structure, fo
     )
 
 
-def test_without_a_template_there_is_no_structure(builder):
+def test_without_a_template_atoms_are_placed_at_random():
+    # one unrelated crystal is all that is known
+    starter = load_starter()
+    row = np.flatnonzero(starter.frame["formula"] == "Al2O3")[:1]
+    builder = Builder(PrototypeLibrary.build(starter.take(row)))
     structure = rock_salt("MgO", a_angstrom=4.21)
-    assert list(builder.structures(candidate(structure, "B17C3N11"), 10.0)) == []
+    chances = np.where(np.arange(230) == 224, 1.0, 0.0)
+    wanted = replace(candidate(structure, "MgO"), space_groups=chances)
+    built = next(builder.structures(wanted, 1.05 * structure.volume / len(structure)))
+    assert MATCHER.fit(built.structure, structure)
+    assert "at random on sites of space group 225" in built.substitution
+    assert built.template_id == "none"
+
+
+def test_what_is_too_large_for_a_random_cell_has_no_structure(builder):
+    structure = rock_salt("MgO", a_angstrom=4.21)
+    assert list(builder.structures(candidate(structure, "B33C3N11"), 10.0)) == []
 
 
 def test_atoms_on_top_of_each_other_are_refused(builder):

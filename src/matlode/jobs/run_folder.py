@@ -125,7 +125,7 @@ def _reasons(screened: Screened, built: RealisedStructure | None, toolbox: Toolb
         failed = "NO" if verdict.rule in required else "note"
         parts.append(f"{'ok' if verdict.passed else failed} {verdict.rule}: {verdict.reason}")
     if built is None:
-        parts.append("no structure: no known type of this stoichiometry gives sound distances")
+        parts.append("no structure: neither a known type nor atoms at random give sound distances")
     else:
         parts.append(
             f"structure from {conventional_formula(built.template_formula)} "

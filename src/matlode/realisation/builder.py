@@ -1,8 +1,9 @@
-"""From a formula and a pattern to a crystal structure, by substitution into known types."""
+"""From a formula and a pattern to a crystal structure, by substitution into known types, or by
+atoms at random where there is no type."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from matlode.realisation.cell_fit import (
     free_strains,
 )
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
+from matlode.realisation.random_filling import randomly_filled
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
@@ -42,18 +44,30 @@ class Effort:
     """Substitutions that are scaled to the pattern."""
     n_refined: int
     """Of these, the best, whose cells are fitted."""
+    n_random: int
+    """Crystals filled at random where there is no template."""
     strained: bool
     """Whether cells are fitted in all strains that symmetry allows, or in volume only."""
     distance_cost: float
     """What a unit of substitution distance takes off the pattern match in the ranking."""
 
 
-PROPOSED = Effort(n_templates=48, n_refined=10, strained=False, distance_cost=0.6)
+PROPOSED = Effort(n_templates=48, n_refined=10, n_random=16, strained=False, distance_cost=0.6)
 """For patterns that a search decoded. On 120 known structures (their formulas hidden) costs of
 0.15, 0.5 and 1.0 find 73 % each from decoded patterns, and 13, 25 and 32 % from patterns of other
 materials: chemistry costs little where patterns are right and helps where they are not."""
-MEASURED = Effort(n_templates=300, n_refined=48, strained=True, distance_cost=0.1)
+MEASURED = Effort(n_templates=300, n_refined=48, n_random=150, strained=True, distance_cost=0.1)
 """For patterns of the very material."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a trial crystal comes from."""
+
+    template_id: str
+    template_formula: str
+    words: str
+    prototype: str
 
 
 @dataclass(frozen=True)
@@ -73,73 +87,102 @@ class Builder:
         space_groups: Collection[int] = (),
         effort: Effort = PROPOSED,
     ) -> Iterator[RealisedStructure]:
-        """Structures for a candidate, the best first; none if no template of its stoichiometry
-        gives one with sound distances. Each is made when it is asked for.
+        """Structures for a candidate, the best first; none if no crystal that is tried has sound
+        distances. Each is made when it is asked for.
 
-        Substitutions into known crystals are scaled about the expected volume until their
-        patterns meet the candidate's; the cells of the best are fitted. The score is the
+        Substitutions into known crystals, or crystals filled at random if there is no template of
+        the stoichiometry, are scaled about the expected volume until their patterns meet the
+        candidate's; the cells of the best are fitted. The score is the
         cosine of the square-root patterns less ``effort.distance_cost`` times the substitution
         distance. Structures are of one of ``space_groups``, if any are given; ``exclude_own``
         leaves out templates of the very formula, for honest tests.
         """
+        origins, crystals, distances = self._trials(
+            candidate, exclude_own=exclude_own, space_groups=space_groups, effort=effort
+        )
+        if not origins:
+            return
+        costs = effort.distance_cost * distances
+        rows, cells, match, n_trials = _fitted(
+            crystals, costs, candidate.pattern, volume_per_atom_a3, effort
+        )
+        for place in np.argsort(-(match - costs[rows]), kind="stable"):
+            found = _symmetrised(cells.structure(int(place)))
+            if found is not None and (not space_groups or found[1] in space_groups):
+                yield _record(found, candidate, origins[rows[place]], n_trials)
+
+    def _trials(
+        self,
+        candidate: Candidate,
+        *,
+        exclude_own: bool,
+        space_groups: Collection[int],
+        effort: Effort,
+    ) -> tuple[list[Origin], Crystals, NDArray[np.float64]]:
+        """Where crystals of the formula come from, these, and their substitution distances."""
         substitutions = self.library.substitutions(
             candidate.formula, effort.n_templates, exclude_own=exclude_own,
             space_groups=space_groups,
         )  # fmt: skip
-        if not substitutions:
-            return
-        chosen, cells, match, n_trials = self._fitted(
-            substitutions, candidate.pattern, volume_per_atom_a3, effort
+        if substitutions:
+            distances = np.array([substitution.distance for substitution in substitutions])
+            origins = [self._origin(substitution) for substitution in substitutions]
+            return origins, self.library.crystals(substitutions), distances
+        crystals, groups = randomly_filled(
+            candidate.formula, candidate.space_groups, effort.n_random, space_groups=space_groups
         )
-        costs = effort.distance_cost * np.array([s.distance for s in chosen])
-        for place in np.argsort(-(match - costs), kind="stable"):
-            found = _symmetrised(cells.structure(int(place)))
-            if found is not None and (not space_groups or found[1] in space_groups):
-                yield self._record(found, candidate, chosen[place], n_trials)
+        origins = [
+            Origin("none", candidate.formula, f"atoms at random on sites of space group {g}", "")
+            for g in groups
+        ]
+        return origins, crystals, np.zeros(len(origins))
 
-    def _fitted(
-        self,
-        substitutions: Sequence[Substitution],
-        target: NDArray[np.floating],
-        volume_per_atom_a3: float,
-        effort: Effort,
-    ) -> tuple[list[Substitution], Crystals, NDArray[np.float64], int]:
-        """The best substitutions, their fitted crystals, the matches (n,) of these, and how
-        many crystals were simulated."""
-        crystals = self.library.crystals(substitutions)
-        crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
-        tried = np.tile(COARSE_SCALES, (len(crystals), 1))
-        scales, coarse = best_scales(crystals, target, tried, BROAD)
-        costs = effort.distance_cost * np.array([s.distance for s in substitutions])
-        kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
-        chosen = [substitutions[place] for place in kept]
-        crystals = _scaled(crystals.take(kept), scales[kept])
-        if effort.strained:
-            fitted, match = fit_cells(crystals, free_strains(crystals), target)
-            n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
-            return chosen, fitted, match, tried.size + n_fitted
-        tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
-        scales, match = best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
-        return chosen, _scaled(crystals, scales), match, tried.size + tried_fine.size
+    def _origin(self, used: Substitution) -> Origin:
+        row = self.library.materials.frame.iloc[used.template]
+        template = str(row["id"])
+        return Origin(template, str(row["formula"]), describe(used), self.types.get(template, ""))
 
-    def _record(
-        self, found: tuple[Structure, int], candidate: Candidate, used: Substitution, n_trials: int
-    ) -> RealisedStructure:
-        structure, space_group = found
-        pattern = simulate_patterns([structure])[0]
-        norm = np.linalg.norm(pattern) * np.linalg.norm(candidate.pattern)
-        frame = self.library.materials.frame
-        return RealisedStructure(
-            structure=structure,
-            space_group=space_group,
-            pattern=pattern,
-            match=float(pattern @ candidate.pattern / norm),
-            template_id=str(frame["id"].iloc[used.template]),
-            template_formula=str(frame["formula"].iloc[used.template]),
-            substitution=describe(used),
-            prototype=self.types.get(str(frame["id"].iloc[used.template]), ""),
-            n_trials=n_trials,
-        )
+
+def _fitted(
+    crystals: Crystals,
+    costs: NDArray[np.float64],
+    target: NDArray[np.floating],
+    volume_per_atom_a3: float,
+    effort: Effort,
+) -> tuple[NDArray[np.intp], Crystals, NDArray[np.float64], int]:
+    """Rows (n,) of the best crystals, these as fitted, their matches (n,), and how many were
+    simulated."""
+    crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
+    tried = np.tile(COARSE_SCALES, (len(crystals), 1))
+    scales, coarse = best_scales(crystals, target, tried, BROAD)
+    kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
+    crystals = _scaled(crystals.take(kept), scales[kept])
+    if effort.strained:
+        fitted, match = fit_cells(crystals, free_strains(crystals), target)
+        n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
+        return kept, fitted, match, tried.size + n_fitted
+    tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
+    scales, match = best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
+    return kept, _scaled(crystals, scales), match, tried.size + tried_fine.size
+
+
+def _record(
+    found: tuple[Structure, int], candidate: Candidate, origin: Origin, n_trials: int
+) -> RealisedStructure:
+    structure, space_group = found
+    pattern = simulate_patterns([structure])[0]
+    norm = np.linalg.norm(pattern) * np.linalg.norm(candidate.pattern)
+    return RealisedStructure(
+        structure=structure,
+        space_group=space_group,
+        pattern=pattern,
+        match=float(pattern @ candidate.pattern / norm),
+        template_id=origin.template_id,
+        template_formula=origin.template_formula,
+        substitution=origin.words,
+        prototype=origin.prototype,
+        n_trials=n_trials,
+    )
 
 
 def different(found: Iterable[RealisedStructure]) -> Iterator[RealisedStructure]:

@@ -1,0 +1,75 @@
+"""Crystals at random: atoms on Wyckoff positions of likely space groups, by PyXtal."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Collection, Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import Crystals
+from matlode.data.formulas import parse_formula
+
+FORMULA_UNITS = (1, 2, 3, 4, 6, 8)
+"""Per conventional cell."""
+MAX_ATOMS = 32
+"""Of the conventional cell: beyond it random positions hit nothing."""
+N_SPACE_GROUPS = 6
+"""The likeliest that are filled."""
+ATTEMPTS = 4
+"""Of one space group and number of formula units, per round."""
+
+
+def randomly_filled(
+    formula: str, chances: NDArray[np.floating], n: int, *, space_groups: Collection[int] = ()
+) -> tuple[Crystals, list[int]]:
+    """Up to n crystals of ``formula``, and their space groups; the same for the same formula.
+
+    ``chances`` (230,) are those of the space groups; with ``space_groups`` only these are
+    filled. Fewer come back, or none, where no sites of a small cell hold the formula's atoms.
+    """
+    order = np.argsort(-np.asarray(chances), kind="stable") + 1
+    likely = [int(group) for group in order if not space_groups or group in space_groups]
+    seed = int.from_bytes(hashlib.sha256(formula.encode()).digest()[:8], "big")
+    found = [
+        crystal
+        for crystal, _ in zip(
+            _fillings(formula, likely[:N_SPACE_GROUPS], np.random.default_rng(seed), n),
+            range(n),
+            strict=False,
+        )
+    ]
+    return Crystals.from_structures([structure for structure, _ in found]), [g for _, g in found]
+
+
+def _fillings(
+    formula: str, space_groups: list[int], rng: np.random.Generator, n: int
+) -> Iterator[tuple[object, int]]:
+    """Round by round, so that every likely space group gets its share."""
+    from pyxtal import pyxtal
+    from pyxtal.symmetry import Group
+
+    amounts = parse_formula(formula)
+    fitting = [
+        (group, units)
+        for group, units in product(space_groups, FORMULA_UNITS)
+        if units * sum(amounts.values()) <= MAX_ATOMS
+        and Group(group).check_compatible([units * a for a in amounts.values()])[0]
+    ]
+    for _ in range(-(-n // max(len(fitting), 1)) * 2):
+        for group, units in fitting:
+            crystal = pyxtal()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    crystal.from_random(
+                        3, group, list(amounts), [units * a for a in amounts.values()],
+                        max_count=ATTEMPTS, random_state=rng,
+                    )  # fmt: skip
+                    structure = crystal.to_pymatgen()
+            except Exception:  # PyXtal raises its own and bare ones where it finds no place
+                continue
+            yield structure, group
