@@ -121,6 +121,9 @@ def search(
     relax: Annotated[
         int, typer.Option(min=0, help="Relax so many of the best afterwards (`matlode relax`).")
     ] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Search again, corrected by what was computed (--relax).")
+    ] = 1,
     storage: Storage = None,
     campaign: Annotated[
         str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
@@ -131,6 +134,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search, screen, realise as crystal structures, report: the main job."""
+    from matlode.errors import InputError
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
@@ -143,24 +147,33 @@ def search(
         "search": _given(trials=trials, seed=seed, sampler=sampler),
     }
     toolbox = _toolbox(models, known, screens)
+    wanted: dict[str, Any] = {
+        "maximize": maximize or (),
+        "minimize": minimize or (),
+        "elements": _symbols(elements),
+        "exclude": _symbols(exclude) or (),
+        "goal": with_options(read_goal_file(goal) if goal else {}, _given(**wishes)),
+    }
+    if rounds > 1 and not relax:
+        raise InputError("--rounds learns from what is computed; say how many with --relax.")
     examination = _examination(toolbox) if relax else None  # a missing package is told first
     with _progress() as progress:
-        run = run_search(
-            maximize=maximize or (),
-            minimize=minimize or (),
-            elements=_symbols(elements),
-            exclude=_symbols(exclude) or (),
-            goal=with_options(read_goal_file(goal) if goal else {}, _given(**wishes)),
-            out=out,
-            storage=storage,
-            campaign=campaign,
-            toolbox=toolbox,
-            progress=progress,
-        )
-        if examination is not None:
-            from matlode.jobs.relax import relax_run
+        if examination is not None and rounds > 1:
+            from matlode.jobs.rounds import search_in_rounds
 
-            relax_run(run.folder, relax, examination, progress)
+            run = search_in_rounds(
+                rounds, relax, out=out, toolbox=toolbox, examination=examination,
+                progress=progress, **wanted,
+            )  # fmt: skip
+        else:
+            run = run_search(
+                out=out, storage=storage, campaign=campaign, toolbox=toolbox, progress=progress,
+                **wanted,
+            )  # fmt: skip
+            if examination is not None:
+                from matlode.jobs.relax import relax_run
+
+                relax_run(run.folder, relax, examination, progress)
     _print_run(run, as_json)
 
 

@@ -22,6 +22,7 @@ from matlode.artefacts import (
 from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
 from matlode.latent.space import LatentSpace
+from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
@@ -40,6 +41,8 @@ class PropertyModels:
     features: ObjectFeatures | LatentFeatures
     heads: Mapping[str, Head]
     network: PropertyNetwork | None = None
+    correction: Correction | None = None
+    """What was learned of the network's errors since it was trained."""
 
     @classmethod
     def load(
@@ -63,7 +66,8 @@ class PropertyModels:
         heads = {name: Head.load(place) for name, place in places.items()}
         for name, head in heads.items():
             _check_foundations(head.report, places[name], digests)
-        return cls(FEATURES[face](space), heads, network)
+        correction = Correction.load(folder) if face == "standard" else None
+        return cls(FEATURES[face](space), heads, network, correction)
 
     @cached_property
     def endpoints(self) -> dict[str, Endpoint]:
@@ -97,6 +101,8 @@ class PropertyModels:
             if distances is None:
                 distances = self.distances(compositions)
             found |= self.network.estimates(outputs, widths, case=case, distances=distances)
+            if self.correction is not None:
+                found = self.correction.applied(found, compositions)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }

@@ -1,0 +1,153 @@
+"""Search, compute the best, learn from the answers, search again: ``search --rounds``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from matlode.artefacts import write_text
+from matlode.data.formulas import canonical_formula
+from matlode.data.structures import read_structure
+from matlode.errors import InputError
+from matlode.jobs.evidence import Examination
+from matlode.jobs.relax import EVIDENCE_FILE, relax_run
+from matlode.jobs.search import Run, search
+from matlode.jobs.toolbox import Toolbox
+from matlode.progress import Progress, silent
+from matlode.properties.correction import CORRECTED, Correction
+from matlode.report.drawing import COLOURS, pyplot
+from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_patterns
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the potential computed in all rounds so far, beside what the models, uncorrected and
+    as they then were, said of the very structures."""
+
+    formulas: tuple[str, ...]
+    compositions: NDArray[np.float64]
+    computed: Mapping[str, NDArray[np.float64]]
+    uncorrected: Mapping[str, NDArray[np.float64]]
+    corrected: Mapping[str, NDArray[np.float64]]
+
+    def correction(self) -> Correction:
+        """Learned from all of them."""
+        return Correction(
+            self.compositions,
+            {name: np.log(self.computed[name] / self.uncorrected[name]) for name in CORRECTED},
+        )
+
+
+def search_in_rounds(
+    n_rounds: int,
+    n_relaxed: int,
+    *,
+    out: Path,
+    toolbox: Toolbox,
+    examination: Examination,
+    progress: Progress = silent,
+    **wishes: Any,
+) -> Run:
+    """``n_rounds`` searches for the same ``wishes`` (see ``search``), each with models that the
+    potential's answers for the ``n_relaxed`` best of those before have corrected.
+
+    ``out`` holds the runs round-1, round-2, ..., the corrected models of each, learning.csv and
+    learning.png: how far the models were from the potential on structures that they had not
+    learned from, and how many of these keep what was asked. Returns the last run. Raises
+    InputError if ``out`` is in use.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty; choose another --out or delete it.")
+    answers: list[Answers] = []
+    rows = []
+    current = toolbox
+    for number in range(1, n_rounds + 1):
+        folder = out / f"round-{number}"
+        run = search(out=folder, toolbox=current, progress=progress, **wishes)
+        relax_run(folder, n_relaxed, examination, progress)
+        answers.append(_answers(folder, toolbox, current))
+        rows.append({"round": number, **_errors(answers[-1])})
+        write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
+        models = out / f"models-{number + 1}"
+        if toolbox.models_folder is not None:
+            shutil.copytree(toolbox.models_folder, models)
+        _together(answers).correction().save(models, {"rounds": number})
+        current = replace(toolbox, models_folder=models)
+    _draw_learning(rows, out / "learning")
+    return run
+
+
+def _answers(folder: Path, plain: Toolbox, current: Toolbox) -> Answers:
+    """Of structures that came to rest and are elastically stable."""
+    found = json.loads((folder / EVIDENCE_FILE).read_text(encoding="utf-8"))["structures"]
+    found = [row for row in found if row.get("born_stable")]
+    structures = [read_structure(folder / row["relaxed_file"]) for row in found]
+    compositions = composition_vectors(structures)
+    patterns = simulate_patterns(structures)
+    said = [
+        toolbox.models.predict(compositions, patterns, case="simulated", names=CORRECTED)
+        for toolbox in (plain, current)
+    ]
+    return Answers(
+        tuple(canonical_formula(row["formula"]) for row in found),
+        compositions.astype(float),
+        {name: np.array([row[f"{name}_gpa"] for row in found]) for name in CORRECTED},
+        *({name: of[name].value for name in CORRECTED} for of in said),
+    )
+
+
+def _together(answers: Sequence[Answers]) -> Answers:
+    """Of several rounds, each formula once."""
+    formulas = np.concatenate([np.array(a.formulas, dtype=str) for a in answers])
+    _, rows = np.unique(formulas, return_index=True)
+
+    def joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate(parts)[rows]
+
+    return Answers(
+        tuple(formulas[rows].tolist()),
+        joined([a.compositions for a in answers]),
+        *(
+            {name: joined([getattr(a, kind)[name] for a in answers]) for name in CORRECTED}
+            for kind in ("computed", "uncorrected", "corrected")
+        ),
+    )
+
+
+def _errors(answers: Answers) -> dict[str, float]:
+    """Mean |ln(predicted / computed)| of the structures of a round, before anything was learned
+    from them."""
+    row: dict[str, float] = {"structures": len(answers.formulas)}
+    for name in CORRECTED:
+        for kind in ("uncorrected", "corrected"):
+            ratio = np.log(getattr(answers, kind)[name] / answers.computed[name])
+            row[f"{name}_{kind}"] = round(float(np.abs(ratio).mean()), 4) if len(ratio) else np.nan
+        row[f"{name}_computed_mean_gpa"] = round(float(answers.computed[name].mean()), 1)
+    return row
+
+
+def _draw_learning(rows: Sequence[Mapping[str, float]], stem: Path) -> None:
+    plt = pyplot()
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    numbers = [row["round"] for row in rows]
+    styles = {"uncorrected": (COLOURS[1], "--"), "corrected": (COLOURS[0], "-")}
+    for axis, name in zip(axes, CORRECTED, strict=True):
+        for kind, (colour, dash) in styles.items():
+            errors = [row[f"{name}_{kind}"] for row in rows]
+            axis.plot(numbers, errors, dash, color=colour, marker="o", label=kind)
+        axis.set_xlabel("round")
+        axis.set_xticks(numbers)
+        axis.set_title(name.replace("_", " "))
+    axes[0].set_ylabel("mean |ln(predicted / computed)|")
+    axes[0].legend()
+    figure.savefig(stem.with_suffix(".png"), dpi=150)
+    plt.close(figure)
