@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -27,8 +27,8 @@ MAX_POLYMORPHS = 1
 MAX_ATOMS = 32
 """Larger cells are left out, and counted."""
 
-Energy = Callable[[Any], float]
-"""Structure → energy per atom in eV at rest, as the potential gives it."""
+DIATOMIC_GASES = ("H", "N", "O", "F", "Cl")
+BOX_A = 7.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def competing_phases(materials: Materials, elements: Iterable[str]) -> Competito
 
 def element_structures(materials: Materials, symbol: str) -> dict[str, Structure]:
     """Source → crystal of an element: those of the table, the lowest first, and ASE's reference
-    state. Raises InputError if there is none."""
+    state, and the molecules of a gas. Raises InputError if there is none."""
     frame = materials.frame
     rows = np.flatnonzero((frame["formula"] == symbol).to_numpy())
     rows = rows[materials.crystals.n_atoms[rows] <= MAX_ATOMS]
@@ -106,6 +106,8 @@ def element_structures(materials: Materials, symbol: str) -> dict[str, Structure
     reference = _reference_state(symbol)
     if reference is not None:
         found["ASE's reference state"] = reference
+    if symbol in DIATOMIC_GASES:
+        found[f"{symbol}2 molecule"] = _molecule(symbol)
     if not found:
         raise InputError(
             f"there is no crystal of the element {symbol} among the known materials; "
@@ -213,6 +215,18 @@ def _systems(elements: frozenset[str]) -> set[frozenset[str]]:
 
 def _column(frame: Any, name: str) -> np.ndarray:
     return frame[name].to_numpy(dtype=float) if name in frame else np.full(len(frame), np.nan)
+
+
+def _molecule(symbol: str) -> Structure:
+    """Alone in a box: how they pack is worth little."""
+    from ase.build import molecule
+    from pymatgen.core import Lattice, Structure
+
+    atoms = molecule(f"{symbol}2")
+    return Structure(
+        Lattice.tetragonal(BOX_A, BOX_A + 1), [symbol] * 2, atoms.positions,
+        coords_are_cartesian=True,
+    )  # fmt: skip
 
 
 def _reference_state(symbol: str) -> Structure | None:

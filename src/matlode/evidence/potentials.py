@@ -56,6 +56,9 @@ def _chgnet(device: str, weights: str) -> Any:
 _PARK = "Park et al., J. Chem. Theory Comput. 20, 4857, 2024"
 _DENG = "Deng et al., Nat. Mach. Intell. 5, 1031, 2023"
 
+NEVER_SEEN = frozenset({84, 85, 86, 87, 88, *range(95, 119)})
+"""Elements that are not in the calculations which all of the potentials learned from."""
+
 POTENTIALS: Mapping[str, PotentialInfo] = MappingProxyType(
     {
         info.name: info

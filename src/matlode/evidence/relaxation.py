@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.evidence.potentials import load_calculator
+from matlode.errors import InputError
+from matlode.evidence.potentials import NEVER_SEEN, load_calculator
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -81,7 +82,7 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
     BFGS on positions and the logarithm of the deformation (ASE's FrechetCellFilter); where
     symmetry is kept, forces and stresses are symmetrised (FixSymmetry), so that no step can
     lower it. Stops at the step or time limit with what it has, and as soon as the crystal has
-    fallen apart.
+    fallen apart. Raises InputError for elements that the potential does not know.
     """
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
@@ -89,6 +90,8 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
 
     began = time.perf_counter()
     atoms = ase_atoms(primitive_cell(structure))
+    if not NEVER_SEEN.isdisjoint(atoms.numbers):
+        raise InputError(f"{potential} has not learned all elements of {atoms.symbols}.")
     start = float(atoms.get_volume())
     if settings.keep_symmetry and len(atoms):
         atoms.set_constraint(FixSymmetry(atoms, symprec=SYMPREC_A))

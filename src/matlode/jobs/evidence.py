@@ -30,7 +30,7 @@ from matlode.evidence.hull import (
     hull_position,
 )
 from matlode.evidence.laboratory import TIGHT, Laboratory, cache_folder
-from matlode.evidence.potentials import JUDGE, WITNESS, load_calculator, potential_info
+from matlode.evidence.potentials import JUDGE, NEVER_SEEN, WITNESS, load_calculator, potential_info
 from matlode.evidence.relaxation import Relaxed, ase_atoms, primitive_cell
 from matlode.progress import Progress, silent
 
@@ -55,6 +55,11 @@ class Calculation:
         relaxed = self.laboratory.relaxed(self.structure)
         if self.elastic and relaxed.converged:
             self.laboratory.elasticity(relaxed)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the potentials know its elements."""
+        return NEVER_SEEN.isdisjoint(element.Z for element in self.structure.composition)
 
     @property
     def is_done(self) -> bool:
@@ -234,7 +239,7 @@ def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = sil
     from joblib import Parallel, delayed
 
     n_jobs = n_jobs or os.cpu_count() or 1
-    open_work = [calculation for calculation in work if not calculation.is_done]
+    open_work = [c for c in work if c.is_possible and not c.is_done]
     if not open_work:
         return
     open_work.sort(key=lambda calculation: -calculation.cost)
@@ -244,21 +249,27 @@ def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = sil
     done = 0.0
     try:
         parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
-        for cost in parallel(delayed(_done)(calculation) for calculation in open_work):
-            done += cost
+        tasks = (delayed(_done)(calculation) for calculation in open_work)
+        for calculation, problem in parallel(tasks):
+            done += calculation.cost
             left = (time.perf_counter() - began) / done * (total - done)
-            progress("relax", done, total, f"about {_minutes(left)} left")
+            note = f"{calculation.structure.formula}: {problem}; " if problem else ""
+            progress("relax", done, total, f"{note}about {_minutes(left)} left")
     except KeyboardInterrupt:
         progress("relax", done, total, "interrupted; what was computed is kept")
 
 
-def _done(calculation: Calculation) -> float:
+def _done(calculation: Calculation) -> tuple[Calculation, str]:
+    """The calculation, and why it could not be done, if it could not."""
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the potentials' packages, on every evaluation
-        calculation.do()
-    return calculation.cost
+        try:
+            calculation.do()
+        except Exception as error:  # potentials raise whatever they stumble over
+            return calculation, f"{type(error).__name__}: {error}"
+    return calculation, ""
 
 
 def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:

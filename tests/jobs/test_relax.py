@@ -1,0 +1,143 @@
+"""Evidence is gathered for files and runs, written down, and survives an interruption."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from matlode.cli import app
+from matlode.data.tables import load_starter
+from matlode.errors import InputError
+from matlode.jobs import evidence as module
+from matlode.jobs.evidence import Calculation, Examination, calculate
+from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
+from tests.evidence.conftest import emt  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
+
+
+def cu3au(edge_a=3.9):
+    sites = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    return Structure(Lattice.cubic(edge_a), ["Au", "Cu", "Cu", "Cu"], sites)
+
+
+@pytest.fixture
+def examination(emt, tmp_path):  # noqa: F811
+    return Examination(
+        load_starter(), judge="emt", witness="emt", cache=tmp_path / "cache", n_jobs=1
+    )
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.cif"
+    cu3au().to(str(path))
+    return path
+
+
+def test_a_file_gets_its_evidence(examination, file, tmp_path):
+    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    assert row["formula"] == "Cu3Au"
+    assert row["relaxed"]
+    assert row["unchanged"]
+    assert row["space_group"] == 221
+    assert row["disagreement_ev"] == 0
+    assert row["sound"]
+    assert row["born_stable"]
+    assert row["stable_at_gamma"]
+    assert row["eos_bulk_modulus_gpa"] == pytest.approx(row["bulk_modulus_gpa"], rel=0.05)
+    # against the elements and the other phases of copper and gold in the table
+    assert row["known_phases"] >= row["competing_phases"] > 0
+    assert row["energy_above_hull_ev"] >= row["formation_energy_ev"]
+    written = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    assert written["judge"].startswith("emt:ase-")
+    assert written["structures"][0]["elasticity"]["born_stable"]
+    assert len(pd.read_csv(tmp_path / "out" / "evidence.csv")) == 1
+    cif = (tmp_path / "out" / row["relaxed_file"]).read_text()
+    assert "relaxed in emt" in cif
+    relaxed = Structure.from_str(cif, fmt="cif")
+    assert relaxed.composition.reduced_formula == "Cu3Au"
+    assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row["volume_change"]), rel=1e-3)
+
+
+def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(hard_run.folder, folder)
+    before = (folder / "candidates.csv").read_bytes()
+    rows = json.loads((folder / "candidates.json").read_text())
+    built = [row for row in rows if row["structure_file"] != "none"]
+    # the potential knows a few metals only
+    cu3au().to(str(folder / built[0]["structure_file"]), fmt="cif")
+    (row,) = relax_run(folder, 1, examination)
+    assert row["promised_bulk_modulus_gpa"] == built[0]["structure_bulk_modulus"]
+    assert (folder / "candidates.csv").read_bytes() == before
+    page = (folder / "report.html").read_text()
+    assert "In the potentials" in page
+    assert row["relaxed_file"] in page
+    with pytest.raises(InputError, match="not a finished run"):
+        relax_run(tmp_path, 1, examination)
+
+
+def test_an_interruption_keeps_what_is_done(examination, file, tmp_path, monkeypatch):
+    other = tmp_path / "other.cif"
+    cu3au(4.0).to(str(other))
+    for laboratory in examination.laboratories:
+        laboratory.relaxed(Structure.from_file(file))
+
+    def interrupted(calculation):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_done", interrupted)
+    notes = []
+    sources = [Source("one", file, {}), Source("two", other, {})]
+    rows = relax_files(
+        sources, tmp_path / "out", examination, lambda *event: notes.append(event[-1])
+    )
+    assert [row["formula"] for row in rows] == ["one"]
+    assert "energy_above_hull_ev" not in rows[0]
+    assert "interrupted" in notes[-1]
+    assert "about" in notes[0]
+
+
+def test_nothing_is_computed_twice(examination, monkeypatch):
+    laboratory = examination.laboratories[0]
+    work = [Calculation(cu3au(), laboratory, elastic=True)]
+    calculate(work, 1)
+    assert work[0].is_done
+
+    def again(calculation):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(module, "_done", again)
+    calculate(work, 1)
+
+
+@pytest.mark.slow
+def test_real_potentials_relax_rock_salt(tmp_path, monkeypatch):
+    pytest.importorskip("sevenn")
+    pytest.importorskip("chgnet")
+    monkeypatch.setenv("MATLODE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "salt.cif"
+    salt = Structure.from_spacegroup(
+        225, Lattice.cubic(5.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    salt.to(str(path))
+    done = CliRunner().invoke(
+        app,
+        ["relax", str(path), "--out", str(tmp_path / "out"), "--judge", "sevennet-0",
+         "--jobs", "1", "--no-hull", "--json"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)
+    relaxed = Structure.from_file(tmp_path / "out" / row["relaxed_file"])
+    # PBE: 5.69 Å, the Materials Project's; K 24 GPa
+    assert relaxed.lattice.a == pytest.approx(5.69, abs=0.06)
+    assert row["space_group"] == 225
+    assert row["bulk_modulus_gpa"] == pytest.approx(24, abs=6)
+    assert abs(row["formation_energy_ev"] - -2.1) < 0.25
+    assert row["disagreement_ev"] < 0.1
+    assert np.isfinite(row["lowest_gamma_thz"])

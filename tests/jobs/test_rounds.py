@@ -1,0 +1,71 @@
+"""A potential that is softer than the models teaches them, and the next round says so."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from matlode.artefacts import write_json
+from matlode.errors import InputError
+from matlode.jobs import rounds as module
+from matlode.jobs.rounds import search_in_rounds
+from matlode.jobs.toolbox import Toolbox
+from tests.conftest import SMALL_SEARCH
+
+
+def _softer(folder, n, examination, progress):
+    """In place of a potential: the moduli that the models promise, halved."""
+    rows = json.loads((folder / "candidates.json").read_text())
+    found = [row for row in rows if row["structure_file"] != "none"][:n]
+    plain = Toolbox()
+    structures = [
+        {
+            "formula": row["formula"],
+            "relaxed_file": row["structure_file"],
+            "born_stable": True,
+            **_half(_predicted(plain, folder / row["structure_file"])),
+        }
+        for row in found
+    ]
+    write_json(folder / "evidence.json", {"structures": structures})
+
+
+def _half(predicted):
+    return {f"{name}_gpa": 0.5 * of.value for name, of in predicted.items()}
+
+
+def _predicted(toolbox, file):
+    from matlode.data.structures import read_structure
+    from matlode.representation.composition import composition_vectors
+    from matlode.representation.diffraction import simulate_patterns
+
+    structure = [read_structure(file)]
+    estimates = toolbox.models.predict(
+        composition_vectors(structure),
+        simulate_patterns(structure),
+        case="simulated",
+        names=("bulk_modulus", "shear_modulus"),
+    )
+    return {name: toolbox.predictions(estimates)[0][name] for name in estimates}
+
+
+@pytest.mark.slow
+def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "relax_run", _softer)
+    out = tmp_path / "rounds"
+    run = search_in_rounds(
+        2, 8, out=out, toolbox=Toolbox(), examination=None, maximize=["bulk_modulus"],
+        settings=SMALL_SEARCH,
+    )  # fmt: skip
+    assert run.folder == out / "round-2"
+    learning = pd.read_csv(out / "learning.csv")
+    assert learning["round"].tolist() == [1, 2]
+    first, second = learning.iloc[0], learning.iloc[1]
+    assert first["bulk_modulus_uncorrected"] == first["bulk_modulus_corrected"]
+    # ln 2 too high without, nearly right with what was learned
+    assert second["bulk_modulus_uncorrected"] == pytest.approx(0.693, abs=0.02)
+    assert second["bulk_modulus_corrected"] < 0.3
+    assert (out / "learning.png").exists()
+    assert (out / "models-3" / "correction" / "model.json").exists()
+    with pytest.raises(InputError, match="not empty"):
+        search_in_rounds(1, 1, out=out, toolbox=Toolbox(), examination=None)
