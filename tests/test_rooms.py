@@ -19,6 +19,7 @@ ROOMS = (
     "screening",
     "optimisation",
     "realisation",
+    "evidence",
     "report",
     "jobs",
 )
