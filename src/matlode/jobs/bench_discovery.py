@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 WANTED_GPA = 300.0
-GOAL = {"maximize": ["stable_probability"], "within": {"bulk_modulus": f"{WANTED_GPA:g}.."}}
+GOAL = {"maximize": ["stable_probability"], "within": {"bulk_modulus": f"> {WANTED_GPA:g}"}}
 """A bulk modulus of at least 300 GPa, and as stable as can be."""
 META_EV = 0.1
 """Above the hull: what may be made all the same."""
