@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 from matlode.errors import GoalError, suggest
@@ -79,7 +78,8 @@ class FourierConv(nn.Conv2d):
         """(batch, filters, 1, length + 2 padding - kernel + 1)."""
         weight, padding = self.weight[:, :, 0], int(self.padding[1])
         n_out = x.shape[-1] + 2 * padding - weight.shape[-1] + 1
-        n_fourier = next_fast_len(x.shape[-1] + weight.shape[-1] - 1, real=True)
+        # a multiple of 32 has small factors enough
+        n_fourier = -(-(x.shape[-1] + weight.shape[-1] - 1) // 32) * 32
         of_x = torch.fft.rfft(x[:, :, 0], n_fourier).permute(2, 0, 1)
         of_weight = torch.fft.rfft(weight, n_fourier).conj().permute(2, 1, 0)
         y = torch.fft.irfft(torch.bmm(of_x, of_weight).permute(1, 2, 0), n_fourier)
