@@ -450,8 +450,8 @@ def evaluate(
         typer.Argument(
             help='Properties (default: all); "latent" for the latent spaces, "folds" to '
             'cross-validate the property network, "symmetry" for space groups on other splits, '
-            '"realisation" for structures of hidden formulas, "accuracy" to write all scores '
-            "into one page."
+            '"realisation" for structures of hidden formulas, "potentials" for these on known '
+            'materials, "accuracy" to write all scores into one page.'
         ),
     ] = None,
     data: DataTable = None,
@@ -471,11 +471,14 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Folder that finished folds are kept in (default: folds); of accuracy, the "
-            "page (default: docs/accuracy.md)."
+            "page (default: docs/accuracy.md); of potentials, folder of models that get the errors."
         ),
     ] = None,
     structures: Annotated[
-        int, typer.Option(min=1, help="Of realisation: hidden structures.")
+        int,
+        typer.Option(
+            min=1, help="Of realisation: hidden structures; of potentials, at most 100: known ones."
+        ),
     ] = 300,
     stored: Annotated[
         bool, typer.Option(help="Print the scores stored with the models; measure nothing.")
@@ -510,8 +513,9 @@ def evaluate(
             )
         elif endpoints == ["potentials"]:
             rows = measure_potentials(
-                data=data, models=models, n_structures=structures, progress=progress
-            )
+                data=data, models=models, n_structures=min(structures, 100), keep=out,
+                progress=progress,
+            )  # fmt: skip
         elif endpoints == ["realisation"]:
             rows = measure_realisation(
                 data=data, models=models, n_structures=structures, progress=progress

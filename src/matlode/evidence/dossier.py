@@ -22,6 +22,8 @@ from matlode.properties.derived import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+POTENTIAL_ERRORS = "potential-errors"
+"""Artefact of how far potentials, and our models, are from known materials."""
 AGREEMENT_EV = 0.05
 """Formation energies per atom of two potentials that differ by less agree."""
 SYMMETRY_TOLERANCE_A = 0.05

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import save_artefact
 from matlode.data.splits import TEST
 from matlode.errors import InputError
+from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.evidence.laboratory import cache_folder
-from matlode.evidence.potentials import JUDGE, POTENTIALS, WITNESS
+from matlode.evidence.potentials import JUDGE, WITNESS
 from matlode.jobs.evidence import Calculation, Examination, calculate
 from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.training_table import TrainingTable
@@ -28,6 +30,7 @@ MEASURED = {
     "shear_modulus": "GPa",
     "formation_energy": "eV/atom",
 }
+OUR_MODELS = "our models"
 Array = NDArray[np.float64]
 
 
@@ -53,12 +56,14 @@ def measure_potentials(
     cache: Path | None = None,
     n_jobs: int = 0,
     seed: int = 0,
+    keep: Path | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Errors of each potential, and of our models on the same rows.
 
     The rows are drawn from test formulas, which our models have not seen; the potentials have
-    most likely seen them all. Materials are of the Materials Project where the table tells
+    most likely seen them all. ``keep`` names a folder of models that the errors are kept in, for
+    reports to show. Materials are of the Materials Project where the table tells
     databases apart. A crystal that does not come to rest, or is elastically unstable, counts with
     what was computed for it. Raises InputError if the table has none.
     """
@@ -72,9 +77,9 @@ def measure_potentials(
         of_potential = examination.laboratory(name)
         work = [Calculation(structure, of_potential, elastic=True) for structure in structures]
         calculate(work, n_jobs, progress)
-        found[POTENTIALS[name].weights + f" ({name})"] = _computed(examination, name, structures)
-    found["our models"] = _predicted(known, Toolbox(models))
-    return [
+        found[name] = _computed(examination, name, structures)
+    found[OUR_MODELS] = _predicted(known, Toolbox(models))
+    rows = [
         {
             "endpoint": endpoint,
             "unit": unit,
@@ -93,6 +98,11 @@ def measure_potentials(
         ]
         for model, values in found.items()
     ]
+    if keep is not None:
+        save_artefact(
+            keep / POTENTIAL_ERRORS, kind=POTENTIAL_ERRORS, header={"rows": rows}, arrays={}
+        )
+    return rows
 
 
 def _drawn(table: TrainingTable, n: int, seed: int) -> KnownMaterials:

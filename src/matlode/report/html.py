@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from matlode.artefacts import write_text
+from matlode.artefacts import HEADER_FILE, find_model, load_header, write_text
 from matlode.errors import InputError
+from matlode.evidence.dossier import POTENTIAL_ERRORS
 
 N_CARDS = 100
 """Candidates with a card of their own; the table holds all."""
@@ -65,7 +67,24 @@ def _evidence(folder: Path) -> dict[str, Any]:
     file = folder / "evidence.json"
     if not file.exists():
         return {"structures": [], "columns": []}
-    return {**_read_json(file), "columns": EVIDENCE_COLUMNS}
+    found = _read_json(file)
+    return {**found, "columns": EVIDENCE_COLUMNS, "errors": _errors()}
+
+
+def _errors() -> list[str]:
+    """How far the potentials and our models were from known materials, in words."""
+    place = find_model(POTENTIAL_ERRORS)
+    if not (place / HEADER_FILE).exists():
+        return []
+    lines = []
+    for endpoint, rows in groupby(load_header(place)["rows"], key=lambda row: row["endpoint"]):
+        of_endpoint = list(rows)
+        errors = ", ".join(f"{row['model']} {row['scores']['mae']:.3g}" for row in of_endpoint)
+        first = of_endpoint[0]
+        lines.append(
+            f"{endpoint.replace('_', ' ')}, {first['unit']}: {errors} ({first['rows']} materials)"
+        )
+    return lines
 
 
 def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
