@@ -37,6 +37,8 @@ from matlode.progress import Progress, silent
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+MAX_STRAINED_ATOMS = 20
+"""Of primitive cells: second derivatives of larger ones take many minutes."""
 RELAXATION_STEPS = 20
 ELASTIC_EVALUATIONS = 45
 """What either takes on the mean, for estimates of time."""
@@ -53,7 +55,7 @@ class Calculation:
     def do(self) -> None:
         """The results are in the cache afterwards."""
         relaxed = self.laboratory.relaxed(self.structure)
-        if self.elastic and relaxed.converged:
+        if self._is_strained(relaxed):
             self.laboratory.elasticity(relaxed)
 
     @property
@@ -67,7 +69,10 @@ class Calculation:
         if not self.laboratory.has_relaxed(self.structure):
             return False
         relaxed = self.laboratory.relaxed(self.structure)
-        return not self.elastic or not relaxed.converged or self.laboratory.has_elasticity(relaxed)
+        return not self._is_strained(relaxed) or self.laboratory.has_elasticity(relaxed)
+
+    def _is_strained(self, relaxed: Relaxed) -> bool:
+        return self.elastic and relaxed.converged and len(relaxed.species) <= MAX_STRAINED_ATOMS
 
     @property
     def evaluations(self) -> int:
