@@ -137,17 +137,19 @@ def _errors(answers: Answers) -> dict[str, float]:
 
 def _draw_learning(rows: Sequence[Mapping[str, float]], stem: Path) -> None:
     plt = pyplot()
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(CORRECTED), figsize=(4.5 * len(CORRECTED), 3.2), layout="constrained", squeeze=False
+    )
     numbers = [row["round"] for row in rows]
     styles = {"uncorrected": (COLOURS[1], "--"), "corrected": (COLOURS[0], "-")}
-    for axis, name in zip(axes, CORRECTED, strict=True):
+    for axis, name in zip(axes[0], CORRECTED, strict=True):
         for kind, (colour, dash) in styles.items():
             errors = [row[f"{name}_{kind}"] for row in rows]
             axis.plot(numbers, errors, dash, color=colour, marker="o", label=kind)
         axis.set_xlabel("round")
         axis.set_xticks(numbers)
         axis.set_title(name.replace("_", " "))
-    axes[0].set_ylabel("mean |ln(predicted / computed)|")
-    axes[0].legend()
+    axes[0, 0].set_ylabel("mean |ln(predicted / computed)|")
+    axes[0, 0].legend()
     figure.savefig(stem.with_suffix(".png"), dpi=150)
     plt.close(figure)

@@ -15,12 +15,13 @@ from matlode.properties.endpoints import Estimates
 from matlode.representation.descriptors import composition_descriptors
 
 CORRECTION_MODEL = "correction"
-CORRECTED = ("bulk_modulus", "shear_modulus")
-"""Positive quantities, whose errors are ratios."""
+CORRECTED = ("bulk_modulus",)
+"""Positive quantities, whose errors are ratios, and which a potential knows better than the
+models do; shear moduli it does not (docs/evidence.md)."""
 NOISE = 0.1
-"""Of a potential's ln K and ln G about what the models could learn from composition."""
+"""Of a potential's ln K about what the models could learn from composition."""
 PRIOR = 0.3
-"""Standard deviation of the models' errors in ln K and ln G before anything is computed."""
+"""Standard deviation of the models' errors in ln K before anything is computed."""
 SHARED = 0.5
 """Part of the variance that all materials have in common: a potential that is soft everywhere."""
 
