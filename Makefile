@@ -9,14 +9,21 @@ OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: setup search test lint types check bench clean
 
+PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable ".[dev]"
+	$(PIP) --editable .
 	touch $@
 
-setup: $(VENV)/.ready
+# linters, tests and what these need besides: potentials, databases
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(PIP) --editable ".[dev]"
+	touch $@
 
-search: setup
+setup: $(VENV)/.ready-dev
+
+search: $(VENV)/.ready
 	$(RUN)/matlode search --maximize bulk_modulus --maximize shear_modulus --out $(OUT)
 
 test: setup
@@ -31,7 +38,7 @@ types: setup
 
 check: lint types test
 
-bench: setup
+bench: $(VENV)/.ready
 	$(RUN)/matlode bench xrd
 
 clean:
