@@ -82,7 +82,7 @@ class Calculation:
     @property
     def cost(self) -> float:
         """In evaluations of one atom."""
-        return self.evaluations * len(self.structure)
+        return self.evaluations * len(primitive_cell(self.structure))
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,16 @@ class Examination:
             for of_system in competitors.values()
             for name, crystal in of_system.structures.items()
         }
-        work = [Calculation(s, judge, self.elastic) for s in structures]
-        work += [Calculation(s, witness) for s in structures]
-        work += [Calculation(s, judge) for s in phases.values()]
+        # the best first, so that an interruption leaves some whole
+        work = [
+            calculation
+            for structure in structures
+            for calculation in (
+                Calculation(structure, judge, self.elastic),
+                Calculation(structure, witness),
+            )
+        ]
+        work += [Calculation(phase, judge) for phase in phases.values()]
         calculate(work, self.n_jobs, progress)
         return [
             self._evidence(structure, competitors.get(system))
@@ -237,7 +244,7 @@ def element_references(
 
 
 def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
-    """Do calculations in several processes, the dearest first.
+    """Do calculations in several processes, in their order.
 
     The time that it will take is told first, and as it goes. Ctrl-C ends it with what is done.
     """
@@ -247,7 +254,6 @@ def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = sil
     open_work = [c for c in work if c.is_possible and not c.is_done]
     if not open_work:
         return
-    open_work.sort(key=lambda calculation: -calculation.cost)
     total = sum(calculation.cost for calculation in open_work)
     began = time.perf_counter()
     progress("relax", 0, total, _estimate(open_work, n_jobs))
