@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from matlode.artefacts import write_json
+from matlode.data.formulas import canonical_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
 from matlode.jobs.rounds import search_in_rounds
@@ -13,10 +14,14 @@ from matlode.jobs.toolbox import Toolbox
 from tests.conftest import SMALL_SEARCH
 
 
-def _softer(folder, n, examination, progress):
+def _softer(folder, n, examination, progress, *, skip):
     """In place of a potential: the moduli that the models promise, halved."""
     rows = json.loads((folder / "candidates.json").read_text())
-    found = [row for row in rows if row["structure_file"] != "none"][:n]
+    found = [
+        row
+        for row in rows
+        if row["structure_file"] != "none" and canonical_formula(row["formula"]) not in skip
+    ][:n]
     plain = Toolbox()
     structures = [
         {

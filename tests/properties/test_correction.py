@@ -43,12 +43,18 @@ def test_models_that_were_right_stay_as_they_are():
         np.testing.assert_allclose(found.value, given[name].value)
 
 
+def test_errors_no_larger_than_a_potentials_own_teach_nothing():
+    given = estimates(12)
+    found = corrected(RNG.normal(0, 0.03, 12), COMPUTED, given)["bulk_modulus"]
+    np.testing.assert_array_equal(found.value, given["bulk_modulus"].value)
+
+
 def test_what_was_computed_is_believed():
     ratios = RNG.normal(0, 0.3, 12)
     given = estimates(12)
     found = corrected(ratios, COMPUTED, given)["bulk_modulus"]
     left = np.log(found.value / given["bulk_modulus"].value) - ratios
-    assert np.abs(left).mean() < 0.5 * np.abs(ratios).mean()
+    assert np.abs(left).mean() < 0.7 * np.abs(ratios).mean()
 
 
 def test_far_away_only_the_common_part_is_corrected():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 
 from matlode import __version__
 from matlode.artefacts import write_json, write_text
+from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence
@@ -42,9 +43,15 @@ class Source:
 
 
 def relax_run(
-    folder: Path, n: int, examination: Examination, progress: Progress = silent
+    folder: Path,
+    n: int,
+    examination: Examination,
+    progress: Progress = silent,
+    *,
+    skip: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Evidence for the ``n`` best candidates of a run that have a structure.
+    """Evidence for the ``n`` best candidates of a run that have a structure, without those whose
+    formulas (canonical) are in ``skip``.
 
     Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder and its report
     anew; the candidates' table stays as it is. Returns the rows of the table. Raises InputError
@@ -57,7 +64,7 @@ def relax_run(
     sources = [
         Source(row["formula"], folder / row["structure_file"], _promised(row))
         for row in rows
-        if row["structure_file"] != NOT_BUILT
+        if row["structure_file"] != NOT_BUILT and canonical_formula(row["formula"]) not in skip
     ][:n]
     found = relax_files(sources, folder, examination, progress)
     write_report(folder)

@@ -58,7 +58,8 @@ def search_in_rounds(
     **wishes: Any,
 ) -> Run:
     """``n_rounds`` searches for the same ``wishes`` (see ``search``), each with models that the
-    potential's answers for the ``n_relaxed`` best of those before have corrected.
+    potential's answers for the ``n_relaxed`` best of those before have corrected. What was
+    computed in one round is not computed again in the next.
 
     ``out`` holds the runs round-1, round-2, ..., the corrected models of each, learning.csv and
     learning.png: how far the models were from the potential on structures that they had not
@@ -73,7 +74,8 @@ def search_in_rounds(
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
         run = search(out=folder, toolbox=current, progress=progress, **wishes)
-        relax_run(folder, n_relaxed, examination, progress)
+        done = {formula for before in answers for formula in before.formulas}
+        relax_run(folder, n_relaxed, examination, progress, skip=done)
         answers.append(_answers(folder, toolbox, current))
         rows.append({"round": number, **_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))

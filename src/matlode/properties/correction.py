@@ -20,8 +20,6 @@ CORRECTED = ("bulk_modulus",)
 models do; shear moduli it does not (docs/evidence.md)."""
 NOISE = 0.1
 """Of a potential's ln K about what the models could learn from composition."""
-PRIOR = 0.3
-"""Standard deviation of the models' errors in ln K before anything is computed."""
 SHARED = 0.5
 """Part of the variance that all materials have in common: a potential that is soft everywhere."""
 
@@ -34,7 +32,7 @@ class Correction:
     statistics.
 
     Where nothing like a material has been computed, only the common part of the errors is
-    corrected.
+    corrected; and nothing at all where the errors are no larger than a potential's own.
     """
 
     compositions: Array
@@ -50,9 +48,13 @@ class Correction:
         names = [name for name in CORRECTED if name in found]
         if not names or not len(self.compositions):
             return found
-        covariance = self._covariance(self._features(compositions), self._own)
+        alike = self._correlation(self._features(compositions), self._own)
         for name in names:
-            factor = np.exp(covariance @ np.linalg.solve(self._gram, self.log_ratios[name]))
+            log_ratio = self.log_ratios[name]
+            # by moments: what the errors are beyond the noise
+            variance = max(float((log_ratio**2).mean()) - NOISE**2, 0.0)
+            gram = variance * self._own_correlation + NOISE**2 * np.eye(len(log_ratio))
+            factor = np.exp(variance * alike @ np.linalg.solve(gram, log_ratio))
             of = found[name]
             found[name] = Estimates(of.value * factor, of.low * factor, of.high * factor)
         return found
@@ -72,15 +74,15 @@ class Correction:
         return self._features(self.compositions)
 
     @cached_property
-    def _gram(self) -> Array:
-        return self._covariance(self._own, self._own) + NOISE**2 * np.eye(len(self._own))
+    def _own_correlation(self) -> Array:
+        return self._correlation(self._own, self._own)
 
-    def _covariance(self, x: Array, y: Array) -> Array:
+    def _correlation(self, x: Array, y: Array) -> Array:
         """A common part and one that fades over the median distance of what was computed."""
         far = ((x[:, None] - y[None]) ** 2).sum(axis=2)
         own = ((self._own[:, None] - self._own[None]) ** 2).sum(axis=2)
         length = np.median(own[own > 0]) if (own > 0).any() else 1.0
-        return PRIOR**2 * (SHARED + (1 - SHARED) * np.exp(-far / length))
+        return SHARED + (1 - SHARED) * np.exp(-far / length)
 
     @classmethod
     def load(cls, folder: Path | None) -> Correction | None:
