@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from hypothesis import settings
 
 from matlode.data.tables import Materials, load_starter
+from matlode.evidence import potentials
+from matlode.evidence.potentials import PotentialInfo
 from matlode.jobs.search import Run, search
 from matlode.jobs.starts import SearchSettings
 
@@ -34,3 +38,20 @@ def hard_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         out=tmp_path_factory.mktemp("runs") / "hard",
         settings=SMALL_SEARCH,
     )
+
+
+def _emt(device, weights):
+    from ase.calculators.emt import EMT
+
+    return EMT()
+
+
+@pytest.fixture
+def emt(monkeypatch):
+    """The name of a potential that costs nothing: ASE's effective medium theory of a few metals."""
+    info = PotentialInfo("emt", "ase", "emt", "Jacobsen et al., 1996", corrected=True, load=_emt)
+    known = {**potentials.POTENTIALS, "emt": info}
+    monkeypatch.setattr(potentials, "POTENTIALS", MappingProxyType(known))
+    potentials.load_calculator.cache_clear()
+    yield "emt"
+    potentials.load_calculator.cache_clear()

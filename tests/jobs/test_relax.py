@@ -15,7 +15,6 @@ from matlode.errors import InputError
 from matlode.jobs import evidence as module
 from matlode.jobs.evidence import Calculation, Examination, calculate
 from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
-from tests.evidence.conftest import emt  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
 
@@ -26,7 +25,7 @@ def cu3au(edge_a=3.9):
 
 
 @pytest.fixture
-def examination(emt, tmp_path):  # noqa: F811
+def examination(emt, tmp_path):
     return Examination(
         load_starter(), judge="emt", witness="emt", cache=tmp_path / "cache", n_jobs=1
     )

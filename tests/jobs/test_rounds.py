@@ -33,6 +33,7 @@ def _softer(folder, n, examination, progress, *, skip):
         for row in found
     ]
     write_json(folder / "evidence.json", {"structures": structures})
+    return structures
 
 
 def _half(predicted):

@@ -63,19 +63,20 @@ def search_in_rounds(
 
     ``out`` holds the runs round-1, round-2, ..., the corrected models of each, learning.csv and
     learning.png: how far the models were from the potential on structures that they had not
-    learned from, and how many of these keep what was asked. Returns the last run. Raises
+    learned from. Returns the last run. Raises
     InputError if ``out`` is in use.
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; choose another --out or delete it.")
     answers: list[Answers] = []
     rows = []
+    done: set[str] = set()
     current = toolbox
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
         run = search(out=folder, toolbox=current, progress=progress, **wishes)
-        done = {formula for before in answers for formula in before.formulas}
-        relax_run(folder, n_relaxed, examination, progress, skip=done)
+        rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
+        done |= {canonical_formula(row["formula"]) for row in rows_of_round}
         answers.append(_answers(folder, toolbox, current))
         rows.append({"round": number, **_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
