@@ -93,8 +93,29 @@ def test_proposals_are_ordered_and_no_better_than_their_points(prepared, trials,
     assert all(p.merit <= best[p.candidate.formula] + 1e-9 for p in found)
     accepted = [p.screened.accepted for p in found]
     assert accepted == sorted(accepted, reverse=True)
-    merits = [p.merit for p in found if p.screened.accepted]
+    missed = [bool(p.missed) for p in found if p.screened.accepted]
+    assert missed == sorted(missed)
+    merits = [p.merit for p in found if p.screened.accepted and not p.missed]
     assert merits == sorted(merits, reverse=True)
+
+
+def test_what_lies_in_the_ranges_that_were_asked_for_comes_first(toolbox):
+    settings = replace(SETTINGS, n_candidates=40)
+    sections = {"maximize": ["stable_probability"], "within": {"bulk_modulus": "> 300"}}
+    goal = make_goal(sections, known_elements=toolbox.known_elements, endpoints=toolbox.endpoints)
+    prepared = prepared_campaign(goal, toolbox, settings)
+    found, n_known = prepared.run(settings)
+    found = found.take(np.arange(n_known, len(found)))
+    screened = screened_proposals(prepared.campaign, found, toolbox, settings)
+    built = realised_proposals(screened, prepared.campaign, toolbox, silent)
+    accepted = [p for p in ranked_proposals(built, settings) if p.screened.accepted]
+    missed = [bool(p.missed) for p in accepted]
+    assert 0 < sum(missed) < len(missed)
+    assert missed == sorted(missed)
+    for proposal in accepted:
+        promises = [proposal.candidate.predictions, proposal.built_predictions]
+        stiff = all(p["bulk_modulus"].value >= 300 for p in promises if p)
+        assert stiff or proposal.missed
 
 
 def test_no_system_and_no_prototype_fills_the_list(prepared, trials, toolbox):

@@ -3,6 +3,7 @@ import pytest
 
 from matlode.optimisation.goal import Goal, Objective, Range, Scale, merit
 from matlode.properties.endpoints import ENDPOINTS, Estimates
+from matlode.records import Prediction
 
 K = Objective("bulk_modulus", "maximise")
 E_F = Objective("formation_energy", "minimise")
@@ -47,6 +48,14 @@ def test_scale_puts_the_median_at_zero_and_the_best_twentieth_at_one():
     np.testing.assert_allclose(np.quantile(gains, 0.95, axis=0), 1)
 
 
+def test_chances_are_measured_by_what_chances_can_be():
+    sure = {"stable_probability": estimates(np.linspace(0.99, 0.994, 101))}
+    asked = goal(Objective("stable_probability", "maximise"))
+    scale = Scale.fit(asked, sure, ENDPOINTS)
+    even, certain = scale.gains(asked, {"stable_probability": estimates([0.5, 1.0])})[:, 0]
+    assert -1 < even < certain < 0.1
+
+
 def test_a_wished_value_is_best_where_it_is_met():
     asked = goal(Objective("band_gap", "near", target=1.4))
     known = {"band_gap": estimates(np.linspace(0, 6, 601))}
@@ -88,6 +97,25 @@ def test_an_unsure_value_costs_its_chance_to_lie_outside():
     assert on_the_edge == pytest.approx(0.5)
     # half a 90 % interval above the limit: 5 % lie below
     assert shortfall(Range("band_gap", low=1.0), [1.3], 0.3) == pytest.approx(0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wish", "inside"),
+    [(Range("band_gap", 1, 2), [False, True, True, True, False]),
+     (Range("band_gap", low=1), [False, True, True, True, True]),
+     (Range("band_gap", high=2), [True, True, True, True, False])],
+)  # fmt: skip
+def test_ranges_hold_what_lies_between_their_ends(wish, inside):
+    np.testing.assert_array_equal(wish.holds(np.array([0.9, 1, 1.5, 2, 2.1])), inside)
+
+
+def test_what_misses_a_range_is_told_with_what_was_asked():
+    asked = goal(ranges=(Range("bulk_modulus", low=300), Range("stable_probability", low=0.5)))
+    kept = {"bulk_modulus": Prediction(310, 290, 330, "GPa"),
+            "stable_probability": Prediction(0.9, 0.8, 1, "")}  # fmt: skip
+    assert asked.missed(kept) == []
+    soft = kept | {"bulk_modulus": Prediction(279.3, 260, 300, "GPa")}
+    assert asked.missed(soft) == ["bulk modulus ≥ 300 was asked, 279.3 GPa is expected"]
 
 
 def test_half_of_a_wanted_chance_costs_a_half():

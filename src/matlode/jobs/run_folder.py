@@ -44,6 +44,9 @@ class Proposal:
     built: RealisedStructure | None = None
     built_predictions: Mapping[str, Prediction] = field(default_factory=dict)
     """What the models say of the built structure's own pattern."""
+    missed: tuple[str, ...] = ()
+    """Of each range that was asked for and is not kept, by the decoded object or the structure
+    that was built, what is expected instead."""
 
     @property
     def candidate(self) -> Candidate:
@@ -78,9 +81,10 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
             "structure_file": structure_file(rank, candidate.formula) if built else NOT_BUILT,
             "structure_match": round(built.match, 4) if built else 0.0,
             "verdict": "accepted" if screened.accepted else "rejected",
-            "reasons": _reasons(screened, built, toolbox),
+            "reasons": _reasons(proposal, toolbox),
             "merit": round(proposal.merit, 4),
             "structure_space_group": built.space_group if built else 0,
+            "in_ranges": not proposal.missed,
         }
         for name in dict.fromkeys([*SHOWN_PROPERTIES, *goal.shown]):
             # what was promised stands in for what was not built
@@ -118,9 +122,10 @@ def _significant(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _reasons(screened: Screened, built: RealisedStructure | None, toolbox: Toolbox) -> str:
+def _reasons(proposal: Proposal, toolbox: Toolbox) -> str:
+    screened, built = proposal.screened, proposal.built
     required = {rule.name for rule in toolbox.rules if rule.required}
-    parts = []
+    parts = [f"note {missed}" for missed in proposal.missed]
     for verdict in screened.verdicts:
         failed = "NO" if verdict.rule in required else "note"
         parts.append(f"{'ok' if verdict.passed else failed} {verdict.rule}: {verdict.reason}")

@@ -30,7 +30,8 @@ _BATCH = 256
 def screened_proposals(
     campaign: Campaign, trials: Trials, toolbox: Toolbox, settings: SearchSettings
 ) -> list[Proposal]:
-    """The best distinct formulas with their verdicts: accepted ones first, then by merit.
+    """The best distinct formulas with their verdicts: accepted ones first, of these the ones in
+    all ranges that were asked for, then by merit.
 
     A search finds what the models overrate, above all patterns that no crystal of the formula
     has. So the merit that counts is the lower one of the point's and of its formula's crystals'
@@ -41,7 +42,7 @@ def screened_proposals(
     )
     trials = trials.take(everything)
     kept = crystal_merits(campaign, toolbox, trials.formulas.tolist())
-    typed = ~np.isnan(kept)
+    typed, inside = ~np.isnan(kept), trials.in_ranges(campaign.goal)
     merits = np.fmin(trials.merits(campaign.goal), kept)
     rows = np.concatenate([
         part[
@@ -50,7 +51,7 @@ def screened_proposals(
                 max_per_system=2 * settings.max_per_system,
             )
         ]
-        for part in (np.flatnonzero(typed), np.flatnonzero(~typed))
+        for part in map(np.flatnonzero, (typed & inside, typed & ~inside, ~typed))
     ])[: settings.n_screened]  # fmt: skip
     chosen = trials.take(rows)
     _, patterns = campaign.space.decode(chosen.points)
@@ -60,7 +61,10 @@ def screened_proposals(
     if campaign.goal.space_groups:
         candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
     screened = screen(candidates, toolbox.rules)
-    proposals = [Proposal(s, float(merits[row])) for s, row in zip(screened, rows, strict=True)]
+    proposals = [
+        Proposal(s, float(merits[row]), missed=tuple(campaign.goal.missed(s.candidate.predictions)))
+        for s, row in zip(screened, rows, strict=True)
+    ]
     return sorted(proposals, key=_rank_key)
 
 
@@ -74,8 +78,13 @@ def _among(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
     return replace(candidate, space_groups=chances, space_group_set=inside)
 
 
-def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
-    return not proposal.screened.accepted, proposal.built is None, -proposal.merit
+def _rank_key(proposal: Proposal) -> tuple[bool, bool, bool, float]:
+    return (
+        not proposal.screened.accepted,
+        bool(proposal.missed),
+        proposal.built is None,
+        -proposal.merit,
+    )
 
 
 def crystal_merits(
@@ -142,13 +151,15 @@ def realised_proposals(
             rows, merits, toolbox.predictions(estimates), strict=True
         ):
             lower = min(done[i].merit, float(merit_built))
-            done[i] = replace(done[i], merit=lower, built_predictions=predictions)
+            missed = done[i].missed or tuple(campaign.goal.missed(predictions))
+            done[i] = replace(done[i], merit=lower, missed=missed, built_predictions=predictions)
     return done
 
 
 def ranked_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
-    """Accepted before rejected, with a structure before without, then by merit; of one chemical
-    system at most ``max_per_system``, of one prototype at most ``max_per_prototype``."""
+    """Accepted before rejected, in the ranges that were asked for before outside, with a
+    structure before without, then by merit; of one chemical system at most ``max_per_system``,
+    of one prototype at most ``max_per_prototype``."""
     taken: Counter[Hashable] = Counter()
     ranked = []
     for proposal in sorted(proposals, key=_rank_key):

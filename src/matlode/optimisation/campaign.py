@@ -60,6 +60,12 @@ class Trials:
         """(n,), see ``goal.merit``."""
         return merit(goal, self.gains, self.shortfalls, weights)
 
+    def in_ranges(self, goal: Goal) -> NDArray[np.bool_]:
+        """(n,), whether what is predicted lies in every range that was asked for."""
+        columns = [goal.endpoints.index(r.endpoint) for r in goal.ranges]
+        held = [r.holds(self.values[:, at]) for r, at in zip(goal.ranges, columns, strict=True)]
+        return np.all([np.ones(len(self), dtype=bool), *held], axis=0)
+
     def joined(self, others: Sequence[Trials]) -> Trials:
         """These trials, then the others."""
         parts = [self, *others]

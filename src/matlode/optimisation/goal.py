@@ -14,10 +14,14 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
 from matlode.latent.formula_search import FormulaLimits
 from matlode.properties.endpoints import Endpoint, Estimates
+from matlode.records import Prediction
 
 STABILITY = "stable_probability"
 ROUND_OFF = 1e-9
 """Relative differences below it are none."""
+MIN_SPAN_OF_CHANCE = 0.5
+"""Of a chance: from even odds to certainty. Nearly all known materials are surely stable, and
+what tells the best of them from the median is nothing to measure others by."""
 SIGMAS_OF_INTERVAL = 1.6449
 """Half a 90 % interval of a normal distribution, in standard deviations."""
 
@@ -76,6 +80,12 @@ class Range:
         up = np.maximum(estimates.high - value, ROUND_OFF) / SIGMAS_OF_INTERVAL
         chance = _chance_below(high, value, down, up) - _chance_below(low, value, down, up)
         return (below + above) / span + 1 - chance
+
+    def holds(self, values: NDArray[np.floating] | float) -> NDArray[np.bool_]:
+        """Whether values lie in the range, its ends included."""
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        return np.asarray((values >= low) & (values <= high))
 
     def in_words(self) -> str:
         """Such as "band gap 1.1 to 1.7"."""
@@ -154,6 +164,15 @@ class Goal:
             sites=tuple((amount, element_mask(symbols)) for amount, symbols in self.sites),
         )
 
+    def missed(self, predictions: Mapping[str, Prediction]) -> list[str]:
+        """Of each range that predicted values are outside of, what was asked and what came."""
+        found = [(r, predictions[r.endpoint]) for r in self.ranges]
+        return [
+            f"{r.in_words()} was asked, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is expected"
+            for r, p in found
+            if not r.holds(p.value)
+        ]
+
     def in_words(self) -> str:
         """The goal as a sentence."""
         parts = [o.in_words() for o in self.objectives] + [r.in_words() for r in self.ranges]
@@ -187,7 +206,7 @@ def element_mask(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class Scale:
     """Puts every property on one scale: 0 at the median of the known materials, 1 at their
-    best 5 %."""
+    best 5 %; of chances, at least MIN_SPAN_OF_CHANCE above it."""
 
     origin: Mapping[str, float]
     span: Mapping[str, float]
@@ -200,6 +219,7 @@ class Scale:
         cls, goal: Goal, known: Mapping[str, Estimates], endpoints: Mapping[str, Endpoint]
     ) -> Scale:
         """From predictions for known materials, by endpoint."""
+        chances = frozenset(n for n in goal.endpoints if endpoints[n].task == "probability")
         origin, span = {}, {}
         gains = {r.endpoint: known[r.endpoint].value for r in goal.ranges}
         gains |= {o.endpoint: o.raw_gain(known[o.endpoint].value) for o in goal.objectives}
@@ -209,7 +229,8 @@ class Scale:
             # a property that hardly varies is no reason to divide by round-off
             flat = width <= ROUND_OFF * max(abs(middle), abs(best))
             origin[name], span[name] = float(middle), 1.0 if flat else width
-        chances = frozenset(n for n in goal.endpoints if endpoints[n].task == "probability")
+            if name in chances:
+                span[name] = max(width, MIN_SPAN_OF_CHANCE)
         return cls(origin, span, chances)
 
     def gains(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
