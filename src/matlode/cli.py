@@ -532,6 +532,33 @@ def evaluate(
         _print_scores(rows)
 
 
+@app.command()
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder of the page, its tables and figures.")] = Path(
+        "reproduction"
+    ),
+    data: DataTable = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the paper's models; what it lacks is trained into it."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Few rows, one epoch: shows that it works, no more.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs behind each curve of S8.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Which held-out materials are shown.")] = 0,
+) -> None:
+    """Make the paper's tables and figures again, by its recipe and by ours."""
+    from matlode.jobs.reproduce import reproduce as make
+
+    with _progress() as progress:
+        page = make(
+            data=data, models=models, out=out, quick=quick, n_seeds=seeds, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    print(page)
+
+
 def _evaluate_latent(
     data: Path | None, models: Path | None, figures: Path | None, *, as_json: bool
 ) -> None:

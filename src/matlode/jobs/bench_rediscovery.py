@@ -57,6 +57,9 @@ SETTINGS = SearchSettings(
     n_screened=600,
     n_realised=300,
     n_candidates=max(TOPS),
+    # of a list twice as long as the usual one, twice as many
+    max_per_system=2 * SearchSettings.max_per_system,
+    max_per_prototype=2 * SearchSettings.max_per_prototype,
 )
 
 

@@ -127,13 +127,20 @@ def _score_endpoint(
             continue
         scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
         rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
-    learn = (table.roles == TRAIN) & ~np.isnan(labels)
-    x_test = table.compositions[table.roles == TEST][known]
-    for name, baseline in BASELINES.items():
-        predicted = baseline(endpoint, table.compositions[learn], labels[learn], x_test)
-        scores = score(endpoint, truth, predicted)
+    for name, scores in baseline_scores(endpoint, table).items():
         rows.append(_row(endpoint, name, len(truth), split, scores))
     return rows
+
+
+def baseline_scores(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[str, float]]:
+    """Baseline → its scores on the labelled test rows, learned from the labelled training rows."""
+    labels = table.labels(endpoint)
+    learn, test = ((table.roles == role) & ~np.isnan(labels) for role in (TRAIN, TEST))
+    x, y = table.compositions[learn], labels[learn]
+    return {
+        name: score(endpoint, labels[test], baseline(endpoint, x, y, table.compositions[test]))
+        for name, baseline in BASELINES.items()
+    }
 
 
 def _endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:

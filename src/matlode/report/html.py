@@ -26,7 +26,7 @@ def write_report(folder: Path) -> Path:
     candidates = _read_json(folder / "candidates.json")
     provenance = _read_json(folder / "provenance.json")
     page = (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             candidates=candidates,
@@ -200,7 +200,8 @@ def _plotly_script() -> str:
     return str(get_plotlyjs())
 
 
-def _environment() -> Any:
+def page_environment() -> Any:
+    """Jinja, with everything escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
