@@ -234,7 +234,7 @@ def bench_functions(
         {
             "function": name,
             **{
-                label: f"{quartiles[1][-1]:.2g} ({quartiles[0][-1]:.1g}-{quartiles[2][-1]:.1g})"
+                label: f"{quartiles[1][-1]:.2g} ({quartiles[0][-1]:.2g}-{quartiles[2][-1]:.2g})"
                 for label, quartiles in of.items()
             },
         }

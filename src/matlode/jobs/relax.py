@@ -116,6 +116,8 @@ def sources_of(files: Sequence[Path]) -> list[Source]:
 
 def hull_name(examination: Examination) -> str:
     """What energies above hull are held against, in words."""
+    if not examination.hull:
+        return "nothing, since no hull was asked for"
     return (
         f"{len(examination.materials):,} known structures, those near their own hull relaxed in "
         f"{potential_info(examination.judge).weights}, with the Materials Project's "

@@ -37,6 +37,7 @@ from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.formation_net import FORMATION_NET
 from matlode.properties.models import head_folder
 from matlode.properties.own import check_rows
+from matlode.report.accuracy import MEASURES
 from matlode.report.published import PAPER
 from matlode.report.reproduction import Section, write_reproduction
 from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL
@@ -179,19 +180,19 @@ def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
                 "model": model,
                 "hyper-parameter": r.name,
                 "range": str(r),
-                "the paper's optimum": chosen[r.name],
+                "the paper's optimum, or ours": chosen[r.name],
             }
             for r in space
         ]
         budget = default_settings(model)
         rows += [
             {"model": model, "hyper-parameter": key, "range": "not in the paper",
-             "the paper's optimum": budget[key]}
+             "the paper's optimum, or ours": budget[key]}
             for key in ("batch_size", "learning_rate", "max_epochs", "n_rounds") if key in budget
         ]  # fmt: skip
     return Section(
         f"Table {name}",
-        "Ranges that `matlode tune` searches, and the optimum that `matlode train` takes. What the "
+        "Ranges that “matlode tune” searches, and the optimum that “matlode train” takes. What the "
         "paper does not say is chosen here, most of it as Keras and XGBoost have it.",
         rows,
         (),
@@ -248,7 +249,7 @@ def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "quantity": name.replace("_", " "),
-                    "score": score + (f", {unit}" if with_unit else ""),
+                    "score": MEASURES[score] + (f", {unit}" if with_unit else ""),
                     "rows": int(held.known(name).sum()),
                     "paper": value,
                     **{

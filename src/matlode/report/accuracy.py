@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 MISSING, UNCOUNTED = "not measured", "not stored"
 UNPRINTED = "–"
 MEASURES = {
-    "mae": "MAE", "r2": "R²", "mae_ln": "MAE of ln", "r2_ln": "R² of ln",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "mae_ln": "MAE of ln", "r2_ln": "R² of ln",
     "auc": "AUC", "accuracy": "accuracy", "f1": "F1",
 }  # fmt: skip
 """score → how tables name it."""
