@@ -49,6 +49,9 @@ def test_show_and_explain_read_the_run(run_folder):
     explained = matlode("explain", folder, rows[0]["formula"])
     assert "likely_stable" in explained.stdout
     assert matlode("explain", folder, "Xe7Rn2").returncode == 1
+    mistyped = matlode("show", folder.with_name("rum"))
+    assert mistyped.returncode == 1
+    assert 'Did you mean "run"' in mistyped.stderr
 
 
 def test_predict_json_is_a_list_of_answers(tmp_path):

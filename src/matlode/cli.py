@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -369,7 +370,9 @@ def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candi
                 print(f"  {reason}")
             print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
             return
-    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.")
+    near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
+    advice = f" Near it: {', '.join(near)}." if near else ""
+    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
 @app.command()
@@ -1156,12 +1159,14 @@ def _print_run(run: Run, as_json: bool) -> None:
 
 
 def _read_run(run: Path, name: str) -> Any:
-    from matlode.errors import InputError
+    from matlode.errors import InputError, suggest
 
     try:
         return json.loads((run / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{run} is not a finished run: it has no {name}.") from error
+        others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
+        advice = "" if run.exists() or not others else f" {suggest(run.name, others)}"
+        raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
 
 
 def _print_json(value: Any) -> None:
