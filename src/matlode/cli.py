@@ -663,7 +663,7 @@ def reproduce(
     """Make the paper's tables and figures again, by its recipe and by ours."""
     from matlode.jobs.reproduce import reproduce as make
 
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         page = make(
             data=data, models=models, out=out, quick=quick, n_seeds=seeds, seed=seed,
             progress=progress,

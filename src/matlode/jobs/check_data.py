@@ -141,7 +141,7 @@ def check_data(
     frame = loaded.materials.frame
     here = [e for e in ENDPOINTS.values() if e.column in frame and frame[e.column].notna().any()]
     keys = Keys(loaded)
-    checks = []
+    checks: list[PropertyCheck] = []
     for endpoint in (wanted := [*here, *own.values()]):
         progress("check", len(checks), len(wanted), endpoint.name)
         checks.append(_check_property(endpoint, keys))
@@ -164,7 +164,7 @@ def check_data(
         ),
         absent=tuple(name for name in ENDPOINTS if name not in {e.name for e in here}),
         properties=tuple(checks),
-        summary=_summary(checks),
+        summary=_summary(tuple(checks)),
     )
 
 
