@@ -48,6 +48,7 @@ def test_show_and_explain_read_the_run(run_folder):
     assert all("Co" not in row["chemical_system"].split("-") for row in rows)
     explained = matlode("explain", folder, rows[0]["formula"])
     assert "likely_stable" in explained.stdout
+    assert json.loads(matlode("explain", folder, rows[0]["formula"], "--json").stdout) == rows[0]
     assert matlode("explain", folder, "Xe7Rn2").returncode == 1
     mistyped = matlode("show", folder.with_name("rum"))
     assert mistyped.returncode == 1
@@ -80,6 +81,8 @@ def test_import_tells_what_was_dropped(tmp_path):
     assert "not readable" in dropped
     info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet")
     assert "1 materials, 1 formulas" in info.stdout
+    info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet", "--json")
+    assert json.loads(info.stdout)["materials"] == 1
 
 
 def test_data_check_gives_a_verdict_and_no_error(tmp_path):

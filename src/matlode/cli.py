@@ -60,7 +60,7 @@ def _loudness(
         ),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options that every command shares: of a command of their own, so that typer makes them."""
 
 
 def _set_volume(loud: Volume, given: bool) -> bool:
@@ -74,9 +74,10 @@ class Commands(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        options = get_command(loudness).params
         commands = [c for c in self.commands.values() if not isinstance(c, Commands)]
         for command in (self, *commands):
-            command.params += get_command(loudness).params
+            command.params += options
 
 
 app = typer.Typer(
@@ -356,7 +357,11 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
 
 
 @app.command()
-def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candidate.")]) -> None:
+def explain(
+    run: RunFolder,
+    formula: Annotated[str, typer.Argument(help="A candidate.")],
+    as_json: AsJson = False,
+) -> None:
     """Tell why a candidate stands where it stands."""
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
@@ -364,6 +369,9 @@ def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candi
     wanted = canonical_formula(formula)
     rows = _read_run(run, "candidates.json")
     for row in rows:
+        if canonical_formula(row["formula"]) == wanted and as_json:
+            _print_json(row)
+            return
         if canonical_formula(row["formula"]) == wanted:
             print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
             for reason in row["reasons"].split(" | "):
@@ -975,6 +983,7 @@ def data_elements(
         Path | None, typer.Argument(help="Structure table (default: the starter set).")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of models that they go into.")] = Path("models"),
+    as_json: AsJson = False,
 ) -> None:
     """Energies of the elements in the potentials, which formation energies are counted from."""
     from matlode.data.tables import load_starter, read_table
@@ -983,6 +992,9 @@ def data_elements(
     examination = Examination(read_table(table) if table else load_starter())
     with _progress(kept=True) as progress:
         references = element_references(examination, out, progress)
+    if as_json:
+        _print_json({potential: dict(found) for potential, found in references.energies.items()})
+        return
     rows = [[potential, str(len(found))] for potential, found in references.energies.items()]
     _print_table(["potential", "elements"], rows, title=str(out))
 
@@ -995,6 +1007,7 @@ def data_prototypes(
     out: Annotated[
         Path | None, typer.Option(help="CSV to write (default: beside the table).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Structure types of a table's crystals, by Wyckoff sequence, with their usual names."""
     from matlode.data.tables import load_starter, read_table
@@ -1004,6 +1017,9 @@ def data_prototypes(
         types = structure_types(read_table(table) if table else load_starter(), progress=progress)
     if out is not None or table is not None:
         write_types(types, out or types_file(table))
+    if as_json:
+        _print_json(types.to_dict(orient="records"))
+        return
     commonest = types.loc[types["prototype"] != "", ["prototype", "name"]].value_counts().head(20)
     rows = [[*map(str, kind), str(n)] for kind, n in zip(commonest.index, commonest, strict=True)]
     title = f"{types['prototype'].nunique()} types of {len(types)} crystals"
@@ -1011,17 +1027,27 @@ def data_prototypes(
 
 
 @data_app.command("info")
-def data_info(data: DataTable = None) -> None:
+def data_info(data: DataTable = None, as_json: AsJson = False) -> None:
     """What a table holds: rows, formulas, labels."""
     from matlode.data.tables import load_materials
 
     materials = load_materials(data)
     frame = materials.frame
+    counts = {
+        str(column): int(frame[column].notna().sum())
+        for column in frame.select_dtypes("number").columns
+    }
+    if as_json:
+        dropped = [{"id": d.id, "reason": d.reason} for d in materials.dropped]
+        formulas = int(frame["formula"].nunique())
+        held = {"materials": len(frame), "formulas": formulas, "values": counts}
+        _print_json({**held, "dropped": dropped})
+        return
     print(f"{len(frame)} materials, {frame['formula'].nunique()} formulas")
-    for dropped in materials.dropped:
-        print(f"dropped {dropped.id}: {dropped.reason}")
-    for column in frame.select_dtypes("number").columns:
-        print(f"{column:36s} {int(frame[column].notna().sum()):8d} values")
+    for row in materials.dropped:
+        print(f"dropped {row.id}: {row.reason}")
+    for column, count in counts.items():
+        print(f"{column:36s} {count:8d} values")
 
 
 @data_app.command("check")
