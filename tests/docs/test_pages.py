@@ -47,7 +47,7 @@ def problem_with(words, *, complete):
     while words and hasattr(command, "commands") and words[0] in command.commands:
         command, path, words = command.commands[words[0]], f"{path} {words[0]}", words[1:]
     if hasattr(command, "commands"):
-        known = [*command.commands, *(name for p in command.params for name in p.opts)]
+        known = ["--help", *command.commands, *(name for p in command.params for name in p.opts)]
         return None if not words or words[0] in known else f"{path} has no {words[0]}"
     try:
         # what is read may set how loud the command is
