@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +94,8 @@ def _bars() -> Iterator[Progress]:
 
 
 class Lines:
-    """Progress as lines: when a stage ends, and in between not oftener than ``interval_s``."""
+    """Progress as lines: at once, when a stage ends, and in between not oftener than
+    ``interval_s``."""
 
     def __init__(
         self,
@@ -105,8 +107,9 @@ class Lines:
         self._interval_s = interval_s
         self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
         self._clock = clock
-        self._start = self._told = self._last = clock()
-        self._stage = ""
+        self._start = self._last = clock()
+        self._told = -math.inf
+        self._stage, self._ended = "", False
         self._began = self._start
         self._line = ""
         """Of the last call, if it has not been written."""
@@ -118,7 +121,9 @@ class Lines:
             self.close()
             # one that is only told when it is done began when the last word was heard
             self._stage, self._began = stage, self._last if done >= total else now
-        self._last = now
+        elif done >= total and self._ended:
+            return
+        self._last, self._ended = now, done >= total
         left = (now - self._began) / done * (total - done) if 0 < done < total else None
         times = f"took {_duration(now - self._began)}" if done >= total else ""
         if left is not None:
