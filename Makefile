@@ -1,13 +1,14 @@
 # make setup    the environment, pinned
 # make search   the main job: hard materials, from nothing but this folder
 # make test     all tests;  make check: linters and types too
+# make docs     the site, into build/site
 # PYTHON=...    another interpreter (3.11 or newer)
 PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search test lint types check bench clean
+.PHONY: setup search test lint types check docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -37,6 +38,15 @@ types: setup
 	$(RUN)/mypy
 
 check: lint types test
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	$(PIP) --editable ".[docs]"
+	touch $@
+
+# a page that leads nowhere is an error
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html; to search in it: $(PYTHON) -m http.server -d build/site"
 
 bench: $(VENV)/.ready
 	$(RUN)/matlode bench xrd

@@ -1,4 +1,7 @@
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -45,7 +48,11 @@ def test_show_and_explain_read_the_run(run_folder):
     assert all("Co" not in row["chemical_system"].split("-") for row in rows)
     explained = matlode("explain", folder, rows[0]["formula"])
     assert "likely_stable" in explained.stdout
+    assert json.loads(matlode("explain", folder, rows[0]["formula"], "--json").stdout) == rows[0]
     assert matlode("explain", folder, "Xe7Rn2").returncode == 1
+    mistyped = matlode("show", folder.with_name("rum"))
+    assert mistyped.returncode == 1
+    assert 'Did you mean "run"' in mistyped.stderr
 
 
 def test_predict_json_is_a_list_of_answers(tmp_path):
@@ -74,6 +81,8 @@ def test_import_tells_what_was_dropped(tmp_path):
     assert "not readable" in dropped
     info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet")
     assert "1 materials, 1 formulas" in info.stdout
+    info = matlode("data", "info", "--data", tmp_path / "table" / "materials.parquet", "--json")
+    assert json.loads(info.stdout)["materials"] == 1
 
 
 def test_data_check_gives_a_verdict_and_no_error(tmp_path):
@@ -116,8 +125,76 @@ def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
     assert wrong.returncode == 1
     assert 'Did you mean "bulk_modulus"' in wrong.stderr
     assert "Traceback" not in wrong.stderr
-    assert matlode("search", "--no-such-option").returncode == 2
+    assert matlode("--verbose", "search", "--maximize", "x").stderr.startswith("Traceback")
     assert matlode("--help").returncode == 0
+
+
+def test_mistyped_names_are_told_with_the_nearest(tmp_path):
+    wrong = {
+        ("serach",): "Did you mean 'search'",
+        ("data", "chekc", "x"): "Did you mean 'check'",
+        ("search", "--maximise", "bulk_modulus"): "--maximize",
+    }
+    for arguments, told in wrong.items():
+        done = matlode(*arguments)
+        assert done.returncode == 2
+        assert told in done.stderr
+    assert 'Did you mean "search"' in matlode("bench", "serach").stderr
+
+
+def test_progress_is_as_loud_as_asked(tmp_path):
+    rock_salt("NaCl", a_angstrom=5.64).to(filename=str(tmp_path / "salt.cif"))
+    normal, quiet, loud = (
+        matlode(*before, "xrd", tmp_path / "salt.cif", *after)
+        for before, after in (((), ()), ((), ("--quiet",)), (("-v",), ()))
+    )
+    assert normal.stdout == quiet.stdout == loud.stdout
+    assert quiet.stderr == ""
+    assert re.search(r"^\[ +\d+\.\d s\] peaks: 1 of 1, took", loud.stderr, flags=re.M)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "matlode.cli", "search", "-v", "--maximize", "bulk_modulus"]
+    process = subprocess.Popen(
+        [*command, "--trials", "200000", "--out", str(out)], stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if "] search: " in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert f"Interrupted. `matlode resume {out}` goes on." in rest
+    assert "Traceback" not in rest
+    shown = matlode("show", out)
+    assert "of 3125 batches done, 0 in work" in shown.stdout
+
+
+def test_doctor_finds_what_ships(tmp_path):
+    findings = json.loads(matlode("doctor", "--json").stdout)
+    by_name = {finding["name"]: finding for finding in findings}
+    assert by_name["starter set"]["found"].startswith("5,785 rows")
+    assert matlode("doctor", "--models", tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("matlode sea", "search"), ("matlode search --sampler tpe-", "tpe-independent")],
+)
+def test_the_shell_completes(words, found):
+    environment = {
+        "_MATLODE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    code = "import sys; sys.argv[0] = 'matlode'; from matlode.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert found in done.stdout.split()
 
 
 def test_help_loads_nothing_heavy():

@@ -1,7 +1,8 @@
 """The commands. Each reads its options, calls one job, and prints.
 
-Tables and JSON go to stdout, progress to stderr. Exit status 0: done; 1: our error, with
-advice; 2: wrong usage.
+Tables and JSON go to stdout, progress to stderr (`--quiet`: none, `--verbose`: as lines with
+times). Exit status 0: done; 1: our error, with advice; 2: wrong usage; 130: Ctrl-C, and how to go
+on is told.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from matlode import completion
 from matlode.errors import MatlodeError
+from matlode.terminal import Volume, shown_progress, volume
 
 if TYPE_CHECKING:
     from matlode.jobs.check_data import PropertyCheck, TableCheck
@@ -27,14 +34,61 @@ if TYPE_CHECKING:
     from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
 
+loudness = typer.Typer(add_completion=False)
+
+
+@loudness.command()
+def _loudness(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            expose_value=False,
+            callback=lambda given: _set_volume(Volume.QUIET, given),
+            help="No progress.",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            expose_value=False,
+            callback=lambda given: _set_volume(Volume.VERBOSE, given),
+            help="Progress as lines with times, and where errors come from.",
+        ),
+    ] = False,
+) -> None:
+    """Options that every command shares: of a command of their own, so that typer makes them."""
+
+
+def _set_volume(loud: Volume, given: bool) -> bool:
+    if given:
+        volume.set(loud)
+    return given
+
+
+class Commands(TyperGroup):
+    """A group whose commands all are as loud as they are told, before their names or after."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        options = get_command(loudness).params
+        commands = [c for c in self.commands.values() if not isinstance(c, Commands)]
+        for command in (self, *commands):
+            command.params += options
+
+
 app = typer.Typer(
     help="Find functional crystals outside the known databases.",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help and errors: drawing boxes would take half of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Tables of materials.", no_args_is_help=True)
+data_app = typer.Typer(help="Tables of materials.", cls=Commands, no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -77,16 +131,32 @@ def search(
         Path | None, typer.Argument(help="Goal file (docs/goal.md); options come on top.")
     ] = None,
     maximize: Annotated[
-        list[str] | None, typer.Option(help="Property to make as large as possible.")
+        list[str] | None,
+        typer.Option(
+            help="Property to make as large as possible.",
+            autocompletion=completion.of(completion.PROPERTIES),
+        ),
     ] = None,
     minimize: Annotated[
-        list[str] | None, typer.Option(help="Property to make as small as possible.")
+        list[str] | None,
+        typer.Option(
+            help="Property to make as small as possible.",
+            autocompletion=completion.of(completion.PROPERTIES),
+        ),
     ] = None,
     near: Annotated[
-        list[str] | None, typer.Option(help="Property to bring to a value: band_gap=1.4")
+        list[str] | None,
+        typer.Option(
+            help="Property to bring to a value: band_gap=1.4",
+            autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
+        ),
     ] = None,
     within: Annotated[
-        list[str] | None, typer.Option(help='Range of a property: "band_gap=1.1..1.7"')
+        list[str] | None,
+        typer.Option(
+            help='Range of a property: "band_gap=1.1..1.7"',
+            autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
+        ),
     ] = None,
     elements: Annotated[
         str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
@@ -112,7 +182,8 @@ def search(
         str | None,
         typer.Option(
             help="tpe (default), tpe-independent (the paper's), gp, cma-es, gradient, "
-            "map-elites or random."
+            "map-elites or random.",
+            autocompletion=completion.of(completion.SAMPLERS),
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
@@ -133,7 +204,7 @@ def search(
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search, screen, realise as crystal structures, report: the main job."""
+    """The main job: search, screen, build crystal structures, report."""
     from matlode.errors import InputError
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
@@ -157,7 +228,7 @@ def search(
     if rounds > 1 and not relax:
         raise InputError("--rounds learns from what is computed; say how many with --relax.")
     examination = _examination(toolbox) if relax else None  # a missing package is told first
-    with _progress() as progress:
+    with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
@@ -180,10 +251,15 @@ def search(
 @app.command()
 def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
     """Go on with a search that was interrupted."""
+    from matlode.jobs.rounds import resume_rounds
+    from matlode.jobs.run_folder import ROUNDS_FILE
     from matlode.jobs.search import resume as resume_run
 
-    with _progress() as progress:
-        finished = resume_run(run, storage=storage, progress=progress)
+    with shown_progress(lambda: _going_on(run, storage)) as progress:
+        if (run / ROUNDS_FILE).exists():
+            finished = resume_rounds(run, progress=progress)
+        else:
+            finished = resume_run(run, storage=storage, progress=progress)
     _print_run(finished, as_json)
 
 
@@ -194,10 +270,13 @@ def work(
     known: KnownTable = None,
     models: ModelsFolder = None,
 ) -> None:
-    """Help with a search that another process began: do batches until all are done."""
+    """Help with a search that another process began.
+
+    Does batches until all are done.
+    """
     from matlode.jobs.search import work as run_work
 
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         n = run_work(storage, campaign, toolbox=_toolbox(models, known), progress=progress)
     print(f"{campaign}: all {n} points are evaluated.")
 
@@ -209,10 +288,18 @@ def relax(
     ],
     top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
     judge: Annotated[
-        str, typer.Option(help="Potential that everything is computed with.")
+        str,
+        typer.Option(
+            help="Potential that everything is computed with.",
+            autocompletion=completion.of(completion.POTENTIALS),
+        ),
     ] = "sevennet-l3i5",
     witness: Annotated[
-        str, typer.Option(help="Potential that is asked whether it agrees.")
+        str,
+        typer.Option(
+            help="Potential that is asked whether it agrees.",
+            autocompletion=completion.of(completion.POTENTIALS),
+        ),
     ] = "chgnet",
     hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
     elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
@@ -224,14 +311,14 @@ def relax(
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evidence: relax structures in two potentials, hold them against a hull, strain them."""
+    """Evidence of two potentials: relax, hold against a hull, strain."""
     from matlode.jobs.relax import relax_files, relax_run, sources_of
 
     examination = replace(
         _examination(_toolbox(models, known)),
         judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         if len(sources) == 1 and sources[0].is_dir():
             rows = relax_run(sources[0], top, examination, progress)
         else:
@@ -244,7 +331,7 @@ def relax(
 
 @app.command()
 def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Print the candidates of a run, or where an unfinished one stands."""
+    """Print the candidates of a run, or where it stands."""
     if not (run / "provenance.json").exists() and (run / "request.json").exists():
         from matlode.jobs.search import standing
 
@@ -270,7 +357,11 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
 
 
 @app.command()
-def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candidate.")]) -> None:
+def explain(
+    run: RunFolder,
+    formula: Annotated[str, typer.Argument(help="A candidate.")],
+    as_json: AsJson = False,
+) -> None:
     """Tell why a candidate stands where it stands."""
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
@@ -278,13 +369,18 @@ def explain(run: RunFolder, formula: Annotated[str, typer.Argument(help="A candi
     wanted = canonical_formula(formula)
     rows = _read_run(run, "candidates.json")
     for row in rows:
+        if canonical_formula(row["formula"]) == wanted and as_json:
+            _print_json(row)
+            return
         if canonical_formula(row["formula"]) == wanted:
             print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
             for reason in row["reasons"].split(" | "):
                 print(f"  {reason}")
             print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
             return
-    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.")
+    near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
+    advice = f" Near it: {', '.join(near)}." if near else ""
+    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
 @app.command()
@@ -305,7 +401,7 @@ def predict(
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Properties, verdicts and nearest known material of given crystals."""
+    """Properties, verdicts and nearest known material of crystals."""
     from matlode.jobs.predict import predict as run_predict
 
     with _progress() as progress:
@@ -323,7 +419,10 @@ def solve(
     count: Annotated[int, typer.Option(min=1, help="Different structures.")] = 5,
     wavelength: Annotated[
         str | None,
-        typer.Option(help="Å, or a radiation such as MoKa1 (default: the file's)."),
+        typer.Option(
+            help="Å, or a radiation such as MoKa1 (default: the file's).",
+            autocompletion=completion.of(completion.RADIATIONS),
+        ),
     ] = None,
     hide_known: Annotated[
         bool, typer.Option(help="Leave out known structures of the very formula.")
@@ -333,18 +432,20 @@ def solve(
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Crystal structures for a measured powder pattern of a known composition."""
+    """Crystal structures for a measured powder pattern."""
     from matlode.jobs.solve import solve as run_solve
 
-    answers = run_solve(
-        pattern,
-        formula,
-        n=count,
-        wavelength=wavelength,
-        hide_known=hide_known,
-        out=out,
-        toolbox=_toolbox(models, known),
-    )
+    with _progress() as progress:
+        answers = run_solve(
+            pattern,
+            formula,
+            n=count,
+            wavelength=wavelength,
+            hide_known=hide_known,
+            out=out,
+            toolbox=_toolbox(models, known),
+            progress=progress,
+        )
     if as_json:
         _print_json(answers)
         return
@@ -364,7 +465,10 @@ def solve(
 def train(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Models to train (default: the standard ones, or own properties)."),
+        typer.Argument(
+            help="Models to train (default: the standard ones, or own properties).",
+            autocompletion=completion.trainable,
+        ),
     ] = None,
     data: DataTable = None,
     properties: PropertiesFile = None,
@@ -381,7 +485,7 @@ def train(
     """Remake the models. Goes on from checkpoints; prints held-out scores."""
     from matlode.jobs.train import train_models
 
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         headers = train_models(
             names or None,
             data=data,
@@ -398,7 +502,13 @@ def train(
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(help="A reference model, such as reference-pattern-vae.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A reference model, such as reference-pattern-vae.",
+            autocompletion=completion.trainable,
+        ),
+    ],
     data: DataTable = None,
     space: Annotated[
         Path | None, typer.Option(help="TOML file of ranges (default: the paper's).")
@@ -415,7 +525,12 @@ def tune(
         str | None, typer.Option(help="Name in the storage (default: the model's).")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same study.")] = 0,
-    pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
+    pruner: Annotated[
+        str,
+        typer.Option(
+            help="hyperband, median or none.", autocompletion=completion.of(completion.PRUNERS)
+        ),
+    ] = "hyperband",
     models: ModelsFolder = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: tuning/MODEL).")] = None,
     as_json: AsJson = False,
@@ -425,7 +540,7 @@ def tune(
     from matlode.jobs.tune import tune as run_tune
 
     settings = TuningSettings(trials=trials, epochs=epochs, rows=rows, seed=seed, pruner=pruner)
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         tuning = run_tune(
             model, data=data, space=space, storage=storage, study=study, models=models, out=out,
             settings=settings, progress=progress,
@@ -451,7 +566,8 @@ def evaluate(
             help='Properties (default: all); "latent" for the latent spaces, "folds" to '
             'cross-validate the property network, "symmetry" for space groups on other splits, '
             '"realisation" for structures of hidden formulas, "potentials" for these on known '
-            'materials, "accuracy" to write all scores into one page.'
+            'materials, "accuracy" to write all scores into one page.',
+            autocompletion=completion.of(completion.EVALUATIONS + completion.PROPERTIES),
         ),
     ] = None,
     data: DataTable = None,
@@ -462,7 +578,11 @@ def evaluate(
         typer.Option(help="Of the latent spaces, of accuracy: draw figures into this folder."),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Of folds: random, formula, chemical_system or prototype.")
+        str,
+        typer.Option(
+            help="Of folds: random, formula, chemical_system or prototype.",
+            autocompletion=completion.of(completion.SPLITS),
+        ),
     ] = "chemical_system",
     folds: Annotated[
         Path, typer.Option(help="Of accuracy: folder of finished folds and space groups.")
@@ -505,7 +625,7 @@ def evaluate(
     from matlode.jobs.evaluate_realisation import measure_realisation
     from matlode.jobs.evaluate_symmetry import measure_symmetry
 
-    with _progress() as progress:
+    with _progress(kept=endpoints in (["folds"], ["symmetry"], ["potentials"])) as progress:
         if endpoints in (["folds"], ["symmetry"]):
             measure = cross_validate if endpoints == ["folds"] else measure_symmetry
             rows = measure(
@@ -551,7 +671,7 @@ def reproduce(
     """Make the paper's tables and figures again, by its recipe and by ours."""
     from matlode.jobs.reproduce import reproduce as make
 
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         page = make(
             data=data, models=models, out=out, quick=quick, n_seeds=seeds, seed=seed,
             progress=progress,
@@ -584,7 +704,11 @@ def _evaluate_latent(
 def xrd(
     sources: Annotated[list[str], typer.Argument(help="Structure files, folders, tables.")],
     wavelength: Annotated[
-        str, typer.Option(help="CuKa, MoKa1, AgKa, ... or a length in Å.")
+        str,
+        typer.Option(
+            help="CuKa, MoKa1, AgKa, ... or a length in Å.",
+            autocompletion=completion.of(completion.RADIATIONS),
+        ),
     ] = "CuKa",
     low: Annotated[float, typer.Option("--from", help="First 2θ in degrees.")] = 10.0,
     high: Annotated[float, typer.Option("--to", help="Last 2θ in degrees.")] = 90.0,
@@ -593,7 +717,10 @@ def xrd(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Peak lists of crystals: 2θ, d, intensity, indices and multiplicities."""
+    """Peak lists of crystals: 2θ, d, intensity, indices.
+
+    The multiplicities of the indices, too.
+    """
     from matlode.jobs.xrd import list_peaks, write_patterns
     from matlode.representation.diffraction import DiffractionSettings
     from matlode.representation.radiation import find_wavelength
@@ -604,9 +731,10 @@ def xrd(
         two_theta_max_deg=high,
         n_points=round((high - low) / 0.05) + 1,
     )
-    answers = list_peaks(sources, settings)
-    if out is not None:
-        write_patterns(sources, out, settings)
+    with _progress() as progress:
+        answers = list_peaks(sources, settings, progress)
+        if out is not None:
+            write_patterns(sources, out, settings)
     if as_json:
         _print_json(answers)
         return
@@ -632,7 +760,8 @@ def bench(
             help="xrd: the powder engine beside others; training: what it costs; predict: "
             "predictions, stage by stage; search: every sampler, on test functions, in the "
             "latent space, and what a suggestion costs; rediscovery: known phases are hidden from "
-            "all models, and searched for; discovery: what becomes of proposals in potentials."
+            "all models, and searched for; discovery: what becomes of proposals in potentials.",
+            autocompletion=completion.of(completion.BENCHMARKS),
         ),
     ] = "xrd",
     data: DataTable = None,
@@ -643,7 +772,12 @@ def bench(
         ),
     ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
-    sampler: Annotated[list[str] | None, typer.Option(help="Of search: only these.")] = None,
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of search: only these.", autocompletion=completion.of(completion.SAMPLERS)
+        ),
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Runs of each (search: 20, rediscovery: 3)."),
@@ -668,7 +802,7 @@ def bench(
 ) -> None:
     """Measure speed and exactness beside other engines, in one run."""
     from matlode.data.tables import full_table_path
-    from matlode.errors import InputError
+    from matlode.errors import InputError, suggest
     from matlode.jobs.bench import bench_diffraction
     from matlode.jobs.bench_discovery import bench_discovery
     from matlode.jobs.bench_predict import bench_prediction
@@ -676,10 +810,9 @@ def bench(
     from matlode.jobs.bench_search import bench_search
     from matlode.jobs.bench_training import bench_training
 
-    kinds = ("xrd", "training", "predict", "search", "rediscovery", "discovery")
-    if what not in kinds:
-        raise InputError(f'"{what}" has no benchmark; there are {", ".join(kinds)}.')
-    with _progress() as progress:
+    if what not in completion.BENCHMARKS:
+        raise InputError(f'"{what}" has no benchmark. {suggest(what, completion.BENCHMARKS)}')
+    with _progress(kept=what in ("search", "rediscovery", "discovery")) as progress:
         if what == "training":
             found = bench_training(data, progress=progress)
         elif what == "search":
@@ -731,6 +864,27 @@ def bench(
         _print_table(list(rows[0]), cells, title=title)
 
 
+@app.command()
+def doctor(models: ModelsFolder = None, as_json: AsJson = False) -> None:
+    """What is installed and found here.
+
+    Exit status 1 if something is wrong.
+    """
+    from dataclasses import asdict
+
+    from matlode.jobs.doctor import examine_installation
+
+    findings = examine_installation(models)
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        signs = {"ok": "✓", "absent": "–", "wrong": "✗"}
+        rows = [[signs[f.state], f.about, f.name, f.found, f.advice] for f in findings]
+        _print_table(["", "about", "what", "found", "advice"], rows)
+    if any(finding.state == "wrong" for finding in findings):
+        raise typer.Exit(1)
+
+
 @data_app.command("features")
 def data_features(
     table: Annotated[Path, typer.Argument(help="Parquet table of structures, of any size.")],
@@ -740,6 +894,7 @@ def data_features(
         typer.Option(
             "--what",
             help="patterns, compositions, composition-descriptors, pattern-descriptors.",
+            autocompletion=completion.of(completion.ARRAYS),
         ),
     ] = None,
     scheduler: Annotated[
@@ -776,7 +931,11 @@ def data_import(
         typer.Option(help="Folder for materials.parquet, dropped.csv and provenance.json."),
     ],
     cell: Annotated[
-        str, typer.Option(help="Of ordered crystals: primitive, conventional or as-is.")
+        str,
+        typer.Option(
+            help="Of ordered crystals: primitive, conventional or as-is.",
+            autocompletion=completion.of(completion.CELLS),
+        ),
     ] = "primitive",
     column: Annotated[
         list[str] | None,
@@ -824,14 +983,18 @@ def data_elements(
         Path | None, typer.Argument(help="Structure table (default: the starter set).")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of models that they go into.")] = Path("models"),
+    as_json: AsJson = False,
 ) -> None:
     """Energies of the elements in the potentials, which formation energies are counted from."""
     from matlode.data.tables import load_starter, read_table
     from matlode.jobs.evidence import Examination, element_references
 
     examination = Examination(read_table(table) if table else load_starter())
-    with _progress() as progress:
+    with _progress(kept=True) as progress:
         references = element_references(examination, out, progress)
+    if as_json:
+        _print_json({potential: dict(found) for potential, found in references.energies.items()})
+        return
     rows = [[potential, str(len(found))] for potential, found in references.energies.items()]
     _print_table(["potential", "elements"], rows, title=str(out))
 
@@ -844,6 +1007,7 @@ def data_prototypes(
     out: Annotated[
         Path | None, typer.Option(help="CSV to write (default: beside the table).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Structure types of a table's crystals, by Wyckoff sequence, with their usual names."""
     from matlode.data.tables import load_starter, read_table
@@ -853,6 +1017,9 @@ def data_prototypes(
         types = structure_types(read_table(table) if table else load_starter(), progress=progress)
     if out is not None or table is not None:
         write_types(types, out or types_file(table))
+    if as_json:
+        _print_json(types.to_dict(orient="records"))
+        return
     commonest = types.loc[types["prototype"] != "", ["prototype", "name"]].value_counts().head(20)
     rows = [[*map(str, kind), str(n)] for kind, n in zip(commonest.index, commonest, strict=True)]
     title = f"{types['prototype'].nunique()} types of {len(types)} crystals"
@@ -860,17 +1027,27 @@ def data_prototypes(
 
 
 @data_app.command("info")
-def data_info(data: DataTable = None) -> None:
+def data_info(data: DataTable = None, as_json: AsJson = False) -> None:
     """What a table holds: rows, formulas, labels."""
     from matlode.data.tables import load_materials
 
     materials = load_materials(data)
     frame = materials.frame
+    counts = {
+        str(column): int(frame[column].notna().sum())
+        for column in frame.select_dtypes("number").columns
+    }
+    if as_json:
+        dropped = [{"id": d.id, "reason": d.reason} for d in materials.dropped]
+        formulas = int(frame["formula"].nunique())
+        held = {"materials": len(frame), "formulas": formulas, "values": counts}
+        _print_json({**held, "dropped": dropped})
+        return
     print(f"{len(frame)} materials, {frame['formula'].nunique()} formulas")
-    for dropped in materials.dropped:
-        print(f"dropped {dropped.id}: {dropped.reason}")
-    for column in frame.select_dtypes("number").columns:
-        print(f"{column:36s} {int(frame[column].notna().sum()):8d} values")
+    for row in materials.dropped:
+        print(f"dropped {row.id}: {row.reason}")
+    for column, count in counts.items():
+        print(f"{column:36s} {count:8d} values")
 
 
 @data_app.command("check")
@@ -884,7 +1061,8 @@ def data_check(
 
     from matlode.jobs.check_data import check_data
 
-    check = check_data(table, properties=properties)
+    with _progress() as progress:
+        check = check_data(table, properties=properties, progress=progress)
     if as_json:
         _print_json(asdict(check))
     else:
@@ -896,8 +1074,33 @@ def main() -> None:
     try:
         app()
     except MatlodeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        if volume.get() is Volume.VERBOSE:
+            traceback.print_exception(error)
+        else:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _progress(*, kept: bool = False) -> AbstractContextManager[Progress]:
+    """Of a command that, after Ctrl-C, goes on when it is given again (``kept``), or begins
+    anew."""
+    advice = "goes on from there" if kept else "begins anew, for nothing is kept"
+    return shown_progress(lambda: f"The same command {advice}.")
+
+
+def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
+    """How, after Ctrl-C in a search."""
+    from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+
+    if (out / ROUNDS_FILE).exists():
+        return f"`matlode resume {out}` goes on."
+    if (out / "report.html").exists():
+        return f"The search is done; `matlode relax {out} --top {n_relaxed}` goes on."
+    if not (out / REQUEST_FILE).exists():
+        return "Nothing had been begun."
+    # a storage's URL may hold a password
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` goes on"
+    return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
 
 
 def _digits(value: Any) -> str:
@@ -982,12 +1185,14 @@ def _print_run(run: Run, as_json: bool) -> None:
 
 
 def _read_run(run: Path, name: str) -> Any:
-    from matlode.errors import InputError
+    from matlode.errors import InputError, suggest
 
     try:
         return json.loads((run / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{run} is not a finished run: it has no {name}.") from error
+        others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
+        advice = "" if run.exists() or not others else f" {suggest(run.name, others)}"
+        raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
 
 
 def _print_json(value: Any) -> None:
@@ -1003,7 +1208,10 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: 
     for row in rows:
         table.add_row(*row)
     # a pipe has no width of its own; tables there are for other programs and for logs
-    Console(width=None if sys.stdout.isatty() else 150, highlight=False).print(table)
+    console = Console(
+        width=None if sys.stdout.isatty() else 150, highlight=False, markup=False
+    )  # what stands in brackets is meant
+    console.print(table)
 
 
 SYMBOLS = {"bulk_modulus": "K", "shear_modulus": "G", "volume_per_atom": "V"}
@@ -1168,38 +1376,6 @@ def _check_cells(p: PropertyCheck) -> list[str]:
         " / ".join("-" if share is None else f"{share:.0%}" for share in seen),
         p.verdict,
     ]
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Progress bars on stderr, one per stage."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description:28s}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: float, total: float, note: str = "") -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note=note)
-            bars.update(tasks[stage], completed=done, total=total, note=note)
-
-        yield tell
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     >>> suggest("bulk_module", ["bulk_modulus", "shear_modulus"])
     'Did you mean "bulk_modulus"?'
+    >>> suggest("hardness", ["vickers_hardness", "shear_modulus"])
+    'Did you mean "vickers_hardness"?'
     """
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known, n=1) or [k for k in known if name and name in k]
     return f'Did you mean "{near[0]}"?' if near else f"Known: {', '.join(known)}."

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import matlode
-from matlode.cli import app
 
 ROOT = Path(__file__).parents[2]
 MODULES = [m.name for m in pkgutil.walk_packages(matlode.__path__, "matlode.")]
@@ -26,15 +25,6 @@ def test_example_runs(script, capsys):
 def test_docstring_examples_are_true(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0
-
-
-def test_every_command_in_the_readme_exists():
-    names = {command.name or command.callback.__name__ for command in app.registered_commands}
-    names |= {group.name for group in app.registered_groups}
-    text = (ROOT / "README.md").read_text()
-    used = set(re.findall(r"^\$? ?matlode ([a-z]+)", text, flags=re.M))
-    assert used
-    assert used <= names
 
 
 def test_every_make_target_in_the_readme_exists():

@@ -1,6 +1,7 @@
 """A potential that is softer than the models teaches them, and the next round says so."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
-from matlode.jobs.rounds import search_in_rounds
+from matlode.jobs.rounds import resume_rounds, search_in_rounds
 from matlode.jobs.toolbox import Toolbox
 from tests.conftest import SMALL_SEARCH
 
@@ -55,6 +56,11 @@ def _predicted(toolbox, file):
     return {name: toolbox.predictions(estimates)[0][name] for name in estimates}
 
 
+def test_what_is_no_folder_of_rounds_cannot_be_resumed(tmp_path):
+    with pytest.raises(InputError, match="no folder of rounds"):
+        resume_rounds(tmp_path)
+
+
 @pytest.mark.slow
 def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "relax_run", _softer)
@@ -73,5 +79,14 @@ def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
     assert second["bulk_modulus_corrected"] < 0.3
     assert (out / "learning.png").exists()
     assert (out / "models-3" / "correction" / "model.json").exists()
-    with pytest.raises(InputError, match="not empty"):
+    # what an interruption had left is made again, the same to the last digit
+    before = (out / "learning.csv").read_bytes(), (out / "round-2/candidates.csv").read_bytes()
+    shutil.rmtree(out / "round-2")
+    (out / "learning.csv").unlink()
+    assert resume_rounds(out).folder == out / "round-2"
+    assert before == (
+        (out / "learning.csv").read_bytes(),
+        (out / "round-2/candidates.csv").read_bytes(),
+    )
+    with pytest.raises(InputError, match="`matlode resume` goes on with it"):
         search_in_rounds(1, 1, out=out, toolbox=Toolbox(), examination=None)

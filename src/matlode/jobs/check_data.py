@@ -18,6 +18,7 @@ from matlode.data.formulas import chemical_system, element_symbols, parse_formul
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import InputError
 from matlode.jobs.training_table import TrainingTable
+from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.own import check_rows, checked_labels, read_properties
 
@@ -127,7 +128,9 @@ class TableCheck:
     summary: str
 
 
-def check_data(table: Path, *, properties: Path | None = None) -> TableCheck:
+def check_data(
+    table: Path, *, properties: Path | None = None, progress: Progress = silent
+) -> TableCheck:
     """Check a structure table (or its folder) for every property that matlode brings and those
     in the TOML file ``properties``; nothing is trained.
 
@@ -138,7 +141,11 @@ def check_data(table: Path, *, properties: Path | None = None) -> TableCheck:
     frame = loaded.materials.frame
     here = [e for e in ENDPOINTS.values() if e.column in frame and frame[e.column].notna().any()]
     keys = Keys(loaded)
-    checks = tuple(_check_property(endpoint, keys) for endpoint in [*here, *own.values()])
+    checks: list[PropertyCheck] = []
+    for endpoint in (wanted := [*here, *own.values()]):
+        progress("check", len(checks), len(wanted), endpoint.name)
+        checks.append(_check_property(endpoint, keys))
+    progress("check", len(wanted), len(wanted))
     reasons = Counter(
         re.sub(r"[\d.]+(e[+-]?\d+)?", "#", d.reason) for d in loaded.materials.dropped
     )
@@ -156,8 +163,8 @@ def check_data(table: Path, *, properties: Path | None = None) -> TableCheck:
             if len(frame) > 1 and frame[column].nunique(dropna=False) == 1
         ),
         absent=tuple(name for name in ENDPOINTS if name not in {e.name for e in here}),
-        properties=checks,
-        summary=_summary(checks),
+        properties=tuple(checks),
+        summary=_summary(tuple(checks)),
     )
 
 

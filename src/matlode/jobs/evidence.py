@@ -122,18 +122,16 @@ class Examination:
     def examine(
         self, structures: Sequence[Structure], progress: Progress = silent
     ) -> list[Evidence | None]:
-        """Evidence for each; None for those that an interruption (Ctrl-C) left undone."""
+        """Evidence for each; None where a potential could not compute it."""
+        self.compute(structures, progress)
+        return self.evidence(structures)
+
+    def compute(self, structures: Sequence[Structure], progress: Progress = silent) -> None:
+        """Fill the cache with all that evidence for them needs; Ctrl-C loses nothing of it."""
         judge, witness = self.laboratories
-        systems = [frozenset(_symbols(structure)) for structure in structures]
-        competitors: dict[frozenset[str], Competitors] = {}
-        if self.hull:
-            competitors = {
-                system: competing_phases(self.materials, system)
-                for system in dict.fromkeys(systems)
-            }
         phases = {
             name: crystal
-            for of_system in competitors.values()
+            for of_system in self._competitors(structures).values()
             for name, crystal in of_system.structures.items()
         }
         # the best first, so that an interruption leaves some whole
@@ -147,12 +145,22 @@ class Examination:
         ]
         work += [Calculation(phase, judge) for phase in phases.values()]
         calculate(work, self.n_jobs, progress)
+
+    def evidence(self, structures: Sequence[Structure]) -> list[Evidence | None]:
+        """What the cache holds of each; None where either potential's answer is missing."""
+        competitors = self._competitors(structures)
         return [
-            self._evidence(structure, competitors.get(system))
+            self._evidence(structure, competitors.get(_system(structure)))
             if all(laboratory.has_relaxed(structure) for laboratory in self.laboratories)
             else None
-            for structure, system in zip(structures, systems, strict=True)
+            for structure in structures
         ]
+
+    def _competitors(self, structures: Iterable[Structure]) -> dict[frozenset[str], Competitors]:
+        systems = dict.fromkeys(_system(structure) for structure in structures)
+        if not self.hull:
+            return {}
+        return {system: competing_phases(self.materials, system) for system in systems}
 
     def _evidence(self, structure: Structure, competitors: Competitors | None) -> Evidence:
         from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -246,7 +254,7 @@ def element_references(
 def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
     """Do calculations in several processes, in their order.
 
-    The time that it will take is told first, and as it goes. Ctrl-C ends it with what is done.
+    The time that it will take is told first, and as it goes. Ctrl-C keeps what is done.
     """
     from joblib import Parallel, delayed
 
@@ -258,16 +266,13 @@ def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = sil
     began = time.perf_counter()
     progress("relax", 0, total, _estimate(open_work, n_jobs))
     done = 0.0
-    try:
-        parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
-        tasks = (delayed(_done)(calculation) for calculation in open_work)
-        for calculation, problem in parallel(tasks):
-            done += calculation.cost
-            left = (time.perf_counter() - began) / done * (total - done)
-            note = f"{calculation.structure.formula}: {problem}; " if problem else ""
-            progress("relax", done, total, f"{note}about {_minutes(left)} left")
-    except KeyboardInterrupt:
-        progress("relax", done, total, "interrupted; what was computed is kept")
+    parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
+    tasks = (delayed(_done)(calculation) for calculation in open_work)
+    for calculation, problem in parallel(tasks):
+        done += calculation.cost
+        left = (time.perf_counter() - began) / done * (total - done)
+        note = f"{calculation.structure.formula}: {problem}; " if problem else ""
+        progress("relax", done, total, f"{note}about {_minutes(left)} left")
 
 
 def _done(calculation: Calculation) -> tuple[Calculation, str]:
@@ -301,6 +306,10 @@ def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _system(structure: Structure) -> frozenset[str]:
+    return frozenset(_symbols(structure))
 
 
 def _symbols(structure: Structure) -> list[str]:

@@ -54,8 +54,9 @@ def relax_run(
     formulas (canonical) are in ``skip``.
 
     Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder and its report
-    anew; the candidates' table stays as it is. Returns the rows of the table. Raises InputError
-    if the folder is no finished run.
+    anew; the candidates' table stays as it is. Returns the rows of the table. Ctrl-C leaves the
+    same files, of what is computed by then; the same call goes on. Raises InputError if the
+    folder is no finished run.
     """
     try:
         rows = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
@@ -66,21 +67,38 @@ def relax_run(
         for row in rows
         if row["structure_file"] != NOT_BUILT and canonical_formula(row["formula"]) not in skip
     ][:n]
-    found = relax_files(sources, folder, examination, progress)
-    write_report(folder)
-    return found
+    try:
+        return relax_files(sources, folder, examination, progress)
+    finally:  # also with what an interruption leaves
+        write_report(folder)
 
 
 def relax_files(
     sources: Sequence[Source], out: Path, examination: Examination, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Evidence for structures in files, written to ``out``; the rows of the table."""
+    """Evidence for structures in files, written to ``out``; the rows of the table.
+
+    After Ctrl-C, too: of what is computed by then.
+    """
     structures = [read_structure(source.file) for source in sources]
-    found = examination.examine(structures, progress)
+    try:
+        examination.compute(structures, progress)
+    except KeyboardInterrupt:
+        _write_evidence(sources, examination.evidence(structures), out, examination)
+        raise
+    return _write_evidence(sources, examination.evidence(structures), out, examination)
+
+
+def _write_evidence(
+    sources: Sequence[Source],
+    found: Sequence[Evidence | None],
+    out: Path,
+    examination: Examination,
+) -> list[dict[str, Any]]:
     out.mkdir(parents=True, exist_ok=True)
     rows, details = [], []
     for source, evidence in zip(sources, found, strict=True):
-        if evidence is None:  # interrupted before
+        if evidence is None:  # interrupted before, or beyond the potentials
             continue
         file = f"{RELAXED_FOLDER}/{source.file.stem}.cif"
         (out / RELAXED_FOLDER).mkdir(exist_ok=True)

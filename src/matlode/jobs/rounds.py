@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_text
+from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.jobs.evidence import Examination
 from matlode.jobs.relax import EVIDENCE_FILE, relax_run
-from matlode.jobs.search import Run, search
+from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+from matlode.jobs.search import Run, resume, search
+from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
+from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent
 from matlode.properties.correction import CORRECTED, Correction
 from matlode.report.drawing import COLOURS, pyplot
@@ -67,14 +70,62 @@ def search_in_rounds(
     InputError if ``out`` is in use.
     """
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; choose another --out or delete it.")
+        advice = " `matlode resume` goes on with it," if (out / ROUNDS_FILE).exists() else ""
+        raise InputError(f"{out} is not empty;{advice} choose another --out or delete it.")
+    out.mkdir(parents=True, exist_ok=True)
+    settings, goal = wishes.get("settings"), wishes.get("goal")
+    if isinstance(goal, Path):
+        wishes["goal"] = read_goal_file(goal)
+    asked = {
+        "schema": 1,
+        "rounds": n_rounds,
+        "relaxed": n_relaxed,
+        "models": None if toolbox.models_folder is None else str(toolbox.models_folder.resolve()),
+        "known": None if toolbox.known_table is None else str(toolbox.known_table.resolve()),
+        "screens": dict(toolbox.screens),
+        "wishes": {**wishes, **({"settings": asdict(settings)} if settings else {})},
+    }
+    write_json(out / ROUNDS_FILE, asked)
+    return _rounds(n_rounds, n_relaxed, out, toolbox, examination, progress, wishes)
+
+
+def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
+    """Go on with rounds that were interrupted: finished searches and whatever the potentials
+    computed are read, not done again. Raises InputError for what is no folder of rounds."""
+    try:
+        asked = json.loads((out / ROUNDS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(f"{out} is no folder of rounds ({error}).") from error
+    models, known = (
+        None if asked[name] is None else Path(asked[name]) for name in ("models", "known")
+    )
+    toolbox = Toolbox(models, known, asked["screens"])
+    wishes = asked["wishes"]
+    if "settings" in wishes:
+        wishes["settings"] = SearchSettings(**wishes["settings"])
+    examination = Examination(toolbox.materials, models)
+    return _rounds(asked["rounds"], asked["relaxed"], out, toolbox, examination, progress, wishes)
+
+
+def _rounds(
+    n_rounds: int,
+    n_relaxed: int,
+    out: Path,
+    toolbox: Toolbox,
+    examination: Examination,
+    progress: Progress,
+    wishes: Mapping[str, Any],
+) -> Run:
     answers: list[Answers] = []
     rows = []
     done: set[str] = set()
     current = toolbox
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
-        run = search(out=folder, toolbox=current, progress=progress, **wishes)
+        if (folder / REQUEST_FILE).exists():  # begun before an interruption
+            run = resume(folder, progress=progress)
+        else:
+            run = search(out=folder, toolbox=current, progress=progress, **wishes)
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
         done |= {canonical_formula(row["formula"]) for row in rows_of_round}
         answers.append(_answers(folder, toolbox, current))
@@ -82,7 +133,7 @@ def search_in_rounds(
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
         models = out / f"models-{number + 1}"
         if toolbox.models_folder is not None:
-            shutil.copytree(toolbox.models_folder, models)
+            shutil.copytree(toolbox.models_folder, models, dirs_exist_ok=True)
         _together(answers).correction().save(models, {"rounds": number})
         current = replace(toolbox, models_folder=models)
     _draw_learning(rows, out / "learning")

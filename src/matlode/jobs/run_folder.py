@@ -23,6 +23,8 @@ from matlode.screening.funnel import Screened, ledger
 from matlode.screening.symmetry import crystal_system
 
 REQUEST_FILE = "request.json"
+ROUNDS_FILE = "rounds.json"
+"""Of a folder of runs, one per round."""
 """What a run folder begins with: all that decides how its search goes."""
 SHOWN_PROPERTIES = ("bulk_modulus", "shear_modulus")
 """Always in the table, with their intervals."""

@@ -273,25 +273,28 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     toolbox, settings = request.toolbox, request.settings
     watch = Stopwatch()
     with watch.stage("load"):
-        progress("load", 0, 1, "models and known materials")
+        progress("load", 0, 3, "models")
         goal = request.goal()
+        progress("load", 1, 3, "known materials")
+        n_known_materials = len(toolbox.known.formulas)
+        progress("load", 2, 3, f"starting points out of {n_known_materials:,} known materials")
         prepared = prepared_campaign(goal, toolbox, settings)
         campaign = prepared.campaign
-        progress("load", 1, 1, f"{len(prepared.start)} known starting points")
+        progress("load", 3, 3, f"{len(prepared.start)} known starting points")
     with watch.stage("search"):
         trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
     with watch.stage("screen"):
         found = trials.take(np.arange(n_known, len(trials)))
-        screened = screened_proposals(campaign, found, toolbox, settings)
-        accepted = sum(p.screened.accepted for p in screened)
-        progress("screen", 1, 1, f"{accepted} of {len(screened)} accepted")
+        screened = screened_proposals(campaign, found, toolbox, settings, progress)
     with watch.stage("realise"):
         built = realised_proposals(screened[: settings.n_realised], campaign, toolbox, progress)
         if goal.space_groups:  # a limit: only a structure can keep it
             built = [proposal for proposal in built if proposal.built is not None]
         proposals = ranked_proposals(built, settings)
     with watch.stage("write"):
+        progress("write", 0, 3, "table")
         table = candidate_table(proposals, toolbox, goal)
+        progress("write", 1, 3, "structures and verdicts")
         origins = np.repeat(
             ["known", "substitution", "search"],
             [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
@@ -299,8 +302,9 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         write_results(folder, table, proposals, screened, trials, origins, goal, toolbox)
     provenance = _provenance(goal, settings, toolbox, watch)
     write_json(folder / "provenance.json", provenance)
+    progress("write", 2, 3, "report")
     write_report(folder)
-    progress("write", 1, 1, str(folder))
+    progress("write", 3, 3, str(folder))
     return Run(folder, table, provenance)
 
 

@@ -15,7 +15,7 @@ from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.preferences import Decoded
-from matlode.progress import Progress
+from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.records import Candidate
 from matlode.screening.funnel import screen
@@ -28,7 +28,11 @@ _BATCH = 256
 
 
 def screened_proposals(
-    campaign: Campaign, trials: Trials, toolbox: Toolbox, settings: SearchSettings
+    campaign: Campaign,
+    trials: Trials,
+    toolbox: Toolbox,
+    settings: SearchSettings,
+    progress: Progress = silent,
 ) -> list[Proposal]:
     """The best distinct formulas with their verdicts: accepted ones first, of these the ones in
     all ranges that were asked for, then by merit.
@@ -41,7 +45,7 @@ def screened_proposals(
         trials, trials.merits(campaign.goal), N_JUDGED, max_per_system=N_JUDGED
     )
     trials = trials.take(everything)
-    kept = crystal_merits(campaign, toolbox, trials.formulas.tolist())
+    kept = crystal_merits(campaign, toolbox, trials.formulas.tolist(), progress)
     typed, inside = ~np.isnan(kept), trials.in_ranges(campaign.goal)
     merits = np.fmin(trials.merits(campaign.goal), kept)
     rows = np.concatenate([
@@ -61,6 +65,8 @@ def screened_proposals(
     if campaign.goal.space_groups:
         candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
     screened = screen(candidates, toolbox.rules)
+    accepted = sum(s.accepted for s in screened)
+    progress("screen", len(trials), len(trials), f"{accepted} of {len(screened)} accepted")
     proposals = [
         Proposal(s, float(merits[row]), missed=tuple(campaign.goal.missed(s.candidate.predictions)))
         for s, row in zip(screened, rows, strict=True)
@@ -88,7 +94,10 @@ def _rank_key(proposal: Proposal) -> tuple[bool, bool, bool, float]:
 
 
 def crystal_merits(
-    campaign: Campaign, toolbox: Toolbox, formulas: Sequence[str]
+    campaign: Campaign,
+    toolbox: Toolbox,
+    formulas: Sequence[str],
+    progress: Progress = silent,
 ) -> NDArray[np.float64]:
     """(n,), the median merit of each formula's crystals; NaN for one that no template fits.
 
@@ -97,6 +106,7 @@ def crystal_merits(
     """
     merits = np.full(len(formulas), np.nan)
     for at in range(0, len(formulas), _BATCH):
+        progress("screen", at, len(formulas), "known types of each formula")
         part = formulas[at : at + _BATCH]
         found = [
             (owner, substitution)

@@ -10,6 +10,7 @@ from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.errors import InputError
 from matlode.jobs.run_folder import cif_text
 from matlode.jobs.toolbox import Toolbox
+from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
@@ -27,6 +28,7 @@ def solve(
     hide_known: bool = False,
     out: Path | None = None,
     toolbox: Toolbox | None = None,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Up to n different structures whose powder patterns are like a measured one, best first.
 
@@ -42,15 +44,19 @@ def solve(
     toolbox = toolbox or Toolbox()
     name = canonical_formula(formula)
     measured = to_grid(read_pattern(pattern, wavelength=wavelength)).intensity
+    progress("solve", 0, n + 2, "models and known materials")
     (candidate,) = toolbox.candidates(
         [name], formula_vectors([name]), measured[None], case="simulated"
     )
     found = toolbox.builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
     )
-    answers = []
+    answers: list[dict[str, Any]] = []
+    progress("solve", 1, n + 2, "cells are fitted to the pattern")
     for rank, structure in zip(range(1, n + 1), different(found), strict=False):
         answers.append(_answer(rank, candidate, structure, out))
+        progress("solve", rank + 1, n + 2, f"match {structure.match:.3f}")
+    progress("solve", n + 2, n + 2)
     if not answers:
         raise InputError(
             f"no known structure has the stoichiometry of {conventional_formula(name)}; "

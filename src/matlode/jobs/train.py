@@ -118,6 +118,7 @@ def train_models(
             name not in given or _is_as_set(trainer, name)
         )
         if force or not done:
+            progress(name, 0, 1, "begins")
             models[name](trainer, name)
             trainer.checkpoint(name).unlink(missing_ok=True)
         headers[name] = load_header(folder)

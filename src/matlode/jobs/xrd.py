@@ -12,6 +12,7 @@ from matlode.artefacts import write_text
 from matlode.data.formulas import conventional_formula
 from matlode.data.readers import read_materials
 from matlode.errors import PatternError
+from matlode.progress import Progress, silent
 from matlode.representation.diffraction import (
     DiffractionSettings,
     simulate_patterns,
@@ -20,7 +21,7 @@ from matlode.representation.diffraction import (
 
 
 def list_peaks(
-    sources: Sequence[str | Path], settings: DiffractionSettings
+    sources: Sequence[str | Path], settings: DiffractionSettings, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """Per crystal id, formula, error and peaks (2θ, d, intensity, reflections), JSON-ready.
 
@@ -29,6 +30,7 @@ def list_peaks(
     materials = read_materials(sources)
     answers = []
     for row in range(len(materials)):
+        progress("peaks", row, len(materials))
         answer: dict[str, Any] = {
             "id": str(materials.frame["id"].iloc[row]),
             "formula": conventional_formula(materials.frame["formula"].iloc[row]),
@@ -53,6 +55,7 @@ def list_peaks(
                 for p in range(len(found.intensity))
             ]
         answers.append(answer)
+    progress("peaks", len(materials), len(materials))
     bad = [{"id": d.id, "formula": "", "error": d.reason, "peaks": []} for d in materials.dropped]
     return answers + bad
 
