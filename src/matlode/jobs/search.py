@@ -21,6 +21,7 @@ from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
+from matlode.jobs.details import write_details
 from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, candidate_table, write_results
 from matlode.jobs.shortlist import (
     ranked_proposals,
@@ -81,8 +82,8 @@ def search(
     ``goal`` is a goal file (docs/goal.md) or its sections; ``maximize`` and ``minimize`` name
     further endpoints, ``elements`` the only ones allowed, ``exclude`` those that never are.
     The folder ``out`` must be new or empty; it then holds candidates.csv and .json,
-    verdicts.csv, structures/*.cif, patterns.npz, trials.csv, funnel.json, provenance.json and
-    report.html. Batches of the search are kept in ``storage`` (a database URL; default: a file
+    verdicts.csv, structures/*.cif, patterns.npz, trials.csv, map.csv, details.json, funnel.json,
+    provenance.json and report.html. Batches of the search are kept in ``storage`` (a database URL; default: a file
     in the folder) under the name ``campaign`` (default: that of the folder): other workers may
     join, and ``resume`` goes on after an interruption. The same arguments give the same table.
 
@@ -297,6 +298,10 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
             [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
         )
         write_results(folder, table, proposals, screened, trials, origins, goal, toolbox)
+        write_details(
+            folder, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
+            n_realised=settings.n_realised, goal=goal, toolbox=toolbox,
+        )  # fmt: skip
     provenance = _provenance(goal, settings, toolbox, watch)
     write_json(folder / "provenance.json", provenance)
     write_report(folder)

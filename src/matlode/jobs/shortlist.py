@@ -62,7 +62,10 @@ def screened_proposals(
         candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
     screened = screen(candidates, toolbox.rules)
     proposals = [
-        Proposal(s, float(merits[row]), missed=tuple(campaign.goal.missed(s.candidate.predictions)))
+        Proposal(
+            s, float(merits[row]), int(everything[row]),
+            missed=tuple(campaign.goal.missed(s.candidate.predictions)),
+        )
         for s, row in zip(screened, rows, strict=True)
     ]
     return sorted(proposals, key=_rank_key)
