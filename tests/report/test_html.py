@@ -73,8 +73,10 @@ def poison(folder):
     rewrite(folder / "candidates.json", candidates)
     rewrite(folder / "details.json", details)
     rewrite(folder / "known.json", lambda rows: [row.update(formula=HOSTILE) for row in rows])
-    rewrite(folder / "funnel.json",
-            lambda rows: rows[0].update(failed=[{"formula": HOSTILE, "reason": HOSTILE}]))
+    rewrite(
+        folder / "funnel.json",
+        lambda rows: rows[0].update(failed=[{"formula": HOSTILE, "reason": HOSTILE}]),
+    )
     rewrite(folder / "provenance.json", lambda found: found["goal"].update(words=HOSTILE))
     for name, column in (("verdicts.csv", "reason"), ("trials.csv", "formula")):
         table = pd.read_csv(folder / name, keep_default_na=False)
@@ -84,8 +86,11 @@ def poison(folder):
         path.write_text(f"# {HOSTILE}\n{path.read_text()}")
     evidence = evidence_for(read(folder / "candidates.json")[1])
     evidence |= {"judge": HOSTILE, "witness": HOSTILE, "hull": HOSTILE}
-    evidence["structures"][0] |= {"formula": HOSTILE, "decomposition": HOSTILE,
-                                  "fell_apart": HOSTILE}
+    evidence["structures"][0] |= {
+        "formula": HOSTILE,
+        "decomposition": HOSTILE,
+        "fell_apart": HOSTILE,
+    }
     (folder / "evidence.json").write_text(json.dumps(evidence))  # fmt: skip
 
 

@@ -31,9 +31,7 @@ def write_report(folder: Path) -> Path:
     candidates = _read_json(folder / "candidates.json")
     provenance = _read_json(folder / "provenance.json")
     details, evidence = read_details(folder), _evidence(folder)
-    cards = read_cards(
-        folder, candidates[:N_CARDS], provenance, details, evidence["structures"]
-    )
+    cards = read_cards(folder, candidates[:N_CARDS], provenance, details, evidence["structures"])
     page = (
         page_environment()
         .get_template("report.html.j2")

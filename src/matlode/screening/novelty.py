@@ -171,9 +171,7 @@ class KnownMaterials:
             found.append((row, float(abs(x - self.compositions[row]).sum()) / 2))
         return found
 
-    def nearest_several(
-        self, composition: NDArray[np.floating], n: int
-    ) -> list[tuple[int, float]]:
+    def nearest_several(self, composition: NDArray[np.floating], n: int) -> list[tuple[int, float]]:
         """(index, share of atoms that differ) of the n nearest known materials, nearest first."""
         elements = np.flatnonzero(composition)
         kept = np.minimum(self._fractions[elements], composition[elements, None]).sum(axis=0)
