@@ -171,6 +171,17 @@ def test_what_potentials_said_stands_in_the_card(folder):
     assert "In the potentials" not in page.split('id="card-2"')[1].split("</details>")[0]
 
 
+def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
+    def change(rows):
+        rows[0]["reasons"] = f"note band gap ≥ 1 was asked, 0 eV is expected | {rows[0]['reasons']}"
+
+    rewrite(folder / "candidates.json", change)
+    card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>")[1]
+    first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
+    assert "band gap ≥ 1 was asked" in first
+    assert "likely stable" in second
+
+
 def test_a_run_of_before_is_still_shown(folder):
     for name in ("details.json", "map.csv"):
         (folder / name).unlink()

@@ -63,7 +63,9 @@ def screened_proposals(
     screened = screen(candidates, toolbox.rules)
     proposals = [
         Proposal(
-            s, float(merits[row]), int(everything[row]),
+            s,
+            float(merits[row]),
+            int(everything[row]),
             missed=tuple(campaign.goal.missed(s.candidate.predictions)),
         )
         for s, row in zip(screened, rows, strict=True)

@@ -62,6 +62,7 @@ def read_cards(
         angles = patterns["two_theta_deg"]
     cards = []
     for index, row in enumerate(candidates):
+        reasons = row["reasons"].split(" | ")
         told = of_rank.get(row["rank"], {})
         seen = of_file.get(Path(row["structure_file"]).name)
         card = {
@@ -69,7 +70,12 @@ def read_cards(
             "built": (folder / row["structure_file"]).is_file(),
             "predictions": _predictions(row, told, provenance),
             "verdicts": verdicts[row["rank"]],
-            "story": row["reasons"].split(" | ")[-1],
+            # before the verdicts stand the ranges that are not kept, after them the structure
+            "missed": [
+                reason.removeprefix("note ")
+                for reason in reasons[: len(reasons) - len(verdicts[row["rank"]]) - 1]
+            ],
+            "story": reasons[-1],
             "structure": told.get("structure"),
             "nearest": told.get("nearest_known", []),
             "evidence": seen and [(title, seen.get(name)) for name, title in EVIDENCE_COLUMNS],
@@ -185,7 +191,8 @@ def _files(folder: Path, card: Row, told: Row, seen: Row | None) -> dict[str, An
 
 
 _OF_THE_PAGE = (
-    "built", "predictions", "verdicts", "story", "structure", "nearest", "evidence", "fell_apart",
+    "built", "predictions", "verdicts", "missed", "story", "structure", "nearest", "evidence",
+    "fell_apart",
 )  # fmt: skip
 """Parts of a card that are made of other parts of the record."""
 

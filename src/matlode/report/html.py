@@ -41,7 +41,11 @@ def write_report(folder: Path) -> Path:
             provenance=provenance,
             steps=_steps(folder, candidates, details["counts"]),
             cards=cards,
-            columns=_columns(provenance),
+            columns=[
+                (name, title)
+                for name, title in _columns(provenance)
+                if not candidates or name in candidates[0]
+            ],
             evidence=evidence,
             shown=shown_properties(provenance),
             units=units(provenance),
@@ -131,7 +135,7 @@ def _errors() -> list[str]:
 
 
 def _columns(provenance: Provenance) -> list[tuple[str, str]]:
-    """(column, heading) of the table."""
+    """(column, heading) of the table; runs of before lack some."""
     names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
     properties = list(dict.fromkeys([*shown_properties(provenance), *names]))
     unit = units(provenance)
@@ -144,6 +148,7 @@ def _columns(provenance: Provenance) -> list[tuple[str, str]]:
         ("charge_neutral", "charges balance"),
         ("novelty", "novelty"),
         ("structure_match", "structure match"),
+        ("in_ranges", "in ranges"),
         ("verdict", "verdict"),
     ]
 
