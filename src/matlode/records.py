@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.notebook import html_table, pattern_picture
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+
+PATTERN_RANGE_DEG = (10.0, 90.0)
+"""First and last 2θ of a candidate's pattern."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,18 @@ class Prediction:
     high: float
     """Upper end of the 90 % interval, same unit as ``value``."""
     unit: str
+
+    def in_words(self) -> str:
+        """Value and interval, rounded for people, without the unit.
+
+        >>> Prediction(291.3, 274.9, 307.6, "GPa").in_words()
+        '291.3 (275…308)'
+        """
+        return f"{self.value:.4g} ({self.low:.3g}…{self.high:.3g})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_table(["value (90 % interval)", "unit"], [[self.in_words(), self.unit]])
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,21 @@ class Candidate:
     def space_group(self) -> int:
         """The likeliest space-group number."""
         return int(self.space_groups.argmax()) + 1
+
+    def _repr_html_(self) -> str:
+        """For notebooks: predictions, and the pattern."""
+        chance = float(self.space_groups.max())
+        rows = [
+            [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
+        ]
+        return (
+            f"<p><b>{escape(self.formula)}</b>, likeliest space group {self.space_group} "
+            f"(probability {chance:.2f})</p>"
+            + html_table(["property", "value (90 % interval)", "unit"], rows)
+            + pattern_picture(
+                np.linspace(*PATTERN_RANGE_DEG, len(self.pattern)), {self.formula: self.pattern}
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)

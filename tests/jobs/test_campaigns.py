@@ -53,7 +53,8 @@ def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_pa
     before = standing(folder)
     assert before["batches_wanted"] == 3
     resume(folder)
-    for name in ("candidates.csv", "verdicts.csv", "trials.csv", "funnel.json"):
+    tables = ("candidates.csv", "verdicts.csv", "trials.csv", "map.csv")
+    for name in (*tables, "funnel.json", "details.json"):
         assert (folder / name).read_bytes() == (hard_run.folder / name).read_bytes()
     again = resume(folder)
     assert again.candidates["rank"].tolist() == hard_run.candidates["rank"].tolist()

@@ -1,11 +1,17 @@
+import base64
+import gzip
 import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from matlode.errors import InputError
 from matlode.report.html import write_report
+
+HOSTILE = "</script><script>window.hit=1</script><img src=x onerror='window.hit=1'>"
+"""What no data may do to the page."""
 
 
 @pytest.fixture
@@ -13,6 +19,79 @@ def folder(hard_run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(hard_run.folder, copy)
     return copy
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def rewrite(path, change):
+    found = read(path)
+    change(found)
+    path.write_text(json.dumps(found))
+
+
+def without_scripts(page):
+    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
+
+
+def cards_data(page):
+    packed = re.search(r'id="cards-data">(.*?)</script>', page, flags=re.S).group(1)
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def evidence_for(row):
+    """As `matlode relax` writes it, of a candidate whose structure did not move."""
+    return {
+        "judge": "judge-1", "witness": "witness-2", "hull": "5,785 known structures",
+        "structures": [{
+            "formula": row["formula"], "source_file": row["structure_file"].split("/")[1],
+            "relaxed_file": row["structure_file"], "space_group": 191, "unchanged": True,
+            "formation_energy_ev": -0.25, "energy_above_hull_ev": 0.0123,
+            "decomposition": "1.00 TaB2", "born_stable": False, "fell_apart": "",
+        }],
+    }  # fmt: skip
+
+
+def poison(folder):
+    """Put HOSTILE wherever the run folder holds text that could come from outside."""
+
+    def candidates(rows):
+        for row in rows:
+            for name in ("formula", "nearest_known", "novelty", "crystal_system", "reasons"):
+                row[name] += HOSTILE
+        rows[0]["structure_file"] = f"structures/{HOSTILE.replace('/', '')}.cif"
+
+    def details(found):
+        for row in found["candidates"]:
+            for near in row["nearest_known"]:
+                near["id"] += HOSTILE
+                near["formula"] += HOSTILE
+            for peak in row.get("structure", {}).get("peaks", []):
+                peak["hkl"] = [HOSTILE]
+
+    rewrite(folder / "candidates.json", candidates)
+    rewrite(folder / "details.json", details)
+    rewrite(folder / "known.json", lambda rows: [row.update(formula=HOSTILE) for row in rows])
+    rewrite(
+        folder / "funnel.json",
+        lambda rows: rows[0].update(failed=[{"formula": HOSTILE, "reason": HOSTILE}]),
+    )
+    rewrite(folder / "provenance.json", lambda found: found["goal"].update(words=HOSTILE))
+    for name, column in (("verdicts.csv", "reason"), ("trials.csv", "formula")):
+        table = pd.read_csv(folder / name, keep_default_na=False)
+        table[column] += HOSTILE
+        table.to_csv(folder / name, index=False)
+    for path in (folder / "structures").glob("*.cif"):
+        path.write_text(f"# {HOSTILE}\n{path.read_text()}")
+    evidence = evidence_for(read(folder / "candidates.json")[1])
+    evidence |= {"judge": HOSTILE, "witness": HOSTILE, "hull": HOSTILE}
+    evidence["structures"][0] |= {
+        "formula": HOSTILE,
+        "decomposition": HOSTILE,
+        "fell_apart": HOSTILE,
+    }
+    (folder / "evidence.json").write_text(json.dumps(evidence))  # fmt: skip
 
 
 def test_report_is_made_from_the_folder_alone(folder):
@@ -23,22 +102,104 @@ def test_report_is_made_from_the_folder_alone(folder):
 
 def test_report_opens_without_a_network(folder):
     page = (folder / "report.html").read_text()
-    without_scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
-    assert not re.search(r"""(src|href)=["']https?:""", without_scripts)
-    assert len(page) < 8e6
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", without_scripts(page))
+    assert "@import" not in page
+    assert not re.search(r"url\([\"']?https?:", without_scripts(page))
+    assert len(page.encode()) < 8e6
 
 
 def test_every_candidate_stands_in_the_page(folder):
     page = (folder / "report.html").read_text()
-    for row in json.loads((folder / "candidates.json").read_text()):
+    rows = read(folder / "candidates.json")
+    for row in rows:
         assert f"{row['rank']}. {row['formula']} " in page
+        assert f'href="#card-{row["rank"]}"' in page
+    assert page.count('class="card"') == len(rows)
 
 
-def test_what_users_write_is_escaped(folder):
-    rows = json.loads((folder / "candidates.json").read_text())
-    rows[0]["nearest_known"] = "<script>alert(1)</script>"
-    (folder / "candidates.json").write_text(json.dumps(rows))
-    assert "<script>alert(1)" not in write_report(folder).read_text()
+def test_a_card_tells_all_predictions_verdicts_and_neighbours(folder):
+    page = (folder / "report.html").read_text()
+    card = page.split('id="card-1"')[1].split("</details>")[0].split("<h3>")
+    parts = {part.split("</h3>")[0]: part for part in card[1:]}
+    told = read(folder / "details.json")["candidates"][0]
+    verdicts = pd.read_csv(folder / "verdicts.csv")
+    assert parts["Verdicts"].count("<li>") == (verdicts["rank"] == 1).sum()
+    assert parts["Nearest known materials"].count("<tr>") == 1 + len(told["nearest_known"])
+    predictions = parts["Predictions"]
+    assert predictions.split("</table>")[0].count("<tr>") == 1 + len(told["predictions"])
+    for prediction in told["predictions"].values():
+        assert f"({prediction['low']:.3g}…{prediction['high']:.3g})" in predictions
+
+
+def test_cards_hold_patterns_peaks_structures_and_files(folder):
+    rows, cards = read(folder / "candidates.json"), cards_data((folder / "report.html").read_text())
+    for row, card in zip(rows, cards, strict=True):
+        assert max(card["decoded"]) <= 1000
+        assert card["decoded_peaks"]
+        record = json.loads(card["files"][f"{row['rank']:03d}-{row['formula']}.json"])
+        assert record["bulk_modulus"] == row["bulk_modulus"]
+        if row["structure_file"] == "none":
+            assert card["views"] == {}
+            continue
+        cif = folder / row["structure_file"]
+        assert card["files"][cif.name] == cif.read_text()
+        strongest = max(card["realised_peaks"], key=lambda peak: peak[1])
+        assert strongest[1] > 0.5
+        assert re.fullmatch(r"-?\d+ -?\d+ -?\d+", strongest[2])
+        (view,) = card["views"].values()
+        assert view["size"] == len(view["names"]) == len(view["x"]) == len(view["z"])
+        assert len(view["cell"]) == 9
+
+
+def test_the_funnel_tells_why_candidates_fell(folder):
+    funnel = (folder / "report.html").read_text().split('id="funnel"')[1].split("</table>")[0]
+    rules = read(folder / "funnel.json")
+    for rule in rules:
+        assert len(rule["failed"]) == rule["in"] - rule["passed"]
+    assert funnel.count("<li>") == sum(len(rule["failed"]) for rule in rules)
+    assert "points evaluated" in funnel
+
+
+def test_what_potentials_said_stands_in_the_card(folder):
+    row = read(folder / "candidates.json")[0]
+    (folder / "evidence.json").write_text(json.dumps(evidence_for(row)))
+    page = write_report(folder).read_text()
+    card = page.split('id="card-1"')[1].split("</details>")[0]
+    assert "0.0123" in card
+    assert 'data-view="relaxed"' in card
+    assert f"001-{row['formula']}-relaxed.cif" in cards_data(page)[0]["files"]
+    assert "In the potentials" not in page.split('id="card-2"')[1].split("</details>")[0]
+
+
+def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
+    def change(rows):
+        rows[0]["reasons"] = f"note band gap ≥ 1 was asked, 0 eV is expected | {rows[0]['reasons']}"
+
+    rewrite(folder / "candidates.json", change)
+    card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>")[1]
+    first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
+    assert "band gap ≥ 1 was asked" in first
+    assert "likely stable" in second
+
+
+def test_a_run_of_before_is_still_shown(folder):
+    for name in ("details.json", "map.csv"):
+        (folder / name).unlink()
+    rewrite(folder / "funnel.json", lambda rows: [row.pop("failed") for row in rows])
+    rewrite(folder / "provenance.json", lambda found: found["goal"].pop("shown"))
+    page = write_report(folder).read_text()
+    assert "latent-map" not in without_scripts(page)
+    (view,) = cards_data(page)[0]["views"].values()
+    assert view["size"] > 0
+
+
+def test_what_comes_from_data_is_escaped(folder):
+    poison(folder)
+    page = write_report(folder).read_text()
+    ours = page.count("<script")
+    assert "<script>window.hit" not in page
+    assert "onerror='" not in page
+    assert ours == page.count("</script>")
 
 
 def test_an_unfinished_run_is_told(tmp_path):

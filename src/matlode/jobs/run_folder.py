@@ -43,6 +43,8 @@ class Proposal:
     screened: Screened
     merit: float
     """The least of the decoded object's, its formula's crystals' and the built structure's."""
+    trial: int
+    """Which of the search's trials it is, without those of known materials."""
     built: RealisedStructure | None = None
     built_predictions: Mapping[str, Prediction] = field(default_factory=dict)
     """What the models say of the built structure's own pattern."""
@@ -91,11 +93,11 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
         for name in dict.fromkeys([*SHOWN_PROPERTIES, *goal.shown]):
             # what was promised stands in for what was not built
             own = proposal.built_predictions.get(name, candidate.predictions[name])
-            row[f"structure_{name}"] = _significant(own.value)
+            row[f"structure_{name}"] = significant(own.value)
         for name in extra:
             p = candidate.predictions[name]
             ends = {name: p.value, f"{name}_low": p.low, f"{name}_high": p.high}
-            row |= {column: _significant(value) for column, value in ends.items()}
+            row |= {column: significant(value) for column, value in ends.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -119,7 +121,7 @@ def _interval(candidate: Candidate, name: str) -> dict[str, float]:
     }
 
 
-def _significant(value: float) -> float:
+def significant(value: float) -> float:
     """Six digits, wherever the point stands: properties may be as small as 1e-6 1/K."""
     return float(f"{value:.6g}")
 
@@ -216,20 +218,26 @@ def _trial_rows(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> pd.Dat
         }
     )
     for name, values in zip(goal.endpoints, trials.values.T, strict=True):
-        frame[name] = [_significant(value) for value in values]
+        frame[name] = [significant(value) for value in values]
     return frame
 
 
 def _known_rows(toolbox: Toolbox, goal: Goal) -> list[dict[str, Any]]:
-    """Known materials with labels of what the goal is first about, for the property map."""
-    names = goal.shown[:2]
+    """Known materials that have labels of two of the objectives at least (of what the goal is
+    first about, if it has one objective), for the property map."""
+    objectives = [objective.endpoint for objective in goal.objectives]
+    names = list(dict.fromkeys(objectives if len(objectives) > 1 else goal.shown[:2]))
     materials = toolbox.materials
     labels = {name: toolbox.endpoints[name].labels(materials) for name in names}
-    complete = np.all([~np.isnan(values) for values in labels.values()], axis=0)
+    n_labels = np.sum([~np.isnan(values) for values in labels.values()], axis=0)
     return [
         {
             "formula": conventional_formula(str(materials.frame["formula"].iloc[row])),
-            **{name: _significant(values[row]) for name, values in labels.items()},
+            **{
+                name: significant(values[row])
+                for name, values in labels.items()
+                if not np.isnan(values[row])
+            },
         }
-        for row in np.flatnonzero(complete)
+        for row in np.flatnonzero(n_labels >= min(2, len(names)))
     ]

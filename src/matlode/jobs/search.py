@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from matlode import __version__
 from matlode.artefacts import find_model, load_header, shipped_models, write_json
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
+from matlode.jobs.details import write_details
 from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, candidate_table, write_results
 from matlode.jobs.shortlist import (
     ranked_proposals,
@@ -29,12 +31,14 @@ from matlode.jobs.shortlist import (
 )
 from matlode.jobs.starts import SearchSettings, prepared_campaign
 from matlode.jobs.toolbox import Toolbox
+from matlode.notebook import html_table
 from matlode.optimisation.campaign import BATCH
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
+from matlode.records import Prediction
 from matlode.report.html import write_report
 
 
@@ -46,6 +50,32 @@ class Run:
     candidates: pd.DataFrame
     """The table of candidates.csv."""
     provenance: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the goal, and the first candidates with what the goal is about."""
+        goal = self.provenance["goal"]
+        columns = ["rank", "formula", *goal["shown"], "crystal_system", "novelty",
+                   "structure_match", "verdict"]  # fmt: skip
+        return (
+            f"<p>{escape(goal['words'])}: {len(self.candidates)} candidates in "
+            f"{escape(str(self.folder))}, told in full in its report.html.</p>"
+            + html_table(
+                [name.replace("_", " ") for name in columns],
+                [[_cell(row, name) for name in columns]
+                 for _, row in self.candidates.head(N_IN_NOTEBOOK).iterrows()],
+            )
+        )  # fmt: skip
+
+
+N_IN_NOTEBOOK = 25
+"""Candidates of a run that a notebook shows."""
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    """A value of the table, with its interval where it has one."""
+    if f"{name}_low" in row:
+        return Prediction(row[name], row[f"{name}_low"], row[f"{name}_high"], "").in_words()
+    return str(row[name])
 
 
 @dataclass
@@ -81,10 +111,11 @@ def search(
     ``goal`` is a goal file (docs/goal.md) or its sections; ``maximize`` and ``minimize`` name
     further endpoints, ``elements`` the only ones allowed, ``exclude`` those that never are.
     The folder ``out`` must be new or empty; it then holds candidates.csv and .json,
-    verdicts.csv, structures/*.cif, patterns.npz, trials.csv, funnel.json, provenance.json and
-    report.html. Batches of the search are kept in ``storage`` (a database URL; default: a file
-    in the folder) under the name ``campaign`` (default: that of the folder): other workers may
-    join, and ``resume`` goes on after an interruption. The same arguments give the same table.
+    verdicts.csv, structures/*.cif, patterns.npz, trials.csv, map.csv, details.json, funnel.json,
+    provenance.json and report.html. Batches of the search are kept in ``storage`` (a database
+    URL; default: a file in the folder) under the name ``campaign`` (default: that of the folder):
+    other workers may join, and ``resume`` goes on after an interruption. The same arguments give
+    the same table.
 
     Raises GoalError for a goal that makes no sense, InputError if ``out`` is in use.
     """
@@ -300,6 +331,10 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
             [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
         )
         write_results(folder, table, proposals, screened, trials, origins, goal, toolbox)
+        write_details(
+            folder, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
+            n_realised=settings.n_realised, goal=goal, toolbox=toolbox,
+        )  # fmt: skip
     provenance = _provenance(goal, settings, toolbox, watch)
     write_json(folder / "provenance.json", provenance)
     progress("write", 2, 3, "report")

@@ -68,7 +68,12 @@ def screened_proposals(
     accepted = sum(s.accepted for s in screened)
     progress("screen", len(trials), len(trials), f"{accepted} of {len(screened)} accepted")
     proposals = [
-        Proposal(s, float(merits[row]), missed=tuple(campaign.goal.missed(s.candidate.predictions)))
+        Proposal(
+            s,
+            float(merits[row]),
+            int(everything[row]),
+            missed=tuple(campaign.goal.missed(s.candidate.predictions)),
+        )
         for s, row in zip(screened, rows, strict=True)
     ]
     return sorted(proposals, key=_rank_key)

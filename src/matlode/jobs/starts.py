@@ -60,6 +60,8 @@ class Prepared:
     """(n, 88), known materials, and points about what is to be resembled."""
     opening: NDArray[np.float32]
     """(m, 88), the first trials: substitutions."""
+    known_rows: NDArray[np.intp]
+    """(k,), which known materials the first k points of ``start`` are."""
 
     def run(
         self, settings: SearchSettings, *, ledger: Ledger | None = None, progress: Progress = silent
@@ -104,10 +106,11 @@ def prepared_campaign(goal: Goal, toolbox: Toolbox, settings: SearchSettings) ->
         merits = np.concatenate([merits, campaign.merits(decoded, estimates)])
         start = np.concatenate([start, decoded.points])
     start = np.concatenate([start, likeness_starts(goal, toolbox, start, rng)])
-    parents = np.concatenate([drawn, kin])[np.argsort(-merits, kind="stable")]
+    known_rows = np.concatenate([drawn, kin])
+    parents = known_rows[np.argsort(-merits, kind="stable")]
     n_substituted = round(settings.substituted_share * settings.trials)
     opening = _substituted_points(goal, toolbox, parents, n_substituted)
-    return Prepared(campaign, start, opening)
+    return Prepared(campaign, start, opening, known_rows)
 
 
 def _looked_at(

@@ -12,19 +12,26 @@ import numpy as np
 from matlode.artefacts import HEADER_FILE, find_model, load_header, write_text
 from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
+from matlode.report.cards import EVIDENCE_COLUMNS, read_cards, read_details
+from matlode.report.labels import Provenance, heading, shown_properties, units
+from matlode.report.maps import latent_map, property_map
+from matlode.report.scripts import SCRIPTS, packed, packed_script, table_style
 
 N_CARDS = 100
 """Candidates with a card of their own; the table holds all."""
+EVIDENCE_FILE = "evidence.json"
 
 
 def write_report(folder: Path) -> Path:
     """Write report.html into a finished run folder, from what lies in it.
 
-    The page holds Plotly's script and all data, so it opens without a network.
+    The page holds its scripts and all data, so it opens without a network.
     Raises InputError if the folder is not a finished run.
     """
     candidates = _read_json(folder / "candidates.json")
     provenance = _read_json(folder / "provenance.json")
+    details, evidence = read_details(folder), _evidence(folder)
+    cards = read_cards(folder, candidates[:N_CARDS], provenance, details, evidence["structures"])
     page = (
         page_environment()
         .get_template("report.html.j2")
@@ -32,39 +39,79 @@ def write_report(folder: Path) -> Path:
             candidates=candidates,
             goal=provenance["goal"],
             provenance=provenance,
-            funnel=_read_json(folder / "funnel.json"),
-            property_map=_property_map(folder, candidates, provenance),
-            cards=_cards(folder, candidates),
-            columns=_columns(provenance),
-            evidence=_evidence(folder),
-            plotly=_plotly_script(),
+            steps=_steps(folder, candidates, details["counts"]),
+            cards=cards,
+            columns=[
+                (name, title)
+                for name, title in _columns(provenance)
+                if not candidates or name in candidates[0]
+            ],
+            evidence=evidence,
+            shown=shown_properties(provenance),
+            units=units(provenance),
+            heading=heading,
+            drawn=_drawn(folder, candidates, provenance, details),
+            cards_data=packed(json.dumps([card["data"] for card in cards])),
+            scripts=[(script.name, packed_script(script), script.licence()) for script in SCRIPTS],
+            table_style=table_style(),
         )
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-EVIDENCE_COLUMNS = (
-    ("space_group", "space group"),
-    ("unchanged", "same structure"),
-    ("formation_energy_ev", "formation energy, eV/atom"),
-    ("witness_formation_energy_ev", "the other potential's"),
-    ("energy_above_hull_ev", "above hull, eV/atom"),
-    ("decomposition", "stable in its place"),
-    ("known_phases", "known phases"),
-    ("promised_bulk_modulus_gpa", "K promised, GPa"),
-    ("bulk_modulus_gpa", "K computed"),
-    ("promised_shear_modulus_gpa", "G promised, GPa"),
-    ("shear_modulus_gpa", "G computed"),
-    ("born_stable", "elastically stable"),
-    ("lowest_gamma_thz", "lowest at Γ, THz"),
-)
-"""Of evidence.json → heading."""
+def _drawn(
+    folder: Path, candidates: list[dict[str, Any]], provenance: Provenance, details: dict[str, Any]
+) -> dict[str, Any]:
+    """What the page's plots are drawn from, without the cards'."""
+    with np.load(folder / "patterns.npz", allow_pickle=False) as patterns:
+        angles = patterns["two_theta_deg"]
+    return {
+        "properties": property_map(folder, candidates, provenance),
+        "latent": latent_map(folder, details["map_shares"]),
+        "angles": [round(float(angle), 3) for angle in (angles[0], angles[-1])],
+    }
+
+
+def _steps(
+    folder: Path, candidates: list[dict[str, Any]], counts: dict[str, int]
+) -> list[dict[str, Any]]:
+    """The funnel: what came into each step, how many went on, and why the others did not; for
+    steps before and after the screens where the run tells of them."""
+    rules = _read_json(folder / "funnel.json")
+    screened = rules[0]["in"] if rules else len(candidates)
+    steps: list[dict[str, Any]] = []
+    if counts:
+        evaluated, formulas = counts["evaluated"], counts["formulas"]
+        steps = [
+            _step("points evaluated", evaluated, formulas,
+                  "decode to a formula that another point has"),
+            _step("distinct formulas", formulas, screened,
+                  "of less merit, or nearly equal to a better one of the same elements"),
+        ]  # fmt: skip
+    for row in rules:
+        role = "required" if row["required"] else "marks only"
+        step = _step(row["rule"].replace("_", " "), row["in"], row["passed"], "")
+        steps.append({**step, "role": role, "failed": row.get("failed", [])})
+    if counts:
+        built = sum(row["structure_file"] != "none" for row in candidates)
+        steps += [
+            _step("structures tried, the best of all screened", counts["realised"],
+                  len(candidates),
+                  "further ones of the same elements or type, or below the end of the table"),
+            _step("candidates in the table", len(candidates), built,
+                  "no structure: neither a known type nor atoms at random give sound distances"),
+        ]  # fmt: skip
+    return steps
+
+
+def _step(name: str, came: int, passed: int, why: str) -> dict[str, Any]:
+    return {"name": name, "in": came, "passed": passed, "role": "", "why": why, "failed": []}
 
 
 def _evidence(folder: Path) -> dict[str, Any]:
     """What potentials said of the best, if they were asked (`matlode relax`)."""
-    file = folder / "evidence.json"
+    file = folder / EVIDENCE_FILE
     if not file.exists():
         return {"structures": [], "columns": []}
     found = _read_json(file)
@@ -87,102 +134,23 @@ def _errors() -> list[str]:
     return lines
 
 
-def _columns(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """(column, heading) of the table."""
+def _columns(provenance: Provenance) -> list[tuple[str, str]]:
+    """(column, heading) of the table; runs of before lack some."""
     names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
-    wanted = _shown(provenance)
-    properties = list(dict.fromkeys([*wanted, *names]))
-    units = _units(provenance)
-    headings = [(name, name.replace("_", " ") + _unit(units[name])) for name in properties]
+    properties = list(dict.fromkeys([*shown_properties(provenance), *names]))
+    unit = units(provenance)
     return [
         ("rank", "#"),
         ("formula", "formula"),
-        *headings,
+        *((name, heading(name, unit[name])) for name in properties),
         ("crystal_system", "crystal system"),
         ("space_group", "space group"),
         ("charge_neutral", "charges balance"),
         ("novelty", "novelty"),
         ("structure_match", "structure match"),
+        ("in_ranges", "in ranges"),
         ("verdict", "verdict"),
     ]
-
-
-def _shown(provenance: dict[str, Any]) -> list[str]:
-    """What the goal is about; runs of before had objectives alone."""
-    goal = provenance["goal"]
-    before = [*(o["endpoint"] for o in goal["objectives"]), "stable_probability"]
-    return list(goal.get("shown", before))
-
-
-def _units(provenance: dict[str, Any]) -> dict[str, str]:
-    """Endpoint → unit; runs of before had matlode's own properties only and named no units."""
-    from matlode.properties.endpoints import ENDPOINTS
-
-    ours = {name: endpoint.unit for name, endpoint in ENDPOINTS.items()}
-    return {**ours, **provenance.get("units", {})}
-
-
-def _unit(unit: str) -> str:
-    return "" if unit in ("probability", "") else f", {unit}"
-
-
-def _property_map(
-    folder: Path, candidates: list[dict[str, Any]], provenance: dict[str, Any]
-) -> dict[str, Any]:
-    """A Plotly figure: candidates over known materials, objective against objective."""
-    x, y = _shown(provenance)[:2]
-    known = [row for row in _read_json(folder / "known.json") if x in row and y in row]
-    groups = [
-        ("known materials (labels)", known, "#9aa5b1", 5),
-        ("candidates, rejected", _where(candidates, "rejected", None), "#d9822b", 8),
-        ("candidates, known formula", _where(candidates, "accepted", "known"), "#3b7dd8", 9),
-        ("candidates, novel", _where(candidates, "accepted", "novel"), "#0f9d58", 10),
-    ]
-    data = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [row[x] for row in rows],
-            "y": [row[y] for row in rows],
-            "text": [row["formula"] for row in rows],
-            "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
-            "marker": {"color": colour, "size": size, "opacity": 0.75},
-        }
-        for name, rows, colour, size in groups
-    ]
-    units = _units(provenance)
-    titles = [n.replace("_", " ") + (f" ({units[n]})" if units[n] else "") for n in (x, y)]
-    return {"data": data, "x": titles[0], "y": titles[1]}
-
-
-def _where(
-    candidates: list[dict[str, Any]], verdict: str, novelty: str | None
-) -> list[dict[str, Any]]:
-    return [
-        row for row in candidates if row["verdict"] == verdict and novelty in (None, row["novelty"])
-    ]
-
-
-def _cards(folder: Path, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    with np.load(folder / "patterns.npz", allow_pickle=False) as patterns:
-        decoded, realised = patterns["decoded"], patterns["realised"]
-    cards = []
-    for index, row in enumerate(candidates[:N_CARDS]):
-        cif = folder / row["structure_file"]
-        built = cif.is_file()
-        cards.append(
-            {
-                **row,
-                "built": built,
-                "reason_list": row["reasons"].split(" | "),
-                "cif": cif.read_text(encoding="utf-8") if built else "",
-                # thousandths: what a pixel can show
-                "decoded": np.rint(decoded[index] * 1000).astype(int).tolist(),
-                "realised": np.rint(realised[index] * 1000).astype(int).tolist() if built else [],
-            }
-        )
-    return cards
 
 
 def _read_json(path: Path) -> Any:
@@ -194,16 +162,15 @@ def _read_json(path: Path) -> Any:
         ) from error
 
 
-def _plotly_script() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
 def page_environment() -> Any:
     """Jinja, with everything escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("matlode.report"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("matlode.report"),
+        # the style sheet and the script are parts of the page, and hold nothing of a run
+        autoescape=lambda name: name is None or name.endswith(".j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )

@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import element_symbols
 from matlode.errors import EmptyPatternError, InputError, PatternError, ScatteringError
+from matlode.notebook import html_table
 from matlode.representation.radiation import Axis, from_q, to_q
 
 if TYPE_CHECKING:
@@ -173,6 +174,20 @@ class Peaks:
     """(n,), integrated, the strongest 1; those below 1e-5 are left out."""
     reflections: tuple[tuple[Reflection, ...], ...]
     """For each peak the families of planes that make it, strongest first."""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the peak list."""
+        families = [
+            "; ".join(f"{' '.join(map(str, r.hkl))} (×{r.multiplicity})" for r in planes)
+            for planes in self.reflections
+        ]
+        rows = [
+            [f"{angle:.3f}", f"{d:.4f}", f"{100 * height:.2f}", planes]
+            for angle, d, height, planes in zip(
+                self.two_theta_deg, self.d_angstrom, self.intensity, families, strict=True
+            )
+        ]
+        return html_table(["2θ / °", "d / Å", "intensity / %", "hkl (multiplicity)"], rows)
 
 
 def simulate_patterns(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.errors import InputError, suggest
+from matlode.notebook import html_table, pattern_picture
 from matlode.representation.pattern_files import (
     Readout,
     read_columns,
@@ -57,6 +58,18 @@ class MeasuredPattern:
     """The file."""
     notes: tuple[str, ...] = ()
     """What was assumed or changed."""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the pattern, and what is known of it."""
+        rows = [
+            ["file", self.source],
+            ["points", f"{len(self.two_theta_deg):,}"],
+            ["2θ / °", f"{self.two_theta_deg[0]:g}…{self.two_theta_deg[-1]:g}"],
+            ["wavelength / Å", f"{self.wavelength_angstrom:g}"],
+            *(["note", note] for note in self.notes),
+        ]
+        picture = pattern_picture(self.two_theta_deg, {Path(self.source).name: self.intensity})
+        return picture + html_table(["", ""], rows)
 
 
 def read_pattern(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from matlode.data.formulas import conventional_formula
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.space import LatentSpace
 from matlode.properties.applicability import Applicability
@@ -126,13 +127,22 @@ def screen(candidates: Sequence[Candidate], rules: Sequence[Rule]) -> list[Scree
 
 
 def ledger(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[dict[str, object]]:
-    """Per required rule, in order: how many came in and how many went on."""
+    """Per rule, in order: how many came in, how many passed, and why each of the others did not;
+    those that fail a required rule go no further."""
     remaining = list(screened)
     rows: list[dict[str, object]] = []
     for rule in rules:
         passed = [s for s in remaining if s.verdict(rule.name).passed]
+        failed = [
+            {
+                "formula": conventional_formula(s.candidate.formula),
+                "reason": s.verdict(rule.name).reason,
+            }
+            for s in remaining
+            if not s.verdict(rule.name).passed
+        ]
         row = {"rule": rule.name, "required": rule.required}
-        rows.append({**row, "in": len(remaining), "passed": len(passed)})
+        rows.append({**row, "in": len(remaining), "passed": len(passed), "failed": failed})
         if rule.required:
             remaining = passed
     return rows

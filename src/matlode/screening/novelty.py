@@ -171,6 +171,14 @@ class KnownMaterials:
             found.append((row, float(abs(x - self.compositions[row]).sum()) / 2))
         return found
 
+    def nearest_several(self, composition: NDArray[np.floating], n: int) -> list[tuple[int, float]]:
+        """(index, share of atoms that differ) of the n nearest known materials, nearest first."""
+        elements = np.flatnonzero(composition)
+        kept = np.minimum(self._fractions[elements], composition[elements, None]).sum(axis=0)
+        # rounded, so that of those that differ by rounding only the first come first
+        rows = np.argsort(-kept.round(9), kind="stable")[:n]
+        return [(int(row), 1 - float(kept[row])) for row in rows]
+
     @cached_property
     def _fractions(self) -> NDArray[np.float64]:
         """(100, n), fractions of each element side by side."""

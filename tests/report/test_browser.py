@@ -1,0 +1,212 @@
+"""The report as people use it: in a real browser, without a network."""
+
+import json
+import os
+import re
+import shutil
+from contextlib import suppress
+
+import pandas as pd
+import pytest
+
+from matlode.report.html import write_report
+from tests.report.test_html import poison
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+PATIENCE_MS = 180_000
+"""Without a graphics card, on a busy machine."""
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Chromium refuses its sandbox to root
+        root = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[*root, "--enable-unsafe-swiftshader"],
+            timeout=PATIENCE_MS,
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens reports; afterwards none of them may have complained or asked for anything."""
+    contexts, complaints = [], []
+
+    def open_report(folder, anchor="", **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda r: re.match("file:|blob:|data:", r.url) or complaints.append(r.url),
+        )
+        page.goto(f"{(folder / 'report.html').as_uri()}{anchor}")
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(opened, hard_run):
+    return opened(hard_run.folder, viewport={"width": 1280, "height": 900})
+
+
+def column(page, number):
+    return page.locator(f"#candidates tbody td:nth-child({number})").all_inner_texts()
+
+
+def formulas(page):
+    return column(page, 2)
+
+
+def test_the_table_is_sorted_by_mouse_and_keyboard(page, hard_run):
+    by_modulus = hard_run.candidates.sort_values("bulk_modulus", kind="stable")
+    heading = page.locator('#candidates th[data-name="bulk_modulus"]')
+    heading.click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert formulas(page) == by_modulus["formula"].tolist()
+    heading.locator("[role=button], button").first.press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert formulas(page)[0] == by_modulus["formula"].iloc[-1]
+
+
+def test_the_table_is_filtered_and_searched(page, hard_run):
+    table = hard_run.candidates
+    for name in ("novelty", "crystal_system"):
+        value = table[name].iloc[-1]
+        page.select_option(f'#filters [data-column="{name}"]', value)
+        assert formulas(page) == table.loc[table[name] == value, "formula"].tolist()
+        page.select_option(f'#filters [data-column="{name}"]', "")
+    page.get_by_label("with all of these elements").fill("B")
+    with_boron = [f for f in table["formula"] if "B" in re.findall("[A-Z][a-z]?", f)]
+    assert formulas(page) == with_boron
+    page.get_by_label("with all of these elements").fill("")
+    page.get_by_role("searchbox").fill(table["formula"].iloc[2])
+    assert table["formula"].iloc[2] in formulas(page)
+    assert len(formulas(page)) < len(table)
+
+
+def test_the_table_as_shown_is_exported_with_its_intervals(page, hard_run, tmp_path):
+    value = hard_run.candidates["novelty"].iloc[0]
+    page.select_option('#filters [data-column="novelty"]', value)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export CSV").click()
+    waiting.value.save_as(tmp_path / "shown.csv")
+    shown = pd.read_csv(tmp_path / "shown.csv")
+    wanted = hard_run.candidates.loc[hard_run.candidates["novelty"] == value]
+    assert shown["formula"].tolist() == wanted["formula"].tolist()
+    for heading, name in (("", ""), (": low", "_low"), (": high", "_high")):
+        values = shown[f"bulk modulus, GPa{heading}"]
+        assert values.tolist() == wanted[f"bulk_modulus{name}"].tolist()
+
+
+def test_a_card_opens_and_closes_by_keyboard(page):
+    link = page.locator("#candidates a").first
+    link.focus()
+    link.press("Enter")
+    card = page.locator("#card-1")
+    page.wait_for_selector("#card-1[data-drawn]")
+    assert card.evaluate("card => card.open")
+    assert card.locator(".plot .scatterlayer .trace").count() == 4
+    assert card.locator(".viewer canvas").count() > 0
+    assert page.evaluate("document.activeElement.closest('details')?.id") == "card-1"
+    card.locator("summary").first.press("Enter")
+    page.wait_for_selector("#card-1:not([data-drawn])")
+    assert not card.evaluate("card => card.open")
+    assert card.locator(".viewer canvas").count() == 0
+
+
+def test_one_card_is_open_at_a_time_and_an_address_opens_it(opened, hard_run):
+    page = opened(hard_run.folder, anchor="#card-2")
+    page.wait_for_selector("#card-2[data-drawn]")
+    page.locator("#card-3 summary").first.click()
+    page.wait_for_selector("#card-3[data-drawn]")
+    assert page.locator("details.card[open]").count() == 1
+
+
+def test_a_card_gives_its_files(page, hard_run, tmp_path):
+    page.locator("#candidates a").first.click()
+    page.wait_for_selector("#card-1[data-drawn]")
+    row = json.loads((hard_run.folder / "candidates.json").read_text())[0]
+    texts = {}
+    for ending in ("json", "cif"):
+        with page.expect_download() as waiting:
+            page.locator(f'#card-1 [data-file$=".{ending}"]').click()
+        waiting.value.save_as(tmp_path / ending)
+        texts[ending] = (tmp_path / ending).read_text()
+    assert json.loads(texts["json"])["formula"] == row["formula"]
+    assert texts["cif"] == (hard_run.folder / row["structure_file"]).read_text()
+
+
+def test_maps_show_points_and_a_click_opens_a_card(page):
+    for name in ("property-map", "latent-map"):
+        assert page.evaluate(f"document.getElementById('{name}').data.length") >= 3
+    names = "document.getElementById('latent-map').data.map(trace => trace.name)"
+    assert {"cubic", "candidates", "path of the best"} <= set(page.evaluate(names))
+    page.select_option("#colouring", "B")
+    page.wait_for_function(f"{names}.includes('with B')")
+    page.evaluate(
+        "document.getElementById('property-map').emit('plotly_click', {points: [{customdata: 1}]})"
+    )
+    page.wait_for_selector("#card-1[data-drawn]")
+
+
+def test_light_and_dark(opened, hard_run):
+    def background(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    dark, light = (opened(hard_run.folder, color_scheme=s) for s in ("dark", "light"))
+    assert background(dark) != background(light)
+    font = "document.getElementById('property-map').layout.font.color"
+    assert dark.evaluate(font) != light.evaluate(font)
+    light.get_by_role("button", name="switch between light and dark").click()
+    assert background(light) == background(dark)
+    light.wait_for_function(f"{font} === '{dark.evaluate(font)}'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone_and_all_has_names(opened, hard_run, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    page = opened(
+        hard_run.folder, anchor="#card-1", viewport=PHONE, is_mobile=True, color_scheme=scheme
+    )
+    page.wait_for_selector("#card-1[data-drawn]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    # what the libraries draw is theirs
+    context = {"exclude": [[".js-plotly-plot"], [".viewer"], [".modal"]]}
+    found = axe.Axe().run(page, context=context)
+    complaints = [
+        (rule["id"], node["target"]) for rule in found.response["violations"]
+        for node in rule["nodes"]
+    ]  # fmt: skip
+    assert complaints == []
+
+
+def test_hostile_data_does_nothing(opened, hard_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(hard_run.folder, folder)
+    poison(folder)
+    write_report(folder)
+    page = opened(folder)
+    page.locator("#card-2 summary").first.click()
+    page.wait_for_selector("#card-2[data-drawn]")
+    for map_ in ("property-map", "latent-map"):
+        with suppress(playwright.TimeoutError):
+            page.locator(f"#{map_}").hover(timeout=1000)
+    assert page.evaluate("window.hit") is None
