@@ -293,7 +293,7 @@ def _draw(path: Path, matches: Sequence[Match], seen: Observation, identifier: I
     view = seen.as_it_is()
     height = max(float((view.roots**2).max()), 1e-12)
     known = identifier.known
-    grid = view.start + view.step * np.arange(len(view.roots))
+    grid = MATCH_SETTINGS.grid
     overlays = [
         Overlay(
             f"{conventional_formula(str(known.formulas[m.row]))} "

@@ -26,7 +26,7 @@ from matlode.representation.radiation import find_wavelength
 SYSTEM_ROOT: Final = "MATLODE_SYSTEM_ROOT"
 """Environment variable: where the system's packages are unpacked, if not at /."""
 
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 """2θ in degrees and counts."""
 
 
@@ -70,8 +70,8 @@ def find_measured() -> Iterator[MeasuredPhase]:
             continue
         two_theta, counts = source.read(file)
         pattern = MeasuredPattern(
-            two_theta_deg=two_theta,
-            intensity=counts,
+            two_theta_deg=two_theta.astype(float),
+            intensity=counts.astype(float),
             sigma=None,
             wavelength_angstrom=find_wavelength(source.wavelength),
             source=str(file),

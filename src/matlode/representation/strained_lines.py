@@ -22,8 +22,10 @@ MOST_LINES = 400
 LATTICE_TOLERANCE = 1e-3
 """Relative deviation of squared lengths up to which axes count as equal: cells of tables are
 rounded, and a strain that keeps too much symmetry is still a strain."""
+Factors = tuple[NDArray[np.float64], float]
+"""What ``usable_factors`` gives."""
 TYPICAL_DAMPING_A2 = 0.5
-"""Displacement factor B that a fit begins with: between none, as computed patterns have, and 1 Å²."""
+"""Displacement factor B that a fit begins with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +72,14 @@ class StrainedLines:
     """(k, 6), of the metric under each."""
 
     @classmethod
-    def of(cls, crystals: Crystals, index: int) -> StrainedLines:
-        """Of one crystal of a batch; raises ScatteringError for unknown elements."""
+    def of(cls, crystals: Crystals, index: int, factors: Factors | None = None) -> StrainedLines:
+        """Of one crystal of a batch; ``factors`` are what ``usable_factors`` says of the batch.
+
+        Raises ScatteringError for elements without scattering factors.
+        """
         cell = crystals.lattices[index]
-        hkl, intensity = _reflections(crystals, index)
+        factors = factors or usable_factors(crystals, MATCH_SETTINGS)
+        hkl, intensity = _reflections(crystals, index, *factors)
         h, k, ell = hkl
         star = np.linalg.inv(cell)
         tensors = lattice_strains(cell)
@@ -136,20 +142,23 @@ class StrainedLines:
         return np.tensordot(fit.strains, self.tensors, 1)
 
 
+_LIMITS_OF_G = tuple(np.multiply(limits_of_g(MATCH_SETTINGS), (0.95, 1.05)).tolist())
+"""Strained lines may come in from outside the range."""
+
+
 def _six(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def _reflections(crystals: Crystals, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Indices (3, n) and intensities (n,) of a crystal's lines, a strain of a few percent beyond
-    the range included."""
+def _reflections(
+    crystals: Crystals, index: int, factors: NDArray[np.float64], per_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Indices (3, n) and intensities (n,) of a crystal's lines."""
     from matlode.representation.reflections import crystal_reflections, reflection_room
 
-    factors, per_s = usable_factors(crystals.take([index]), MATCH_SETTINGS)
     at = crystals.atoms(index)
     cell = crystals.lattices[index]
-    g_min, g_max = limits_of_g(MATCH_SETTINGS)
-    g_min, g_max = 0.95 * g_min, 1.05 * g_max
+    g_min, g_max = _LIMITS_OF_G
     cells = cell[None]
     room = int(reflection_room(cells, cells, g_max)[0])
     g2, height = np.empty((2, room))
@@ -180,21 +189,20 @@ def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
         n = lattice_operations(cell @ cell.T, tolerance, found)
         tolerance /= 8
     rotations = np.linalg.inv(cell) @ found[:n] @ cell if n else np.eye(3)[None]
-    means = [
-        np.einsum("nij,jk,nlk->il", rotations, unit, rotations).ravel() / len(rotations)
-        for unit in _DEVIATORS
-    ]
-    _, sizes, basis = np.linalg.svd(np.array(means))
+    images = rotations[:, None] @ _DEVIATORS @ rotations[:, None].transpose(0, 1, 3, 2)
+    _, sizes, basis = np.linalg.svd(images.mean(axis=0).reshape(len(_DEVIATORS), 9))
     free = basis[: int((sizes > 1e-6).sum())].reshape(-1, 3, 3)
     return np.concatenate([[np.eye(3) / np.sqrt(3)], free])
 
 
-_DEVIATORS = [
-    np.diag([1.0, -1.0, 0.0]) / np.sqrt(2),
-    np.diag([1.0, 1.0, -2.0]) / np.sqrt(6),
-    *(
-        np.array([[float({i, j} == {a, b}) for b in range(3)] for a in range(3)]) / np.sqrt(2)
-        for i, j in ((0, 1), (0, 2), (1, 2))
-    ),
-]
-"""Five symmetric tensors without trace that span them all."""
+_DEVIATORS = np.array(
+    [
+        np.diag([1.0, -1.0, 0.0]),
+        np.diag([1.0, 1.0, -2.0]) / np.sqrt(3),
+        *(
+            [[float({i, j} == {a, b}) for b in range(3)] for a in range(3)]
+            for i, j in ((0, 1), (0, 2), (1, 2))
+        ),
+    ]
+) / np.sqrt(2)
+"""(5, 3, 3), orthonormal symmetric tensors without trace that span them all."""

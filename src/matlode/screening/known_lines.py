@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,8 +176,9 @@ class KnownLines:
         best = np.argsort(-scores, kind="stable")[: settings.passes[0].n]
         best = best[scores[best] > 0]
         few = self.exact(rows[best])
+        factors = usable_factors(few, MATCH_SETTINGS)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            lines = list(pool.map(lambda i: StrainedLines.of(few, i), range(len(best))))
+            lines = list(pool.map(lambda i: StrainedLines.of(few, i, factors), range(len(few))))
             fits = [own.scaled(scales[i]) for i, own in zip(best, lines, strict=True)]
             going = np.arange(len(best))
             for number, one in enumerate(settings.passes):
@@ -200,7 +201,7 @@ class KnownLines:
         from matlode.representation.line_kernels import correlate
 
         half = round(settings.largest_scale / LOG_Q_STEP)
-        shifts = LOG_Q_STEP * np.arange(-half, half + 1)
+        shifts = LOG_Q_STEP * np.arange(-half, half + 1.0)
         view = seen.on_log_q(settings.look_sigma, half)
         observed = view.roots.astype(np.float32), view.seen.astype(np.float32)
         cost = (3 * settings.costs.strain * shifts**2).astype(np.float32)
@@ -216,7 +217,7 @@ class KnownLines:
         step = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(work, (slice(at, at + step) for at in range(0, len(rows), step))))
-        return scores, -LOG_Q_STEP * best
+        return scores, -shifts[best + half]
 
     def save(self, folder: Path, source: str) -> None:
         """Write plain arrays, and a header last; ``source`` names the table by its checksum."""
@@ -225,7 +226,7 @@ class KnownLines:
         for name, array in arrays.items():
             write_atomically(
                 folder / f"{name}.npy",
-                lambda stream, array=array: np.save(stream, array, allow_pickle=False),
+                partial(np.save, arr=array, allow_pickle=False),
             )
         shapes = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
         header: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "source": source}
