@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,8 +33,12 @@ MINERALS: Final = "COD/AMCSD"
 """Database, in the full table, of crystals whose cells were measured, not computed."""
 AT_LAB: Final = replace(LADDER[4], name="measured cells of minerals", scale=0.0, strain=0.0)
 """Cells are off by themselves: those that are looked for were computed."""
+N_MINERALS: Final = 100
 PATTERNS_AT_ONCE: Final = 4096
 NOT_FOUND: Final = 10**9
+
+Answer = dict[str, Any]
+"""What came of one pattern."""
 
 
 def bench_identify(
@@ -51,27 +56,21 @@ def bench_identify(
     installed packages (``find_measured``). Rows of one formula and space group are one phase.
 
     The baseline is the cosine of square roots of patterns, nothing strained or shifted. ``out``:
-    folder that finished parts are kept in.
+    folder that finished rungs are kept in; what is there is not measured again.
     """
     materials = read_table(table) if table else load_starter()
     identifier = Identifier(known_table=table, index=index, progress=progress)
-    bench = _Bench(materials, identifier, out, progress)
-    rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(split_by_formula(materials.frame["formula"]) == TEST)
-    each = -(-n_patterns // len(LADDER))
-    answers = {
-        rung.name: bench.answers(rung, rng.choice(rows, each), rng, hide=False) for rung in LADDER
-    }
-    answers[AT_LAB.name] = bench.answers(AT_LAB, bench.minerals(), rng, hide=True)
+    bench = _Bench(materials, identifier, seed, out, progress)
+    answers = [bench.rung(number, -(-n_patterns // len(LADDER))) for number in range(len(LADDER))]
+    answers.append(bench.minerals())
     bench.add_baseline(answers)
+    named = [
+        (rung.name, part) for rung, part in zip((*LADDER, AT_LAB), answers, strict=True) if part
+    ]
     found = {
-        f"search-match, {len(identifier.known):,} crystals": [
-            _rates(name, rows_) for name, rows_ in answers.items() if rows_
-        ],
-        "space group and composition of a pattern alone": [
-            _guess_rates(name, rows_) for name, rows_ in answers.items() if rows_
-        ],
-        "time": [bench.seconds()],
+        f"search-match, {len(identifier.known):,} crystals": [_rates(*part) for part in named],
+        "space group and composition of a pattern alone": [_guess_rates(*part) for part in named],
+        "time": [_seconds(answers, len(identifier.known))],
     }
     real = [bench.measured(phase) for phase in find_measured()]
     if real:
@@ -85,61 +84,82 @@ class _Bench:
     """Holds what all parts need."""
 
     def __init__(
-        self, materials: Materials, identifier: Identifier, out: Path | None, progress: Progress
+        self,
+        materials: Materials,
+        identifier: Identifier,
+        seed: int,
+        out: Path | None,
+        progress: Progress,
     ) -> None:
         self.identifier = identifier
         self.known: KnownLines = identifier.known
         self.crystals: Crystals = materials.crystals
-        self.database = materials.frame.get("database")
-        self.out, self.progress = out, progress
+        self.frame = materials.frame
+        self.seed, self.out, self.progress = seed, out, progress
         names = zip(self.known.formulas, self.known.space_groups, strict=True)
         _, self.phase = np.unique([f"{f} {g}" for f, g in names], return_inverse=True)
-        self.timed: list[tuple[float, float]] = []
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
 
-    def minerals(self) -> NDArray[np.intp]:
-        """Rows with measured cells whose phase another row has, too, one row of each."""
-        if self.database is None:
-            return np.zeros(0, np.intp)
-        rows = np.flatnonzero(self.database.to_numpy(str) == MINERALS)
+    def rung(self, number: int, n: int) -> list[Answer]:
+        """Answers for n patterns of a rung of LADDER."""
+        rng = np.random.default_rng([self.seed, number])
+        rows = np.flatnonzero(split_by_formula(self.frame["formula"]) == TEST)
+        return self._kept(LADDER[number], rng.choice(rows, n), rng, f"rung-{number}", hide=False)
+
+    def minerals(self) -> list[Answer]:
+        """Answers for N_MINERALS rows with measured cells whose phase another row has, too."""
+        if "database" not in self.frame:
+            return []
+        rng = np.random.default_rng([self.seed, len(LADDER)])
+        rows = np.flatnonzero(self.frame["database"].to_numpy(str) == MINERALS)
         common = np.bincount(self.phase)[self.phase[rows]] > 1
         _, first = np.unique(self.phase[rows[common]], return_index=True)
-        return rows[common][np.sort(first)]
+        chosen = rng.permutation(rows[common][first])[:N_MINERALS]
+        return self._kept(AT_LAB, chosen, rng, "minerals", hide=True)
 
-    def answers(
-        self, rung: Difficulty, rows: NDArray[np.intp], rng: np.random.Generator, *, hide: bool
-    ) -> list[dict[str, Any]]:
-        """One per row: ranks, guesses, and the pattern itself for the baseline."""
+    def _kept(
+        self,
+        rung: Difficulty,
+        rows: NDArray[np.intp],
+        rng: np.random.Generator,
+        name: str,
+        *,
+        hide: bool,
+    ) -> list[Answer]:
+        """One answer per row; measured, or read where they are kept."""
+        file = None if self.out is None else self.out / f"{name}-seed-{self.seed}-{len(rows)}.json"
+        if file is not None and file.exists():
+            return list(json.loads(file.read_text(encoding="utf-8")))
         found = []
         for n, row in enumerate(rows.tolist()):
             other = int(rng.integers(len(self.crystals)))
             pattern = measured_like(self.crystals, row, other, rung, rng)
+            if pattern is not None:
+                elements = self.known.elements[row].copy()
+                if rung.impurity:
+                    elements |= self.known.elements[other]
+                found.append(
+                    {"row": row, "hidden": hide, **self._one(pattern, row, elements, hide)}
+                )
             self.progress(rung.name, n + 1, len(rows))
-            if pattern is None:
-                continue
-            hidden = np.array([row] if hide else [], np.intp)
-            elements = self.known.elements[row] | (
-                self.known.elements[other] if rung.impurity else False
-            )
-            found.append({"row": row, "hidden": hide, **self._one(pattern, row, hidden, elements)})
-        if self.out is not None:
-            told = [{k: v for k, v in one.items() if k != "curve"} for one in found]
-            write_json(self.out / f"{len(list(self.out.glob('*.json')))}.json", told)
+        if file is not None:
+            write_json(file, found)
         return found
 
     def _one(
         self,
         pattern: MeasuredPattern,
         row: int,
-        hidden: NDArray[np.intp],
         elements: NDArray[np.bool_],
-    ) -> dict[str, Any]:
+        hide: bool,
+    ) -> Answer:
+        hidden = [row] if hide else []
         rows = np.delete(np.arange(len(self.known)), hidden)
         start = time.perf_counter(), time.process_time()
         seen = Observation.of(pattern)
         matches = self.known.search(seen, rows, self.identifier.settings)
-        self.timed.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         few = np.setdiff1d(self.known.rows_with(elements), hidden)
         filtered = self.known.search(seen, few, self.identifier.settings)
         curve = to_grid(pattern).intensity
@@ -158,19 +178,20 @@ class _Bench:
             "system_known": chemical_system(str(self.known.formulas[row])) in systems,
             "element_share": float(self.known.elements[near][:, own].mean()),
             "chance_share": float(self.known.elements.mean(axis=0)[own].mean()),
-            "curve": curve,
+            "seconds": seconds,
+            "curve": curve.round(4).tolist(),
         }
 
     def _rank(self, matches: Sequence[Match], row: int) -> int:
         phases = [int(self.phase[m.row]) for m in distinct(matches, self.known)]
         return _place(phases, int(self.phase[row]))
 
-    def add_baseline(self, answers: Mapping[str, list[dict[str, Any]]]) -> None:
+    def add_baseline(self, answers: Sequence[list[Answer]]) -> None:
         """Ranks by the cosine of square roots of patterns as they are."""
-        every = [one for rows in answers.values() for one in rows]
+        every = [one for part in answers for one in part]
         if not every:
             return
-        roots = np.sqrt(np.array([one.pop("curve") for one in every], np.float32))
+        roots = np.sqrt(np.array([one["curve"] for one in every], np.float32))
         cosines = np.full((len(every), len(self.known)), -1, np.float32)
         for at in range(0, len(self.known), PATTERNS_AT_ONCE):
             rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.known)))
@@ -206,16 +227,18 @@ class _Bench:
             "match of the best": round(best.fit.match, 3) if best else 0.0,
         }
 
-    def seconds(self) -> dict[str, Any]:
-        """Median of all unfiltered searches, reading of the pattern's curve included."""
-        wall, processor = np.median(np.array(self.timed), axis=0).tolist()
-        return {
-            "crystals": len(self.known),
-            "searches": len(self.timed),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "all",
-            "seconds": wall,
-            "seconds of processors": processor,
-        }
+
+def _seconds(answers: Sequence[Sequence[Answer]], n_known: int) -> dict[str, Any]:
+    """Median of all searches without a filter, the pattern's background included."""
+    spent = [one["seconds"] for part in answers for one in part]
+    wall, processor = np.median(np.array(spent), axis=0).tolist()
+    return {
+        "crystals": n_known,
+        "searches": len(spent),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "all",
+        "seconds": wall,
+        "seconds of processors": processor,
+    }
 
 
 def _rank_of(
@@ -240,7 +263,7 @@ def _place(members: Sequence[Any], wanted: Any) -> int:
     return members.index(wanted) if wanted in members else NOT_FOUND
 
 
-def _rates(name: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _rates(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     def share(key: str, below: int) -> float:
         return float(np.mean([one[key] < below for one in answers]))
 
@@ -256,11 +279,11 @@ def _rates(name: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _guess_rates(name: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _guess_rates(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     answered = [one for one in answers if one["system"] != "can't tell"]
     right = [one["system"] == one["true_system"] for one in answered]
 
-    def mean(of: Callable[[Mapping[str, Any]], Any]) -> float:
+    def mean(of: Callable[[Answer], Any]) -> float:
         return float(np.mean([of(one) for one in answers]))
 
     return {

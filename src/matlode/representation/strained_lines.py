@@ -34,8 +34,8 @@ class FitCosts:
 
     strain: float = 20.0
     """1 % in all lengths costs 0.006: two crystals of one type are told apart by their size."""
-    zero_per_deg2: float = 0.5
-    """A zero shift of 0.1° costs 0.005."""
+    zero_per_deg2: float = 0.2
+    """A zero shift of 0.1° costs 0.002."""
     damping_per_a4: float = 0.002
     """Of B in Å⁴: 1 Å², which is usual, costs 0.002."""
 
