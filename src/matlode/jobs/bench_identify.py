@@ -26,7 +26,7 @@ from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern
-from matlode.screening.known_lines import KnownLines, Match, distinct
+from matlode.screening.known_lines import KnownLines, Match, distinct, that_scatter
 from matlode.screening.symmetry import crystal_system
 
 MINERALS: Final = "COD/AMCSD"
@@ -58,7 +58,7 @@ def bench_identify(
     The baseline is the cosine of square roots of patterns, nothing strained or shifted. ``out``:
     folder that finished rungs are kept in; what is there is not measured again.
     """
-    materials = read_table(table) if table else load_starter()
+    materials = that_scatter(read_table(table) if table else load_starter())
     identifier = Identifier(known_table=table, index=index, progress=progress)
     bench = _Bench(materials, identifier, seed, out, progress)
     answers = [bench.rung(number, -(-n_patterns // len(LADDER))) for number in range(len(LADDER))]

@@ -29,9 +29,10 @@ from matlode.representation.observation import (
     LOG_Q_STEP,
     MATCH_SETTINGS,
     Observation,
+    View,
     log_q_bins,
 )
-from matlode.representation.strained_lines import CellFit, FitCosts, StrainedLines
+from matlode.representation.strained_lines import CellFit, Factors, FitCosts, StrainedLines
 
 KIND: Final = "known-lines"
 SCHEMA: Final = 1
@@ -115,7 +116,7 @@ class KnownLines:
     def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
         """The index of known materials; those with an element that has no scattering factor are
         left out."""
-        materials = _with_factors(materials)
+        materials = that_scatter(materials)
         crystals = materials.crystals
         parts = []
         chunks = [slice(at, at + 64 * CHUNK) for at in range(0, len(crystals), 64 * CHUNK)]
@@ -128,7 +129,7 @@ class KnownLines:
             crystals,
             frame["id"].to_numpy(str),
             frame["formula"].to_numpy(str),
-            _column(materials, "space_group"),
+            _space_groups(materials),
             np.concatenate([np.zeros(0, np.uint16), *(bins for bins, _, _ in parts)]),
             np.concatenate([np.zeros(0, np.float32), *(amplitudes for _, amplitudes, _ in parts)]),
             np.cumsum(counts),
@@ -178,20 +179,23 @@ class KnownLines:
         few = self.exact(rows[best])
         factors = usable_factors(few, MATCH_SETTINGS)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            lines = list(pool.map(lambda i: StrainedLines.of(few, i, factors), range(len(few))))
-            fits = [own.scaled(scales[i]) for i, own in zip(best, lines, strict=True)]
-            going = np.arange(len(best))
+            found = list(
+                pool.map(
+                    lambda i: _unfitted(
+                        few, i, factors, int(rows[best[i]]), float(scales[best[i]])
+                    ),
+                    range(len(few)),
+                )
+            )
             for number, one in enumerate(settings.passes):
-                view = seen.view(one.sigma_deg)
-
-                def fit(i: int, view: Any = view, number: int = number) -> CellFit:
-                    return lines[i].fitted(fits[i], view, settings.costs, strain_only=number == 0)
-
-                going = going[: one.n]
-                for i, found in zip(going, pool.map(fit, going.tolist()), strict=True):
-                    fits[i] = found
-                going = np.array(sorted(going, key=lambda i: -fits[i].score), int)
-        return [Match(int(rows[best[i]]), lines[i], fits[i]) for i in going]
+                fit = partial(
+                    _fitted,
+                    view=seen.view(one.sigma_deg),
+                    costs=settings.costs,
+                    strain_only=number == 0,
+                )
+                found = sorted(pool.map(fit, found[: one.n]), key=lambda match: -match.score)
+        return found
 
     def look(
         self, seen: Observation, rows: NDArray[np.intp], settings: MatchSettings
@@ -282,8 +286,18 @@ def distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
     return kept
 
 
-def _with_factors(materials: Materials) -> Materials:
-    """Those whose elements scatter."""
+def _unfitted(crystals: Crystals, index: int, factors: Factors, row: int, strain: float) -> Match:
+    lines = StrainedLines.of(crystals, index, factors)
+    return Match(row, lines, lines.scaled(strain))
+
+
+def _fitted(match: Match, *, view: View, costs: FitCosts, strain_only: bool) -> Match:
+    fit = match.lines.fitted(match.fit, view, costs, strain_only=strain_only)
+    return replace(match, fit=fit)
+
+
+def that_scatter(materials: Materials) -> Materials:
+    """Those whose elements have scattering factors: the rows of an index."""
     try:
         usable_factors(materials.crystals, MATCH_SETTINGS)
     except ScatteringError as error:
@@ -291,10 +305,10 @@ def _with_factors(materials: Materials) -> Materials:
     return materials
 
 
-def _column(materials: Materials, name: str) -> NDArray[np.int64]:
-    """Space groups of the table, found where it has none."""
-    if name in materials.frame:
-        return materials.frame[name].to_numpy(np.int64)
+def _space_groups(materials: Materials) -> NDArray[np.int64]:
+    """Of the table, or found from the crystals."""
+    if "space_group" in materials.frame:
+        return materials.frame["space_group"].to_numpy(np.int64)
     from matlode.data.structures import space_group_number
 
     rows = range(len(materials))
