@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from matlode.data.tables import starter_path
-from matlode.testing import rock_salt
+from matlode.data.tables import starter_path, write_materials
+from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+from matlode.testing import rock_salt, rutile
 
 
 def matlode(*arguments, cwd=None):
@@ -202,3 +204,24 @@ def test_help_loads_nothing_heavy():
     code = f"import sys, matlode.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_identify_prints_phases_and_keeps_its_index(tmp_path, starter):
+    rows = (starter.frame["formula"] == "O2Sn").to_numpy() | (np.arange(len(starter)) < 50)
+    write_materials(starter.take(rows), tmp_path / "known")
+    (curve,) = simulate_patterns([rutile("SnO2", a_angstrom=4.737, c_angstrom=3.186)])
+    sample = tmp_path / "sample.xy"
+    np.savetxt(sample, np.column_stack([STANDARD_SETTINGS.grid, 1000 * curve + 50]), fmt="%.4f")
+    given = ["--known", tmp_path / "known" / "materials.parquet", "--index", tmp_path / "index"]
+    done = matlode("identify", sample, *given, "--plot", tmp_path / "plot.png", "--top", 3)
+    assert done.returncode == 0, done.stderr
+    assert "SnO2" in done.stdout
+    assert "136 (tetragonal)" in done.stdout
+    assert "latent neighbours:" in done.stdout
+    assert (tmp_path / "plot.png").is_file()
+    assert (tmp_path / "index" / "index.json").is_file()
+    answer = json.loads(matlode("identify", sample, *given, "--elements", "Sn,O", "--json").stdout)
+    assert answer["phases"][0]["formula"] == "SnO2"
+    refused = matlode("identify", sample, *given, "--elements", "Sn,Ox")
+    assert refused.returncode == 1
+    assert "no element" in refused.stderr

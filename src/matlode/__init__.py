@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
     from matlode.jobs.check_data import check_data
     from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.jobs.identify import Identifier, identify
     from matlode.jobs.import_data import import_data
     from matlode.jobs.predict import predict
     from matlode.jobs.search import Run, search
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from matlode.representation.streaming import stream_table
 
 _HOMES = {
+    "Identifier": "jobs.identify",
     "LatentSpace": "latent.space",
     "Run": "jobs.search",
     "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.toolbox",
     "check_data": "jobs.check_data",
     "composition_vectors": "representation.composition",
+    "identify": "jobs.identify",
     "import_data": "jobs.import_data",
     "load_starter": "data.tables",
     "measure_scores": "jobs.evaluate",
@@ -50,12 +53,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Identifier",
     "LatentSpace",
     "Run",
     "SearchSettings",
     "Toolbox",
     "check_data",
     "composition_vectors",
+    "identify",
     "import_data",
     "load_starter",
     "measure_scores",

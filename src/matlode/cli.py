@@ -462,6 +462,49 @@ def solve(
 
 
 @app.command()
+def identify(
+    pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
+    elements: Annotated[
+        str | None, typer.Option(help="The only elements that phases may hold, such as Li,Fe,P,O.")
+    ] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that phases must hold.")] = None,
+    wavelength: Annotated[
+        str | None,
+        typer.Option(help="Å, or a radiation such as MoKa1 (default: the file's)."),
+    ] = None,
+    known: KnownTable = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the table's index (default: in the user's cache)."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Phases to name.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option(help="Figure of the best phases over the pattern.")
+    ] = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Known phases in a measured powder pattern, its space group, and what it may consist of."""
+    from matlode.jobs.identify import Identifier
+    from matlode.jobs.identify import identify as run_identify
+
+    with _progress() as progress:
+        answer = run_identify(
+            pattern,
+            elements=_symbols(elements),
+            require=_symbols(require),
+            wavelength=wavelength,
+            top=top,
+            plot=plot,
+            identifier=Identifier(known, index, models, progress=progress),
+        )
+    if as_json:
+        _print_json(answer)
+    else:
+        _print_identified(answer)
+
+
+@app.command()
 def train(
     names: Annotated[
         list[str] | None,
@@ -760,7 +803,8 @@ def bench(
             help="xrd: the powder engine beside others; training: what it costs; predict: "
             "predictions, stage by stage; search: every sampler, on test functions, in the "
             "latent space, and what a suggestion costs; rediscovery: known phases are hidden from "
-            "all models, and searched for; discovery: what becomes of proposals in potentials.",
+            "all models, and searched for; discovery: what becomes of proposals in potentials; "
+            "identify: how often the phase of a powder pattern is found.",
             autocompletion=completion.of(completion.BENCHMARKS),
         ),
     ] = "xrd",
@@ -805,6 +849,7 @@ def bench(
     from matlode.errors import InputError, suggest
     from matlode.jobs.bench import bench_diffraction
     from matlode.jobs.bench_discovery import bench_discovery
+    from matlode.jobs.bench_identify import bench_identify
     from matlode.jobs.bench_predict import bench_prediction
     from matlode.jobs.bench_rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
     from matlode.jobs.bench_search import bench_search
@@ -842,6 +887,10 @@ def bench(
                 toolbox=toolbox,
                 out=out or Path("discovery"),
                 progress=progress,
+            )
+        elif what == "identify":
+            found = bench_identify(
+                full_table_path(data), n_patterns=structures or 504, out=out, progress=progress
             )
         elif what == "predict":
             found = bench_prediction(
@@ -1322,6 +1371,38 @@ def _prediction_cells(answer: dict[str, Any], names: Sequence[str]) -> list[str]
         for p in (answer["predictions"][n] for n in names)
     ]
     return [name, answer["formula"], str(answer["space_group"]), *cells, answer["nearest_known"]]
+
+
+def _print_identified(answer: Mapping[str, Any]) -> None:
+    for note in answer["notes"]:
+        print(f"{answer['pattern']}: {note}")
+    headings = ["", "formula", "space group", "score", "match", "scale", "zero / °"]
+    headings += ["explained", "missing", "id"]
+    for title, phases in (
+        (f"of {answer['known']:,} known crystals", answer["phases"]),
+        ("in what the first leaves", answer["beside"]),
+    ):
+        rows = [
+            [
+                str(p["rank"]), p["formula"], f"{p['space_group']} ({p['crystal_system']})",
+                f"{p['score']:.3f}", f"{p['match']:.3f}", f"{p['scale']:.4f}",
+                f"{p['zero_shift_deg']:+.3f}", f"{p['explained']:.0%}", f"{p['missing']:.0%}",
+                p["id"],
+            ]
+            for p in phases
+        ]  # fmt: skip
+        if rows:
+            _print_table(headings, rows, title=title)
+    if not answer["phases"]:
+        print("no known crystal of these elements has a line where the pattern has one.")
+    symmetry, composition = answer["symmetry"], answer["composition"]
+    for name, part in (
+        (f"pattern alone: {symmetry['answer']};", symmetry["crystal_systems"]),
+        ("space groups:", symmetry["space_groups"]),
+        ("latent neighbours:", composition["formulas"]),
+        ("elements of these:", composition["elements"]),
+    ):
+        print(name, ", ".join(f"{key} {value:g}" for key, value in part.items()) or "none")
 
 
 def _print_scores(rows: Sequence[dict[str, Any]]) -> None:

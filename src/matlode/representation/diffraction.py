@@ -265,7 +265,7 @@ def simulate_peaks(
 
     crystals = pack_crystals([structure])
     factors, per_s = usable_factors(crystals, settings)
-    g_min, g_max = _limits_of_g(settings)
+    g_min, g_max = limits_of_g(settings)
     room = int(reflection_room(crystals.lattices, crystals.lattices, g_max)[0])
     g2, height, angle, intensity = np.empty((4, room))
     multiplicity, peak_of = np.empty((2, room), np.int64)
@@ -306,7 +306,7 @@ def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None)
         list(pool.map(work, chunks))
 
 
-def _limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
+def limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
     """|g| = 1/d of the ends of the range, Å⁻¹."""
     ends = np.array([settings.two_theta_min_deg, settings.two_theta_max_deg])
     low, high = to_q(ends, "two_theta", settings.wavelength_angstrom) / (2 * np.pi)
@@ -333,7 +333,7 @@ def peaks_of_chunk(
         strained = cells
     if textures is None:
         textures = np.tile(NO_TEXTURE, (len(cells), 1))
-    g_min, g_max = _limits_of_g(settings)
+    g_min, g_max = limits_of_g(settings)
     room = reflection_room(cells, strained, g_max)
     angle, intensity = np.empty((2, int(room.sum())))
     ends = np.zeros(len(cells) + 1, np.int64)
@@ -395,7 +395,7 @@ def usable_factors(
 ) -> tuple[NDArray[np.float64], float]:
     """Scattering factors as the kernels take them; raises ScatteringError where one is missing."""
     factors, per_s = _scattering_table(
-        _limits_of_g(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
+        limits_of_g(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
     )
     _refuse_unknown_elements(crystals, factors)
     return factors, per_s

@@ -46,6 +46,8 @@ class GriddedPattern:
     """(settings.n_points,), where the measurement reaches."""
     settings: DiffractionSettings
     """Grid and wavelength."""
+    peak_sigma_deg: float | None = None
+    """Width of the strong peaks as they are on the grid; None where no peak tells."""
     notes: tuple[str, ...] = ()
     """Those of the measured pattern, and what was done to it."""
 
@@ -94,13 +96,19 @@ def to_grid(
         if peak_sigma_deg is None:
             peak_sigma_deg = _peak_sigma(curve, stretches, settings.step)
         curve = _broaden(curve, stretches, peak_sigma_deg, settings, notes)
+        if peak_sigma_deg is not None:
+            peak_sigma_deg = max(peak_sigma_deg, settings.peak_sigma_deg)
     if background is not None:
         curve = _without_background(curve, stretches, settings)
     curve = np.where(measured, curve, 0.0).clip(min=0)
     if curve.max() <= 0:
         raise InputError(f"{pattern.source}: nothing rises above the background on the grid.")
     return GriddedPattern(
-        intensity=curve / curve.max(), measured=measured, settings=settings, notes=tuple(notes)
+        intensity=curve / curve.max(),
+        measured=measured,
+        settings=settings,
+        peak_sigma_deg=peak_sigma_deg,
+        notes=tuple(notes),
     )
 
 

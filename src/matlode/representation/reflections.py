@@ -6,7 +6,7 @@ I = |F|² (1 + cos²2θ) / (sin²θ cosθ), summed over all g in the limiting sp
 
 The crystal's own symmetry saves most of the work, without a space-group library:
 
-- its operations are found among those of its lattice (``_lattice_operations``,
+- its operations are found among those of its lattice (``lattice_operations``,
   ``_symmetrise``), within tolerances so tight that averaging over the group changes a profile
   by less than 1e-7 of its height: what averaging leaves is of second order;
 - one reflection per orbit of the Laue group is computed and counted with its multiplicity.
@@ -75,7 +75,7 @@ def _inverse(metric):
 
 
 @kernel
-def _lattice_operations(metric, tolerance, found):
+def lattice_operations(metric, tolerance, found):
     """Integer matrices W with W G Wᵀ = G and determinant 1 into ``found`` (24, 3, 3): the
     rotations of the lattice, which has each of them with either sign.
 
@@ -287,7 +287,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
     vectors alone, so the average is exactly symmetric.
     """
     n = frac.shape[1]
-    n_lattice = _lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
+    n_lattice = lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
     if n_lattice == 0:
         return 0, 0, False
     rare = 0

@@ -1,0 +1,208 @@
+"""The lines of one crystal, its cell strained until they meet an observed pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import Crystals
+from matlode.representation.diffraction import (
+    NO_TEXTURE,
+    limits_of_g,
+    usable_factors,
+)
+from matlode.representation.observation import MATCH_SETTINGS, View
+
+WEAK_LINE = 2e-3
+"""Lines below this part of the strongest do not take part in a fit."""
+MOST_LINES = 400
+"""Nor do others than the strongest of a crystal with very many."""
+LATTICE_TOLERANCE = 1e-3
+"""Relative deviation of squared lengths up to which axes count as equal: cells of tables are
+rounded, and a strain that keeps too much symmetry is still a strain."""
+Factors = tuple[NDArray[np.float64], float]
+"""What ``usable_factors`` gives."""
+TYPICAL_DAMPING_A2 = 0.5
+"""Displacement factor B that a fit begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitCosts:
+    """What strains and shifts cost, as parts of a cosine; per their squares."""
+
+    strain: float = 20.0
+    """1 % in all lengths costs 0.006: two crystals of one type are told apart by their size."""
+    zero_per_deg2: float = 0.2
+    """A zero shift of 0.1° costs 0.002."""
+    damping_per_a4: float = 0.002
+    """Of B in Å⁴: 1 Å², which is usual, costs 0.002."""
+
+
+@dataclass(frozen=True)
+class CellFit:
+    """How far a crystal was strained, and how well it meets the pattern."""
+
+    match: float
+    """Cosine of the square roots of the profiles, 0..1."""
+    score: float
+    """The match less what strain and zero shift cost."""
+    strains: NDArray[np.float64]
+    """(k,), along ``StrainedLines.tensors``."""
+    zero_deg: float = 0.0
+    """Observed less calculated 2θ where the lattice fits."""
+    damping_a2: float = TYPICAL_DAMPING_A2
+    """Displacement factor B of all atoms, in Å²."""
+
+
+@dataclass(frozen=True)
+class StrainedLines:
+    """The lines of a crystal by the reciprocal metric of its cell."""
+
+    metric: NDArray[np.float64]
+    """(6,): 11, 22, 33, 23, 13, 12, in Å⁻²."""
+    products: NDArray[np.float64]
+    """(n, 6), of indices: 1/d² is their product with the metric."""
+    intensity: NDArray[np.float64]
+    """(n,), at the wavelength of MATCH_SETTINGS."""
+    tensors: NDArray[np.float64]
+    """(k, 3, 3), ``lattice_strains``."""
+    directions: NDArray[np.float64]
+    """(k, 6), of the metric under each."""
+
+    @classmethod
+    def of(cls, crystals: Crystals, index: int, factors: Factors | None = None) -> StrainedLines:
+        """Of one crystal of a batch; ``factors`` are what ``usable_factors`` says of the batch.
+
+        Raises ScatteringError for elements without scattering factors.
+        """
+        cell = crystals.lattices[index]
+        factors = factors or usable_factors(crystals, MATCH_SETTINGS)
+        hkl, intensity = _reflections(crystals, index, *factors)
+        h, k, ell = hkl
+        star = np.linalg.inv(cell)
+        tensors = lattice_strains(cell)
+        return cls(
+            _six(star.T @ star),
+            np.stack([h * h, k * k, ell * ell, 2 * k * ell, 2 * h * ell, 2 * h * k], axis=1),
+            intensity,
+            tensors,
+            np.array([_six(-2 * star.T @ tensor @ star) for tensor in tensors]),
+        )
+
+    def scaled(self, strain: float) -> CellFit:
+        """Where a fit may begin: all lengths changed by ``strain``."""
+        strains = np.zeros(len(self.tensors))
+        strains[0] = strain * np.sqrt(3)
+        return CellFit(0.0, 0.0, strains)
+
+    def fitted(self, start: CellFit, view: View, costs: FitCosts, *, strain_only: bool) -> CellFit:
+        """The fit, from ``start``, that meets an observed profile best; ``strain_only`` leaves
+        zero shift and damping as they are."""
+        from matlode.representation.line_kernels import fit_cell
+
+        n = len(start.strains)
+        values = np.array([*start.strains, start.zero_deg, start.damping_a2])
+        # a step moves a line at 60° by the width of a peak
+        steps = np.array([np.radians(view.sigma)] * n + [view.sigma / 3, 0.5])
+        if strain_only:
+            steps[n:] = 0
+        weights = np.array([costs.strain] * n + [costs.zero_per_deg2, costs.damping_per_a4])
+        score, match = fit_cell(
+            self.metric, self.directions, values, steps, weights, self.products, self.intensity,
+            MATCH_SETTINGS.wavelength_angstrom, view.start, view.step, view.sigma, view.roots,
+            view.seen,
+        )  # fmt: skip
+        return CellFit(match, score, values[:n], float(values[n]), float(values[n + 1]))
+
+    def profile(self, fit: CellFit, view: View) -> NDArray[np.float64]:
+        """(n,), the calculated profile on the grid of a view, as a part of the whole observed
+        intensity: as high as the square roots of both, in the mean over its own, allow."""
+        from matlode.representation.line_kernels import profile_match
+
+        profile = np.empty(len(view.roots))
+        profile_match(
+            self.metric + fit.strains @ self.directions, fit.zero_deg, fit.damping_a2,
+            self.products, self.intensity, MATCH_SETTINGS.wavelength_angstrom, view.start,
+            view.step, view.sigma, view.roots, view.seen, profile,
+        )  # fmt: skip
+        profile *= view.seen
+        root_scale = (np.sqrt(profile) @ view.roots) / max(float(profile.sum()), 1e-12)
+        return np.asarray(profile * root_scale**2)
+
+    def two_theta_deg(self, fit: CellFit) -> NDArray[np.float64]:
+        """(m,), where the lines of a fit are, ascending."""
+        inverse_d2 = self.products @ (self.metric + fit.strains @ self.directions)
+        sines = MATCH_SETTINGS.wavelength_angstrom / 2 * np.sqrt(inverse_d2)
+        return np.sort(2 * np.degrees(np.arcsin(sines[sines < 1]))) + fit.zero_deg
+
+    def strain(self, fit: CellFit) -> NDArray[np.float64]:
+        """(3, 3), the symmetric strain of a fit: observed cell = known cell times (1 + strain)."""
+        return np.tensordot(fit.strains, self.tensors, 1)
+
+
+_LIMITS_OF_G = tuple(np.multiply(limits_of_g(MATCH_SETTINGS), (0.95, 1.05)).tolist())
+"""Strained lines may come in from outside the range."""
+
+
+def _six(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return matrix[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+
+def _reflections(
+    crystals: Crystals, index: int, factors: NDArray[np.float64], per_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Indices (3, n) and intensities (n,) of a crystal's lines."""
+    from matlode.representation.reflections import crystal_reflections, reflection_room
+
+    at = crystals.atoms(index)
+    cell = crystals.lattices[index]
+    g_min, g_max = _LIMITS_OF_G
+    cells = cell[None]
+    room = int(reflection_room(cells, cells, g_max)[0])
+    g2, height = np.empty((2, room))
+    multiplicity = np.empty(room, np.int64)
+    hkl = np.empty((3, room))
+    n = crystal_reflections(
+        cell, cell, crystals.frac_coords[at], crystals.occupancies[at], crystals.numbers[at],
+        NO_TEXTURE, g_min, g_max, MATCH_SETTINGS.wavelength_angstrom, factors, per_s,
+        g2, height, multiplicity, hkl,
+    )  # fmt: skip
+    strong = np.flatnonzero(height[:n] > WEAK_LINE * height[:n].max(initial=0.0))
+    strongest = strong[np.argsort(-height[strong], kind="stable")[:MOST_LINES]]
+    return hkl[:, strongest], height[strongest]
+
+
+def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k, 3, 3), orthonormal strains that keep the symmetry of a lattice, cell vectors in rows;
+    the first changes all lengths alike.
+
+    >>> len(lattice_strains(4.0 * np.eye(3))), len(lattice_strains(np.diag([4.0, 4.0, 6.0])))
+    (1, 2)
+    """
+    from matlode.representation.reflections import lattice_operations
+
+    found = np.empty((24, 3, 3))
+    n, tolerance = 0, LATTICE_TOLERANCE
+    while n == 0 and tolerance > 1e-8:  # a near miss: narrower tolerances may be clear
+        n = lattice_operations(cell @ cell.T, tolerance, found)
+        tolerance /= 8
+    rotations = np.linalg.inv(cell) @ found[:n] @ cell if n else np.eye(3)[None]
+    images = rotations[:, None] @ _DEVIATORS @ rotations[:, None].transpose(0, 1, 3, 2)
+    _, sizes, basis = np.linalg.svd(images.mean(axis=0).reshape(len(_DEVIATORS), 9))
+    free = basis[: int((sizes > 1e-6).sum())].reshape(-1, 3, 3)
+    return np.concatenate([[np.eye(3) / np.sqrt(3)], free])
+
+
+_DEVIATORS = np.array(
+    [
+        np.diag([1.0, -1.0, 0.0]),
+        np.diag([1.0, 1.0, -2.0]) / np.sqrt(3),
+        *(
+            [[float({i, j} == {a, b}) for b in range(3)] for a in range(3)]
+            for i, j in ((0, 1), (0, 2), (1, 2))
+        ),
+    ]
+) / np.sqrt(2)
+"""(5, 3, 3), orthonormal symmetric tensors without trace that span them all."""

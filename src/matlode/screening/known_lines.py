@@ -1,0 +1,338 @@
+"""Search-match: which known crystals does a measured powder pattern show?
+
+An index holds the strongest lines of every known crystal. A search correlates all of them with
+the pattern while their lattices grow and shrink, and fits the cells of the best, within what
+their lattices allow, in three passes with narrower and narrower peaks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.artefacts import write_atomically, write_json
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.data.tables import Materials
+from matlode.errors import ArtefactError, ScatteringError
+from matlode.progress import Progress, silent
+from matlode.representation.diffraction import CHUNK, peaks_of_chunk, usable_factors
+from matlode.representation.observation import (
+    LOG_Q_STEP,
+    MATCH_SETTINGS,
+    Observation,
+    View,
+    log_q_bins,
+)
+from matlode.representation.strained_lines import CellFit, Factors, FitCosts, StrainedLines
+
+KIND: Final = "known-lines"
+SCHEMA: Final = 1
+HEADER: Final = "index.json"
+N_LINES: Final = 96
+"""Lines of a crystal in the index: its strongest."""
+MERGED: Final = 2.0
+"""Bins in ln Q (0.3 % of a length) within which lines are one in the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One round of fits."""
+
+    sigma_deg: float
+    """Width of the peaks: wide ones see each other from afar."""
+    n: int
+    """Crystals, the best so far, that it is done for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchSettings:
+    """How known crystals are held against a pattern."""
+
+    largest_scale: float = 0.03
+    """Relative change of all lengths that the first look allows."""
+    look_sigma: float = 0.004
+    """Width in ln Q within which lines agree in the first look: room for lattices that differ in
+    shape."""
+    passes: tuple[Pass, ...] = (
+        Pass(sigma_deg=0.6, n=300), Pass(sigma_deg=0.3, n=120), Pass(sigma_deg=0.15, n=40),
+    )  # fmt: skip
+    """The last says how many are ranked."""
+    costs: FitCosts = field(default_factory=FitCosts)
+
+
+STANDARD_MATCH: Final = MatchSettings()
+
+
+@dataclass(frozen=True)
+class Match:
+    """A known crystal, fitted to a pattern."""
+
+    row: int
+    """Of the known materials."""
+    lines: StrainedLines
+    fit: CellFit
+
+    @property
+    def score(self) -> float:
+        """What matches are ranked by."""
+        return self.fit.score
+
+    @property
+    def scale(self) -> float:
+        """Lengths of the sample over those of the known crystal, in the mean."""
+        return 1 + float(np.trace(self.lines.strain(self.fit))) / 3
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLines:
+    """The strongest lines of n known crystals, and the crystals."""
+
+    crystals: Crystals
+    """Coordinates may be of single precision: see ``exact``."""
+    ids: NDArray[np.str_]
+    formulas: NDArray[np.str_]
+    """(n,), canonical."""
+    space_groups: NDArray[np.int64]
+    bins: NDArray[np.uint16]
+    """(m,), positions of lines in ln Q."""
+    amplitudes: NDArray[np.float32]
+    """(m,), square roots of their intensities; without what was left out, squares sum to 1."""
+    starts: NDArray[np.int64]
+    """(n + 1,); crystal i owns the lines starts[i]:starts[i + 1], none if it has no pattern."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
+        """The index of known materials; those with an element that has no scattering factor are
+        left out."""
+        materials = that_scatter(materials)
+        crystals = materials.crystals
+        parts = []
+        chunks = [slice(at, at + 64 * CHUNK) for at in range(0, len(crystals), 64 * CHUNK)]
+        for chunk in chunks:
+            parts += _lines(crystals.take(np.arange(len(crystals))[chunk]))
+            progress("lines of known crystals", min(chunk.stop, len(crystals)), len(crystals))
+        counts = np.concatenate([np.zeros(1, np.int64), *(counts for _, _, counts in parts)])
+        frame = materials.frame
+        return cls(
+            crystals,
+            frame["id"].to_numpy(str),
+            frame["formula"].to_numpy(str),
+            _space_groups(materials),
+            np.concatenate([np.zeros(0, np.uint16), *(bins for bins, _, _ in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(amplitudes for _, amplitudes, _ in parts)]),
+            np.cumsum(counts),
+        )
+
+    @cached_property
+    def elements(self) -> NDArray[np.bool_]:
+        """(n, MAX_ATOMIC_NUMBER), which elements each holds."""
+        found = np.zeros((len(self), MAX_ATOMIC_NUMBER + 1), bool)
+        owners = np.repeat(np.arange(len(self)), self.crystals.n_atoms)
+        found[owners, self.crystals.numbers] = True
+        return found[:, 1:]
+
+    def rows_with(
+        self, allowed: NDArray[np.bool_] | None, required: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.intp]:
+        """Rows of crystals of ``allowed`` elements (MAX_ATOMIC_NUMBER,) alone that hold all
+        ``required`` ones."""
+        good = np.ones(len(self), bool)
+        if allowed is not None:
+            good &= ~self.elements[:, ~allowed].any(axis=1)
+        if required is not None:
+            good &= self.elements[:, required].all(axis=1)
+        return np.flatnonzero(good)
+
+    def exact(self, rows: NDArray[np.intp]) -> Crystals:
+        """Some of the crystals in double precision, as the engine takes them."""
+        few = self.crystals.take(rows)
+        return replace(
+            few,
+            numbers=few.numbers.astype(np.int64),
+            frac_coords=few.frac_coords.astype(np.float64),
+            occupancies=few.occupancies.astype(np.float64),
+        )
+
+    def search(
+        self,
+        seen: Observation,
+        rows: NDArray[np.intp] | None = None,
+        settings: MatchSettings = STANDARD_MATCH,
+    ) -> list[Match]:
+        """The known crystals (of ``rows``, default all) that a pattern shows, likeliest first."""
+        rows = np.arange(len(self)) if rows is None else rows
+        scores, scales = self.look(seen, rows, settings)
+        best = np.argsort(-scores, kind="stable")[: settings.passes[0].n]
+        best = best[scores[best] > 0]
+        few = self.exact(rows[best])
+        factors = usable_factors(few, MATCH_SETTINGS)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(
+                pool.map(
+                    lambda i: _unfitted(
+                        few, i, factors, int(rows[best[i]]), float(scales[best[i]])
+                    ),
+                    range(len(few)),
+                )
+            )
+            for number, one in enumerate(settings.passes):
+                fit = partial(
+                    _fitted,
+                    view=seen.view(one.sigma_deg),
+                    costs=settings.costs,
+                    strain_only=number == 0,
+                )
+                found = sorted(pool.map(fit, found[: one.n]), key=lambda match: -match.score)
+        return found
+
+    def look(
+        self, seen: Observation, rows: NDArray[np.intp], settings: MatchSettings
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """The first look at crystals: for each row the best cosine of square roots of lines, less
+        the cost of the strain, and that strain, the same in all directions."""
+        from matlode.representation.line_kernels import correlate
+
+        half = round(settings.largest_scale / LOG_Q_STEP)
+        shifts = LOG_Q_STEP * np.arange(-half, half + 1.0)
+        view = seen.on_log_q(settings.look_sigma, half)
+        observed = view.roots.astype(np.float32), view.seen.astype(np.float32)
+        cost = (3 * settings.costs.strain * shifts**2).astype(np.float32)
+        scores = np.empty(len(rows), np.float32)
+        best = np.empty(len(rows), np.int64)
+
+        def work(part: slice) -> None:
+            correlate(
+                self.bins, self.amplitudes, self.starts, rows[part], *observed, cost,
+                scores[part], best[part],
+            )  # fmt: skip
+
+        step = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, (slice(at, at + step) for at in range(0, len(rows), step))))
+        return scores, -shifts[best + half]
+
+    def save(self, folder: Path, source: str) -> None:
+        """Write plain arrays, and a header last; ``source`` names the table by its checksum."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = self._arrays()
+        for name, array in arrays.items():
+            write_atomically(
+                folder / f"{name}.npy",
+                partial(np.save, arr=array, allow_pickle=False),
+            )
+        shapes = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
+        header: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "source": source}
+        header["arrays"] = shapes
+        header |= {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
+        write_json(folder / HEADER, header)
+
+    @classmethod
+    def load(cls, folder: Path, source: str) -> KnownLines:
+        """Memory-mapped; raises ArtefactError for what ``save`` did not write of this source."""
+        try:
+            header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+            if (header["kind"], header["schema"], header["source"]) != (KIND, SCHEMA, source):
+                raise ArtefactError(f"{folder} holds an index of another table or version.")
+            # mapped, but of numpy's own class, which the kernels were compiled for
+            got = {
+                name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+                for name in header["arrays"]
+            }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{folder} is no index of lines ({error}).") from error
+        if any([a.dtype.str, *a.shape] != header["arrays"][n] for n, a in got.items()):
+            raise ArtefactError(f"{folder}: arrays are not those of the header.")
+        crystals = Crystals(*(got[name] for name in CRYSTAL_ARRAYS))
+        return cls(crystals, *(got[name] for name in LINE_ARRAYS))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        crystals = self.crystals
+        return {
+            "lattices": crystals.lattices,
+            "numbers": crystals.numbers.astype(np.uint8),
+            # 1e-6 Å: far below the tolerances of the engine
+            "frac_coords": crystals.frac_coords.astype(np.float32),
+            "occupancies": crystals.occupancies.astype(np.float32),
+            "offsets": crystals.offsets,
+            **{name: getattr(self, name) for name in LINE_ARRAYS},
+        }
+
+
+CRYSTAL_ARRAYS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets")
+LINE_ARRAYS = ("ids", "formulas", "space_groups", "bins", "amplitudes", "starts")
+
+
+def distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
+    """Without those whose formula and space group a better one has: the same phase again."""
+    seen: set[tuple[str, int]] = set()
+    kept = []
+    for match in matches:
+        phase = (str(known.formulas[match.row]), int(known.space_groups[match.row]))
+        if phase not in seen:
+            seen.add(phase)
+            kept.append(match)
+    return kept
+
+
+def _unfitted(crystals: Crystals, index: int, factors: Factors, row: int, strain: float) -> Match:
+    lines = StrainedLines.of(crystals, index, factors)
+    return Match(row, lines, lines.scaled(strain))
+
+
+def _fitted(match: Match, *, view: View, costs: FitCosts, strain_only: bool) -> Match:
+    fit = match.lines.fitted(match.fit, view, costs, strain_only=strain_only)
+    return replace(match, fit=fit)
+
+
+def that_scatter(materials: Materials) -> Materials:
+    """Those whose elements have scattering factors: the rows of an index."""
+    try:
+        usable_factors(materials.crystals, MATCH_SETTINGS)
+    except ScatteringError as error:
+        return materials.take(np.delete(np.arange(len(materials)), list(error.indices)))
+    return materials
+
+
+def _space_groups(materials: Materials) -> NDArray[np.int64]:
+    """Of the table, or found from the crystals."""
+    if "space_group" in materials.frame:
+        return materials.frame["space_group"].to_numpy(np.int64)
+    from matlode.data.structures import space_group_number
+
+    rows = range(len(materials))
+    return np.array([space_group_number(materials.crystals, row) for row in rows], np.int64)
+
+
+def _lines(
+    crystals: Crystals,
+) -> list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]]:
+    """Per chunk of crystals bins, amplitudes and counts of their merged lines."""
+    from matlode.representation.line_kernels import merge_lines
+
+    factors, per_s = usable_factors(crystals, MATCH_SETTINGS)
+
+    def work(chunk: slice) -> tuple[Any, Any, Any]:
+        angle, intensity, ends = peaks_of_chunk(crystals, chunk, MATCH_SETTINGS, factors, per_s)
+        n = len(ends) - 1
+        bins = np.zeros((n, N_LINES), np.uint16)
+        amplitudes = np.zeros((n, N_LINES), np.float32)
+        counts = np.zeros(n, np.int64)
+        merge_lines(log_q_bins(angle), intensity, ends, MERGED, N_LINES, bins, amplitudes, counts)
+        used = np.arange(N_LINES) < counts[:, None]
+        return bins[used], amplitudes[used], counts
+
+    starts = range(0, len(crystals), CHUNK)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, (slice(a, min(a + CHUNK, len(crystals))) for a in starts)))
