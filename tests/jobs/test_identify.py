@@ -13,7 +13,6 @@ from matlode.jobs.measured_like import LADDER, measured_like
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rutile
 
-
 CASSITERITE = rutile("SnO2", a_angstrom=4.737, c_angstrom=3.186, u=0.307)
 """With its measured cell; the table's was computed."""
 
