@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -160,7 +161,11 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "matlode.cli", "search", "-v", "--maximize", "bulk_modulus"]
     process = subprocess.Popen(
-        [*command, "--trials", "200000", "--out", str(out)], stderr=subprocess.PIPE, text=True
+        [*command, "--trials", "200000", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # what a shell starts in the background ignores Ctrl-C, and so would its children
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stderr:
         if "] search: " in line:
