@@ -1,6 +1,6 @@
 # make setup    the environment, pinned
 # make search   the main job: hard materials, from nothing but this folder
-# make test     all tests;  make check: linters and types too
+# make test     all quick tests; make test-slow: the long ones;  make check: linters and types too
 # make docs     the site, into build/site
 # PYTHON=...    another interpreter (3.11 or newer)
 PYTHON ?= python3
@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search test lint types check docs bench clean
+.PHONY: setup search test test-slow lint types check docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -29,6 +29,10 @@ search: $(VENV)/.ready
 
 test: setup
 	$(RUN)/python -m pytest
+
+# hostile files and kills by the thousand: hours; PYTEST_ARGS=-k NAME for a part of them
+test-slow: setup
+	$(RUN)/python -m pytest -m hours $(PYTEST_ARGS)
 
 lint: setup
 	$(RUN)/ruff check .

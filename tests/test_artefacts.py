@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,19 @@ from matlode.artefacts import (
     ARRAYS_FILE,
     HEADER_FILE,
     SCHEMA,
+    inside,
     load_artefact,
     load_header,
+    read_arrays,
+    read_json,
+    read_toml,
     save_artefact,
+    understood,
     write_atomically,
     write_json,
     write_text,
 )
-from matlode.errors import ArtefactError
+from matlode.errors import ArtefactError, GoalError, InputError
 
 ARRAYS = {
     "weights/first": np.arange(12, dtype=np.float16).reshape(3, 4),
@@ -228,3 +234,69 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
     usual, ours = ((tmp_path / name).stat().st_mode for name in ("usual", "ours"))
     assert stat.S_IMODE(ours) == stat.S_IMODE(usual)
     assert (tmp_path / "ours").read_text(encoding="utf-8") == "Å"
+
+
+def test_arrays_that_claim_more_than_they_hold_take_no_memory(folder):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }\n"
+    huge = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(folder / ARRAYS_FILE, "w") as archive:
+        archive.writestr("bits.npy", huge)
+    with pytest.raises(ArtefactError, match="has not the size that its header says"):
+        read_arrays(folder / ARRAYS_FILE)
+
+
+def test_archives_that_grow_without_end_are_refused(folder):
+    path = folder / ARRAYS_FILE
+    np.savez_compressed(path, bits=np.zeros(3_000_000, np.uint8))
+    assert path.stat().st_size < 10_000
+    assert read_arrays(path)["bits"].shape == (3_000_000,)
+    with pytest.raises(ArtefactError, match=r"would take 3 MB, at most 1 MB are read"):
+        read_arrays(path, max_bytes=1_000_000)
+
+
+def test_arrays_by_columns_come_back_so(folder):
+    array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    np.savez(folder / ARRAYS_FILE, a=array)
+    assert_array_equal(read_arrays(folder / ARRAYS_FILE)["a"], array)
+
+
+def test_files_that_are_read_as_a_whole_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("matlode.artefacts.MAX_TEXT_BYTES", 1 << 20)
+    path = tmp_path / "x"
+    path.write_text('"' + "a" * (1 << 20) + '"')
+    for read in (read_json, read_toml):
+        with pytest.raises(InputError, match="has more than 1 MB"):
+            read(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '{"a":' * 100_000])
+def test_deep_and_long_json_is_refused(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match="is not readable JSON"):
+        read_json(tmp_path / "x.json")
+
+
+def test_what_is_stumbled_over_names_the_file_and_the_reason():
+    told = pytest.raises(InputError, match=r"x is damaged or of another form \(KeyError: 'a'")
+    with told, understood("x", InputError):
+        {}["a"]
+    with pytest.raises(GoalError, match="as it is"), understood("x"):
+        raise GoalError("as it is")
+
+
+def test_a_failed_write_of_a_model_leaves_no_header_beside_other_arrays(folder, monkeypatch):
+    def fail(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_artefact(folder, kind="head", header={}, arrays=ARRAYS)
+    with pytest.raises(ArtefactError, match="no model at"):
+        load_artefact(folder)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
+def test_names_that_lead_out_of_a_folder_are_refused(tmp_path, name):
+    assert inside(tmp_path, "a/../b.cif") == tmp_path / "a/../b.cif"
+    with pytest.raises(InputError, match="names a file outside of it"):
+        inside(tmp_path, name)

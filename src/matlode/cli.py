@@ -332,6 +332,9 @@ def relax(
 @app.command()
 def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
     """Print the candidates of a run, or where it stands."""
+    from matlode.artefacts import understood
+    from matlode.errors import InputError
+
     if not (run / "provenance.json").exists() and (run / "request.json").exists():
         from matlode.jobs.search import standing
 
@@ -350,10 +353,11 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
         )
         return
     rows = _read_run(run, "candidates.json")
-    if as_json:
-        _print_json(rows)
-    else:
-        _print_candidates(rows, _read_run(run, "provenance.json"))
+    with understood(run, InputError):
+        if as_json:
+            _print_json(rows)
+        else:
+            _print_candidates(rows, _read_run(run, "provenance.json"))
 
 
 @app.command()
@@ -363,21 +367,23 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell why a candidate stands where it stands."""
+    from matlode.artefacts import understood
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
 
     wanted = canonical_formula(formula)
     rows = _read_run(run, "candidates.json")
-    for row in rows:
-        if canonical_formula(row["formula"]) == wanted and as_json:
-            _print_json(row)
-            return
-        if canonical_formula(row["formula"]) == wanted:
-            print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
-            for reason in row["reasons"].split(" | "):
-                print(f"  {reason}")
-            print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
-            return
+    with understood(run, InputError):
+        for row in rows:
+            if canonical_formula(row["formula"]) == wanted and as_json:
+                _print_json(row)
+                return
+            if canonical_formula(row["formula"]) == wanted:
+                print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
+                for reason in row["reasons"].split(" | "):
+                    print(f"  {reason}")
+                print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
+                return
     near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
     advice = f" Near it: {', '.join(near)}." if near else ""
     raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
@@ -1128,6 +1134,21 @@ def main() -> None:
         else:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (advice := _of_the_machine(error)) is None:
+            raise
+        print(advice, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What to do about what is no fault of ours: a full disk, missing rights, too little memory."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "MemoryError: the memory does not suffice; close other programs or do less at once."
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{type(error).__name__}: {place}{error.strerror}."
+    return None
 
 
 def _progress(*, kept: bool = False) -> AbstractContextManager[Progress]:
@@ -1234,10 +1255,11 @@ def _print_run(run: Run, as_json: bool) -> None:
 
 
 def _read_run(run: Path, name: str) -> Any:
+    from matlode.artefacts import read_json
     from matlode.errors import InputError, suggest
 
     try:
-        return json.loads((run / name).read_text(encoding="utf-8"))
+        return read_json(run / name)
     except FileNotFoundError as error:
         others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
         advice = "" if run.exists() or not others else f" {suggest(run.name, others)}"

@@ -22,6 +22,10 @@ class ArtefactError(MatlodeError):
     """A saved model or run that cannot be loaded as it stands."""
 
 
+class WriteError(MatlodeError):
+    """A file that cannot be written: the disk is full, or the folder is read-only."""
+
+
 class GridMismatchError(MatlodeError):
     """A pattern whose 2θ grid is not the one that a model was fitted on."""
 

@@ -74,10 +74,27 @@ def test_half_occupied_sites_count_half():
         (one_atom(z=0), "element Z = 0 is outside 1..100"),
         (one_atom(z=101), "element Z = 101 is outside 1..100"),
         (replace(one_atom(), occupancies=np.zeros(1)), "all sites are empty"),
-        (replace(one_atom(), occupancies=np.array([np.nan])), "all sites are empty"),
+        (
+            replace(one_atom(), occupancies=np.array([np.nan])),
+            "an occupancy is nan; wanted above 0 and at most 1",
+        ),
+        (
+            replace(one_atom(), occupancies=np.array([-0.5])),
+            "an occupancy is -0.5; wanted above 0 and at most 1",
+        ),
         (one_atom(1.0), "1 Å³ per atom; a crystal has 2..500"),
         (one_atom(0.0), "0 Å³ per atom; a crystal has 2..500"),
     ],
 )
 def test_reason_says_what_is_wrong(crystal, reason):
     assert crystal_problems(crystal) == [reason]
+
+
+def test_several_atoms_at_one_place_are_told_and_mixed_sites_are_not():
+    cell, places = np.eye(3) * 4, [[0.25, 0, 0], [1.25, 1, -1], [0.5, 0.5, 0.5]]
+    crowded = Crystals.from_arrays([cell, cell], [[11, 11, 17], [11, 19, 17]], [places, places])
+    parts = np.array([1, 1, 1, 0.75, 0.25, 1])
+    assert crystal_problems(replace(crowded, occupancies=parts)) == [
+        "2 atoms stand at one place; a site holds at most one",
+        None,
+    ]

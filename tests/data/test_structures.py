@@ -122,3 +122,9 @@ def test_a_file_is_read_by_its_name(tmp_path):
 def test_cells_are_read_as_they_stand(tmp_path):
     (tmp_path / "a.cif").write_text(rock_salt().to(fmt="cif"))
     assert len(read_structure(tmp_path / "a.cif")) == 8
+
+
+def test_a_poscar_that_promises_more_atoms_than_lines_is_told():
+    text = "x\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 99999999\nDirect\n0 0 0\n"
+    with pytest.raises(InputError, match="promises 1e\\+08 atoms in 9 lines"):
+        structure_from(text)

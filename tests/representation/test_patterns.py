@@ -485,3 +485,18 @@ def test_damaged_raw_files_are_read_or_refused(tmp_path_factory, writer, at, gar
     assert len(pattern.two_theta_deg) >= MIN_POINTS
     assert (np.diff(pattern.two_theta_deg) > 0).all()
     assert np.isfinite(pattern.intensity).all()
+
+
+def test_an_archive_that_grows_without_end_is_refused(write):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("Experiment0/RawData0.xml", " " * 70_000_000)
+    with pytest.raises(InputError, match="the archive unpacks to 70 MB"):
+        read_pattern(write("bomb.brml", stream.getvalue()))
+
+
+def test_a_file_without_points_is_told(write):
+    empty = np.zeros(0)
+    file = raw_3([(TWO_THETA, empty, 1.0)])
+    with pytest.raises(InputError, match="the file has no point"):
+        read_pattern(write("none.raw", file))

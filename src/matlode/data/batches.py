@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
-from matlode.errors import InputError
+from matlode.data.tables import readable_parquet
 
 BATCH_ROWS = 4096
 """Crystals read at once: some megabytes, and enough work to share among threads."""
@@ -27,13 +27,12 @@ def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]
     cannot be read or lacks the columns.
     """
     file = _open(table)
-    present = [n for n in (*CRYSTAL_COLUMNS, "occupancies") if n in file.schema_arrow.names]
-    for batch in file.iter_batches(n_rows, columns=present):
-        yield Crystals.from_table(pa.Table.from_batches([batch]))
+    with readable_parquet(table):
+        present = [n for n in (*CRYSTAL_COLUMNS, "occupancies") if n in file.schema_arrow.names]
+        for batch in file.iter_batches(n_rows, columns=present):
+            yield Crystals.from_table(pa.Table.from_batches([batch]))
 
 
 def _open(table: Path) -> pq.ParquetFile:
-    try:
+    with readable_parquet(table):
         return pq.ParquetFile(table)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{table}: not a readable Parquet table ({error}).") from error

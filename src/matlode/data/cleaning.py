@@ -11,6 +11,10 @@ MIN_VOLUME_PER_ATOM_A3 = 2.0
 """Below any known solid (diamond has 5.7, H in metals about 2.5)."""
 MAX_VOLUME_PER_ATOM_A3 = 500.0
 """Above any dense crystal; such cells are gases or broken files."""
+SAME_PLACE = 10_000
+"""Atoms whose fractional coordinates agree to one in so many stand at one place."""
+FULL_SITE = 1.06
+"""Parts of a mixed site may sum to a little more than 1 by rounding."""
 
 
 def crystal_problems(crystals: Crystals) -> list[str | None]:
@@ -20,7 +24,30 @@ def crystal_problems(crystals: Crystals) -> list[str | None]:
         volumes = crystals.volumes_a3
     for index in np.flatnonzero(_are_suspicious(crystals, volumes)):
         reasons[index] = _problem(crystals, index, float(volumes[index]))
+    for crowded, amount in _crowded(crystals).items():
+        reasons[crowded] = reasons[crowded] or (
+            f"{amount:.3g} atoms stand at one place; a site holds at most one"
+        )
     return reasons
+
+
+def _crowded(crystals: Crystals) -> dict[int, float]:
+    """crystal → how much stands at one place, where that is more than an atom."""
+    owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
+    sound = np.isfinite(crystals.frac_coords).all(axis=1)
+    # one integer for crystal and place: sorting it is cheap beside all else
+    with np.errstate(invalid="ignore"):
+        places = np.rint(crystals.frac_coords % 1 * SAME_PLACE).astype(np.int64) % SAME_PLACE
+    keys = ((owners * SAME_PLACE + places[:, 0]) * SAME_PLACE + places[:, 1]) * SAME_PLACE
+    keys = (keys + places[:, 2])[sound]
+    in_order = np.sort(keys)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return {}
+    _, at, place = np.unique(keys, return_index=True, return_inverse=True)
+    amounts = np.bincount(place, crystals.occupancies[sound])
+    return {
+        int(owners[sound][at[p]]): float(amounts[p]) for p in np.flatnonzero(amounts > FULL_SITE)
+    }
 
 
 def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -31,6 +58,7 @@ def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDAr
         ~np.isfinite(crystals.frac_coords).all(axis=1)
         | (crystals.numbers < 1)
         | (crystals.numbers > MAX_ATOMIC_NUMBER)
+        | ~((crystals.occupancies > 0) & (crystals.occupancies <= FULL_SITE))
     )
     amounts = np.bincount(owners, crystals.occupancies, minlength=n)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -53,8 +81,12 @@ def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str 
         wrong = int(numbers.max() if numbers.max() > MAX_ATOMIC_NUMBER else numbers.min())
         return f"element Z = {wrong} is outside 1..{MAX_ATOMIC_NUMBER}"
     amount = float(crystals.occupancies[rows].sum())
-    if not amount > 0:
+    if amount == 0:
         return "all sites are empty"
+    odd = crystals.occupancies[rows]
+    odd = odd[~((odd > 0) & (odd <= FULL_SITE))]
+    if len(odd):
+        return f"an occupancy is {odd[0]:g}; wanted above 0 and at most 1"
     per_atom = volume_a3 / amount
     if not MIN_VOLUME_PER_ATOM_A3 <= per_atom <= MAX_VOLUME_PER_ATOM_A3:
         return (

@@ -124,10 +124,24 @@ def _of_cif(text: str) -> Structure:
 def _of_poscar(text: str) -> Structure:
     from pymatgen.io.vasp import Poscar
 
+    _check_counts(text)
     poscar = Poscar.from_str(text)
     if not poscar.true_names:
         raise InputError("POSCAR names no elements")
     return poscar.structure
+
+
+def _check_counts(text: str) -> None:
+    """Raises InputError for a POSCAR that promises more atoms than it has lines: pymatgen would
+    make room for all of them first."""
+    lines = text.splitlines()
+    for line in lines[5:7]:  # below the symbols, in old files in their place
+        words = line.split("!")[0].split()
+        if words and all(word.isdecimal() and len(word) < 4000 for word in words):
+            promised = sum(map(int, words))
+            if promised > len(lines):
+                raise InputError(f"POSCAR promises {promised:.6g} atoms in {len(lines)} lines")
+            return
 
 
 def _of_pymatgen(value: Mapping[str, Any]) -> Structure:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_atomically, write_text
+from matlode.artefacts import MALFORMED, write_atomically, write_text
 from matlode.data.cleaning import crystal_problems
 from matlode.data.crystals import CRYSTAL_COLUMNS, OCCUPANCY_COLUMN, Crystals
 from matlode.data.formulas import reduced_formulas
@@ -61,11 +63,17 @@ def read_table(path: Path) -> Materials:
     ``id``, if missing); unusable rows end in ``dropped``.
     Raises InputError if the file cannot be read or holds no crystals.
     """
+    with readable_parquet(path):
+        return materials_from_table(pq.read_table(path), name=path.name)
+
+
+@contextmanager
+def readable_parquet(path: Path) -> Iterator[None]:
+    """Whatever the block stumbles over in a Parquet file is an InputError."""
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        yield
+    except (*MALFORMED, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
-    return materials_from_table(table, name=path.name)
 
 
 def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:

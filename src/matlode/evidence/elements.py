@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matlode.artefacts import find_model, load_artefact, save_artefact
+from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.evidence.hull import element_structures
@@ -27,7 +28,15 @@ class ElementReferences:
     def load(cls, folder: Path | None = None) -> ElementReferences:
         """From ``folder``, else those that ship."""
         artefact = load_artefact(find_model(ELEMENT_REFERENCES, folder))
-        return cls(artefact.require(ELEMENT_REFERENCES).header["energies"])
+        header = artefact.require(ELEMENT_REFERENCES).header
+        with understood(ELEMENT_REFERENCES):
+            energies = {
+                potential: {symbol: float(energy) for symbol, energy in of_one.items()}
+                for potential, of_one in header["energies"].items()
+            }
+            if not all(math.isfinite(e) for of_one in energies.values() for e in of_one.values()):
+                raise ValueError("an energy is not finite")
+            return cls(energies)
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from matlode import __version__
-from matlode.artefacts import write_json, write_text
+from matlode.artefacts import inside, locked, read_json, understood, write_json, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
@@ -59,18 +58,20 @@ def relax_run(
     folder is no finished run.
     """
     try:
-        rows = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
+        rows = read_json(folder / "candidates.json")
     except FileNotFoundError as error:
         raise InputError(f"{folder} is not a finished run; `matlode search` makes one.") from error
-    sources = [
-        Source(row["formula"], folder / row["structure_file"], _promised(row))
-        for row in rows
-        if row["structure_file"] != NOT_BUILT and canonical_formula(row["formula"]) not in skip
-    ][:n]
-    try:
-        return relax_files(sources, folder, examination, progress)
-    finally:  # also with what an interruption leaves
-        write_report(folder)
+    with understood(folder / "candidates.json", InputError):
+        sources = [
+            Source(row["formula"], inside(folder, row["structure_file"]), _promised(row))
+            for row in rows
+            if row["structure_file"] != NOT_BUILT and canonical_formula(row["formula"]) not in skip
+        ][:n]
+    with locked(folder):
+        try:
+            return relax_files(sources, folder, examination, progress)
+        finally:  # also with what an interruption leaves
+            write_report(folder)
 
 
 def relax_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_json, write_text
+from matlode.artefacts import read_json, write_json, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
@@ -93,8 +92,8 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
     """Go on with rounds that were interrupted: finished searches and whatever the potentials
     computed are read, not done again. Raises InputError for what is no folder of rounds."""
     try:
-        asked = json.loads((out / ROUNDS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
+        asked = read_json(out / ROUNDS_FILE)
+    except FileNotFoundError as error:
         raise InputError(f"{out} is no folder of rounds ({error}).") from error
     models, known = (
         None if asked[name] is None else Path(asked[name]) for name in ("models", "known")
@@ -142,7 +141,7 @@ def _rounds(
 
 def _answers(folder: Path, plain: Toolbox, current: Toolbox) -> Answers:
     """Of structures that came to rest and are elastically stable."""
-    found = json.loads((folder / EVIDENCE_FILE).read_text(encoding="utf-8"))["structures"]
+    found = read_json(folder / EVIDENCE_FILE)["structures"]
     found = [row for row in found if row.get("born_stable")]
     structures = [read_structure(folder / row["relaxed_file"]) for row in found]
     compositions = composition_vectors(structures)

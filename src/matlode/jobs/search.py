@@ -16,10 +16,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from matlode import __version__
-from matlode.artefacts import find_model, load_header, shipped_models, write_json
+from matlode.artefacts import (
+    find_model,
+    load_header,
+    locked,
+    read_json,
+    shipped_models,
+    understood,
+    writable,
+    write_json,
+)
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.details import write_details
@@ -35,7 +43,7 @@ from matlode.notebook import html_table
 from matlode.optimisation.campaign import BATCH
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
-from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.ledger import Ledger, usable_storage
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
@@ -147,8 +155,9 @@ def resume(folder: str | Path, *, storage: str | None = None, progress: Progress
     """
     folder = Path(folder)
     if (folder / "provenance.json").exists() and (folder / "report.html").exists():
-        table = pd.read_csv(folder / "candidates.csv", keep_default_na=False)
-        return Run(folder, table, json.loads((folder / "provenance.json").read_text()))
+        with understood(folder / "candidates.csv", InputError):
+            table = pd.read_csv(folder / "candidates.csv", keep_default_na=False)
+        return Run(folder, table, read_json(folder / "provenance.json"))
     return _run(folder, Request.load(folder), storage, progress)
 
 
@@ -161,11 +170,16 @@ def work(
     Raises InputError if there is no such campaign, GoalError if the models or known materials
     here are others.
     """
+    with usable_storage(url):
+        return _work(url, campaign, toolbox or Toolbox(), progress)
+
+
+def _work(url: str, campaign: str, toolbox: Toolbox, progress: Progress) -> int:
     ledger, wanted = Ledger.join(url, campaign)
     request = Request(
         wanted["goal"],
         SearchSettings(**wanted["settings"]),
-        replace(toolbox or Toolbox(), screens=wanted["screens"]),
+        replace(toolbox, screens=wanted["screens"]),
     )
     if json.loads(json.dumps(request.decisive())) != wanted:
         raise GoalError(
@@ -237,17 +251,15 @@ class Request:
         Raises InputError for what is no run folder, GoalError if the models are others now.
         """
         found = read_request(folder)
-        models, known = (
-            None if found["places"][name] is None else Path(found["places"][name])
-            for name in ("models", "known")
-        )
-        request = cls(
-            found["goal"],
-            SearchSettings(**found["settings"]),
-            Toolbox(models, known, found["screens"]),
-        )
-        now = json.loads(json.dumps(request.decisive()))
-        changed = [name for name, value in now.items() if found[name] != value]
+        with understood(folder / REQUEST_FILE, InputError):
+            models, known = (
+                None if found["places"][name] is None else Path(found["places"][name])
+                for name in ("models", "known")
+            )
+            settings = _settings(SearchSettings(), found["settings"])
+            request = cls(found["goal"], settings, Toolbox(models, known, found["screens"]))
+            now = json.loads(json.dumps(request.decisive()))
+            changed = [name for name, value in now.items() if found[name] != value]
         if changed:
             raise GoalError(
                 f"{folder} was begun with other {' and '.join(changed)} than are here now; "
@@ -259,11 +271,22 @@ class Request:
 def read_request(folder: Path) -> dict[str, Any]:
     """What request.json of a run folder holds; raises InputError if it is none."""
     try:
-        return json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
+        request = read_json(folder / REQUEST_FILE)
     except FileNotFoundError as error:
         raise InputError(f"{folder} is no run folder: it has no {REQUEST_FILE}.") from error
-    except ValueError as error:
-        raise InputError(f"{folder / REQUEST_FILE} is damaged ({error}).") from error
+    with understood(folder / REQUEST_FILE, InputError):
+        kinds = {name: type(request[name]) for name in REQUEST_KINDS}
+        wrong = [name for name, kind in REQUEST_KINDS.items() if kinds[name] is not kind]
+        if request["schema"] != 1 or wrong:
+            raise ValueError(f"schema {request['schema']}, unusable: {', '.join(wrong) or 'none'}")
+    return dict(request)
+
+
+REQUEST_KINDS = {
+    "campaign": str, "shared": bool, "places": dict, "goal": dict, "settings": dict,
+    "screens": dict, "models": dict, "known": str,
+}  # fmt: skip
+"""Entry of request.json → what it is."""
 
 
 def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
@@ -271,9 +294,9 @@ def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
     request = read_request(folder)
     if request["shared"] and storage is None:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
-    ledger, _ = Ledger.join(storage or _local_storage(folder), request["campaign"])
-    wanted = -(-request["settings"]["trials"] // BATCH)
-    with closing(ledger):
+    url = storage or _local_storage(folder)
+    wanted = -(-_settings(SearchSettings(), request["settings"]).trials // BATCH)
+    with usable_storage(url), closing(Ledger.join(url, request["campaign"])[0]) as ledger:
         return {"batches_wanted": wanted, **ledger.standing()}
 
 
@@ -281,15 +304,12 @@ def _run(folder: Path, request: Request, storage: str | None, progress: Progress
     saved = read_request(folder)
     if saved["shared"] and storage is None:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process works on {folder}; wait, or choose another --out."
-        ) from error
     url = storage or _local_storage(folder)
-    with lock, closing(Ledger.open(url, saved["campaign"], request.decisive())) as ledger:
+    with (
+        locked(folder),
+        usable_storage(url),
+        closing(Ledger.open(url, saved["campaign"], request.decisive())) as ledger,
+    ):
         if storage is None:
             ledger.release_all()
         return _finish(folder, request, ledger, progress)
@@ -369,7 +389,11 @@ def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         advice = " `matlode resume` goes on with it," if (folder / REQUEST_FILE).exists() else ""
         raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
-    (folder / "structures").mkdir(parents=True)
+    with writable(folder):
+        try:
+            (folder / "structures").mkdir(parents=True)
+        except FileExistsError as error:  # made by another since we looked
+            raise InputError(f"another process works on {folder}; choose another --out.") from error
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from matlode.artefacts import write_text
-from matlode.errors import GoalError, InputError, suggest
+from matlode.artefacts import read_toml, write_text
+from matlode.errors import GoalError, suggest
 from matlode.latent.layers import ACTIVATIONS, INITIALIZERS
 from matlode.latent.networks import AUTOENCODERS
 from matlode.latent.pairing import PAIRING_MODEL
@@ -138,14 +137,6 @@ def write_settings(path: Path, model: str, values: Mapping[str, Any], note: str)
     lines += [f"[{model}]"]
     lines += [f"{written.get(key, key)} = {json.dumps(value)}" for key, value in values.items()]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file; raises InputError if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
 
 
 def check_value(key: str, value: Any, default: Any, origin: str) -> None:

@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from matlode.artefacts import read_toml
 from matlode.errors import GoalError, suggest
 from matlode.jobs.settings import (
     SPELLINGS,
     check_value,
     default_settings,
     is_head,
-    read_toml,
 )
 
 KINDS = ("int", "uniform", "log", "choices")

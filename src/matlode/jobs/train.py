@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from matlode.artefacts import HEADER_FILE, load_header
+from matlode.artefacts import HEADER_FILE, load_header, locked, writable
 from matlode.errors import GoalError, suggest
 from matlode.jobs.property_recipes import train_formation_net, train_head, train_properties
 from matlode.jobs.recipes import (
@@ -112,17 +112,20 @@ def train_models(
         trees={n: tree_settings(n, v) for n, v in given.items() if is_head(n)},
     )  # fmt: skip
     headers = {}
-    for name in (name for name in models if name in wanted):
-        folder = out / name
-        done = _is_done(folder, table, endpoints) and (
-            name not in given or _is_as_set(trainer, name)
-        )
-        if force or not done:
-            progress(name, 0, 1, "begins")
-            models[name](trainer, name)
-            trainer.checkpoint(name).unlink(missing_ok=True)
-        headers[name] = load_header(folder)
-        progress(name, 1, 1, "ready")
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        for name in (name for name in models if name in wanted):
+            folder = out / name
+            done = _is_done(folder, table, endpoints) and (
+                name not in given or _is_as_set(trainer, name)
+            )
+            if force or not done:
+                progress(name, 0, 1, "begins")
+                models[name](trainer, name)
+                trainer.checkpoint(name).unlink(missing_ok=True)
+            headers[name] = load_header(folder)
+            progress(name, 1, 1, "ready")
     return headers
 
 

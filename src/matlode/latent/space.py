@@ -19,6 +19,7 @@ from matlode.artefacts import (
     grouped,
     load_artefact,
     save_artefact,
+    understood,
     ungrouped,
 )
 from matlode.errors import ArtefactError, GoalError, GridMismatchError
@@ -327,9 +328,12 @@ def save_view(
 def load_view(folder: Path) -> View:
     """Read back what ``save_view`` wrote; raises ArtefactError if it does not fit the code."""
     artefact = load_artefact(folder).require("autoencoder")
-    key = (artefact.header["face"], artefact.header["view"])
-    if key not in AUTOENCODERS:
-        raise ArtefactError(f"{folder}: no such autoencoder {key}; known: {list(AUTOENCODERS)}.")
-    make = partial(AUTOENCODERS[key], **artefact.header.get("architecture", {}))
-    weights = grouped(artefact.arrays)["weights"]
-    return View(network_of(make, weights, folder), artefact.arrays["bounds"])
+    with understood(folder):
+        key = (artefact.header["face"], artefact.header["view"])
+        if key not in AUTOENCODERS:
+            raise ArtefactError(
+                f"{folder}: no such autoencoder {key}; known: {list(AUTOENCODERS)}."
+            )
+        make = partial(AUTOENCODERS[key], **artefact.header.get("architecture", {}))
+        weights = grouped(artefact.arrays)["weights"]
+        return View(network_of(make, weights, folder), artefact.arrays["bounds"])

@@ -16,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matlode.artefacts import DAMAGED, write_atomically, write_text
+from matlode.artefacts import (
+    MAX_TEXT_BYTES,
+    read_arrays,
+    understood,
+    write_atomically,
+    write_text,
+)
 from matlode.errors import ArtefactError
 from matlode.progress import Progress, silent
 
@@ -263,30 +269,47 @@ def _load_checkpoint(
     state: TrainingState,
     settings: TrainingSettings,
 ) -> None:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            header = json.loads(str(stored["header"]))
-            arrays = {n: torch.from_numpy(stored[n]) for n in stored.files if n != "header"}
-    except DAMAGED as error:
-        raise ArtefactError(f"{path} is damaged ({error}); delete it to start anew.") from error
-    if header["settings"] != asdict(settings):
-        raise ArtefactError(
-            f"{path} was written with other training settings; delete it to start anew."
-        )
-    try:
+    # twice the weights and up to three moments of each, as float32, and the header
+    of_model = sum(value.numel() for value in model.state_dict().values())
+    stored = read_arrays(path, max_bytes=8 * 4 * of_model + MAX_TEXT_BYTES)
+    with understood(f"{path} (delete it to start anew)"):
+        header = json.loads(str(stored.pop("header")))
+        if header["settings"] != asdict(settings):
+            raise ArtefactError(
+                f"{path} was written with other training settings; delete it to start anew."
+            )
+        arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below("optimizer/", arrays):
+            index, key = name.split("/")
+            moments.setdefault(int(index), {})[key] = value
+        best = dict(_below("best/", arrays))
+        _check_checkpoint(model, moments, best)
         model.load_state_dict(dict(_below("model/", arrays)))
-    except RuntimeError as error:
-        raise ArtefactError(f"{path} belongs to another network ({error}).") from error
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below("optimizer/", arrays):
-        index, key = name.split("/")
-        moments.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    state.epoch = header["epoch"]
-    state.best_loss = header["best_loss"]
-    state.best_epoch = header["best_epoch"]
-    state.log = header["log"]
-    state.best_weights = dict(_below("best/", arrays))
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        state.epoch, state.best_epoch = int(header["epoch"]), int(header["best_epoch"])
+        state.best_loss = float(header["best_loss"])
+        state.log = [{str(k): float(v) for k, v in row.items()} for row in header["log"]]
+        state.best_weights = best
+
+
+def _check_checkpoint(
+    model: nn.Module, moments: Mapping[int, Mapping[str, Tensor]], best: Mapping[str, Tensor]
+) -> None:
+    """Raises ValueError if the parts of a checkpoint do not belong to the model, which Torch would
+    find out in the middle of an epoch."""
+    weights = model.state_dict()
+    if best and {n: v.shape for n, v in best.items()} != {n: v.shape for n, v in weights.items()}:
+        raise ValueError("its best weights are those of another network")
+    shapes = [p.shape for p in model.parameters()]
+    if moments and (
+        sorted(moments) != list(range(len(shapes)))
+        or len({frozenset(of_one) for of_one in moments.values()}) > 1
+    ):
+        raise ValueError("its optimizer's state is incomplete")
+    for index, of_one in moments.items():
+        if any(v.ndim and v.shape != shapes[index] for v in of_one.values()):
+            raise ValueError("its optimizer's state is that of another network")
 
 
 def _below(prefix: str, arrays: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

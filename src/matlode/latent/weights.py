@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from matlode.artefacts import MALFORMED
 from matlode.errors import ArtefactError
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
@@ -30,11 +33,31 @@ def network_of(
     Raises ArtefactError, naming ``folder``, for weights of another architecture.
     """
     try:
-        network = make()
+        with _no_larger_than(sum(array.size for array in weights.values())):
+            network = make()
         network.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
-    except (RuntimeError, TypeError) as error:  # sizes, or arguments that are not known
+    except MALFORMED as error:  # sizes, or arguments that are not known
         raise ArtefactError(
             f"{folder}: weights of another architecture ({error}); remake it with "
             f"`matlode train {folder.name}`."
         ) from error
     return network.eval()
+
+
+@contextmanager
+def _no_larger_than(n_weights: int) -> Iterator[None]:
+    """Raises ValueError in the block before a network is filled that has many more weights: the
+    sizes of a foreign header may be any."""
+    left = 2 * n_weights + 1000
+
+    def count(module: nn.Module, name: str, weights: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= 1 if weights is None else weights.numel() + 1
+        if left < 0:
+            raise ValueError("its header tells of a larger network than its weights are")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()

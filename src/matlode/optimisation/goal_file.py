@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from matlode.artefacts import read_toml
 from matlode.data.formulas import atomic_numbers, conventional_formula, parse_formula
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
@@ -56,10 +56,7 @@ def read_goal_file(path: Path) -> dict[str, Any]:
 
     Raises InputError if it cannot be read, GoalError for an unknown section or key.
     """
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
+    sections = read_toml(path)
     check_keys(sections)
     prefer = sections.get("prefer", {})
     for key in ("like", "like_pattern"):

@@ -280,6 +280,24 @@ def _connect(url: str, name: str, *, must_exist: bool) -> Ledger:
     return Ledger(study, storage)
 
 
+@contextmanager
+def usable_storage(url: str) -> Iterator[None]:
+    """What a database refuses in the block (it is damaged, its disk is full, its server went away)
+    is an InputError without passwords."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ or error
+        reason = without_password(str(cause).partition("\n")[0])
+        raise InputError(
+            f"the storage {without_password(url)} failed ({reason}); once it is in order, "
+            "`matlode resume` goes on."
+        ) from error
+
+
 def without_password(text: str) -> str:
     """Text in which passwords of URLs are stars."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import HEADER_FILE, load_artefact, save_artefact
+from matlode.artefacts import HEADER_FILE, load_artefact, save_artefact, understood
 from matlode.properties.endpoints import Estimates
 from matlode.representation.descriptors import composition_descriptors
 
@@ -89,8 +89,9 @@ class Correction:
         """That of a folder of models; None if it has none."""
         if folder is None or not (folder / CORRECTION_MODEL / HEADER_FILE).exists():
             return None
-        arrays = load_artefact(folder / CORRECTION_MODEL).require(CORRECTION_MODEL).arrays
-        return cls(arrays["compositions"], {name: arrays[name] for name in CORRECTED})
+        with understood(folder / CORRECTION_MODEL):
+            arrays = load_artefact(folder / CORRECTION_MODEL).require(CORRECTION_MODEL).arrays
+            return cls(arrays["compositions"], {name: arrays[name] for name in CORRECTED})
 
     def save(self, folder: Path, header: Mapping[str, object]) -> None:
         """Write as an artefact in a folder of models, where ``PropertyModels`` finds it."""

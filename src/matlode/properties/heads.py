@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import grouped, load_artefact, save_artefact, ungrouped
+from matlode.artefacts import grouped, load_artefact, save_artefact, understood, ungrouped
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
@@ -77,18 +77,19 @@ class Head:
     def load(cls, folder: Path) -> Head:
         """Read back what ``save`` wrote; raises ArtefactError if it cannot be used."""
         artefact = load_artefact(folder).require("head")
-        header, groups = artefact.header, grouped(artefact.arrays)
-        difficulty = groups.get("difficulty")
-        own = {"schema", "kind", "endpoint", "unit", "definition", "face", "settings", "arrays"}
-        return cls(
-            endpoint=endpoint_of(header),
-            face=header["face"],
-            settings=TreeSettings(**header["settings"]),
-            value_model=Forest.from_arrays(groups["value"]),
-            difficulty_model=Forest.from_arrays(difficulty) if difficulty else None,
-            calibration=groups["calibration"],
-            report={name: value for name, value in header.items() if name not in own},
-        )
+        with understood(folder):
+            header, groups = artefact.header, grouped(artefact.arrays)
+            difficulty = groups.get("difficulty")
+            own = {"schema", "kind", "endpoint", "unit", "definition", "face", "settings", "arrays"}
+            return cls(
+                endpoint=endpoint_of(header),
+                face=header["face"],
+                settings=TreeSettings(**header["settings"]),
+                value_model=Forest.from_arrays(groups["value"]),
+                difficulty_model=Forest.from_arrays(difficulty) if difficulty else None,
+                calibration=groups["calibration"],
+                report={name: value for name, value in header.items() if name not in own},
+            )
 
 
 def endpoint_of(header: Mapping[str, Any]) -> Endpoint:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.artefacts import grouped, load_artefact, save_artefact, ungrouped
+from matlode.artefacts import grouped, load_artefact, save_artefact, understood, ungrouped
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet, single
 from matlode.latent.weights import kept_weights, network_of
@@ -426,29 +426,30 @@ class PropertyNetwork:
     def load(cls, folder: Path) -> PropertyNetwork:
         """Read back what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("properties")
-        header = dict(artefact.header)
-        endpoints = tuple(Endpoint.from_definition(d) for d in header.pop("endpoints"))
-        scales = {
-            name: TargetScale(centre, spread, (low, high))
-            for name, (centre, spread, low, high) in header.pop("scales").items()
-        }
-        sizes, shares = header.pop("sizes"), header.pop("tree_shares")
-        groups = grouped(artefact.arrays)
-        reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
-        return cls(
-            tuple(
-                network_of(lambda: new_network(endpoints, sizes), groups[name], folder)
-                for name in sorted(groups)
-                if name.startswith("member ")
-            ),
-            endpoints,
-            scales,
-            groups["calibration"],
-            {k: v for k, v in header.items() if k not in ("schema", "kind", "arrays")},
-            {name: Forest.from_arrays(a) for name, a in trees.items()},
-            shares,
-            Applicability(**reach) if reach else None,
-        )
+        with understood(folder):
+            header = dict(artefact.header)
+            endpoints = tuple(Endpoint.from_definition(d) for d in header.pop("endpoints"))
+            scales = {
+                name: TargetScale(centre, spread, (low, high))
+                for name, (centre, spread, low, high) in header.pop("scales").items()
+            }
+            sizes, shares = header.pop("sizes"), header.pop("tree_shares")
+            groups = grouped(artefact.arrays)
+            reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
+            return cls(
+                tuple(
+                    network_of(lambda: new_network(endpoints, sizes), groups[name], folder)
+                    for name in sorted(groups)
+                    if name.startswith("member ")
+                ),
+                endpoints,
+                scales,
+                groups["calibration"],
+                {k: v for k, v in header.items() if k not in ("schema", "kind", "arrays")},
+                {name: Forest.from_arrays(a) for name, a in trees.items()},
+                shares,
+                Applicability(**reach) if reach else None,
+            )
 
 
 def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import read_toml
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError, suggest
@@ -56,10 +56,7 @@ def read_properties(path: Path) -> dict[str, Endpoint]:
     Raises InputError for an unreadable file, GoalError for a property that cannot be meant so;
     both name file, property and key.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
+    content = read_toml(path)
     if not content:
         raise GoalError(
             f"{path} defines no property; write one per line: name = {{ column = ... }}"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from matlode.artefacts import write_text
+from matlode.artefacts import understood, write_text
 from matlode.data.crystals import Crystals
 from matlode.data.tables import Materials
+from matlode.errors import InputError
 from matlode.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,14 +96,15 @@ def write_types(types: pd.DataFrame, file: Path) -> None:
 
 def read_types(table: Path | None) -> dict[str, str]:
     """id → label and name in words; empty for a table whose types nobody determined
-    (`matlode data prototypes`)."""
+    (`matlode data prototypes`). Raises InputError for a file that is no such table."""
     file = types_file(table)
     if not file.exists():
         return {}
-    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    with understood(file, InputError):
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False)[list(COLUMNS)]
     return {
         identifier: f"{label} ({name})" if name else label
-        for identifier, label, name in frame[list(COLUMNS)].itertuples(index=False)
+        for identifier, label, name in frame.itertuples(index=False)
         if label
     }
 

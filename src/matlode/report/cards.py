@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import inside, read_arrays, read_json
 from matlode.data.structures import read_structure
 from matlode.report.labels import Provenance, heading, shown_properties, units
 
@@ -42,7 +43,7 @@ def read_details(folder: Path) -> dict[str, Any]:
     file = folder / "details.json"
     if not file.exists():
         return {"map_shares": [], "counts": {}, "candidates": []}
-    return dict(json.loads(file.read_text(encoding="utf-8")))
+    return dict(read_json(file))
 
 
 def read_cards(
@@ -57,9 +58,8 @@ def read_cards(
     of_rank = {row["rank"]: row for row in details["candidates"]}
     of_file = {row["source_file"]: row for row in evidence}
     verdicts = _verdicts(folder)
-    with np.load(folder / "patterns.npz", allow_pickle=False) as patterns:
-        decoded, realised = patterns["decoded"], patterns["realised"]
-        angles = patterns["two_theta_deg"]
+    patterns = read_arrays(folder / "patterns.npz", ("decoded", "realised", "two_theta_deg"))
+    decoded, realised, angles = patterns.values()
     cards = []
     for index, row in enumerate(candidates):
         reasons = row["reasons"].split(" | ")
@@ -67,7 +67,7 @@ def read_cards(
         seen = of_file.get(Path(row["structure_file"]).name)
         card = {
             **row,
-            "built": (folder / row["structure_file"]).is_file(),
+            "built": inside(folder, row["structure_file"]).is_file(),
             "predictions": _predictions(row, told, provenance),
             "verdicts": verdicts[row["rank"]],
             # before the verdicts stand the ranges that are not kept, after them the structure
@@ -88,7 +88,7 @@ def read_cards(
 
 def _verdicts(folder: Path) -> dict[int, list[dict[str, Any]]]:
     """Rank → its verdicts, in the order of the screens."""
-    funnel = json.loads((folder / "funnel.json").read_text(encoding="utf-8"))
+    funnel = read_json(folder / "funnel.json")
     required = {row["rule"]: row["required"] for row in funnel}
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     with (folder / "verdicts.csv").open(encoding="utf-8", newline="") as stream:
@@ -179,12 +179,11 @@ def _files(folder: Path, card: Row, told: Row, seen: Row | None) -> dict[str, An
     files = {f"{stem}.json": json.dumps(record, indent=1, ensure_ascii=False)}
     views = {}
     if card["built"]:
-        path = folder / card["structure_file"]
+        path = inside(folder, card["structure_file"])
         files[path.name] = path.read_text(encoding="utf-8")
         structure = told.get("structure")
         views["as built"] = _view(structure) if structure else _view_of_file(path)
-    if seen and (folder / seen["relaxed_file"]).is_file():
-        path = folder / seen["relaxed_file"]
+    if seen and (path := inside(folder, seen["relaxed_file"])).is_file():
         files[f"{stem}-relaxed.cif"] = path.read_text(encoding="utf-8")
         views["relaxed"] = _view_of_file(path)
     return {"views": views, "files": files}

@@ -7,9 +7,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from matlode.artefacts import HEADER_FILE, find_model, load_header, write_text
+from matlode.artefacts import (
+    HEADER_FILE,
+    find_model,
+    load_header,
+    read_arrays,
+    read_json,
+    understood,
+    write_text,
+)
 from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.report.cards import EVIDENCE_COLUMNS, read_cards, read_details
@@ -26,13 +32,25 @@ def write_report(folder: Path) -> Path:
     """Write report.html into a finished run folder, from what lies in it.
 
     The page holds its scripts and all data, so it opens without a network.
-    Raises InputError if the folder is not a finished run.
+    Raises InputError if the folder is not a finished run, or is damaged.
     """
+    from jinja2 import TemplateError
+
+    try:
+        with understood(folder, InputError):
+            page = _page(folder)
+    except TemplateError as error:  # an entry is missing, or is of another kind
+        raise InputError(f"{folder} is damaged or of another version ({error}).") from error
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _page(folder: Path) -> str:
     candidates = _read_json(folder / "candidates.json")
     provenance = _read_json(folder / "provenance.json")
     details, evidence = read_details(folder), _evidence(folder)
     cards = read_cards(folder, candidates[:N_CARDS], provenance, details, evidence["structures"])
-    page = (
+    return str(
         page_environment()
         .get_template("report.html.j2")
         .render(
@@ -56,16 +74,13 @@ def write_report(folder: Path) -> Path:
             table_style=table_style(),
         )
     )
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
 
 
 def _drawn(
     folder: Path, candidates: list[dict[str, Any]], provenance: Provenance, details: dict[str, Any]
 ) -> dict[str, Any]:
     """What the page's plots are drawn from, without the cards'."""
-    with np.load(folder / "patterns.npz", allow_pickle=False) as patterns:
-        angles = patterns["two_theta_deg"]
+    angles = read_arrays(folder / "patterns.npz", ("two_theta_deg",))["two_theta_deg"]
     return {
         "properties": property_map(folder, candidates, provenance),
         "latent": latent_map(folder, details["map_shares"]),
@@ -155,7 +170,7 @@ def _columns(provenance: Provenance) -> list[tuple[str, str]]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise InputError(
             f"{path.parent} is not a finished run: {path.name} is missing; run `matlode search`."

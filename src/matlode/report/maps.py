@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import read_json
 from matlode.report.drawing import COLOURS, SYSTEM_COLOURS
 from matlode.report.labels import Provenance, heading, shown_properties, units
 from matlode.screening.symmetry import crystal_system
@@ -26,7 +26,7 @@ def property_map(folder: Path, candidates: Rows, provenance: Provenance) -> dict
     values on each of them (None where one is unknown)."""
     objectives = list(dict.fromkeys(o["endpoint"] for o in provenance["goal"]["objectives"]))
     names = objectives if len(objectives) > 1 else shown_properties(provenance)[:2]
-    known = json.loads((folder / "known.json").read_text(encoding="utf-8"))
+    known = read_json(folder / "known.json")
     step = _step(len(known))
     groups = [
         ("known materials (labels)", known[::step], COLOURS[6], "circle", 5),

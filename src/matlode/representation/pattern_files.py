@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from matlode.errors import InputError
 from matlode.representation.radiation import Axis
 
+MAX_PATTERN_BYTES: Final = 1 << 26
+"""Of a file or an archive unpacked; a million points of two numbers have 20 MB."""
 K_ALPHA_RATIO: Final = 0.5
 """Kα2 over Kα1 where a file does not say: the number of 2p electrons, 2 to 4."""
 
@@ -56,7 +58,9 @@ def join_scans(
     if not scans:
         raise InputError("the file has no scan over 2θ; export the powder scan alone.")
     seconds = np.concatenate([np.broadcast_to(scan.seconds, scan.counts.shape) for scan in scans])
-    if seconds.size and seconds.min() <= 0:
+    if not seconds.size:
+        raise InputError("the file has no point; export the pattern again.")
+    if seconds.min() <= 0:
         raise InputError(f"a counting time of {seconds.min():g} s; export the pattern as .xy.")
     positions = np.concatenate([scan.two_theta_deg for scan in scans])
     intensity = np.concatenate([scan.counts for scan in scans])

@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import MALFORMED
 from matlode.errors import InputError
 from matlode.representation.pattern_files import (
     K_ALPHA_RATIO,
+    MAX_PATTERN_BYTES,
     Readout,
     Scan,
     decode,
@@ -78,16 +80,15 @@ def _read_xrdml_positions(
 
 def read_rasx(data: bytes) -> Readout:
     """Rigaku's archive: Profile*.txt with 2θ, intensity and attenuation, conditions in XML."""
-    archive = _open_archive(data)
-    profiles = sorted(name for name in archive.namelist() if re.search(r"Profile\d+\.txt$", name))
+    files = _unpacked(data, r"Profile\d+\.txt$|MesurementConditions")
     tables = []
-    for name in profiles:
-        lines = enumerate(decode(archive.read(name)).splitlines(), start=1)
+    for name in sorted(name for name in files if name.endswith(".txt")):
+        lines = enumerate(decode(files[name]).splitlines(), start=1)
         tables.append(np.array([read_row(row.split(), n, 3) for n, row in lines if row.strip()]))
     alpha1 = alpha2 = 0.0
     # the misspelling is the format's
-    for name in (name for name in archive.namelist() if "MesurementConditions" in name):
-        root = _parse_xml(archive.read(name), name)
+    for name in (name for name in files if "MesurementConditions" in name):
+        root = _parse_xml(files[name], name)
         axis = root.findtext("ScanInformation/AxisName")
         if axis:
             require_two_theta(axis, name)
@@ -97,13 +98,11 @@ def read_rasx(data: bytes) -> Readout:
 
 def read_brml(data: bytes) -> Readout:
     """Bruker's archive: the counter's column of every RawData*.xml, 2θ from start to stop."""
-    archive = _open_archive(data)
+    files = _unpacked(data, r"RawData\d*\.xml$")
     scans = []
     lengths = (0.0, 0.0, K_ALPHA_RATIO)
-    for name in sorted(archive.namelist()):
-        if not re.search(r"RawData\d*\.xml$", name):
-            continue
-        root = _parse_xml(archive.read(name), name)
+    for name in sorted(files):
+        root = _parse_xml(files[name], name)
         scans += [_read_brml_route(route, name) for route in root.iter("DataRoute")]
         lengths = (
             _value(root, "WaveLengthAlpha1", 0.0),
@@ -131,10 +130,19 @@ def _read_brml_route(route: ElementTree.Element, where: str) -> Scan:
     )
 
 
-def _open_archive(data: bytes) -> zipfile.ZipFile:
+def _unpacked(data: bytes, pattern: str) -> dict[str, bytes]:
+    """Name → content of those files of an archive whose names match; nothing touches the disk."""
     try:
-        return zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [m for m in archive.infolist() if re.search(pattern, m.filename)]
+            size = sum(member.file_size for member in members)
+            if size > MAX_PATTERN_BYTES:
+                raise InputError(
+                    f"the archive unpacks to {size / 1e6:,.0f} MB; a pattern has at most "
+                    f"{MAX_PATTERN_BYTES / 1e6:.0f} MB."
+                )
+            return {member.filename: archive.read(member) for member in members}
+    except MALFORMED:
         raise InputError("it is no zip archive, or was cut short; copy it again.") from None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from matlode.errors import InputError, suggest
 from matlode.notebook import html_table, pattern_picture
 from matlode.representation.pattern_files import (
+    MAX_PATTERN_BYTES,
     Readout,
     read_columns,
     read_ras,
@@ -98,11 +99,14 @@ def read_pattern(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:  # the size of a device or a pipe is not known before
+            data = stream.read(MAX_PATTERN_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror}); give the file of a pattern."
         ) from None
+    if len(data) > MAX_PATTERN_BYTES:
+        raise InputError(f"has more than {MAX_PATTERN_BYTES / 1e6:.0f} MB; no pattern has.")
     if not data.strip():
         raise InputError("the file is empty; export the pattern again.")
     return data

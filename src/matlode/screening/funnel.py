@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from matlode.artefacts import read_toml
 from matlode.data.formulas import conventional_formula
-from matlode.errors import GoalError, InputError, suggest
+from matlode.errors import GoalError, suggest
 from matlode.latent.space import LatentSpace
 from matlode.properties.applicability import Applicability
 from matlode.records import Candidate, Verdict
@@ -95,10 +95,7 @@ def read_screens(path: Path) -> dict[str, Any]:
 
     Raises InputError if it cannot be read.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error}).") from error
+    return read_toml(path)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_artefact, save_artefact
+from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.data.formulas import anonymous_formula, conventional_formula
 from matlode.records import Candidate, Verdict
 from matlode.screening.known_patterns import KnownPatterns, NearestPattern
@@ -55,7 +55,8 @@ class FormulaFilter:
     def load(cls, folder: Path | None = None) -> FormulaFilter:
         """The filter in ``folder`` (else the one that ships with matlode)."""
         artefact = load_artefact(find_model(FORMULA_FILTER, folder)).require("filter")
-        return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
+        with understood(FORMULA_FILTER):
+            return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_artefact, save_artefact
+from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.errors import ArtefactError
 from matlode.records import Candidate, Verdict
 from matlode.representation.characteristics import CHARACTERISTICS, FLOOR, pattern_characteristics
@@ -121,14 +121,15 @@ class PatternBands:
     def load(cls, folder: Path | None = None) -> PatternBands:
         """The distributions in ``folder`` (else those that ship with matlode)."""
         artefact = load_artefact(find_model(PLAUSIBILITY_MODEL, folder))
-        arrays = artefact.require("bands").arrays
-        names = tuple(artefact.header["names"])
-        if names != tuple(CHARACTERISTICS):
-            raise ArtefactError(
-                f"the bands are those of {', '.join(names)}; this matlode computes "
-                f"{', '.join(CHARACTERISTICS)}. Run `matlode train {PLAUSIBILITY_MODEL}`."
-            )
-        return cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
+        with understood(PLAUSIBILITY_MODEL):
+            arrays = artefact.require("bands").arrays
+            names = tuple(artefact.header["names"])
+            if names != tuple(CHARACTERISTICS):
+                raise ArtefactError(
+                    f"the bands are those of {', '.join(names)}; this matlode computes "
+                    f"{', '.join(CHARACTERISTICS)}. Run `matlode train {PLAUSIBILITY_MODEL}`."
+                )
+            return cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact."""

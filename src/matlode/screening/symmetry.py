@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.artefacts import find_model, load_artefact, save_artefact
+from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.errors import GoalError, InputError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.layers import activation_layer, convolution, initialise
@@ -245,10 +245,12 @@ class SymmetryClassifier:
         """
         place = find_model(name, folder)
         artefact = load_artefact(place).require("symmetry")
-        header = artefact.header
-        make = partial(SYMMETRY_NETS[name], **header.get("architecture", {}))
-        network: Any = network_of(make, artefact.arrays, place)
-        return cls(network, float(header["temperature"]), header["levels"])
+        with understood(place):
+            header = artefact.header
+            make = partial(SYMMETRY_NETS[name], **header.get("architecture", {}))
+            network: Any = network_of(make, artefact.arrays, place)
+            levels = {str(case): float(level) for case, level in header["levels"].items()}
+            return cls(network, float(header["temperature"]), levels)
 
     def save(self, folder: Path, header: Mapping[str, Any], *, name: str = SYMMETRY_MODEL) -> None:
         """Write as an artefact; weights are kept in half precision. Sizes other than the usual

@@ -306,3 +306,17 @@ def test_reduced_cells_come_from_any_format(tmp_path, some, rows):
     read = read_materials([json_of_pymatgen(tmp_path / "given", rows)])
     again = reduce_cells(read.crystals, Cell.PRIMITIVE)
     assert once.n_atoms.tolist() == again.n_atoms.tolist()
+
+
+def test_gzipped_text_that_grows_without_end_is_refused(tmp_path):
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b" " * 50_000_000 + b"]"))
+    with pytest.raises(InputError, match="unpacks to more than 200 times its size"):
+        read_materials([path])
+
+
+def test_deeply_nested_json_is_refused(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not readable as JSON"):
+        read_materials([path])

@@ -101,7 +101,9 @@ def open_materials_project(query: str, options: ReadOptions) -> Source:
             )
     except Exception as error:
         # its client raises errors of many libraries
-        raise InputError(f"the Materials Project does not answer: {error}") from error
+        # and some of them repeat the key, which belongs into no log
+        told = str(error).replace(key, "***")
+        raise InputError(f"the Materials Project does not answer: {told}") from None
     name = f"Materials Project {version}"
     return Source(
         name=name,

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from matlode.artefacts import understood
 from matlode.data.crystals import CRYSTAL_COLUMNS
 from matlode.data.readers.source import CHUNK, ReadOptions, Source, pack_records
 from matlode.data.structures import is_structure_dict
-from matlode.data.tables import read_table
+from matlode.data.tables import read_table, readable_parquet
 from matlode.errors import InputError
 from matlode.records import DroppedRow
+
+MAX_GROWTH = 200
+"""Of gzipped text: tables of numbers and CIFs shrink to a twentieth, nothing but a bomb to less."""
 
 Records = Iterator[Mapping[str, Any] | DroppedRow]
 
@@ -25,10 +29,8 @@ Records = Iterator[Mapping[str, Any] | DroppedRow]
 def open_parquet(path: str, options: ReadOptions) -> Source:
     """matlode's own table (lattice, numbers, frac_coords), or any with a structure column."""
     file = Path(path)
-    try:
+    with readable_parquet(file):
         names = pq.read_schema(file).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
     own = options.structure_column is None and set(CRYSTAL_COLUMNS) <= set(names)
     if not own:
         return _open(file, _parquet_rows, options)
@@ -59,45 +61,48 @@ def _open(file: Path, rows: Callable[[Path], Records], options: ReadOptions) -> 
 
 
 def _parquet_rows(file: Path) -> Records:
-    with pq.ParquetFile(file) as table:
+    with readable_parquet(file), pq.ParquetFile(file) as table:
         for batch in table.iter_batches(batch_size=CHUNK):
             yield from batch.to_pylist()
 
 
 def _csv_rows(file: Path) -> Records:
-    try:
+    with (
+        understood(f"{file}: not readable as CSV; it", InputError),
+        _bytes(file) as stream,
         # all as text: a chunk cannot know what the next one holds
-        with pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks:
-            for chunk in chunks:
-                for row in chunk.to_dict("records"):
-                    yield {str(name): value for name, value in row.items()}
-    except (ValueError, UnicodeError, OSError) as error:
-        raise InputError(f"{file}: not readable as CSV ({error}).") from error
+        pd.read_csv(stream, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks,
+    ):
+        for chunk in chunks:
+            for row in chunk.to_dict("records"):
+                yield {str(name): value for name, value in row.items()}
 
 
 def _json_lines_rows(file: Path) -> Records:
-    with _text(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                yield DroppedRow(f"{file.name}:line {number}", f"not readable as JSON: {error}")
-                continue
-            if isinstance(row, dict):
-                yield row
-            else:
-                reason = f"a JSON object was wanted, found a {type(row).__name__}"
-                yield DroppedRow(f"{file.name}:line {number}", reason)
+    for number, line in enumerate(_lines(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield DroppedRow(f"{file.name}:line {number}", f"not readable as JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            yield row
+        else:
+            reason = f"a JSON object was wanted, found a {type(row).__name__}"
+            yield DroppedRow(f"{file.name}:line {number}", reason)
 
 
 def _json_rows(file: Path) -> Records:
-    try:
-        with _text(file) as stream:
-            content = json.load(stream)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file}: not readable as JSON ({error}).") from error
+    with understood(f"{file}: not readable as JSON; it", InputError), _text(file) as stream:
+        content = json.load(stream)
+    with understood(f"{file}: no table of JSON; it", InputError):
+        rows = list(_rows_of(content, file))
+    yield from rows
+
+
+def _rows_of(content: Any, file: Path) -> Iterator[Mapping[str, Any]]:
     if isinstance(content, list) and all(isinstance(row, dict) for row in content):
         yield from content
     elif is_structure_dict(content):
@@ -115,7 +120,44 @@ def _json_rows(file: Path) -> Records:
         )
 
 
+def _lines(file: Path) -> Iterator[str]:
+    with understood(f"{file}: not readable as JSON lines; it", InputError), _text(file) as stream:
+        yield from stream
+
+
 def _text(file: Path) -> IO[str]:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8")
-    return file.open(encoding="utf-8")
+    """The text of a file; unpacked, if it is gzipped."""
+    return io.TextIOWrapper(_bytes(file), encoding="utf-8")
+
+
+def _bytes(file: Path) -> IO[bytes]:
+    if file.suffix != ".gz":
+        return file.open("rb")
+    return io.BufferedReader(_Unpacked(file), 1 << 16)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzipped file holds, as long as it grows no more than text does."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._stream = gzip.open(file, "rb")  # noqa: SIM115 (closed by close)
+        self._left = MAX_GROWTH * file.stat().st_size + (1 << 20)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, room: Any) -> int:
+        data = self._stream.read(len(room))
+        self._left -= len(data)
+        if self._left < 0:
+            raise InputError(
+                f"{self._file} unpacks to more than {MAX_GROWTH} times its size, which no table "
+                "does; unpack it yourself if you trust it."
+            )
+        room[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from matlode.errors import ArtefactError
+from matlode.latent.networks import ResidualNet
+from matlode.latent.weights import kept_weights, network_of
+
+SMALL = {"n_in": 5, "n_out": 2, "width": 8, "blocks": 2}
+
+
+def test_weights_come_back():
+    network = ResidualNet(**SMALL).eval()
+    weights = kept_weights(network, exact=tuple(network.state_dict()))
+    again = network_of(partial(ResidualNet, **SMALL), weights, Path("x"))
+    x = torch.ones(3, 5)
+    assert_allclose(again(x).detach(), network(x).detach())
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"width": 10**5}, {"width": 2**40}, {"blocks": 10**9}],
+)
+def test_sizes_of_a_foreign_header_take_neither_memory_nor_time(sizes):
+    weights = kept_weights(ResidualNet(**SMALL))
+    with pytest.raises(ArtefactError, match="weights of another architecture"):
+        network_of(partial(ResidualNet, **{**SMALL, **sizes}), weights, Path("x"))
+    # and only there
+    assert ResidualNet(**{**SMALL, "width": 64}).first.weight.numel() == 5 * 64
