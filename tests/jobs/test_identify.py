@@ -11,27 +11,29 @@ from matlode.data.tables import write_materials
 from matlode.errors import InputError
 from matlode.jobs.measured_like import LADDER, measured_like
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
-from matlode.testing import rutile
-
-CASSITERITE = rutile("SnO2", a_angstrom=4.737, c_angstrom=3.186, u=0.307)
-"""With its measured cell; the table's was computed."""
 
 
 @pytest.fixture(scope="module")
-def identifier(starter, tmp_path_factory):
-    """A small table, cassiterite in it."""
-    folder = tmp_path_factory.mktemp("known")
-    oxides = np.flatnonzero(
+def cassiterite(starter):
+    """As the starter set has it."""
+    (row,) = np.flatnonzero(
         (starter.frame["formula"] == "O2Sn") & (starter.frame["space_group"] == 136)
     )
-    some = np.unique([*np.arange(0, len(starter), 20), *oxides])
+    return int(row)
+
+
+@pytest.fixture(scope="module")
+def identifier(starter, cassiterite, tmp_path_factory):
+    """A small table, cassiterite in it."""
+    folder = tmp_path_factory.mktemp("known")
+    some = np.unique([*np.arange(0, len(starter), 20), cassiterite])
     write_materials(starter.take(some), folder)
     return Identifier(folder / "materials.parquet", index=folder / "index")
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
-    (curve,) = simulate_patterns([CASSITERITE])
+def sample(starter, cassiterite, tmp_path_factory):
+    (curve,) = simulate_patterns(starter.crystals.take([cassiterite]))
     counts = np.random.default_rng(0).poisson(5000 * curve + 300)
     path = tmp_path_factory.mktemp("measured") / "sample.xy"
     np.savetxt(path, np.column_stack([STANDARD_SETTINGS.grid, counts]), fmt="%.4f")
@@ -43,11 +45,12 @@ def answer(identifier, sample):
     return identify(sample, identifier=identifier, top=5, plot=sample.with_suffix(".png"))
 
 
-def test_cassiterite_is_found_with_its_cell_and_symmetry(answer):
+def test_cassiterite_is_found_with_its_cell_and_symmetry(answer, starter, cassiterite):
     best = answer["phases"][0]
     assert (best["formula"], best["space_group"]) == ("SnO2", 136)
     assert best["crystal_system"] == "tetragonal"
-    assert sorted(best["cell"][:3]) == pytest.approx(sorted(CASSITERITE.lattice.abc), rel=2e-3)
+    lengths = starter.crystals.structure(cassiterite).lattice.abc
+    assert best["cell"][:3] == pytest.approx(lengths, rel=2e-3)
     assert best["explained"] > 0.9
     assert best["missing"] < 0.1
     assert [p["rank"] for p in answer["phases"]] == list(range(1, len(answer["phases"]) + 1))

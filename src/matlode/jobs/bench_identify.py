@@ -63,6 +63,7 @@ def bench_identify(
     bench = _Bench(materials, identifier, seed, out, progress)
     answers = [bench.rung(number, -(-n_patterns // len(LADDER))) for number in range(len(LADDER))]
     answers.append(bench.minerals())
+    bench.add_guesses(answers)
     bench.add_baseline(answers)
     named = [
         (rung.name, part) for rung, part in zip((*LADDER, AT_LAB), answers, strict=True) if part
@@ -162,25 +163,32 @@ class _Bench:
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         few = np.setdiff1d(self.known.rows_with(elements), hidden)
         filtered = self.known.search(seen, few, self.identifier.settings)
-        curve = to_grid(pattern).intensity
-        symmetry = self.identifier.symmetry_of(curve, 5)
-        near, _ = self.identifier.neighbours_of(curve)
-        near = near[near != row]
-        group = int(self.known.space_groups[row])
-        own = self.known.elements[row]
-        systems = [chemical_system(str(f)) for f in self.known.formulas[near]]
         return {
             "rank": self._rank(matches, row),
             "rank_with_elements": self._rank(filtered, row),
-            "system": symmetry["answer"],
-            "true_system": crystal_system(group),
-            "group_rank": _place(list(symmetry["space_groups"]), str(group)),
-            "system_known": chemical_system(str(self.known.formulas[row])) in systems,
-            "element_share": float(self.known.elements[near][:, own].mean()),
-            "chance_share": float(self.known.elements.mean(axis=0)[own].mean()),
             "seconds": seconds,
-            "curve": curve.round(4).tolist(),
+            "curve": to_grid(pattern).intensity.round(4).tolist(),
         }
+
+    def add_guesses(self, answers: Sequence[list[Answer]]) -> None:
+        """What the models say of each pattern alone; a neighbour is never the crystal itself."""
+        chances = self.known.elements.mean(axis=0)
+        for one in (one for part in answers for one in part):
+            curve, row = np.array(one["curve"]), one["row"]
+            symmetry = self.identifier.symmetry_of(curve, 5)
+            near, _ = self.identifier.neighbours_of(curve)
+            near = near[near != row]
+            group = int(self.known.space_groups[row])
+            own = self.known.elements[row]
+            systems = [chemical_system(str(f)) for f in self.known.formulas[near]]
+            one |= {
+                "system": symmetry["answer"],
+                "true_system": crystal_system(group),
+                "group_rank": _place(list(symmetry["space_groups"]), str(group)),
+                "system_known": chemical_system(str(self.known.formulas[row])) in systems,
+                "element_share": float(self.known.elements[near][:, own].mean()),
+                "chance_share": float(chances[own].mean()),
+            }
 
     def _rank(self, matches: Sequence[Match], row: int) -> int:
         phases = [int(self.phase[m.row]) for m in distinct(matches, self.known)]

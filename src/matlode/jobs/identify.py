@@ -32,8 +32,9 @@ from matlode.screening.symmetry import (
     system_probabilities,
 )
 
-SURE_OF_SYSTEM = 0.6
-"""Probability of a crystal system below which the answer is "can't tell"."""
+SURE_OF_SYSTEM = 0.8
+"""Probability of a crystal system below which the answer is "can't tell": of 300 calibration
+patterns made as if measured, 37 % reach it, and of these 90 % are right (0.6: 61 and 81 %)."""
 N_NEIGHBOURS = 20
 """Latent neighbours that elements are guessed from."""
 ENCODED_AT_ONCE = 4096
