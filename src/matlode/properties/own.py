@@ -39,7 +39,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = {
     *("rank", "formula", "chemical_system", "space_group", "space_group_probability"),
     *("crystal_system", "charge_neutral", "novelty", "nearest_known", "verdict", "reasons"),
-    *("merit", "trial", "origin", "composition_vae", "pattern_vae"),
+    *("merit", "in_ranges", "trial", "origin", "composition_vae", "pattern_vae"),
 }
 """Names of columns of a run's tables, and of models that are no properties."""
 TAKEN_BEGINNING, TAKEN_ENDS = "structure_", ("_low", "_high")
