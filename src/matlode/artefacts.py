@@ -6,6 +6,7 @@ temporary name and renamed, so that a reader never sees half of one.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -42,7 +43,8 @@ MAX_TEXT_BYTES = 1 << 26
 
 MALFORMED = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
-    *(TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+    *(TypeError, ValueError, csv.Error, struct.error, tokenize.TokenError, zipfile.BadZipFile),
+    zlib.error,
 )
 """What reading a cut, altered or foreign file may stumble over."""
 

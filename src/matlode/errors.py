@@ -47,6 +47,12 @@ class EmptyPatternError(PatternError):
     reason = "no reflection on the grid"
 
 
+class CellError(PatternError):
+    """A cell has no volume, or a number of it is not finite."""
+
+    reason = "a cell without volume, or a number that is not finite"
+
+
 class ScatteringError(PatternError):
     """An element has no tabulated scattering factor."""
 

@@ -39,7 +39,8 @@ def make(reader: str, samples: Path, seed: int, place: Path) -> tuple[Path, str]
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether an error comes from the limit, however often it was wrapped."""
     while error is not None:
-        if isinstance(error, MemoryError):
+        # Arrow's is one request that the system refused; nothing had been filled
+        if isinstance(error, MemoryError) and type(error).__name__ != "ArrowMemoryError":
             return True
         error = error.__cause__ or error.__context__
     return False

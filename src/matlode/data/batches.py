@@ -30,6 +30,7 @@ def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]
     with readable_parquet(table):
         present = [n for n in (*CRYSTAL_COLUMNS, "occupancies") if n in file.schema_arrow.names]
         for batch in file.iter_batches(n_rows, columns=present):
+            batch.validate(full=True)  # damaged lists would be read beyond their ends
             yield Crystals.from_table(pa.Table.from_batches([batch]))
 
 

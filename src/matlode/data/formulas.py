@@ -17,6 +17,8 @@ import numpy as np
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.errors import InputError
 
+MAX_AMOUNT = 1_000_000
+"""Of one element: beyond any cell, and exact in floating point."""
 MAX_DENOMINATOR = 100
 """Partial occupancies are read as fractions with at most this denominator."""
 
@@ -60,8 +62,8 @@ def parse_formula(text: str) -> Mapping[str, int]:
 
     try:
         composition = Composition(text, strict=True)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'"{text}" is not a formula ({error}).') from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        raise InputError(f'"{text[:80]}" is not a formula ({str(error)[:200]}).') from error
     amounts = {element.symbol: float(n) for element, n in composition.items()}
     if not amounts:
         raise InputError(f'"{text}" is not a formula: it names no element.')
@@ -73,10 +75,16 @@ def _plain_amounts(text: str) -> dict[str, int] | None:
     parts = _SYMBOL_AND_NUMBER.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
         return None
+    if max(len(number) for _, number in parts) > len(str(MAX_AMOUNT)):
+        return None
     amounts: dict[str, int] = {}
     for symbol, number in sorted(parts):
         amounts[symbol] = amounts.get(symbol, 0) + int(number or 1)
-    if not all(amounts.values()) or not amounts.keys() <= atomic_numbers().keys():
+    if (
+        max(amounts.values()) > MAX_AMOUNT
+        or not all(amounts.values())
+        or not amounts.keys() <= atomic_numbers().keys()
+    ):
         return None
     divisor = math.gcd(*amounts.values())
     return {symbol: n // divisor for symbol, n in amounts.items()}
@@ -154,6 +162,11 @@ def reduced_formulas(crystals: Crystals) -> list[str]:
 
 
 def _reduce(amounts: Mapping[str, float], *, origin: str) -> dict[str, int]:
+    huge = [symbol for symbol, n in amounts.items() if not n <= MAX_AMOUNT]
+    if huge:
+        raise InputError(
+            f"{origin[:80]}: {amounts[huge[0]]:.3g} of {huge[0]}; wanted at most {MAX_AMOUNT:g}."
+        )
     unknown = [symbol for symbol in amounts if symbol not in atomic_numbers()]
     if unknown:
         raise InputError(

@@ -64,7 +64,9 @@ def read_table(path: Path) -> Materials:
     Raises InputError if the file cannot be read or holds no crystals.
     """
     with readable_parquet(path):
-        return materials_from_table(pq.read_table(path), name=path.name)
+        table = pq.read_table(path)
+        table.validate(full=True)  # damaged lists and texts would be read beyond their ends
+        return materials_from_table(table, name=path.name)
 
 
 @contextmanager

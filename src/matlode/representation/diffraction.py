@@ -24,7 +24,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import element_symbols
-from matlode.errors import EmptyPatternError, InputError, PatternError, ScatteringError
+from matlode.errors import (
+    CellError,
+    EmptyPatternError,
+    InputError,
+    PatternError,
+    ScatteringError,
+)
 from matlode.notebook import html_table
 from matlode.representation.radiation import Axis, from_q, to_q
 
@@ -204,10 +210,12 @@ def simulate_patterns(
     factor; partial and mixed occupancies as they are (see ``reflections``). Reflections are
     those with two_theta_min_deg ≤ 2θ ≤ two_theta_max_deg. ``n_threads``: all cores if None.
 
-    Raises EmptyPatternError if a crystal has no reflection on the grid and ScatteringError if
-    an element has no scattering factor; both carry the indices of the crystals.
+    Raises EmptyPatternError if a crystal has no reflection on the grid, ScatteringError if an
+    element has no scattering factor, CellError for a cell without volume; all carry the indices
+    of the crystals.
     """
     crystals = pack_crystals(structures)
+    require_cells(crystals)
     factors, per_s = usable_factors(crystals, settings)
     draw = _drawing(settings)
     patterns = np.empty((len(crystals), settings.n_points), dtype=dtype)
@@ -230,6 +238,23 @@ def simulate_patterns(
             empty.tolist(),
         )
     return patterns
+
+
+def require_cells(crystals: Crystals) -> None:
+    """Raises CellError for crystals whose cells or coordinates no reflection can be made of."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        volumes = crystals.volumes_a3
+    owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
+    bad = ~(np.isfinite(volumes) & (volumes > 0))
+    bad[owners[~np.isfinite(crystals.frac_coords).all(axis=1)]] = True
+    bad[owners[~np.isfinite(crystals.occupancies)]] = True
+    if bad.any():
+        wrong = np.flatnonzero(bad)
+        raise CellError(
+            f"{len(wrong)} of {len(crystals)} crystals (first: index {wrong[0]}) have a cell "
+            "without volume or a number that is not finite; drop them.",
+            wrong.tolist(),
+        )
 
 
 def simulate_possible(
@@ -264,6 +289,7 @@ def simulate_peaks(
     )
 
     crystals = pack_crystals([structure])
+    require_cells(crystals)
     factors, per_s = usable_factors(crystals, settings)
     g_min, g_max = limits_of_g(settings)
     room = int(reflection_room(crystals.lattices, crystals.lattices, g_max)[0])

@@ -39,6 +39,8 @@ READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
 
 MIN_POINTS: Final = 10
 """Fewer are no pattern."""
+MAX_INTENSITY: Final = 1e100
+"""Sums and squares of larger ones would be infinite."""
 SAME_POSITION_DEG: Final = 1e-5
 """Positions closer than this are one: below the resolution of any goniometer."""
 
@@ -151,6 +153,12 @@ def _on_two_theta(
     broken = ~np.isfinite(values).all(axis=0)
     if broken.any():
         raise InputError(f"point {broken.argmax() + 1} is not finite; export the pattern again.")
+    beyond = abs(values).max(axis=0) > MAX_INTENSITY
+    if beyond.any():
+        raise InputError(
+            f"point {beyond.argmax() + 1} has {values[1:, beyond.argmax()].max():.3g}; no detector "
+            "counts so far: export the pattern again."
+        )
     if axis == "two_theta":
         outside = (positions < 0) | (positions > 180)
         wanted = "2θ in 0..180°; cut the file or name its axis"

@@ -63,6 +63,7 @@ def _open(file: Path, rows: Callable[[Path], Records], options: ReadOptions) -> 
 def _parquet_rows(file: Path) -> Records:
     with readable_parquet(file), pq.ParquetFile(file) as table:
         for batch in table.iter_batches(batch_size=CHUNK):
+            batch.validate(full=True)
             yield from batch.to_pylist()
 
 
