@@ -220,19 +220,21 @@ class _Bench:
         seen = Observation.of(phase.pattern)
         elements = np.zeros(MAX_ATOMIC_NUMBER, bool)
         elements[[z - 1 for z in phase.numbers]] = True
-        ranks = []
-        for rows in (np.arange(len(self.known)), self.known.rows_with(elements)):
-            matches = distinct(self.known.search(seen, rows, self.identifier.settings), self.known)
-            ranks.append(_rank_of(matches, phase, seen, self.known, self.identifier))
+        everything = np.arange(len(self.known))
+        matches, filtered = (
+            distinct(self.known.search(seen, rows, self.identifier.settings), self.known)
+            for rows in (everything, self.known.rows_with(elements))
+        )
         best = matches[0] if matches else None
         return {
             "pattern": phase.name,
             "from": phase.package,
             "shows": phase.formula,
             "in the table": phase.formula in set(self.known.formulas),
-            "rank": ranks[0],
-            "rank among its elements": ranks[1],
-            "match of the best": round(best.fit.match, 3) if best else 0.0,
+            "rank": _rank_of(matches, phase, seen, self.known, self.identifier),
+            "rank among its elements": _rank_of(filtered, phase, seen, self.known, self.identifier),
+            "best of the table": str(self.known.formulas[best.row]) if best else "",
+            "its match": round(best.fit.match, 3) if best else 0.0,
         }
 
 
@@ -256,7 +258,7 @@ def _rank_of(
     known: KnownLines,
     identifier: Identifier,
 ) -> int | None:
-    """0-based rank of the phase + 1; None if it is not among the ranked."""
+    """From 1; None if the phase is not among the ranked."""
     for rank, match in enumerate(matches, start=1):
         right = known.formulas[match.row] == phase.formula
         if right and int(known.space_groups[match.row]) == phase.space_group:
