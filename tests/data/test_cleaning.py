@@ -82,6 +82,11 @@ def test_half_occupied_sites_count_half():
             replace(one_atom(), occupancies=np.array([-0.5])),
             "an occupancy is -0.5; wanted above 0 and at most 1",
         ),
+        (
+            replace(one_atom(), lattices=np.array([[[5.0, 0, 0], [1e12, 4, 0], [0, 0, 3]]])),
+            "its longest edge has 1e+12 Å, its edges' product is 2.5e+11 times its volume; "
+            "wanted at most 1000 Å and 1000",
+        ),
         (one_atom(1.0), "1 Å³ per atom; a crystal has 2..500"),
         (one_atom(0.0), "0 Å³ per atom; a crystal has 2..500"),
     ],

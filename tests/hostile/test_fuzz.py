@@ -27,9 +27,9 @@ from tests.hostile.sandbox import Sandbox
 
 QUICK = 100
 QUICK_OF = {
-    "large-models": 10,
-    "run": 20,
-    "checkpoint": 30,
+    "large-models": 8,
+    "run": 8,
+    "checkpoint": 20,
     "cif": 40,
     "csv": 40,
     "poscar": 40,

@@ -11,6 +11,11 @@ MIN_VOLUME_PER_ATOM_A3 = 2.0
 """Below any known solid (diamond has 5.7, H in metals about 2.5)."""
 MAX_VOLUME_PER_ATOM_A3 = 500.0
 """Above any dense crystal; such cells are gases or broken files."""
+MAX_EDGE_A = 1000.0
+"""The longest of 74,760 known cells has 162 Å."""
+MAX_SKEW = 1000.0
+"""Product of the edges over the volume: 1 for a box, 130 for the most skewed of these cells. Beyond
+both, planes to look at would take all memory."""
 SAME_PLACE = 10_000
 """Atoms whose fractional coordinates agree to one in so many stand at one place."""
 FULL_SITE = 1.06
@@ -65,7 +70,16 @@ def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDAr
         per_atom = volumes_a3 / amounts
     # comparisons with NaN are false, so that NaN is suspicious too
     fits = (per_atom >= MIN_VOLUME_PER_ATOM_A3) & (per_atom <= MAX_VOLUME_PER_ATOM_A3)
+    edges = _edges_a(crystals)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits &= (edges.max(axis=1) <= MAX_EDGE_A) & (edges.prod(axis=1) <= MAX_SKEW * volumes_a3)
     return (np.bincount(owners[bad_atoms], minlength=n) > 0) | ~fits
+
+
+def _edges_a(crystals: Crystals) -> NDArray[np.float64]:
+    """(n, 3), lengths of the cell vectors."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sqrt((crystals.lattices**2).sum(axis=2)).reshape(-1, 3)
 
 
 def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str | None:
@@ -92,5 +106,12 @@ def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str 
         return (
             f"{per_atom:.3g} Å³ per atom; a crystal has "
             f"{MIN_VOLUME_PER_ATOM_A3:g}..{MAX_VOLUME_PER_ATOM_A3:g}"
+        )
+    longest = float(_edges_a(crystals)[index].max())
+    skew = float(_edges_a(crystals)[index].prod() / volume_a3)
+    if not (longest <= MAX_EDGE_A and skew <= MAX_SKEW):
+        return (
+            f"its longest edge has {longest:.3g} Å, its edges' product is {skew:.3g} times its "
+            f"volume; wanted at most {MAX_EDGE_A:g} Å and {MAX_SKEW:g}"
         )
     return None
