@@ -1285,7 +1285,12 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: 
     console.print(table)
 
 
-SYMBOLS = {"bulk_modulus": "K", "shear_modulus": "G", "volume_per_atom": "V"}
+SYMBOLS = {
+    "bulk_modulus": "K",
+    "shear_modulus": "G",
+    "vickers_hardness": "Hv",
+    "volume_per_atom": "V",
+}
 """Short headings; other properties stand under their names."""
 
 
