@@ -89,7 +89,7 @@ def test_what_is_no_run_folder_is_told(tmp_path):
     with pytest.raises(InputError, match=r"has no request\.json"):
         resume(tmp_path)
     (tmp_path / "request.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="not readable JSON"):
         resume(tmp_path)
 
 

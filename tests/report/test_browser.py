@@ -79,10 +79,10 @@ def test_the_table_is_sorted_by_mouse_and_keyboard(page, hard_run):
     by_modulus = hard_run.candidates.sort_values("bulk_modulus", kind="stable")
     heading = page.locator('#candidates th[data-name="bulk_modulus"]')
     heading.click()
-    assert heading.get_attribute("aria-sort") == "ascending"
+    page.wait_for_selector('#candidates th[data-name="bulk_modulus"][aria-sort="ascending"]')
     assert formulas(page) == by_modulus["formula"].tolist()
     heading.locator("[role=button], button").first.press("Enter")
-    assert heading.get_attribute("aria-sort") == "descending"
+    page.wait_for_selector('#candidates th[data-name="bulk_modulus"][aria-sort="descending"]')
     assert formulas(page)[0] == by_modulus["formula"].iloc[-1]
 
 
