@@ -160,19 +160,19 @@ def test_progress_is_as_loud_as_asked(tmp_path):
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "matlode.cli", "search", "-v", "--maximize", "bulk_modulus"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--trials", "200000", "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
         # what a shell starts in the background ignores Ctrl-C, and so would its children
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    for line in process.stderr:
-        if "] search: " in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130
+    ) as process:
+        for line in process.stderr:
+            if "] search: " in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
     assert f"Interrupted. `matlode resume {out}` goes on." in rest
     assert "Traceback" not in rest
     shown = matlode("show", out)
