@@ -71,6 +71,10 @@ def test_half_occupied_sites_count_half():
             replace(one_atom(), frac_coords=np.array([[0.0, np.nan, 0.0]])),
             "a coordinate is not finite",
         ),
+        (
+            replace(one_atom(), frac_coords=np.array([[0.0, 1e308, 0.0]])),
+            "a fractional coordinate is 1e+308; beyond 1e+06 no place is left",
+        ),
         (one_atom(z=0), "element Z = 0 is outside 1..100"),
         (one_atom(z=101), "element Z = 101 is outside 1..100"),
         (replace(one_atom(), occupancies=np.zeros(1)), "all sites are empty"),

@@ -249,7 +249,7 @@ def _changed(value: Any, rng: Rng) -> Any:
         if how < 0.15:
             return value[:at]
         if how < 0.3:
-            return value + [value[at]] * int(rng.choice([1, 1000]))
+            return value + [value[at]] * int(rng.choice([1, 200]))
         return [*value[:at], _changed(value[at], rng), *value[at + 1 :]]
     return _pick(rng, VALUES)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    import moyopy
+    from moyopy import MoyoDataset
 
 CELL_SYMPREC_A = 0.01
 """Tolerance for finding the cell, Å. A standard cell has its atoms moved onto the symmetry found.
@@ -71,6 +75,21 @@ def site_counts(crystals: Crystals) -> NDArray[np.int64]:
     return counts
 
 
+def found_symmetry(cell: moyopy.Cell, symprec_a: float) -> MoyoDataset | None:
+    """What moyopy finds within a tolerance in Å; None if it finds nothing, or gives up on it."""
+    from moyopy import MoyoDataset
+
+    try:
+        return MoyoDataset(cell, symprec=symprec_a)
+    except ValueError:
+        return None
+    except BaseException as error:
+        # a panic of its Rust, which is no Exception, on cells that are hardly any
+        if type(error).__name__ != "PanicException":
+            raise
+        return None
+
+
 def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
     import moyopy
 
@@ -80,10 +99,9 @@ def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
         crystals.frac_coords[rows].tolist(),
         crystals.numbers[rows].tolist(),
     )
-    try:
-        found = moyopy.MoyoDataset(given, symprec=CELL_SYMPREC_A)
-    except ValueError:
-        return crystals.take([index])  # no symmetry within the tolerance
+    found = found_symmetry(given, CELL_SYMPREC_A)
+    if found is None:
+        return crystals.take([index])
     standard = found.prim_std_cell if cell is Cell.PRIMITIVE else found.std_cell
     return _crystal(standard.basis, standard.numbers, standard.positions)
 

@@ -16,6 +16,8 @@ MAX_EDGE_A = 1000.0
 MAX_SKEW = 1000.0
 """Product of the edges over the volume: 1 for a box, 130 for the most skewed of these cells. Beyond
 both, planes to look at would take all memory."""
+MAX_COORDINATE = 1e6
+"""Fractional; of larger ones too few digits stand behind the point."""
 SAME_PLACE = 10_000
 """Atoms whose fractional coordinates agree to one in so many stand at one place."""
 FULL_SITE = 1.06
@@ -60,7 +62,7 @@ def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDAr
     n = len(crystals)
     owners = np.repeat(np.arange(n), crystals.n_atoms)
     bad_atoms = (
-        ~np.isfinite(crystals.frac_coords).all(axis=1)
+        ~(abs(crystals.frac_coords) <= MAX_COORDINATE).all(axis=1)
         | (crystals.numbers < 1)
         | (crystals.numbers > MAX_ATOMIC_NUMBER)
         | ~((crystals.occupancies > 0) & (crystals.occupancies <= FULL_SITE))
@@ -91,6 +93,11 @@ def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str 
         return "cell has a value that is not finite"
     if not np.isfinite(crystals.frac_coords[rows]).all():
         return "a coordinate is not finite"
+    furthest = float(abs(crystals.frac_coords[rows]).max())
+    if furthest > MAX_COORDINATE:
+        return (
+            f"a fractional coordinate is {furthest:.3g}; beyond {MAX_COORDINATE:g} no place is left"
+        )
     if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
         wrong = int(numbers.max() if numbers.max() > MAX_ATOMIC_NUMBER else numbers.min())
         return f"element Z = {wrong} is outside 1..{MAX_ATOMIC_NUMBER}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.cells import COORDINATE_DIGITS
+from matlode.data.cells import COORDINATE_DIGITS, found_symmetry
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 
@@ -215,17 +215,14 @@ def space_group_number(crystals: Crystals, index: int) -> int:
 def symmetry_dataset(crystals: Crystals, index: int) -> MoyoDataset | None:
     """What moyopy finds of a crystal's symmetry, mixed sites as their main element; None if it
     finds nothing within the tolerance."""
-    from moyopy import Cell, MoyoDataset
+    from moyopy import Cell
 
     rows = crystals.atoms(index)
     places, numbers = crystals.frac_coords[rows], crystals.numbers[rows]
     if (crystals.occupancies[rows] < 1).any():
         places, numbers = _main_elements(places, numbers, crystals.occupancies[rows])
     cell = Cell(crystals.lattices[index].tolist(), places.tolist(), numbers.tolist())
-    try:
-        return MoyoDataset(cell, symprec=SYMPREC_A)
-    except ValueError:
-        return None
+    return found_symmetry(cell, SYMPREC_A)
 
 
 def _main_elements(

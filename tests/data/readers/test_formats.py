@@ -320,3 +320,13 @@ def test_deeply_nested_json_is_refused(tmp_path):
     path.write_text("[" * 100_000)
     with pytest.raises(InputError, match="not readable as JSON"):
         read_materials([path])
+
+
+def test_a_frame_that_promises_more_than_the_file_holds_ends_it(tmp_path):
+    path = tmp_path / "x.xyz"
+    frame = 'Lattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
+    path.write_text(f"1\n{frame}4294967295\n{frame}")
+    materials = read_materials([path])
+    assert materials.frame["formula"].tolist() == ["Na"]
+    (dropped,) = materials.dropped
+    assert dropped.reason.startswith("cannot be read after frame 1, the rest is lost: a frame")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,16 +61,36 @@ def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
 
     done = 0
     try:
-        for atoms in iread(path, index=":", format="extxyz"):
+        n_whole = _whole_frames(path)
+        for atoms in (
+            iread(path, index=":" if n_whole == math.inf else f":{n_whole}", format="extxyz")
+            if n_whole
+            else ()
+        ):
             # energies and the like stand in a calculator, as ASE sees it
             results = atoms.calc.results if atoms.calc else {}
             yield {**_scalars(results), **_scalars(atoms.info), "structure": atoms}
             done += 1
+        if n_whole != math.inf:
+            raise InputError("a frame promises more atoms than there are lines")
     except Exception as error:
         # ASE raises whatever its parsing stumbles over, and cannot find the next frame then
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         reason = f"cannot be read after frame {done}, the rest is lost: {text}"
         yield DroppedRow(str(path), reason, is_file=True)
+
+
+def _whole_frames(path: Path) -> float:
+    """How many frames stand before one that promises more atoms than there are lines, for which
+    ASE would look for hours; infinite if none does."""
+    done = 0
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        while (line := stream.readline()).strip().isdigit():
+            for _ in range(int(line) + 1):
+                if not stream.readline():
+                    return done
+            done += 1
+    return math.inf
 
 
 def _scalars(values: dict[str, Any]) -> dict[str, Any]:
