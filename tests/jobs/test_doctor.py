@@ -42,6 +42,13 @@ def test_a_missing_package_is_told_with_how_to_get_it(monkeypatch):
     assert relax.advice == 'pip install "matlode[relax]"'
 
 
+def test_what_is_always_needed_and_missing_is_wrong(monkeypatch):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["ase>=3", "nosuch-package>=1"])
+    findings = examine_installation()
+    assert found("nosuch-package", findings).state == "wrong"
+    assert [f.name for f in findings if f.state == "wrong"] == ["nosuch-package"]
+
+
 def test_a_data_folder_without_a_table_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setenv("MATLODE_DATA", str(tmp_path))
     data = found("MATLODE_DATA", examine_installation())

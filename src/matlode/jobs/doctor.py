@@ -68,10 +68,12 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "matlode", f"{matlode.__version__}, {place}")
     yield Finding("versions", "Python", f"{platform.python_version()}, {sys.executable}")
     for name in CORE_PACKAGES:
-        try:
-            yield Finding("versions", name, version(name))
-        except PackageNotFoundError:
-            yield Finding("versions", name, "missing", "wrong", "pip install matlode, again")
+        if found := _version(name):
+            yield Finding("versions", name, found)
+    for name in _packages_of(""):
+        if _version(name) is None:
+            advice = "install matlode again, as you did: it needs more than it did then"
+            yield Finding("versions", name, "missing", "wrong", advice)
 
 
 def _machine() -> Iterator[Finding]:
@@ -116,8 +118,8 @@ def _extras() -> Iterator[Finding]:
 
 
 def _packages_of(extra: str) -> list[str]:
-    """As the installed package declares them."""
-    marker = re.compile(rf"extra\s*==\s*[\"']{extra}[\"']")
+    """As the installed package declares them; without an extra, those that are always needed."""
+    marker = re.compile(rf"extra\s*==\s*[\"']{extra}[\"']" if extra else r"^[^;]*$")
     lines = requires("matlode") or []
     return [re.split(r"[^\w.-]", line)[0] for line in lines if marker.search(line)]
 
