@@ -810,7 +810,8 @@ def bench(
             "predictions, stage by stage; search: every sampler, on test functions, in the "
             "latent space, and what a suggestion costs; rediscovery: known phases are hidden from "
             "all models, and searched for; discovery: what becomes of proposals in potentials; "
-            "identify: how often the phase of a powder pattern is found.",
+            "identify: how often the phase of a powder pattern is found; scale: time and memory of "
+            "long campaigns and large tables.",
             autocompletion=completion.of(completion.BENCHMARKS),
         ),
     ] = "xrd",
@@ -818,7 +819,9 @@ def bench(
     structures: Annotated[
         int | None,
         typer.Option(
-            min=10, help="Structures (xrd: 600, predict: 10,000; discovery: 20 of each contestant)."
+            min=10,
+            help="Structures (xrd: 600, predict: 10,000; discovery: 20 of each contestant; "
+            "scale: a million).",
         ),
     ] = None,
     exact: Annotated[int, typer.Option(min=10, help="Structures held against brute force.")] = 2000,
@@ -834,7 +837,9 @@ def bench(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=64, help="Points per run (search: 2,048, rediscovery: 4,096)."),
+        typer.Option(
+            min=64, help="Points per run (search: 2,048, rediscovery: 4,096, scale: a million)."
+        ),
     ] = None,
     hide: Annotated[
         Path | None,
@@ -858,6 +863,7 @@ def bench(
     from matlode.jobs.bench_identify import bench_identify
     from matlode.jobs.bench_predict import bench_prediction
     from matlode.jobs.bench_rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
+    from matlode.jobs.bench_scale import bench_scale
     from matlode.jobs.bench_search import bench_search
     from matlode.jobs.bench_training import bench_training
 
@@ -897,6 +903,13 @@ def bench(
         elif what == "identify":
             found = bench_identify(
                 full_table_path(data), n_patterns=structures or 504, out=out, progress=progress
+            )
+        elif what == "scale":
+            found = bench_scale(
+                n_trials=trials or 1_000_000,
+                n_structures=structures or 1_000_000,
+                data=data,
+                progress=progress,
             )
         elif what == "predict":
             found = bench_prediction(

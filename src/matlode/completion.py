@@ -27,7 +27,9 @@ CELLS = ("primitive", "conventional", "as-is")
 RADIATIONS = ("CuKa", "CuKa1", "MoKa", "MoKa1", "AgKa", "CoKa1", "CrKa1", "FeKa1")
 EVALUATIONS = ("latent", "folds", "symmetry", "realisation", "potentials", "accuracy")
 """What `matlode evaluate` measures besides properties."""
-BENCHMARKS = ("xrd", "training", "predict", "search", "rediscovery", "discovery", "identify")
+BENCHMARKS = (
+    *("xrd", "training", "predict", "search", "rediscovery", "discovery", "identify", "scale"),
+)
 
 
 def of(names: Iterable[str]) -> Callable[[str], list[str]]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,14 @@ import pytest
 from matlode.data.formulas import parse_formula
 from matlode.errors import MatlodeError
 from matlode.jobs.toolbox import Toolbox
-from matlode.optimisation.campaign import Campaign, Trials, select_diverse
+from matlode.optimisation.campaign import (
+    BATCH,
+    MAX_BATCHES,
+    Campaign,
+    Trials,
+    batch_size,
+    select_diverse,
+)
 from matlode.optimisation.goal import Goal, Objective, Range, Scale
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.preferences import Neutral
@@ -51,7 +59,7 @@ def test_limits_hold_for_every_trial(trials):
 
 
 def same(a, b):
-    for name in ("points", "formulas", "gains", "shortfalls", "values"):
+    for name in ("points", "formulas", "systems", "gains", "shortfalls", "values"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -109,13 +117,18 @@ def test_models_without_a_folder_are_asked_for(tmp_path):
 
 
 def test_formulas_that_hardly_differ_are_one_proposal(campaign, trials):
-    few = trials.take(np.zeros(4, dtype=int))
-    few = Trials(
-        few.points,
-        np.array(["B15Ti2", "B22Ti3", "B2Ti", "B22Ti3"]),
-        few.gains,
-        few.shortfalls,
-        few.values,
+    few = replace(
+        trials.take(np.zeros(4, dtype=int)),
+        formulas=np.array(["B15Ti2", "B22Ti3", "B2Ti", "B22Ti3"]),
+        systems=np.array(4 * ["B-Ti"]),
     )
     rows = select_diverse(few, np.array([2.0, 3.0, 1.0, 0.0]), 4, max_per_system=4)
     assert rows.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("n_trials", [1, BATCH, 2048, BATCH * MAX_BATCHES, 1_000_000])
+def test_long_campaigns_have_larger_batches(n_trials):
+    size = batch_size(n_trials)
+    assert size % BATCH == 0
+    assert -(-n_trials // size) <= MAX_BATCHES
+    assert size == BATCH or -(-n_trials // (size - BATCH)) > MAX_BATCHES

@@ -9,7 +9,7 @@ import string
 import warnings
 from collections.abc import Mapping
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -48,7 +48,7 @@ def write_formula(amounts: Mapping[str, int]) -> str:
     return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in counts.items())
 
 
-@cache
+@lru_cache(maxsize=2**17)
 def parse_formula(text: str) -> Mapping[str, int]:
     """Integer amounts of a reduced formula; raises InputError for what is not one.
 

@@ -40,7 +40,7 @@ from matlode.jobs.shortlist import (
 from matlode.jobs.starts import SearchSettings, prepared_campaign
 from matlode.jobs.toolbox import Toolbox
 from matlode.notebook import html_table
-from matlode.optimisation.campaign import BATCH
+from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
 from matlode.optimisation.ledger import Ledger, usable_storage
@@ -295,8 +295,9 @@ def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
     if request["shared"] and storage is None:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
     url = storage or _local_storage(folder)
-    wanted = -(-_settings(SearchSettings(), request["settings"]).trials // BATCH)
+    n_trials = _settings(SearchSettings(), request["settings"]).trials
     with usable_storage(url), closing(Ledger.join(url, request["campaign"])[0]) as ledger:
+        wanted = -(-n_trials // batch_size(n_trials))
         return {"batches_wanted": wanted, **ledger.standing()}
 
 
@@ -419,7 +420,7 @@ def _provenance(
         },
         "platform": f"{platform.system()} {platform.machine()}",
         "seconds": watch.seconds,
-        "peak_memory_gb": _peak_memory_gb(),
+        "peak_memory_gb": peak_memory_gb(),
     }
 
 
@@ -437,7 +438,8 @@ def _trained_on(toolbox: Toolbox) -> Any:
     return load_header(place).get("trained_on")
 
 
-def _peak_memory_gb() -> float | None:
+def peak_memory_gb() -> float | None:
+    """The most that this process has held; None where the system does not say."""
     if sys.platform == "win32":
         return None
     import resource

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import chemical_system
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
@@ -24,6 +25,13 @@ from matlode.representation.composition import formula_vectors, formulas_of
 
 BATCH = 64
 """Points per suggestion: decoding and prediction cost least in batches."""
+MAX_BATCHES = 2048
+"""Long campaigns have larger batches, not more: before each, all that was found is looked at."""
+
+
+def batch_size(n_trials: int) -> int:
+    """Points per suggestion of a campaign of ``n_trials``, a multiple of BATCH."""
+    return BATCH * max(1, -(-n_trials // (BATCH * MAX_BATCHES)))
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Trials:
     """(n, 88)."""
     formulas: NDArray[np.str_]
     """(n,), canonical."""
+    systems: NDArray[np.str_]
+    """(n,), their chemical systems."""
     gains: NDArray[np.float64]
     """(n, n_objectives), see ``Scale``."""
     shortfalls: NDArray[np.float64]
@@ -41,13 +51,21 @@ class Trials:
     values: NDArray[np.float64]
     """(n, n_endpoints), predictions in the order of ``Goal.endpoints``."""
 
+    @classmethod
+    def of(
+        cls,
+        points: NDArray[np.float32],
+        formulas: Sequence[str],
+        gains: NDArray[np.float64],
+        shortfalls: NDArray[np.float64],
+        values: NDArray[np.float64],
+    ) -> Trials:
+        """Trials with the systems of their formulas."""
+        systems = np.array([chemical_system(formula) for formula in formulas], dtype=str)
+        return cls(points, np.array(formulas, dtype=str), systems, gains, shortfalls, values)
+
     def __len__(self) -> int:
         return len(self.points)
-
-    @property
-    def systems(self) -> NDArray[np.str_]:
-        """(n,), chemical systems."""
-        return np.array([chemical_system(str(formula)) for formula in self.formulas], dtype=str)
 
     @property
     def compositions(self) -> NDArray[np.float64]:
@@ -94,7 +112,7 @@ class Trials:
             )
             for name in ("points", "gains", "shortfalls", "values")
         }
-        return cls(formulas=np.array(record["formulas"].split(), dtype=str), **numbers)
+        return cls.of(formulas=record["formulas"].split(), **numbers)
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ class Campaign:
             Decoded(points, formulas, compositions, patterns), estimates
         )
         values = np.column_stack([estimates[name].value for name in names])
-        return Trials(points, np.array(formulas, dtype=str), gains, shortfalls, values)
+        return Trials.of(points, formulas, gains, shortfalls, values)
 
     def judged(
         self, decoded: Decoded, estimates: Mapping[str, Estimates]
@@ -158,7 +176,7 @@ class Campaign:
             weights = weights * rng.dirichlet(np.ones(len(weights)))
             weights = weights / weights.sum()
         merits = trials.merits(self.goal, weights)
-        history = History(trials.points.astype(float), merits, trials.systems, n_known)
+        history = History(trials.points, merits, trials.systems, n_known)
         return self.sampler.suggest(history, self.space.bounds, n, rng).astype(np.float32)
 
     def run(
@@ -179,7 +197,8 @@ class Campaign:
         how many of them, the first, are the known points.
         """
         ledger = ledger or Ledger.in_memory()
-        n_batches = -(-n_trials // BATCH)
+        size = batch_size(n_trials)
+        n_batches = -(-n_trials // size)
         known = self.evaluate(start)
         done: dict[int, Trials] = {}
         best = -np.inf
@@ -187,8 +206,8 @@ class Campaign:
             done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
             trials = known.joined([done[i] for i in sorted(done)])
             rng = np.random.default_rng([seed, claim.batch])
-            n = min(BATCH, n_trials - claim.batch * BATCH)
-            points = opening[claim.batch * BATCH :][:n] if opening is not None else start[:0]
+            n = min(size, n_trials - claim.batch * size)
+            points = opening[claim.batch * size :][:n] if opening is not None else start[:0]
             if len(points) < n:
                 more = self.suggest(trials, len(known), n - len(points), rng)
                 points = np.concatenate([points, more])
@@ -196,7 +215,7 @@ class Campaign:
             merits = found.merits(self.goal)
             claim.finish(found.packed(), float(merits.max()), str(found.formulas[merits.argmax()]))
             best = max(best, float(merits.max()))
-            progress("search", (len(done) + 1) * BATCH, n_batches * BATCH, f"best merit {best:.2f}")
+            progress("search", (len(done) + 1) * size, n_batches * size, f"best merit {best:.2f}")
         done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
         return known.joined([done[i] for i in sorted(done)]), len(known)
 
@@ -213,18 +232,22 @@ def select_diverse(
     The best trial stands for its formula, and for others of its system in which less than
     SAME_FRACTION of the atoms differ. If the rule leaves fewer than n, it stays so.
     """
-    compositions, systems = trials.compositions, trials.systems
-    taken: dict[str, list[np.intp]] = {}
-    chosen = []
+    taken: dict[str, list[int]] = {}
+    seen: set[str] = set()
+    chosen: list[np.intp] = []
+    compositions = np.empty((n, MAX_ATOMIC_NUMBER))
     for row in np.argsort(-merits, kind="stable"):
-        of_system = taken.setdefault(str(systems[row]), [])
-        if len(of_system) >= max_per_system:
-            continue
-        apart = abs(compositions[of_system] - compositions[row]).sum(axis=1) / 2
-        if (apart < SAME_FRACTION).any():
-            continue
-        of_system.append(row)
-        chosen.append(row)
         if len(chosen) == n:
             break
+        formula, of_system = str(trials.formulas[row]), taken.setdefault(trials.systems[row], [])
+        if len(of_system) >= max_per_system or formula in seen:
+            continue
+        seen.add(formula)
+        (composition,) = formula_vectors([formula])
+        apart = abs(compositions[of_system] - composition).sum(axis=1) / 2
+        if (apart < SAME_FRACTION).any():
+            continue
+        of_system.append(len(chosen))
+        compositions[len(chosen)] = composition
+        chosen.append(row)
     return np.array(chosen, dtype=np.intp)

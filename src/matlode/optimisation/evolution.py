@@ -71,7 +71,7 @@ class EliteSampler(Sampler):
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
-        elites = history.in_box(bounds)[best_rows(history, self.n_elites, max_per_group=1)]
+        elites = history.in_box(bounds, best_rows(history, self.n_elites, max_per_group=1))
         first, second = rng.integers(len(elites), size=(2, n))
         towards = elites[second] - elites[first]
         steps = self.width * rng.standard_normal(towards.shape)

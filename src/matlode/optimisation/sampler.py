@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 class History:
     """Points that were seen, in the order in which they were told."""
 
-    points: Array
+    points: NDArray[np.floating]
     """(m, d)."""
     merits: Array
     """(m,), larger is better; of several objectives, weighed for this batch."""
@@ -25,10 +25,10 @@ class History:
     n_known: int = 0
     """How many of them, the first, were not suggested but known before."""
 
-    def in_box(self, bounds: Array) -> Array:
-        """Points as parts (0..1) of the box ``bounds`` (d, 2)."""
+    def in_box(self, bounds: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
+        """Points (of some ``rows``) as parts (0..1) of the box ``bounds`` (d, 2)."""
         low, width = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
-        return np.clip((self.points - low) / width, 0, 1)
+        return np.clip((self.points[rows].astype(float) - low) / width, 0, 1)
 
 
 class Sampler(ABC):

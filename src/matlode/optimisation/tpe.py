@@ -35,13 +35,14 @@ class TPESampler(Sampler):
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
-        unit = history.in_box(bounds)
-        room = max(1, min(self.n_good, len(unit) // 4))
+        n_seen = len(history.points)
+        room = max(1, min(self.n_good, n_seen // 4))
         good = best_rows(history, room, max_per_group=self.max_per_group)
-        bad = np.setdiff1d(np.arange(len(unit)), good)
+        bad = np.setdiff1d(np.arange(n_seen), good)
         bad = rng.permutation(bad)[: self.n_bad]
         choose = self._joint if self.multivariate else self._independent
-        return out_of_box(choose(unit[good], unit[bad], n, rng), bounds)
+        chosen = choose(history.in_box(bounds, good), history.in_box(bounds, bad), n, rng)
+        return out_of_box(chosen, bounds)
 
     def _joint(self, good: Array, bad: Array, n: int, rng: np.random.Generator) -> Array:
         parents = good[rng.integers(len(good), size=n * self.n_candidates)]
