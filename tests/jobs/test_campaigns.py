@@ -16,7 +16,8 @@ import pytest
 from filelock import FileLock
 
 from matlode.errors import GoalError, InputError
-from matlode.jobs.search import resume, search, standing
+from matlode.jobs.search import Request, resume, search, standing
+from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.ledger import Ledger, without_password
 from tests.conftest import SMALL_SEARCH
 
@@ -175,9 +176,9 @@ def postgresql(tmp_path):
 WORKER = """
 import sys, time
 from matlode.optimisation import campaign, ledger
-ledger.HEARTBEAT_S, ledger.GRACE_S = 1, 4
+url, grace_s, hangs = sys.argv[1:]
+ledger.HEARTBEAT_S, ledger.GRACE_S = 1, int(grace_s)
 from matlode.jobs.search import work
-url, hangs = sys.argv[1:]
 if hangs == "hangs":
     def suggest(*arguments):
         print("claimed", flush=True)
@@ -185,6 +186,18 @@ if hangs == "hangs":
     campaign.Campaign.suggest = suggest
 print(work(url, "shared"))
 """
+
+
+def worker(url, *, grace_s=4, hangs=False):
+    command = [sys.executable, "-c", WORKER, url, str(grace_s), "hangs" if hangs else "works"]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
+
+
+def begun_by_nobody(url, settings, goal):
+    """A campaign in which no batch is done."""
+    toolbox = Toolbox(screens={"comes_back": True})  # as every search has it
+    Ledger.open(url, "shared", Request(goal, settings, toolbox).decisive()).close()
 
 
 def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypatch):
@@ -195,19 +208,10 @@ def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypa
     settings = replace(SMALL_SEARCH, trials=64 * 9)
     goal = {"maximize": ["bulk_modulus"]}
 
-    def worker(kind):
-        return subprocess.Popen(
-            [sys.executable, "-c", WORKER, postgresql, kind], stdout=subprocess.PIPE, text=True
-        )
-
-    from matlode.jobs.search import Request
-    from matlode.jobs.toolbox import Toolbox
-
-    toolbox = Toolbox(screens={"comes_back": True})  # as every search has it
-    Ledger.open(postgresql, "shared", Request(goal, settings, toolbox).decisive()).close()
-    victim = worker("hangs")
+    begun_by_nobody(postgresql, settings, goal)
+    victim = worker(postgresql, hangs=True)
     assert victim.stdout.readline() == "claimed\n"
-    others = [worker("works") for _ in range(2)]
+    others = [worker(postgresql) for _ in range(2)]
     victim.kill()
     victim.communicate()
     run = search(
@@ -222,3 +226,18 @@ def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypa
     assert len(run.candidates) > 0
     assert "5432" not in (run.folder / "request.json").read_text()
     assert postgresql not in (run.folder / "request.json").read_text()
+
+
+@pytest.mark.hours
+def test_sixteen_workers_do_each_batch_once(postgresql):
+    settings = replace(SMALL_SEARCH, trials=64 * 160)
+    begun_by_nobody(postgresql, settings, {"maximize": ["bulk_modulus"]})
+    began = time.perf_counter()
+    workers = [worker(postgresql, grace_s=60) for _ in range(16)]
+    assert [one.communicate()[0] for one in workers] == [f"{settings.trials}\n"] * 16
+    print(f"{settings.trials / (time.perf_counter() - began):.0f} trials per second")
+    with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
+        batches = ledger.finished()
+        attempts = len(ledger.study.get_trials(deepcopy=False))
+    assert sorted(batches) == list(range(160))
+    assert attempts <= 160 + 16  # no more than one claim too many of each
