@@ -1,6 +1,7 @@
 # make setup    the environment, pinned
 # make search   the main job: hard materials, from nothing but this folder
 # make test     all quick tests; make test-slow: the long ones;  make check: linters and types too
+# make coverage like make test, and tells which lines it reaches
 # make docs     the site, into build/site
 # PYTHON=...    another interpreter (3.11 or newer)
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV = .venv
 RUN = $(VENV)/bin
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search test test-slow lint types check docs bench clean
+.PHONY: setup search test test-slow coverage lint types check docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -33,6 +34,10 @@ test: setup
 # hostile files and kills by the thousand: hours; PYTEST_ARGS=-k NAME for a part of them
 test-slow: setup
 	$(RUN)/python -m pytest -m hours $(PYTEST_ARGS)
+
+# which lines no test reaches; fewer than nine of ten are an error
+coverage: setup
+	$(RUN)/python -m pytest --cov=matlode --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: setup
 	$(RUN)/ruff check .
