@@ -1228,10 +1228,14 @@ def _examination(toolbox: Toolbox) -> Examination:
 
 
 def _print_evidence(rows: Sequence[Mapping[str, Any]]) -> None:
-    headings = ["", "space group", "kept", "eV/atom", "other says", "above hull", "K", "G", "Γ THz"]
+    headings = [
+        *("", "space group", "kept", "eV/atom", "other says", "above hull", "other says"),
+        *("K", "G", "Γ THz"),
+    ]
     columns = [
         "space_group", "unchanged", "formation_energy_ev", "witness_formation_energy_ev",
-        "energy_above_hull_ev", "bulk_modulus_gpa", "shear_modulus_gpa", "lowest_gamma_thz",
+        "energy_above_hull_ev", "witness_energy_above_hull_ev", "bulk_modulus_gpa",
+        "shear_modulus_gpa", "lowest_gamma_thz",
     ]  # fmt: skip
     cells = [[str(row["formula"]), *(_cell(row.get(name)) for name in columns)] for row in rows]
     _print_table(headings, cells, title="In the potentials")

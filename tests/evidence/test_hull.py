@@ -12,6 +12,7 @@ from matlode.evidence.hull import (
     competing_phases,
     corrected_energy,
     element_structures,
+    energy_above_products,
     formation_energy,
     hull_position,
 )
@@ -58,6 +59,20 @@ def test_the_tie_line_decides():
         "Cu3Au": 0.5, "CuAu3": 0.5
     }  # fmt: skip
     assert (found.n_competing, found.n_known, found.n_too_large) == (2, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("n_gold", "competitors"), [(2, [(1, -0.12), (3, -0.2)]), (1, [(2, -0.3)]), (2, [])]
+)
+def test_above_the_products_is_above_the_hull(n_gold, competitors):
+    found = position(n_gold, -0.1, competitors)
+    own = n_gold / 4 * ELEMENTS["Au"] + (1 - n_gold / 4) * ELEMENTS["Cu"] - 0.1
+    energies = ELEMENTS | {
+        f"p{i}": n / 4 * ELEMENTS["Au"] + (1 - n / 4) * ELEMENTS["Cu"] + e
+        for i, (n, e) in enumerate(competitors)
+    }
+    above = energy_above_products(own, found.products, energies)
+    assert above == pytest.approx(found.energy_above_hull_ev)
 
 
 def test_below_the_hull_is_negative():

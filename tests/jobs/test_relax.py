@@ -52,6 +52,7 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
     # against the elements and the other phases of copper and gold in the table
     assert row["known_phases"] >= row["competing_phases"] > 0
     assert row["energy_above_hull_ev"] >= row["formation_energy_ev"]
+    assert row["witness_energy_above_hull_ev"] == pytest.approx(row["energy_above_hull_ev"])
     written = json.loads((tmp_path / "out" / "evidence.json").read_text())
     assert written["judge"].startswith("emt:ase-")
     assert written["structures"][0]["elasticity"]["born_stable"]

@@ -56,6 +56,8 @@ class HullPosition:
     n_competing: int
     n_known: int
     n_too_large: int
+    products: Mapping[str, float]
+    """The same by the phases' ids; elements by their symbols."""
 
 
 def competing_phases(materials: Materials, elements: Iterable[str]) -> Competitors:
@@ -150,7 +152,16 @@ def hull_position(
         n_competing=len(competitors),
         n_known=counts.n_known,
         n_too_large=counts.n_too_large,
+        products={part.name: float(share) for part, share in decomposition.items()},
     )
+
+
+def energy_above_products(
+    own_ev: float, products: Mapping[str, float], energies_ev: Mapping[str, float]
+) -> float:
+    """eV/atom of the reaction that a hull names, all energies (of the products by their names)
+    per atom, corrected and of one potential."""
+    return own_ev - sum(share * energies_ev[name] for name, share in products.items())
 
 
 def formation_energy(

@@ -25,7 +25,9 @@ from matlode.evidence.hull import (
     Competitors,
     HullPosition,
     competing_phases,
+    corrected_energy,
     element_structures,
+    energy_above_products,
     formation_energy,
     hull_position,
 )
@@ -129,9 +131,10 @@ class Examination:
     def compute(self, structures: Sequence[Structure], progress: Progress = silent) -> None:
         """Fill the cache with all that evidence for them needs; Ctrl-C loses nothing of it."""
         judge, witness = self.laboratories
+        competitors = self._competitors(structures)
         phases = {
             name: crystal
-            for of_system in self._competitors(structures).values()
+            for of_system in competitors.values()
             for name, crystal in of_system.structures.items()
         }
         # the best first, so that an interruption leaves some whole
@@ -145,6 +148,17 @@ class Examination:
         ]
         work += [Calculation(phase, judge) for phase in phases.values()]
         calculate(work, self.n_jobs, progress)
+        # which phases these are, only the judge's hull says
+        products = {
+            name
+            for structure in structures
+            if self.hull and judge.has_relaxed(structure)
+            for hull in [self._hull(judge.relaxed(structure), competitors[_system(structure)])]
+            if hull is not None
+            for name in hull.products
+        }
+        in_place = [phases[name] for name in sorted(products & phases.keys())]
+        calculate([Calculation(phase, witness) for phase in in_place], self.n_jobs, progress)
 
     def evidence(self, structures: Sequence[Structure]) -> list[Evidence | None]:
         """What the cache holds of each; None where either potential's answer is missing."""
@@ -173,12 +187,16 @@ class Examination:
         ]
         strained = relaxed.converged and judge.has_elasticity(relaxed)
         standard, space_group = symmetrised(relaxed.structure)
+        hull = None if competitors is None else self._hull(relaxed, competitors)
         return Evidence(
             judge=relaxed,
             witness=second,
             formation_energy_ev=energies[0],
             witness_formation_energy_ev=energies[1],
-            hull=None if competitors is None else self._hull(relaxed, competitors),
+            hull=hull,
+            witness_energy_above_hull_ev=None
+            if competitors is None or hull is None
+            else self._above_products(second, hull, competitors),
             elasticity=judge.elasticity(relaxed) if self.elastic and strained else None,
             structure=standard,
             space_group=space_group,
@@ -213,6 +231,25 @@ class Examination:
         return hull_position(
             structure, relaxed.energy_per_atom_ev, phases, elements, judge.potential, competitors
         )
+
+    def _above_products(
+        self, relaxed: Relaxed, hull: HullPosition, competitors: Competitors
+    ) -> float | None:
+        """eV/atom by the witness, above what is stable in the crystal's place by the judge; None
+        where it knows too little."""
+        witness = self.laboratories[1]
+        energies = self._elements(_symbols(relaxed.structure), witness)
+        phases = {n: s for n, s in competitors.structures.items() if n in hull.products}
+        if energies is None or not all(map(witness.has_relaxed, phases.values())):
+            return None
+        found = {name: witness.relaxed(phase) for name, phase in phases.items()}
+        if any(one.fell_apart for one in (relaxed, *found.values())):
+            return None
+        corrected = {
+            name: corrected_energy(one.structure, one.energy_per_atom_ev, witness.potential)
+            for name, one in {"": relaxed, **found}.items()
+        }
+        return energy_above_products(corrected[""], hull.products, {**energies, **corrected})
 
     def _elements(
         self, symbols: Iterable[str], laboratory: Laboratory

@@ -159,15 +159,16 @@ def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
     from pymatgen.io.cif import CifWriter
 
     row = evidence.row()
-    above = row.get("energy_above_hull_ev")
+    above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
+    witness = potential_info(examination.witness).name
     relaxed = "relaxed" if evidence.judge.converged else "not at rest"
     lines = [
         f"# matlode {__version__}: {source.name}, proposed, not synthesised",
         f"# {relaxed} in {potential_info(examination.judge).weights}"
         + (f": {evidence.judge.fell_apart}" if evidence.judge.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
-        f"{potential_info(examination.witness).name}: {row['witness_formation_energy_ev']}",
-        f"# above the hull: {'not known' if above is None else f'{above} eV/atom'} "
-        f"({hull_name(examination)})",
+        f"{witness}: {row['witness_formation_energy_ev']}",
+        f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
+        f"{witness}: {'not known' if above[1] is None else above[1]} ({hull_name(examination)})",
     ]
     return "\n".join(lines) + "\n" + str(CifWriter(evidence.structure, symprec=CIF_SYMPREC_A))

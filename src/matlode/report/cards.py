@@ -24,6 +24,7 @@ EVIDENCE_COLUMNS = (
     ("formation_energy_ev", "formation energy, eV/atom"),
     ("witness_formation_energy_ev", "the other potential's"),
     ("energy_above_hull_ev", "above hull, eV/atom"),
+    ("witness_energy_above_hull_ev", "the other potential's"),
     ("decomposition", "stable in its place"),
     ("known_phases", "known phases"),
     ("promised_bulk_modulus_gpa", "K promised, GPa"),
