@@ -431,7 +431,8 @@ def _draw_functions(curves: Mapping[str, Mapping[str, Any]], stem: Path) -> list
                  "visible": True if name == "Branin" else "legendonly"}
             )  # fmt: skip
         axis.set(title=name, yscale="log", xlabel="evaluations", ylabel="best - minimum")
-    axes.flat[0].legend(fontsize=7)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return save_figure(figure, stem, traces, "evaluations", "best - minimum")
 
 
