@@ -14,6 +14,7 @@ OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): some minutes, in which pip says nothing."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	touch $@

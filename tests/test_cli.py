@@ -55,7 +55,19 @@ def test_show_and_explain_read_the_run(run_folder):
     assert matlode("explain", folder, "Xe7Rn2").returncode == 1
     mistyped = matlode("show", folder.with_name("rum"))
     assert mistyped.returncode == 1
-    assert 'Did you mean "run"' in mistyped.stderr
+    assert 'no such run. Did you mean "run"' in mistyped.stderr
+
+
+def test_ranges_that_nothing_meets_are_told(run_folder, tmp_path):
+    folder, done = run_folder
+    assert "in all ranges" not in done.stdout
+    rows = json.loads((folder / "candidates.json").read_text())
+    missed = tmp_path / "missed"
+    missed.mkdir()
+    (missed / "provenance.json").write_text((folder / "provenance.json").read_text())
+    outside = [row | {"in_ranges": False} for row in rows]
+    (missed / "candidates.json").write_text(json.dumps(outside))
+    assert "in all ranges that were asked for: 0 of " in matlode("show", missed).stdout
 
 
 def test_predict_json_is_a_list_of_answers(tmp_path):
@@ -130,6 +142,22 @@ def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
     assert "Traceback" not in wrong.stderr
     assert matlode("--verbose", "search", "--maximize", "x").stderr.startswith("Traceback")
     assert matlode("--help").returncode == 0
+
+
+def test_what_cannot_be_read_is_told_without_a_table(tmp_path):
+    (tmp_path / "broken.cif").write_text("data_x\n_cell_length_a 4.0\n")
+    told = matlode("predict", tmp_path / "broken.cif").stdout
+    assert "broken.cif: not readable as a crystal structure" in told
+    assert "nearest known" not in told
+
+
+def test_a_run_that_was_interrupted_is_told_how_to_go_on(tmp_path):
+    (tmp_path / "request.json").write_text("{}")
+    assert "`matlode resume" in matlode("explain", tmp_path, "TiO2").stderr
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    assert "goal.toml: no such file." in matlode("search", tmp_path / "goal.toml").stderr
 
 
 def test_mistyped_names_are_told_with_the_nearest(tmp_path):

@@ -57,6 +57,8 @@ def understood(what: object, error: type[MatlodeError] = ArtefactError) -> Itera
     """
     try:
         yield
+    except BrokenPipeError:  # the reader of our output went away; nothing was read wrong
+        raise
     except MALFORMED as problem:
         text = str(problem).partition("\n")[0][:200]
         raise error(
@@ -269,6 +271,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file that somebody wrote; raises InputError if it cannot be read."""
     try:
         return tomllib.loads(_read_text(path, InputError))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error}).") from error
 

@@ -1274,12 +1274,17 @@ def _print_run(run: Run, as_json: bool) -> None:
 def _read_run(run: Path, name: str) -> Any:
     from matlode.artefacts import read_json
     from matlode.errors import InputError, suggest
+    from matlode.jobs.run_folder import REQUEST_FILE
 
     try:
         return read_json(run / name)
     except FileNotFoundError as error:
         others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
-        advice = "" if run.exists() or not others else f" {suggest(run.name, others)}"
+        if not run.exists():
+            advice = f" {suggest(run.name, others)}" if others else ""
+            raise InputError(f"{run}: no such run.{advice}") from error
+        begun = (run / REQUEST_FILE).exists()
+        advice = f" `matlode resume {run}` goes on with it." if begun else ""
         raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
 
 
@@ -1344,6 +1349,12 @@ def _print_candidates(
         ],
         title=f"the first {min(n, len(rows))} of {len(rows)} candidates (90 % intervals)",
     )
+    if not all(row.get("in_ranges", True) for row in rows):
+        inside = sum(row["in_ranges"] and row["verdict"] == "accepted" for row in rows)
+        print(
+            f"Accepted and in all ranges that were asked for: {inside} of {len(rows)}; "
+            "`matlode explain` tells what another misses."
+        )
 
 
 def _with_unit(name: str, unit: str) -> str:
@@ -1379,6 +1390,9 @@ def _print_predictions(answers: Sequence[dict[str, Any]]) -> None:
         print(f"{len(brought)} more properties with --json.")
         return
     for answer in answers:
+        if answer["error"]:
+            print(f"{answer.get('file') or answer.get('id')}: {answer['error']}")
+            continue
         name, formula, group, *cells, nearest = _prediction_cells(answer, names)
         title = f"{name}: {formula}" + (f", space group {group}" if group else "")
         rows = [

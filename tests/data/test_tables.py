@@ -117,6 +117,13 @@ def test_the_named_table_is_loaded_else_the_starter_set(tmp_path, monkeypatch, t
     assert load_materials().frame["formula"].tolist() == ["ClNa", "Si", "O3SrTi"]
 
 
+def test_the_folder_of_an_import_is_a_table(tmp_path, table):
+    pq.write_table(table, tmp_path / "materials.parquet")
+    assert full_table_path(tmp_path) == tmp_path / "materials.parquet"
+    pq.write_table(table, tmp_path / "structures.parquet")
+    assert full_table_path(tmp_path) == tmp_path / "structures.parquet"
+
+
 def test_a_place_without_a_table_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no structure table at .*; name a Parquet file, or a"):
         full_table_path(tmp_path)

@@ -228,3 +228,15 @@ def test_constant_columns_and_dropped_rows_are_counted(labelled, tmp_path):
 def test_an_unreadable_table_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no structure table"):
         check_data(tmp_path / "none.parquet")
+
+
+def test_names_of_rows_are_no_vintages(check, labelled):
+    names = [f"mine.csv:{row}" for row in range(len(labelled))]
+    _, own = check('{ column = "n_refr" }', source_id=names)
+    assert "mixes" not in told(own)
+
+
+def test_a_table_without_rows_is_told(tmp_path, labelled):
+    write_materials(labelled.take([]), tmp_path / "none.parquet")
+    with pytest.raises(InputError, match="holds no materials"):
+        check_data(tmp_path / "none.parquet")

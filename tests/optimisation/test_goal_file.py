@@ -125,6 +125,7 @@ def test_what_is_no_range_is_told(text):
         ({"elements": {"required": ["Pb"], "toxic": False}}, "required, but toxic = false"),
         ({"elements": {"required": ["Co"], "allowed": ["B", "C"]}}, "not among the allowed"),
         ({"elements": {"allowed": ["Xx"]}}, "is not an element"),
+        ({"elements": {"forbidden": ["cobalt"]}}, 'Did you mean "Co"'),
         ({"elements": {"allowed": ["He"]}}, "no known material here holds it"),
         ({"elements": {"required": ["B", "C", "N"], "number": "< 3"}}, "3 elements are required"),
         ({"elements": {"allowed": ["B", "C"], "number": 3}}, "3 elements are wanted and 2"),

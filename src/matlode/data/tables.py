@@ -27,7 +27,9 @@ from matlode.records import DroppedRow
 TABLE_FILE = "materials.parquet"
 """The table in a folder that ``write_materials`` made."""
 DATA_VARIABLE = "MATLODE_DATA"
-"""Environment variable: a structure table, or a folder with structures.parquet."""
+"""Environment variable: a structure table, or a folder with one of TABLE_NAMES."""
+TABLE_NAMES = ("structures.parquet", "materials.parquet")
+"""Of tables in folders; the second is what `matlode data import` writes."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,14 @@ def full_table_path(option: Path | None = None) -> Path | None:
     named = option or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
     if named is None:
         return None
-    path = named / "structures.parquet" if named.is_dir() else named
-    if not path.is_file():
-        raise InputError(
-            f"no structure table at {path}; name a Parquet file, or a folder that holds "
-            f"structures.parquet (--data or ${DATA_VARIABLE})."
-        )
-    return path
+    places = [named / name for name in TABLE_NAMES] if named.is_dir() else [named]
+    for path in places:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"no structure table at {named}; name a Parquet file, or a folder that holds "
+        f"{' or '.join(TABLE_NAMES)} (--data or ${DATA_VARIABLE})."
+    )
 
 
 def load_materials(option: Path | None = None) -> Materials:

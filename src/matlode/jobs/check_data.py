@@ -139,6 +139,8 @@ def check_data(
     own = read_properties(properties) if properties else {}
     loaded = TrainingTable.load(table)
     frame = loaded.materials.frame
+    if frame.empty:
+        raise InputError(f"{table}: holds no materials.")
     here = [e for e in ENDPOINTS.values() if e.column in frame and frame[e.column].notna().any()]
     keys = Keys(loaded)
     checks: list[PropertyCheck] = []
@@ -395,6 +397,8 @@ def _mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
         words = frame[column][known]
         # a column that is mostly empty speaks of another property
         if not re.search(VINTAGE_COLUMNS, str(column)) or words.isna().mean() > 0.5:
+            continue
+        if words.dropna().is_unique:  # names of rows
             continue
         counts = words.astype(str)[words.notna()].value_counts(normalize=True)
         mixed = [str(v) for v in counts.index[counts >= VINTAGE_SHARE]]

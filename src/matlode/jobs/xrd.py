@@ -73,7 +73,10 @@ def write_patterns(
         except PatternError:
             continue  # told by list_peaks
         stem = Path(str(materials.frame["id"].iloc[row])).stem.replace(":", "-")
-        lines = [f"# wavelength = {settings.wavelength_angstrom:g}", "# 2theta intensity"]
+        lines = [
+            f"# wavelength = {settings.wavelength_angstrom:g}",
+            "# 2theta intensity (strongest 1)",
+        ]
         pairs = zip(settings.grid, np.asarray(pattern), strict=True)
         lines += [f"{angle:.4f} {height:.7g}" for angle, height in pairs]
         paths.append(out / f"{stem}.xy")

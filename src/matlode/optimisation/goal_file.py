@@ -384,7 +384,10 @@ def _check_sites(
     total = cost[linear_sum_assignment(cost)].sum()
     if total > len(sites) - len(required):
         wanted = f" with {', '.join(required)}" if required else ""
-        raise GoalError(f"{text}: no different elements{wanted} fit on its places.")
+        raise GoalError(
+            f"{text}: no different elements{wanted} fit on its {len(sites)} places; allow more "
+            "elements, or others in sites."
+        )
 
 
 def _exact(text: Any) -> Mapping[str, int]:
@@ -429,13 +432,20 @@ def _space_group(name: Any) -> int:
         raise GoalError(f"{name!r} is no space group; wanted 1 to 230 or a symbol.") from error
 
 
+def _suggest_symbol(name: str) -> str:
+    from pymatgen.core import Element
+
+    spelled = {Element(symbol).long_name: symbol for symbol in atomic_numbers()}
+    return suggest(spelled.get(name, name), atomic_numbers())
+
+
 def check_symbols(symbols: Iterable[str]) -> list[str]:
     """The symbols, each once and in order; raises GoalError for what is no element."""
     out = []
     for symbol in symbols:
         name = str(symbol).strip().capitalize()
         if name not in atomic_numbers():
-            raise GoalError(f'"{symbol}" is not an element. {suggest(name, atomic_numbers())}')
+            raise GoalError(f'"{symbol}" is not an element. {_suggest_symbol(name)}')
         out.append(name)
     return list(dict.fromkeys(out))
 

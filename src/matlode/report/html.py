@@ -173,7 +173,8 @@ def _read_json(path: Path) -> Any:
         return read_json(path)
     except FileNotFoundError as error:
         raise InputError(
-            f"{path.parent} is not a finished run: {path.name} is missing; run `matlode search`."
+            f"{path.parent} is not a finished run: {path.name} is missing; `matlode search` makes "
+            "one, `matlode resume` goes on with one that was interrupted."
         ) from error
 
 

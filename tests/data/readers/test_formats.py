@@ -271,6 +271,20 @@ def test_the_structure_column_may_be_named(tmp_path, rows):
         gather(open_source(file, ReadOptions(structure_column="relaxd")))
 
 
+def test_a_table_may_name_the_files_of_its_crystals(tmp_path, rows):
+    folder = cif_folder(tmp_path / "cifs", rows)
+    named = tmp_path / "mine.csv"
+    files = [f"cifs/{name}.cif" for name, _, _ in rows] + ["cifs/nowhere.cif"]
+    gaps = [gap for *_, gap in rows] + [0.0]
+    pd.DataFrame({"file": files, GAP: gaps}).to_csv(named, index=False)
+    read = read_materials([named])
+    alone = read_materials([folder / f"{name}.cif" for name, _, _ in rows])
+    assert read.frame["formula"].tolist() == alone.frame["formula"].tolist()
+    assert [float(gap) for gap in read.frame[GAP]] == gaps[:-1]
+    (dropped,) = read.dropped
+    assert "nowhere.cif" in dropped.reason
+
+
 @pytest.mark.parametrize("ending", sorted(set(ENDINGS) - {".jsonl", ".ndjson"}))
 def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, ending):
     file = tmp_path / f"wrong{ending}"

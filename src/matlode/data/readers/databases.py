@@ -138,7 +138,7 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
     Properties of the provider's own (``_prefix_name``) become columns. Raises InputError if
     the provider does not answer, or refuses the filter.
     """
-    _package("optimade.adapters", "optimade", "OPTIMADE providers")
+    _package("optimade.adapters", "optimade", "OPTIMADE")
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise InputError(f'"{url}" is no address of an OPTIMADE provider; write optimade:https://…')
@@ -195,7 +195,7 @@ def open_matminer(name: str, options: ReadOptions) -> Source:
 
     Raises InputError if matminer is missing, or the set can be neither found nor fetched.
     """
-    datasets = _package("matminer.datasets", "matminer", "matminer's data sets")
+    datasets = _package("matminer.datasets", "matminer", "matminer:")
     known = datasets.get_available_datasets(print_format=None)
     if name not in known:
         raise InputError(f'matminer has no data set "{name}". {suggest(name, known)}')

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,18 @@ from matlode.data.crystals import Crystals
 from matlode.data.formulas import reduced_formulas
 from matlode.data.labels import Column
 from matlode.data.readers.parsing import parse_all
-from matlode.data.structures import is_structure_dict, structure_from
+from matlode.data.structures import (
+    is_structure_dict,
+    is_structure_file,
+    read_structure,
+    structure_from,
+)
 from matlode.data.tables import Materials
 from matlode.errors import InputError, suggest
 from matlode.records import DroppedRow
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 CHUNK = 2048
 """Rows converted at once: large files never stand in memory as Python objects as a whole."""
@@ -34,8 +42,13 @@ STRUCTURE_COLUMNS = (
     "crystal",
     "final_structure",
     "crystal_structure",
+    "structure_file",
+    "cif_file",
+    "file",
+    "filename",
+    "path",
 )
-"""Names under which tables keep the crystal, the first present is taken."""
+"""Names under which tables keep the crystal or its file, the first present is taken."""
 ID_COLUMNS = ("id", "material_id", "jid", "mp_id", "mpid", "entry_id", "task_id", "_id")
 """Names under which tables keep the row's name."""
 
@@ -105,9 +118,14 @@ def _problems(crystals: Crystals) -> list[str | None]:
 
 
 def pack_records(
-    records: Iterable[Mapping[str, Any] | DroppedRow], *, name: str, options: ReadOptions
+    records: Iterable[Mapping[str, Any] | DroppedRow],
+    *,
+    name: str,
+    options: ReadOptions,
+    folder: Path | None = None,
 ) -> Iterator[Materials]:
-    """Chunks of materials from rows: dictionaries of labels, one value of each the crystal.
+    """Chunks of materials from rows: dictionaries of labels, one value of each the crystal,
+    or the name of its file in ``folder``.
 
     Rows without an id are named ``name:row``. A DroppedRow among them is passed on. Raises
     InputError if there are no rows or no column holds the crystals.
@@ -134,9 +152,22 @@ def pack_records(
                 present.append((at, row))
         frame = pd.DataFrame([_labels(row, structure_column) for _, row in present])
         frame["id"] = [_id(row, name, at) for at, row in present]
-        materials = pack(frame, [row[str(structure_column)] for _, row in present])
+        crystals = [_crystal(row[str(structure_column)], folder) for _, row in present]
+        materials = pack(frame, crystals, _read)
         yield Materials(materials.frame, materials.crystals, (*dropped, *materials.dropped))
         part = list(islice(numbered, CHUNK))
+
+
+def _crystal(value: Any, folder: Path | None) -> Any:
+    """The value, or the path of the CIF or POSCAR file that it names."""
+    if folder is None or not isinstance(value, str) or "\n" in value.strip():
+        return value
+    path = folder / value.strip()
+    return path if is_structure_file(path) else value
+
+
+def _read(item: Any) -> Structure:
+    return read_structure(item) if isinstance(item, Path) else structure_from(item)
 
 
 def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -> str:

@@ -56,7 +56,7 @@ def open_json(path: str, options: ReadOptions) -> Source:
 
 
 def _open(file: Path, rows: Callable[[Path], Records], options: ReadOptions) -> Source:
-    chunks = pack_records(rows(file), name=file.name, options=options)
+    chunks = pack_records(rows(file), name=file.name, options=options, folder=file.parent)
     return Source(name=str(file), chunks=chunks, files=(file,))
 
 
