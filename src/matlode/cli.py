@@ -1351,9 +1351,10 @@ def _print_candidates(
     )
     if not all(row.get("in_ranges", True) for row in rows):
         inside = sum(row["in_ranges"] and row["verdict"] == "accepted" for row in rows)
+        asked = ", ".join(wanted["endpoint"] for wanted in goal.get("ranges", []))
         print(
-            f"Accepted and in all ranges that were asked for: {inside} of {len(rows)}; "
-            "`matlode explain` tells what another misses."
+            f"Accepted and, as decoded and as built, in the ranges of {asked}: {inside} of "
+            f"{len(rows)}; `matlode explain` tells what another misses."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import math
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,17 +61,14 @@ def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
 
     done = 0
     try:
-        n_whole = _whole_frames(path)
-        for atoms in (
-            iread(path, index=":" if n_whole == math.inf else f":{n_whole}", format="extxyz")
-            if n_whole
-            else ()
-        ):
+        whole = _whole_frames(path)
+        readable = path if whole is None else io.StringIO(whole)
+        for atoms in () if whole == "" else iread(readable, index=":", format="extxyz"):
             # energies and the like stand in a calculator, as ASE sees it
             results = atoms.calc.results if atoms.calc else {}
             yield {**_scalars(results), **_scalars(atoms.info), "structure": atoms}
             done += 1
-        if n_whole != math.inf:
+        if whole is not None:
             raise InputError("a frame promises more atoms than there are lines")
     except Exception as error:
         # ASE raises whatever its parsing stumbles over, and cannot find the next frame then
@@ -80,17 +77,18 @@ def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
         yield DroppedRow(str(path), reason, is_file=True)
 
 
-def _whole_frames(path: Path) -> float:
-    """How many frames stand before one that promises more atoms than there are lines, for which
-    ASE would look for hours; infinite if none does."""
-    done = 0
+def _whole_frames(path: Path) -> str | None:
+    """The text before a frame that promises more atoms than there are lines, for which ASE would
+    look for hours, even if it is asked for none but those before; None if no frame does."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        end = 0
         while (line := stream.readline()).strip().isdigit():
             for _ in range(int(line) + 1):
                 if not stream.readline():
-                    return done
-            done += 1
-    return math.inf
+                    stream.seek(0)
+                    return stream.read(end).decode()
+            end = stream.tell()
+    return None
 
 
 def _scalars(values: dict[str, Any]) -> dict[str, Any]:
