@@ -24,14 +24,15 @@ ROOT_PAGES = {
     "changelog.md": "CHANGELOG.md",
 }
 """Page → file at the root that it shows."""
-FILES = ("__init__", "cli")
-"""Modules without a reference of their own: names that are told elsewhere, and the commands."""
+WITHOUT_REFERENCE = ("__init__", "cli")
+"""Names that are told elsewhere, and the commands."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that no file holds."""
     pages = {"commands.md": "\n".join(command_page()), "reference/index.md": names_page()}
-    rooms = [path.parent.name for path in sorted(SOURCE.glob("*/__init__.py"))]
+    folders = [path.parent.name for path in sorted(SOURCE.glob("*/__init__.py"))]
+    rooms = [folder for folder in folders if folder not in WITHOUT_REFERENCE]
     for room in rooms:
         pages[f"reference/{room}.md"] = module_page(room, SOURCE / room)
     pages["reference/root.md"] = module_page("root", SOURCE)
@@ -58,7 +59,7 @@ def module_page(title: str, folder: Path) -> str:
         name = ".".join(("matlode", *path.relative_to(SOURCE).with_suffix("").parts))
         if path.stem == "__init__":
             lines[2:2] = [ast.get_docstring(ast.parse(path.read_text())) or "", ""]
-        elif path.stem not in FILES:
+        elif path.stem not in WITHOUT_REFERENCE:
             lines += [f"## {name}", "", f"::: {name}", "    options:", *_INDENTED, ""]
     return "\n".join(lines)
 

@@ -61,7 +61,7 @@ def wrong_imports(root: Path) -> list[str]:
 
 
 def _objection(here: str, target: str) -> str | None:
-    if target == "cli":
+    if target == "cli" != here:
         return "nothing imports the command line"
     if target not in ROOMS or here in ("cli", "__init__"):
         return None
@@ -80,7 +80,7 @@ def test_imports_point_left():
 
 def test_every_folder_with_code_is_a_room():
     folders = {path.relative_to(SOURCE).parts[0] for path in SOURCE.glob("*/*.py")}
-    assert folders <= set(ROOMS)
+    assert folders - {"cli"} <= set(ROOMS)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_import_to_the_right_is_found_with_file_and_line(tmp_path, file, text
         ("latent/a.py", "from matlode.data.crystals import Crystals"),
         ("latent/a.py", "from . import networks\nfrom matlode import errors, __version__"),
         ("data/a.py", "import numpy\nfrom latent import x\nimport matlode"),
-        ("cli.py", "from matlode.jobs.train import train"),
+        ("cli/a.py", "from matlode.jobs.train import train"),
         ("testing.py", "from matlode.representation.diffraction import STANDARD_SETTINGS"),
     ],
 )

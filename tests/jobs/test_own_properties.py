@@ -10,7 +10,7 @@ import pytest
 
 from matlode import Toolbox, measure_scores, predict, search, stored_scores, train_models
 from matlode.artefacts import HEADER_FILE, shipped_models
-from matlode.cli import _with_interval
+from matlode.cli.printing import _with_interval
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
 from matlode.jobs.starts import SearchSettings

@@ -1,0 +1,189 @@
+"""Commands about given crystals and measured patterns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matlode import completion
+from matlode.cli.printing import print_identified, print_json, print_predictions, print_table
+from matlode.cli.shared import (
+    AsJson,
+    KnownTable,
+    ModelsFolder,
+    ScreensFile,
+    progress_of,
+    symbols_in,
+    toolbox_of,
+)
+
+commands = typer.Typer()
+
+
+@commands.command()
+def predict(
+    sources: Annotated[
+        list[Path], typer.Argument(help="CIF or POSCAR files, folders, Parquet tables.")
+    ],
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    screens: ScreensFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Properties, verdicts and nearest known material of crystals."""
+    from matlode.jobs.predict import predict as run_predict
+
+    with progress_of() as progress:
+        answers = run_predict(
+            sources, toolbox=toolbox_of(models, known, screens), progress=progress
+        )
+    if as_json:
+        print_json(answers)
+    else:
+        print_predictions(answers)
+
+
+@commands.command()
+def solve(
+    pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
+    formula: Annotated[str, typer.Option(help="Of the sample, such as TiO2.")],
+    count: Annotated[int, typer.Option(min=1, help="Different structures.")] = 5,
+    wavelength: Annotated[
+        str | None,
+        typer.Option(
+            help="Å, or a radiation such as MoKa1 (default: the file's).",
+            autocompletion=completion.of(completion.RADIATIONS),
+        ),
+    ] = None,
+    hide_known: Annotated[
+        bool, typer.Option(help="Leave out known structures of the very formula.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Crystal structures for a measured powder pattern."""
+    from matlode.jobs.solve import solve as run_solve
+
+    with progress_of() as progress:
+        answers = run_solve(
+            pattern,
+            formula,
+            n=count,
+            wavelength=wavelength,
+            hide_known=hide_known,
+            out=out,
+            toolbox=toolbox_of(models, known),
+            progress=progress,
+        )
+    if as_json:
+        print_json(answers)
+        return
+    rows = [
+        [
+            str(a["rank"]), f"{a['match']:.3f}", str(a["space_group"]),
+            f"{a['volume_per_atom_a3']:.2f}", f"{a['template']}: {a['substitution']}",
+            a["file"] or "",
+        ]
+        for a in answers
+    ]  # fmt: skip
+    headings = ["", "match", "space group", "Å³/atom", "from", "file"]
+    print_table(headings, rows, title=answers[0]["formula"])
+
+
+@commands.command()
+def identify(
+    pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
+    elements: Annotated[
+        str | None, typer.Option(help="The only elements that phases may hold, such as Li,Fe,P,O.")
+    ] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that phases must hold.")] = None,
+    wavelength: Annotated[
+        str | None,
+        typer.Option(help="Å, or a radiation such as MoKa1 (default: the file's)."),
+    ] = None,
+    known: KnownTable = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the table's index (default: in the user's cache)."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Phases to name.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option(help="Figure of the best phases over the pattern.")
+    ] = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Known phases in a measured powder pattern, its space group, and what it may consist of."""
+    from matlode.jobs.identify import Identifier
+    from matlode.jobs.identify import identify as run_identify
+
+    with progress_of() as progress:
+        answer = run_identify(
+            pattern,
+            elements=symbols_in(elements),
+            require=symbols_in(require),
+            wavelength=wavelength,
+            top=top,
+            plot=plot,
+            identifier=Identifier(known, index, models, progress=progress),
+        )
+    if as_json:
+        print_json(answer)
+    else:
+        print_identified(answer)
+
+
+@commands.command()
+def xrd(
+    sources: Annotated[list[str], typer.Argument(help="Structure files, folders, tables.")],
+    wavelength: Annotated[
+        str,
+        typer.Option(
+            help="CuKa, MoKa1, AgKa, ... or a length in Å.",
+            autocompletion=completion.of(completion.RADIATIONS),
+        ),
+    ] = "CuKa",
+    low: Annotated[float, typer.Option("--from", help="First 2θ in degrees.")] = 10.0,
+    high: Annotated[float, typer.Option("--to", help="Last 2θ in degrees.")] = 90.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for patterns as text, one .xy file per crystal.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Peak lists of crystals: 2θ, d, intensity, indices.
+
+    The multiplicities of the indices, too.
+    """
+    from matlode.jobs.xrd import list_peaks, write_patterns
+    from matlode.representation.diffraction import DiffractionSettings
+    from matlode.representation.radiation import find_wavelength
+
+    settings = DiffractionSettings(
+        wavelength_angstrom=find_wavelength(wavelength),
+        two_theta_min_deg=low,
+        two_theta_max_deg=high,
+        n_points=round((high - low) / 0.05) + 1,
+    )
+    with progress_of() as progress:
+        answers = list_peaks(sources, settings, progress)
+        if out is not None:
+            write_patterns(sources, out, settings)
+    if as_json:
+        print_json(answers)
+        return
+    for answer in answers:
+        title = f"{answer['id']}: {answer['formula'] or answer['error']}"
+        rows = [
+            [
+                f"{peak['two_theta_deg']:.4f}",
+                f"{peak['d_angstrom']:.5f}",
+                f"{100 * peak['intensity']:.3f}",
+                ", ".join(f"{f['hkl']} × {f['multiplicity']}" for f in peak["reflections"][:4]),
+            ]
+            for peak in answer["peaks"]
+        ]
+        print_table(["2θ / °", "d / Å", "intensity", "h k l × multiplicity"], rows, title=title)

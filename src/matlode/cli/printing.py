@@ -1,0 +1,282 @@
+"""Tables and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matlode.jobs.check_data import PropertyCheck, TableCheck
+
+
+def print_json(value: Any) -> None:
+    """Of numbers, texts, lists and dictionaries."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Columns under headings, texts as they are."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headings, box=box.SIMPLE, title=title or None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    # a pipe has no width of its own; tables there are for other programs and for logs
+    console = Console(
+        width=None if sys.stdout.isatty() else 150, highlight=False, markup=False
+    )  # what stands in brackets is meant
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def digits(value: Any) -> str:
+    """Five of a float."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} / {unit}" if unit else name
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    """Three digits of the value, and as many decimals at the ends of its interval."""
+    value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    size = max(abs(value), abs(high))
+    form = ".2e"
+    if size == 0:
+        form = ".2f"
+    elif 1e-2 <= size < 1e6:
+        # a value near zero takes the decimals of its interval
+        decimals = 2 - math.floor(math.log10(max(abs(value), size / 10, 1e-2)))
+        form = f".{min(max(decimals, 0), 3)}f"
+    gap = "-" if low >= 0 else ".."
+    return f"{value:{form}} ({low:{form}}{gap}{high:{form}})"
+
+
+SYMBOLS = {
+    "bulk_modulus": "K",
+    "shear_modulus": "G",
+    "vickers_hardness": "Hv",
+    "volume_per_atom": "V",
+}
+"""Short headings; other properties stand under their names."""
+
+
+def print_candidates(
+    rows: Sequence[dict[str, Any]], provenance: Mapping[str, Any], n: int = 25
+) -> None:
+    """The first ``n`` of candidates.json, with what their goal is about."""
+    goal = provenance["goal"]
+    shown = goal.get("shown", [objective["endpoint"] for objective in goal["objectives"]])
+    # runs of before had K and G in every table, and no units beside them
+    units = provenance.get("units", {"bulk_modulus": "GPa", "shear_modulus": "GPa"})
+    wanted = [name for name in shown if f"{name}_low" in rows[0]] if rows else []
+    headings = ["#", "formula", "system"]
+    for name in wanted:
+        unit = units.get(name, "")
+        symbol = SYMBOLS.get(name, name)
+        headings.append(f"P({symbol})" if unit == "probability" else _with_unit(symbol, unit))
+    headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
+    print_table(
+        headings,
+        [
+            [
+                str(row["rank"]),
+                row["formula"],
+                f"{row['crystal_system']} {row['space_group']}",
+                *(_with_interval(row, name) for name in wanted),
+                f"{row['formation_energy']:.2f}",
+                f"{row['stable_probability']:.2f}",
+                str(row["charge_neutral"]),
+                row["novelty"],
+                f"{row['structure_space_group']} ({row['structure_match']:.2f})",
+                row["verdict"],
+            ]
+            for row in rows[:n]
+        ],
+        title=f"the first {min(n, len(rows))} of {len(rows)} candidates (90 % intervals)",
+    )
+    if not all(row.get("in_ranges", True) for row in rows):
+        inside = sum(row["in_ranges"] and row["verdict"] == "accepted" for row in rows)
+        asked = ", ".join(wanted["endpoint"] for wanted in goal.get("ranges", []))
+        print(
+            f"Accepted and, as decoded and as built, in the ranges of {asked}: {inside} of "
+            f"{len(rows)}; `matlode explain` tells what another misses."
+        )
+
+
+def print_evidence(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of evidence.csv."""
+    headings = [
+        *("", "space group", "kept", "eV/atom", "other says", "above hull", "other says"),
+        *("K", "G", "Γ THz"),
+    ]
+    columns = [
+        "space_group", "unchanged", "formation_energy_ev", "witness_formation_energy_ev",
+        "energy_above_hull_ev", "witness_energy_above_hull_ev", "bulk_modulus_gpa",
+        "shear_modulus_gpa", "lowest_gamma_thz",
+    ]  # fmt: skip
+    cells = [[str(row["formula"]), *(_cell(row.get(name)) for name in columns)] for row in rows]
+    print_table(headings, cells, title="In the potentials")
+    for row in rows:
+        if row["fell_apart"]:
+            print(f"{row['formula']} fell apart: {row['fell_apart']}.")
+
+
+MAX_IN_FULL = 3
+
+
+CORE_ENDPOINTS = (
+    "bulk_modulus", "shear_modulus", "vickers_hardness", "formation_energy",
+    "stable_probability", "band_gap",
+)  # fmt: skip
+
+
+def _brought_endpoints() -> list[str]:
+    from matlode.properties.derived import DERIVATIONS
+    from matlode.properties.endpoints import ENDPOINTS
+
+    return [*ENDPOINTS, *DERIVATIONS]
+
+
+def _prediction_cells(answer: dict[str, Any], names: Sequence[str]) -> list[str]:
+    name = Path(answer["file"]).name if "file" in answer else str(answer["id"])
+    if answer["error"]:
+        return [name, answer["error"], *[""] * (len(names) + 2)]
+    cells = [
+        f"{p['value']:.3g} ({p['low']:.3g}..{p['high']:.3g})"
+        for p in (answer["predictions"][n] for n in names)
+    ]
+    return [name, answer["formula"], str(answer["space_group"]), *cells, answer["nearest_known"]]
+
+
+def print_predictions(answers: Sequence[dict[str, Any]]) -> None:
+    """Few crystals with all that is predicted, one below the other; many in one table with the
+    core of it."""
+    names = list(next((a["predictions"] for a in answers if a["predictions"]), {}))
+    if len(answers) > MAX_IN_FULL:
+        brought = {*_brought_endpoints()} - {*CORE_ENDPOINTS}
+        names = [name for name in names if name not in brought]
+        print_table(
+            ["file or id", "formula", "space group", *names, "nearest known"],
+            [_prediction_cells(answer, names) for answer in answers],
+        )
+        print(f"{len(brought)} more properties with --json.")
+        return
+    for answer in answers:
+        if answer["error"]:
+            print(f"{answer.get('file') or answer.get('id')}: {answer['error']}")
+            continue
+        name, formula, group, *cells, nearest = _prediction_cells(answer, names)
+        title = f"{name}: {formula}" + (f", space group {group}" if group else "")
+        rows = [
+            [_with_unit(n, answer["predictions"][n]["unit"]), cell]
+            for n, cell in zip(names, cells, strict=True)
+            if answer["predictions"]
+        ]
+        rows += [[v["rule"], v["reason"]] for v in answer["verdicts"]]
+        if nearest:
+            rows.append(["nearest known", nearest])
+        print_table(["", "value (90 % interval), or why"], rows, title=title)
+
+
+def print_identified(answer: Mapping[str, Any]) -> None:
+    """The known phases in a pattern, and what else is told of it."""
+    for note in answer["notes"]:
+        print(f"{answer['pattern']}: {note}")
+    headings = ["", "formula", "space group", "score", "match", "scale", "zero / °"]
+    headings += ["explained", "missing", "id"]
+    for title, phases in (
+        (f"of {answer['known']:,} known crystals", answer["phases"]),
+        ("in what the first leaves", answer["beside"]),
+    ):
+        rows = [
+            [
+                str(p["rank"]), p["formula"], f"{p['space_group']} ({p['crystal_system']})",
+                f"{p['score']:.3f}", f"{p['match']:.3f}", f"{p['scale']:.4f}",
+                f"{p['zero_shift_deg']:+.3f}", f"{p['explained']:.0%}", f"{p['missing']:.0%}",
+                p["id"],
+            ]
+            for p in phases
+        ]  # fmt: skip
+        if rows:
+            print_table(headings, rows, title=title)
+    if not answer["phases"]:
+        print("no known crystal of these elements has a line where the pattern has one.")
+    symmetry, composition = answer["symmetry"], answer["composition"]
+    for name, part in (
+        (f"pattern alone: {symmetry['answer']};", symmetry["crystal_systems"]),
+        ("space groups:", symmetry["space_groups"]),
+        ("latent neighbours:", composition["formulas"]),
+        ("elements of these:", composition["elements"]),
+    ):
+        print(name, ", ".join(f"{key} {value:g}" for key, value in part.items()) or "none")
+
+
+def print_scores(rows: Sequence[dict[str, Any]]) -> None:
+    """One row per model and split; only the measures that any has."""
+    metrics = ["mae", "mae_ln", "rmse", "r2", "r2_ln", "coverage", "interval_width"]
+    metrics += ["auc", "brier", "accuracy", "f1", "space_group", "space_group_top_5"]
+    metrics += ["crystal_system", "space_group_of_surest_half", "set_coverage", "set_size"]
+    metrics += ["top_1", "top_1_se", "top_5", "top_5_se", "seconds"]
+    for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
+        own = [row for row in rows if row["endpoint"] == endpoint]
+        used = [m for m in metrics if any(m in row["scores"] for row in own)]
+        name = _with_unit(endpoint, own[0]["unit"])
+        title = f"{name}: {own[0]['rows']} rows; {own[0]['split']}"
+        cells = [
+            [row["model"], *(f"{row['scores'][m]:.4g}" if m in row["scores"] else "" for m in used)]
+            for row in own
+        ]
+        print_table(["model", *used], cells, title=title)
+
+
+def print_check(check: TableCheck) -> None:
+    """What is in a table, and what of it can be learned."""
+    print(f"{check.source}: {check.rows:,} materials, {check.formulas:,} formulas")
+    for reason, n in check.dropped.items():
+        print(f"  {n:,} dropped: {reason}")
+    print(f"  {check.twins:,} rows share formula and space group with another")
+    print(f"  {check.formulas_in_two_roles} formulas in two roles of the split")
+    if check.constant_columns:
+        print(f"  constant columns, nothing to learn from: {', '.join(check.constant_columns)}")
+    headings = ["property", "rows", "train / cal. / test", "range", "mean ± σ"]
+    headings += ["elements (rare)", "outliers", "seen systems / types", "verdict"]
+    print_table(headings, [_check_cells(p) for p in check.properties])
+    for p in check.properties:
+        print(f"{_with_unit(p.name, p.unit)}: {p.verdict}")
+        for reason in p.reasons:
+            print(f"  {reason}")
+        if p.rare_elements:
+            print(f"  rare elements: {', '.join(p.rare_elements)}")
+    if check.absent:
+        print(f"without any value: {', '.join(check.absent)}")
+    print(check.summary)
+
+
+def _check_cells(p: PropertyCheck) -> list[str]:
+    seen = (p.test_systems_in_train, p.test_prototypes_in_train)
+    return [
+        p.name,
+        f"{p.rows:,}",
+        " / ".join(f"{n:,}" for n in p.roles.values()),
+        "" if p.minimum is None else f"{p.minimum:.3g}..{p.maximum:.3g}",
+        "" if p.mean is None else f"{p.mean:.3g} ± {p.sigma:.3g}",
+        f"{p.elements} ({len(p.rare_elements)})",
+        str(p.outliers),
+        " / ".join("-" if share is None else f"{share:.0%}" for share in seen),
+        p.verdict,
+    ]

@@ -1,0 +1,350 @@
+"""Commands about a search and its run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from matlode import completion
+from matlode.cli.printing import print_candidates, print_evidence, print_json
+from matlode.cli.shared import (
+    AsJson,
+    KnownTable,
+    ModelsFolder,
+    RunFolder,
+    ScreensFile,
+    Storage,
+    examination_of,
+    given,
+    pairs_in,
+    progress_of,
+    symbols_in,
+    toolbox_of,
+)
+from matlode.terminal import shown_progress
+
+if TYPE_CHECKING:
+    from matlode.jobs.search import Run
+
+
+commands = typer.Typer()
+
+
+@commands.command()
+def search(
+    goal: Annotated[
+        Path | None, typer.Argument(help="Goal file (docs/goal.md); options come on top.")
+    ] = None,
+    maximize: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Property to make as large as possible.",
+            autocompletion=completion.of(completion.PROPERTIES),
+        ),
+    ] = None,
+    minimize: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Property to make as small as possible.",
+            autocompletion=completion.of(completion.PROPERTIES),
+        ),
+    ] = None,
+    near: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Property to bring to a value: band_gap=1.4",
+            autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
+        ),
+    ] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Range of a property: "band_gap=1.1..1.7"',
+            autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
+        ),
+    ] = None,
+    elements: Annotated[
+        str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
+    ] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that must be there.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
+    formula: Annotated[
+        str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Material to resemble: a formula or a structure file.")
+    ] = None,
+    like_pattern: Annotated[
+        Path | None, typer.Option(help="Measured powder pattern to resemble.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Latent points to evaluate (default: 2048).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same table (default: 0).")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="tpe (default), tpe-independent (the paper's), gp, cma-es, gradient, "
+            "map-elites or random.",
+            autocompletion=completion.of(completion.SAMPLERS),
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
+        "runs/search"
+    ),
+    relax: Annotated[
+        int, typer.Option(min=0, help="Relax so many of the best afterwards (`matlode relax`).")
+    ] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Search again, corrected by what was computed (--relax).")
+    ] = 1,
+    storage: Storage = None,
+    campaign: Annotated[
+        str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
+    ] = None,
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    screens: ScreensFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """The main job: search, screen, build crystal structures, report."""
+    from matlode.errors import InputError
+    from matlode.jobs.search import search as run_search
+    from matlode.optimisation.goal_file import read_goal_file, with_options
+
+    wishes = {
+        "near": pairs_in(near, number=True),
+        "within": pairs_in(within),
+        "elements": given(required=symbols_in(require)),
+        "formula": given(stoichiometry=formula),
+        "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
+        "search": given(trials=trials, seed=seed, sampler=sampler),
+    }
+    toolbox = toolbox_of(models, known, screens)
+    wanted: dict[str, Any] = {
+        "maximize": maximize or (),
+        "minimize": minimize or (),
+        "elements": symbols_in(elements),
+        "exclude": symbols_in(exclude) or (),
+        "goal": with_options(read_goal_file(goal) if goal else {}, given(**wishes)),
+    }
+    if rounds > 1 and not relax:
+        raise InputError("--rounds learns from what is computed; say how many with --relax.")
+    examination = examination_of(toolbox) if relax else None  # a missing package is told first
+    with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
+        if examination is not None and rounds > 1:
+            from matlode.jobs.rounds import search_in_rounds
+
+            run = search_in_rounds(
+                rounds, relax, out=out, toolbox=toolbox, examination=examination,
+                progress=progress, **wanted,
+            )  # fmt: skip
+        else:
+            run = run_search(
+                out=out, storage=storage, campaign=campaign, toolbox=toolbox, progress=progress,
+                **wanted,
+            )  # fmt: skip
+            if examination is not None:
+                from matlode.jobs.relax import relax_run
+
+                relax_run(run.folder, relax, examination, progress)
+    _print_run(run, as_json)
+
+
+@commands.command()
+def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Go on with a search that was interrupted."""
+    from matlode.jobs.rounds import resume_rounds
+    from matlode.jobs.run_folder import ROUNDS_FILE
+    from matlode.jobs.search import resume as resume_run
+
+    with shown_progress(lambda: _going_on(run, storage)) as progress:
+        if (run / ROUNDS_FILE).exists():
+            finished = resume_rounds(run, progress=progress)
+        else:
+            finished = resume_run(run, storage=storage, progress=progress)
+    _print_run(finished, as_json)
+
+
+@commands.command()
+def work(
+    storage: Annotated[str, typer.Argument(help="Database URL that the search was given.")],
+    campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+) -> None:
+    """Help with a search that another process began.
+
+    Does batches until all are done.
+    """
+    from matlode.jobs.search import work as run_work
+
+    with progress_of(kept=True) as progress:
+        n = run_work(storage, campaign, toolbox=toolbox_of(models, known), progress=progress)
+    print(f"{campaign}: all {n} points are evaluated.")
+
+
+@commands.command()
+def relax(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="Potential that everything is computed with.",
+            autocompletion=completion.of(completion.POTENTIALS),
+        ),
+    ] = "sevennet-l3i5",
+    witness: Annotated[
+        str,
+        typer.Option(
+            help="Potential that is asked whether it agrees.",
+            autocompletion=completion.of(completion.POTENTIALS),
+        ),
+    ] = "chgnet",
+    hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
+    elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
+    out: Annotated[Path, typer.Option(help="Of structure files: folder of the results.")] = Path(
+        "relaxed"
+    ),
+    known: KnownTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evidence of two potentials: relax, hold against a hull, strain."""
+    from matlode.jobs.relax import relax_files, relax_run, sources_of
+
+    examination = replace(
+        examination_of(toolbox_of(models, known)),
+        judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
+    )  # fmt: skip
+    with progress_of(kept=True) as progress:
+        if len(sources) == 1 and sources[0].is_dir():
+            rows = relax_run(sources[0], top, examination, progress)
+        else:
+            rows = relax_files(sources_of(sources), out, examination, progress)
+    if as_json:
+        print_json(rows)
+    else:
+        print_evidence(rows)
+
+
+@commands.command()
+def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Print the candidates of a run, or where it stands."""
+    from matlode.artefacts import understood
+    from matlode.errors import InputError
+
+    if not (run / "provenance.json").exists() and (run / "request.json").exists():
+        from matlode.jobs.search import standing
+
+        where = standing(run, storage)
+        if as_json:
+            print_json(where)
+            return
+        best = (
+            "none yet"
+            if where["best_merit"] is None
+            else (f"{where['best_formula']}, merit {where['best_merit']:.2f}")
+        )
+        print(
+            f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
+            f"{len(where['workers'])} in work; best: {best}. `matlode resume {run}` goes on."
+        )
+        return
+    rows = _read_run(run, "candidates.json")
+    with understood(run, InputError):
+        if as_json:
+            print_json(rows)
+        else:
+            print_candidates(rows, _read_run(run, "provenance.json"))
+
+
+@commands.command()
+def explain(
+    run: RunFolder,
+    formula: Annotated[str, typer.Argument(help="A candidate.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a candidate stands where it stands."""
+    from matlode.artefacts import understood
+    from matlode.data.formulas import canonical_formula
+    from matlode.errors import InputError
+
+    wanted = canonical_formula(formula)
+    rows = _read_run(run, "candidates.json")
+    with understood(run, InputError):
+        for row in rows:
+            if canonical_formula(row["formula"]) == wanted and as_json:
+                print_json(row)
+                return
+            if canonical_formula(row["formula"]) == wanted:
+                print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
+                for reason in row["reasons"].split(" | "):
+                    print(f"  {reason}")
+                print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
+                return
+    near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
+    advice = f" Near it: {', '.join(near)}." if near else ""
+    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
+
+
+@commands.command()
+def report(run: RunFolder) -> None:
+    """Write report.html of a run anew."""
+    from matlode.report.html import write_report
+
+    print(write_report(run))
+
+
+def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
+    """How, after Ctrl-C in a search."""
+    from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+
+    if (out / ROUNDS_FILE).exists():
+        return f"`matlode resume {out}` goes on."
+    if (out / "report.html").exists():
+        return f"The search is done; `matlode relax {out} --top {n_relaxed}` goes on."
+    if not (out / REQUEST_FILE).exists():
+        return "Nothing had been begun."
+    # a storage's URL may hold a password
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` goes on"
+    return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
+
+
+def _print_run(run: Run, as_json: bool) -> None:
+    rows = _read_run(run.folder, "candidates.json")
+    if as_json:
+        print_json(rows)
+        return
+    print_candidates(rows, run.provenance)
+    seconds = sum(run.provenance["seconds"].values())
+    print(
+        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
+    )
+
+
+def _read_run(run: Path, name: str) -> Any:
+    from matlode.artefacts import read_json
+    from matlode.errors import InputError, suggest
+    from matlode.jobs.run_folder import REQUEST_FILE
+
+    try:
+        return read_json(run / name)
+    except FileNotFoundError as error:
+        others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
+        if not run.exists():
+            advice = f" {suggest(run.name, others)}" if others else ""
+            raise InputError(f"{run}: no such run.{advice}") from error
+        begun = (run / REQUEST_FILE).exists()
+        advice = f" `matlode resume {run}` goes on with it." if begun else ""
+        raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
