@@ -111,9 +111,9 @@ def print_candidates(
     )
     if not all(row.get("in_ranges", True) for row in rows):
         inside = sum(row["in_ranges"] and row["verdict"] == "accepted" for row in rows)
-        asked = ", ".join(wanted["endpoint"] for wanted in goal.get("ranges", []))
+        ranges = ", ".join(asked["endpoint"] for asked in goal.get("ranges", []))
         print(
-            f"Accepted and, as decoded and as built, in the ranges of {asked}: {inside} of "
+            f"Accepted and, as decoded and as built, in the ranges of {ranges}: {inside} of "
             f"{len(rows)}; `matlode explain` tells what another misses."
         )
 
