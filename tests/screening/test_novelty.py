@@ -86,6 +86,15 @@ def test_a_saved_filter_answers_alike(tmp_path, n):
         assert (formula in loaded) == (formula in known)
 
 
+@pytest.mark.parametrize("n_formulas", [0, 10**30])
+def test_a_filter_of_another_size_is_refused(tmp_path, n_formulas):
+    bits = FormulaFilter.build(["ClNa", "O2Ti", "CSi", "CTi", "NTi"]).bits
+    header = {"n_formulas": n_formulas}
+    save_artefact(tmp_path / FORMULA_FILTER, kind="filter", header=header, arrays={"bits": bits})
+    with pytest.raises(ArtefactError, match="need"):
+        FormulaFilter.load(tmp_path)
+
+
 def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / FORMULA_FILTER, kind="bands", header={}, arrays={})
     with pytest.raises(ArtefactError, match='is a "bands", wanted a "filter"'):

@@ -31,24 +31,31 @@ class FormulaFilter:
 
     It answers "surely not" or "very likely" and cannot list what it holds: the models may
     travel where their training table may not, and still know what is new to them.
+
+    Raises ValueError if there are not as many bits as the formulas need.
     """
 
     bits: NDArray[np.uint8]
-    """Packed bits."""
+    """Packed."""
     n_formulas: int
+
+    def __post_init__(self) -> None:
+        wanted = -(-_size(self.n_formulas) // 8)
+        if self.bits.shape != (wanted,):
+            raise ValueError(f"bits of shape {self.bits.shape}, {self.n_formulas} need {wanted}")
 
     @classmethod
     def build(cls, formulas: Iterable[str]) -> FormulaFilter:
         """A filter of canonical formulas."""
         known = set(formulas)
-        size = max(64, BITS_PER_FORMULA * len(known))
+        size = _size(len(known))
         flags = np.zeros(size, dtype=bool)
         for formula in known:
             flags[_positions(formula, size)] = True
         return cls(np.packbits(np.pad(flags, (0, -size % 8))), len(known))
 
     def __contains__(self, formula: str) -> bool:
-        flags = _positions(formula, max(64, BITS_PER_FORMULA * self.n_formulas))
+        flags = _positions(formula, _size(self.n_formulas))
         return bool(np.all(self.bits[flags // 8] >> (7 - flags % 8) & 1))
 
     @classmethod
@@ -206,6 +213,10 @@ class Novel(Rule):
             [c.space_group for c in candidates],
             np.array([c.pattern for c in candidates]),
         )
+
+
+def _size(n_formulas: int) -> int:
+    return max(64, BITS_PER_FORMULA * n_formulas)
 
 
 def _positions(formula: str, size: int) -> NDArray[np.int64]:
