@@ -32,3 +32,10 @@ def test_sizes_of_a_foreign_header_take_neither_memory_nor_time(sizes):
         network_of(partial(ResidualNet, **{**SMALL, **sizes}), weights, Path("x"))
     # and only there
     assert ResidualNet(**{**SMALL, "width": 64}).first.weight.numel() == 5 * 64
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    weights = kept_weights(ResidualNet(**SMALL))
+    weights["first.weight"][0, 0] = float("nan")
+    with pytest.raises(ArtefactError, match="not finite"):
+        network_of(partial(ResidualNet, **SMALL), weights, Path("x"))

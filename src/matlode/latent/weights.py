@@ -30,15 +30,17 @@ def network_of(
 ) -> AnyNetwork:
     """The network that ``kept_weights`` were of, ready to answer; ``make`` gives an untrained one.
 
-    Raises ArtefactError, naming ``folder``, for weights of another architecture.
+    Raises ArtefactError, naming ``folder``, for weights of another architecture or not finite.
     """
     try:
+        if not all(np.isfinite(array).all() for array in weights.values()):
+            raise ValueError("they are not finite")
         with _no_larger_than(sum(array.size for array in weights.values())):
             network = make()
         network.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
     except MALFORMED as error:  # sizes, or arguments that are not known
         raise ArtefactError(
-            f"{folder}: weights of another architecture ({error}); remake it with "
+            f"{folder}: weights of another architecture or damaged ({error}); remake it with "
             f"`matlode train {folder.name}`."
         ) from error
     return network.eval()

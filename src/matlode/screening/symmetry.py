@@ -250,7 +250,10 @@ class SymmetryClassifier:
             make = partial(SYMMETRY_NETS[name], **header.get("architecture", {}))
             network: Any = network_of(make, artefact.arrays, place)
             levels = {str(case): float(level) for case, level in header["levels"].items()}
-            return cls(network, float(header["temperature"]), levels)
+            temperature = float(header["temperature"])
+            if not 0 < temperature < np.inf:
+                raise ValueError(f"temperature {temperature}")
+            return cls(network, temperature, levels)
 
     def save(self, folder: Path, header: Mapping[str, Any], *, name: str = SYMMETRY_MODEL) -> None:
         """Write as an artefact; weights are kept in half precision. Sizes other than the usual
