@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
 
-
 loudness = typer.Typer(add_completion=False)
 
 
@@ -66,43 +65,29 @@ class Commands(TyperGroup):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
 ModelsFolder = Annotated[
     Path | None,
     typer.Option(
         "--models", help="Folder of models; what it lacks is taken from the shipped ones."
     ),
 ]
-
-
 PropertiesFile = Annotated[
     Path | None,
     typer.Option("--properties", help="TOML file of own properties (docs/own-properties.md)."),
 ]
-
-
 KnownTable = Annotated[
     Path | None,
     typer.Option("--known", help="Parquet table of known materials (default: the starter set)."),
 ]
-
-
 ScreensFile = Annotated[
     Path | None,
     typer.Option("--screens", help="TOML file that sets and switches screening rules."),
 ]
-
-
 DataTable = Annotated[
     Path | None,
     typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
 ]
-
-
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
-
-
 Storage = Annotated[
     str | None,
     typer.Option(

@@ -53,8 +53,7 @@ class Evidence:
         """How far the two energies above the hull are from each other, per atom; where there is no
         hull, the two formation energies.
 
-        What a potential has wrong of an element's crystal cancels in the first: boron, and with
-        it every boride, is 0.05 to 0.2 eV/atom lower in one potential than in the other.
+        What a potential has wrong of an element's crystal cancels in the first.
         """
         pair = self.formation_energy_ev, self.witness_formation_energy_ev
         if self.hull is not None and self.witness_energy_above_hull_ev is not None:

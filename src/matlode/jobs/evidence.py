@@ -148,17 +148,23 @@ class Examination:
         ]
         work += [Calculation(phase, judge) for phase in phases.values()]
         calculate(work, self.n_jobs, progress)
-        # which phases these are, only the judge's hull says
-        products = {
-            name
-            for structure in structures
-            if self.hull and judge.has_relaxed(structure)
-            for hull in [self._hull(judge.relaxed(structure), competitors[_system(structure)])]
-            if hull is not None
-            for name in hull.products
-        }
-        in_place = [phases[name] for name in sorted(products & phases.keys())]
+        in_place = self._products(structures, competitors)
         calculate([Calculation(phase, witness) for phase in in_place], self.n_jobs, progress)
+
+    def _products(
+        self, structures: Sequence[Structure], competitors: Mapping[frozenset[str], Competitors]
+    ) -> list[Structure]:
+        """What is stable in the structures' places, which only the judge's hull says."""
+        judge = self.laboratories[0]
+        found: dict[str, Structure] = {}
+        for structure in structures:
+            of_system = competitors.get(_system(structure))
+            if of_system is None or not judge.has_relaxed(structure):
+                continue
+            hull = self._hull(judge.relaxed(structure), of_system)
+            if hull is not None:
+                found |= {n: s for n, s in of_system.structures.items() if n in hull.products}
+        return list(found.values())
 
     def evidence(self, structures: Sequence[Structure]) -> list[Evidence | None]:
         """What the cache holds of each; None where either potential's answer is missing."""
@@ -187,16 +193,16 @@ class Examination:
         ]
         strained = relaxed.converged and judge.has_elasticity(relaxed)
         standard, space_group = symmetrised(relaxed.structure)
-        hull = None if competitors is None else self._hull(relaxed, competitors)
+        hull, above = None, None
+        if competitors is not None and (hull := self._hull(relaxed, competitors)) is not None:
+            above = self._above_products(second, hull, competitors)
         return Evidence(
             judge=relaxed,
             witness=second,
             formation_energy_ev=energies[0],
             witness_formation_energy_ev=energies[1],
             hull=hull,
-            witness_energy_above_hull_ev=None
-            if competitors is None or hull is None
-            else self._above_products(second, hull, competitors),
+            witness_energy_above_hull_ev=above,
             elasticity=judge.elasticity(relaxed) if self.elastic and strained else None,
             structure=standard,
             space_group=space_group,

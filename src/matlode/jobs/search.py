@@ -296,8 +296,8 @@ def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
     url = storage or _local_storage(folder)
     n_trials = _settings(SearchSettings(), request["settings"]).trials
+    wanted = -(-n_trials // batch_size(n_trials))
     with usable_storage(url), closing(Ledger.join(url, request["campaign"])[0]) as ledger:
-        wanted = -(-n_trials // batch_size(n_trials))
         return {"batches_wanted": wanted, **ledger.standing()}
 
 
