@@ -50,9 +50,12 @@ def evidence(structure, *, above=0.0, bulk=100.0, converged=True, broken="", oth
     )  # fmt: skip
 
 
+def proposals(*items):
+    return [(Proposed(name, e.structure, promised), e) for name, e, promised in items]
+
+
 def shares(toolbox, *items):
-    return _shares([(Proposed(name, e.structure, promised), e) for name, e, promised in items],
-                   toolbox)  # fmt: skip
+    return _shares([proposals(*items)], toolbox)
 
 
 def test_shares_count_what_is_kept(toolbox):
@@ -71,6 +74,20 @@ def test_shares_count_what_is_kept(toolbox):
     assert found["K ≥ 300 GPa (G14)"] == "3 of 4"
     assert found["both"] == "1 of 4"
     assert found["K in its 90 % interval (G17)"] == "1 of 2"
+
+
+def test_seeds_are_added_and_what_is_unique_is_asked_of_each(toolbox):
+    stiff = proposals(("BRe", evidence(rock_salt("Re", "B"), bulk=350), None))
+    soft = proposals(
+        ("BRe", evidence(rock_salt("Re", "B"), bulk=200), None),
+        ("BW", evidence(rock_salt("W", "B"), bulk=350), None),
+        ("BOs", evidence(rock_salt("Os", "B"), bulk=350), None),
+    )
+    found = _shares([stiff, soft], toolbox)
+    assert found["relaxed"] == "4"
+    assert found["unique"] == "4 of 4 (1-3)"
+    assert found["K ≥ 300 GPa (G14)"] == "3 of 4 (1-2)"
+    assert found["K in its 90 % interval (G17)"] == "–"
 
 
 def test_a_known_structure_is_not_novel(toolbox):

@@ -54,7 +54,7 @@ def bench(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs of each (search: 20, rediscovery: 3)."),
+        typer.Option(min=1, help="Runs of each (search: 20, rediscovery, discovery: 3)."),
     ] = None,
     trials: Annotated[
         int | None,
@@ -116,6 +116,7 @@ def bench(
             toolbox = toolbox_of(None, full_table_path(data))
             found = bench_discovery(
                 n=structures or 20,
+                n_seeds=seeds or 3,
                 examination=examination_of(toolbox),
                 toolbox=toolbox,
                 out=out or Path("discovery"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
@@ -52,7 +53,7 @@ def bench_discovery(
     n: int = 20,
     goal: Mapping[str, Any] | Path = GOAL,
     settings: SearchSettings | None = None,
-    seed: int = 0,
+    n_seeds: int = 3,
     examination: Examination,
     toolbox: Toolbox,
     out: Path = Path("discovery"),
@@ -61,31 +62,33 @@ def bench_discovery(
     """Shares of ``n`` proposals each of a search, of plain element substitution into the stiffest
     known materials, and of random points of the prior, that keep what was asked for.
 
-    All are of formulas new to the models; all are relaxed, strained and held against the hull in
-    the same way. What ``out`` and the cache hold is not made again.
+    Searches and points are drawn ``n_seeds`` times, substitution leaves nothing to chance. All are
+    of formulas new to the models; all are relaxed, strained and held against the hull in the same
+    way. What ``out`` and the cache hold is not made again.
     """
     toolbox = Toolbox(toolbox.models_folder, toolbox.known_table, {"novel": {"required": True}})
+    settings = settings or SearchSettings()
+    each = [replace(settings, seed=seed) for seed in range(n_seeds)]
     contestants = {
-        "search": _searched(n, goal, settings or SearchSettings(seed=seed), toolbox, out, progress),
-        "plain substitution": _substitutions(n, toolbox),
-        "random points of the prior": _prior_samples(n, toolbox, seed),
+        "search": [_searched(n, goal, one, toolbox, out, progress) for one in each],
+        "plain substitution": [_substitutions(n, toolbox)],
+        "random points of the prior": [_prior_samples(n, toolbox, one.seed) for one in each],
     }
-    everything = [proposed for of in contestants.values() for proposed in of]
-    found = examination.examine([proposed.structure for proposed in everything], progress)
-    rows, table, at = [], [], 0
-    for name, proposals in contestants.items():
-        evidence = found[at : at + len(proposals)]
-        at += len(proposals)
-        done = [(p, e) for p, e in zip(proposals, evidence, strict=True) if e is not None]
-        rows.append({"contestant": name, "relaxed": len(done), **_shares(done, toolbox)})
+    everything = [p for of in contestants.values() for of_seed in of for p in of_seed]
+    found = iter(examination.examine([proposed.structure for proposed in everything], progress))
+    rows, table = [], []
+    for name, of in contestants.items():
+        done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]
+        rows.append({"contestant": name, **_shares(done, toolbox)})
         table += [
-            {"contestant": name, "formula": conventional_formula(p.formula), **e.row(),
-             "promised": None if p.promised is None else vars(p.promised)}
-            for p, e in done
+            {"contestant": name, "seed": seed, "formula": conventional_formula(p.formula),
+             **e.row(), "promised": None if p.promised is None else vars(p.promised)}
+            for seed, of_seed in enumerate(done)
+            for p, e in of_seed
         ]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "discovery.json", {"shares": rows, "structures": table})
-    return {f"what proposals keep, seed {seed}": rows}
+    return {f"what proposals keep, {n_seeds} seed{'s' * (n_seeds > 1)}": rows}
 
 
 def _searched(
@@ -166,44 +169,62 @@ def _distinct(structures: Iterator[Structure] | Sequence[Structure], n: int) -> 
     return list(found.values())
 
 
-def _shares(done: Sequence[tuple[Proposed, Evidence]], toolbox: Toolbox) -> dict[str, str]:
-    """Of the relaxed: G12, G13, G14, and how often the promise's interval holds the answer."""
-    unique = _unique([evidence.structure for _, evidence in done])
-    novel = [_novel(evidence.structure, toolbox) for _, evidence in done]
-    neutral = [ChargeNeutral().grade(proposed.formula).passed for proposed, _ in done]
-    above = [
+def _shares(
+    done: Sequence[Sequence[tuple[Proposed, Evidence]]], toolbox: Toolbox
+) -> dict[str, str]:
+    """Of the relaxed, by seed: G12, G13, G14, and how often the promise's interval holds the
+    answer."""
+    by_seed = [_kept(of_seed, toolbox) for of_seed in done]
+    shares = {name: _share([kept[name] for kept in by_seed]) for name in by_seed[0]}
+    return {"relaxed": str(sum(map(len, done))), **shares}
+
+
+def _kept(
+    done: Sequence[tuple[Proposed, Evidence]], toolbox: Toolbox
+) -> dict[str, NDArray[np.bool_]]:
+    """What is asked → whether each keeps it; of promises, only those that were made and met."""
+    unique = np.array(_unique([evidence.structure for _, evidence in done]), dtype=bool)
+    novel = np.array([_novel(evidence.structure, toolbox) for _, evidence in done], dtype=bool)
+    above = np.array([
         np.inf if e.hull is None or not e.judge.converged else e.hull.energy_above_hull_ev
         for _, e in done
-    ]
-    stiff = [
+    ])  # fmt: skip
+    stiff = np.array([
         0.0 if e.elasticity is None or not e.elasticity.born_stable
         else e.elasticity.bulk_modulus_gpa
         for _, e in done
-    ]  # fmt: skip
-    new = np.array(unique) & np.array(novel)
+    ])  # fmt: skip
     promises = [
         proposed.promised.low <= evidence.elasticity.bulk_modulus_gpa <= proposed.promised.high
         for proposed, evidence in done
         if proposed.promised is not None and evidence.elasticity is not None
     ]
     return {
-        "hold together": _share([not evidence.judge.fell_apart for _, evidence in done]),
-        "sound, potentials agree (G12)": _share([evidence.sound for _, evidence in done]),
-        "keep their structure": _share([evidence.unchanged for _, evidence in done]),
-        "charges balance": _share(neutral),
-        "unique": _share(unique),
-        "novel": _share(novel),
-        "MetaSUN, 0.1 eV (G13)": _share(new & (np.array(above) <= META_EV)),
-        "SUN, 0 eV": _share(new & (np.array(above) <= 0)),
-        f"K ≥ {WANTED_GPA:g} GPa (G14)": _share(np.array(stiff) >= WANTED_GPA),
-        "both": _share((np.array(stiff) >= WANTED_GPA) & new & (np.array(above) <= META_EV)),
-        "K in its 90 % interval (G17)": _share(promises) if promises else "–",
+        name: np.array(kept, dtype=bool)
+        for name, kept in {
+            "hold together": [not evidence.judge.fell_apart for _, evidence in done],
+            "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
+            "keep their structure": [evidence.unchanged for _, evidence in done],
+            "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
+            "unique": unique,
+            "novel": novel,
+            "MetaSUN, 0.1 eV (G13)": unique & novel & (above <= META_EV),
+            "SUN, 0 eV": unique & novel & (above <= 0),
+            f"K ≥ {WANTED_GPA:g} GPa (G14)": stiff >= WANTED_GPA,
+            "both": (stiff >= WANTED_GPA) & unique & novel & (above <= META_EV),
+            "K in its 90 % interval (G17)": promises,
+        }.items()
     }
 
 
-def _share(kept: Any) -> str:
-    kept = np.asarray(kept, dtype=bool)
-    return f"{int(kept.sum())} of {len(kept)}"
+def _share(kept: Sequence[NDArray[np.bool_]]) -> str:
+    """Of all seeds together, and the least and most of one seed."""
+    counts = [int(of_seed.sum()) for of_seed in kept]
+    rows = sum(map(len, kept))
+    if not rows:
+        return "–"
+    spread = f" ({min(counts)}-{max(counts)})" if len(counts) > 1 else ""
+    return f"{sum(counts)} of {rows}{spread}"
 
 
 def _unique(structures: Sequence[Structure]) -> list[bool]:
