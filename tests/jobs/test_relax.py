@@ -64,6 +64,14 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
     assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row["volume_change"]), rel=1e-3)
 
 
+def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
+    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    assert "-11586.7 eV/atom" in row["fell_apart"]
+    assert "energy_above_hull_ev" not in row
+    assert "-11586.7 eV/atom" in (tmp_path / "out" / row["relaxed_file"]).read_text()
+
+
 def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(hard_run.folder, folder)

@@ -26,6 +26,9 @@ POTENTIAL_ERRORS = "potential-errors"
 """Artefact of how far potentials, and our models, are from known materials."""
 AGREEMENT_EV = 0.05
 """Energies per atom of two potentials that differ by less agree."""
+LOWEST_FORMATION_EV = -6.0
+"""Per atom. Of 74,762 known crystals the lowest, a fluoride, has -4.5: potentials that give less
+were driven to where they have learned nothing."""
 SYMMETRY_TOLERANCE_A = 0.05
 
 
@@ -47,6 +50,14 @@ class Evidence:
     space_group: int
     unchanged: bool
     """Whether StructureMatcher still calls it the structure that was proposed."""
+
+    @property
+    def fell_apart(self) -> str:
+        """Why the judge calls it no crystal, or is not to be believed; empty if it is one."""
+        energy = self.formation_energy_ev
+        if energy is not None and energy < LOWEST_FORMATION_EV:
+            return f"its formation energy became {energy:.1f} eV/atom, which nothing has"
+        return self.judge.fell_apart
 
     @property
     def disagreement_ev(self) -> float | None:
@@ -77,7 +88,7 @@ class Evidence:
         """One flat row of a table: only numbers, booleans and words."""
         row: dict[str, Any] = {
             "relaxed": self.judge.converged,
-            "fell_apart": self.judge.fell_apart,
+            "fell_apart": self.fell_apart,
             "steps": self.judge.steps,
             "volume_change": _round(self.judge.volume_change),
             "space_group": self.space_group,

@@ -202,7 +202,7 @@ def _kept(
     return {
         name: np.array(kept, dtype=bool)
         for name, kept in {
-            "hold together": [not evidence.judge.fell_apart for _, evidence in done],
+            "hold together": [not evidence.fell_apart for _, evidence in done],
             "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
             "keep their structure": [evidence.unchanged for _, evidence in done],
             "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],

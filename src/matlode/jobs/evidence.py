@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.evidence.dossier import Evidence, symmetrised
+from matlode.evidence.dossier import LOWEST_FORMATION_EV, Evidence, symmetrised
 from matlode.evidence.elements import ElementReferences, element_energy
 from matlode.evidence.hull import (
     Competitors,
@@ -194,7 +194,9 @@ class Examination:
         strained = relaxed.converged and judge.has_elasticity(relaxed)
         standard, space_group = symmetrised(relaxed.structure)
         hull, above = None, None
-        if competitors is not None and (hull := self._hull(relaxed, competitors)) is not None:
+        if competitors is not None and (energies[0] or 0.0) >= LOWEST_FORMATION_EV:
+            hull = self._hull(relaxed, competitors)
+        if competitors is not None and hull is not None:
             above = self._above_products(second, hull, competitors)
         return Evidence(
             judge=relaxed,

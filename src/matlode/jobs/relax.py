@@ -165,7 +165,7 @@ def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
     lines = [
         f"# matlode {__version__}: {source.name}, proposed, not synthesised",
         f"# {relaxed} in {potential_info(examination.judge).weights}"
-        + (f": {evidence.judge.fell_apart}" if evidence.judge.fell_apart else ""),
+        + (f": {evidence.fell_apart}" if evidence.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
         f"{witness}: {row['witness_formation_energy_ev']}",
         f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
