@@ -53,11 +53,8 @@ class Evidence:
 
     @property
     def fell_apart(self) -> str:
-        """Why the judge calls it no crystal, or is not to be believed; empty if it is one."""
-        energy = self.formation_energy_ev
-        if energy is not None and energy < LOWEST_FORMATION_EV:
-            return f"its formation energy became {energy:.1f} eV/atom, which nothing has"
-        return self.judge.fell_apart
+        """Why it is no crystal in the judge; empty if it is one."""
+        return what_broke(self.judge, self.formation_energy_ev)
 
     @property
     def disagreement_ev(self) -> float | None:
@@ -121,6 +118,13 @@ class Evidence:
             "hull": None if self.hull is None else asdict(self.hull),
             "elasticity": None if self.elasticity is None else self.elasticity.to_dict(),
         }
+
+
+def what_broke(relaxed: Relaxed, formation_energy_ev: float | None) -> str:
+    """Why it is no crystal any more, or the potential not to be believed; empty if neither."""
+    if formation_energy_ev is not None and formation_energy_ev < LOWEST_FORMATION_EV:
+        return f"its formation energy became {formation_energy_ev:.1f} eV/atom, which nothing has"
+    return relaxed.fell_apart
 
 
 def symmetrised(structure: Structure) -> tuple[Structure, int]:

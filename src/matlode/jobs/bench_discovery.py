@@ -88,7 +88,7 @@ def bench_discovery(
         ]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "discovery.json", {"shares": rows, "structures": table})
-    return {f"what proposals keep, {n_seeds} seed{'s' * (n_seeds > 1)}": rows}
+    return {f"what proposals keep, number of seeds: {n_seeds}": rows}
 
 
 def _searched(
@@ -181,8 +181,8 @@ def _shares(
 
 def _kept(
     done: Sequence[tuple[Proposed, Evidence]], toolbox: Toolbox
-) -> dict[str, NDArray[np.bool_]]:
-    """What is asked → whether each keeps it; of promises, only those that were made and met."""
+) -> dict[str, Sequence[bool] | NDArray[np.bool_]]:
+    """What is asked → whether each keeps it; of promises, each that was made and has an answer."""
     unique = np.array(_unique([evidence.structure for _, evidence in done]), dtype=bool)
     novel = np.array([_novel(evidence.structure, toolbox) for _, evidence in done], dtype=bool)
     above = np.array([
@@ -200,26 +200,23 @@ def _kept(
         if proposed.promised is not None and evidence.elasticity is not None
     ]
     return {
-        name: np.array(kept, dtype=bool)
-        for name, kept in {
-            "hold together": [not evidence.fell_apart for _, evidence in done],
-            "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
-            "keep their structure": [evidence.unchanged for _, evidence in done],
-            "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
-            "unique": unique,
-            "novel": novel,
-            "MetaSUN, 0.1 eV (G13)": unique & novel & (above <= META_EV),
-            "SUN, 0 eV": unique & novel & (above <= 0),
-            f"K ≥ {WANTED_GPA:g} GPa (G14)": stiff >= WANTED_GPA,
-            "both": (stiff >= WANTED_GPA) & unique & novel & (above <= META_EV),
-            "K in its 90 % interval (G17)": promises,
-        }.items()
+        "hold together": [not evidence.fell_apart for _, evidence in done],
+        "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
+        "keep their structure": [evidence.unchanged for _, evidence in done],
+        "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
+        "unique": unique,
+        "novel": novel,
+        "MetaSUN, 0.1 eV (G13)": unique & novel & (above <= META_EV),
+        "SUN, 0 eV": unique & novel & (above <= 0),
+        f"K ≥ {WANTED_GPA:g} GPa (G14)": stiff >= WANTED_GPA,
+        "both": (stiff >= WANTED_GPA) & unique & novel & (above <= META_EV),
+        "K in its 90 % interval (G17)": promises,
     }
 
 
-def _share(kept: Sequence[NDArray[np.bool_]]) -> str:
+def _share(kept: Sequence[Sequence[bool] | NDArray[np.bool_]]) -> str:
     """Of all seeds together, and the least and most of one seed."""
-    counts = [int(of_seed.sum()) for of_seed in kept]
+    counts = [int(np.sum(of_seed)) for of_seed in kept]
     rows = sum(map(len, kept))
     if not rows:
         return "–"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.evidence.dossier import LOWEST_FORMATION_EV, Evidence, symmetrised
+from matlode.evidence.dossier import Evidence, symmetrised, what_broke
 from matlode.evidence.elements import ElementReferences, element_energy
 from matlode.evidence.hull import (
     Competitors,
@@ -194,9 +194,7 @@ class Examination:
         strained = relaxed.converged and judge.has_elasticity(relaxed)
         standard, space_group = symmetrised(relaxed.structure)
         hull, above = None, None
-        if competitors is not None and (energies[0] or 0.0) >= LOWEST_FORMATION_EV:
-            hull = self._hull(relaxed, competitors)
-        if competitors is not None and hull is not None:
+        if competitors is not None and (hull := self._hull(relaxed, competitors)) is not None:
             above = self._above_products(second, hull, competitors)
         return Evidence(
             judge=relaxed,
@@ -221,6 +219,9 @@ class Examination:
             structure, relaxed.energy_per_atom_ev, elements, laboratory.potential
         )
 
+    def _broke(self, relaxed: Relaxed, laboratory: Laboratory) -> str:
+        return what_broke(relaxed, self.formation(relaxed, laboratory))
+
     def _hull(self, relaxed: Relaxed, competitors: Competitors) -> HullPosition | None:
         """None where the crystal fell apart, an element has no energy, or phases are missing
         since the work was interrupted."""
@@ -228,13 +229,13 @@ class Examination:
         structure = relaxed.structure
         elements = self._elements(_symbols(structure), judge)
         complete = all(judge.has_relaxed(s) for s in competitors.structures.values())
-        if relaxed.fell_apart or elements is None or not complete:
+        if self._broke(relaxed, judge) or elements is None or not complete:
             return None
         found = [(name, judge.relaxed(s)) for name, s in competitors.structures.items()]
         phases = [
             (name, phase.structure, phase.energy_per_atom_ev)
             for name, phase in found
-            if not phase.fell_apart
+            if not self._broke(phase, judge)
         ]
         return hull_position(
             structure, relaxed.energy_per_atom_ev, phases, elements, judge.potential, competitors
@@ -251,7 +252,7 @@ class Examination:
         if energies is None or not all(map(witness.has_relaxed, phases.values())):
             return None
         found = {name: witness.relaxed(phase) for name, phase in phases.items()}
-        if any(one.fell_apart for one in (relaxed, *found.values())):
+        if any(self._broke(one, witness) for one in (relaxed, *found.values())):
             return None
         corrected = {
             name: corrected_energy(one.structure, one.energy_per_atom_ev, witness.potential)
