@@ -40,7 +40,7 @@ GOAL = {"maximize": ["vickers_hardness"]}
 
 EPOCHS = {
     "standard-composition-vae": 12,
-    "standard-pattern-vae": 8,
+    "standard-pattern-vae": 6,
     PAIRING_MODEL: 6,
     NETWORK_MODEL: 5,
     SYMMETRY_MODEL: 3,
