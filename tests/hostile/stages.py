@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def _finished_trials(folder: Path) -> int:
     file = folder / "tuning" / "study.db"
     if not file.exists():
         return 0
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         if not connection.execute("select 1 from sqlite_master where name='trials'").fetchone():
             return 0
         query = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -263,6 +264,20 @@ def test_a_killed_study_goes_on_and_runs_the_lost_trial_again(table, monkeypatch
     names = [r.name for r in tuning.space]
     again = frame.loc[frame.index > lost, names]
     assert (again == frame.loc[lost, names]).all(axis=1).any()
+
+
+def test_a_trial_that_died_before_its_first_heartbeat_is_not_waited_for(
+    table, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(job, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(job, "STALE_SECONDS", 1)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    storage = optuna.storages.RDBStorage(url)
+    for _ in range(BRIEF.trials):
+        optuna.create_study(storage=storage, study_name=COMPOSITIONS, load_if_exists=True).ask()
+    tuning = tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=BRIEF)
+    assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
+    assert tuning.trials["fail"] == BRIEF.trials
 
 
 def test_two_processes_share_a_study(table, tmp_path):

@@ -188,7 +188,7 @@ def tune(
             load_if_exists=True,
         )
         _claim(found, budget)
-        _run(found, model, ranges, task, settings, progress)
+        _run(found, opened, model, ranges, task, settings, progress)
         frame = _trial_table(found, [r.name for r in ranges])
         write_text(folder / "trials.csv", frame.to_csv(index=False))
         tuning = _tuning(found, model, ranges, task, folder)
@@ -424,6 +424,7 @@ def _short(value: Any) -> str:
 
 def _run(
     study: optuna.Study,
+    storage: optuna.storages.RDBStorage,
     model: str,
     space: tuple[Range, ...],
     task: _Task,
@@ -452,9 +453,15 @@ def _run(
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned from error
 
+    met: set[int] = set()
     while True:
         optuna.storages.fail_stale_trials(study)
         trials = study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.number not in met:
+                # one whose process was killed before its first heartbeat would never be stale
+                storage.record_heartbeat(trial._trial_id)
+                met.add(trial.number)
         counts = _counts(trials)
         finished = counts["complete"] + counts["pruned"]
         best = min((t.value for t in trials if t.state == TrialState.COMPLETE), default=None)
