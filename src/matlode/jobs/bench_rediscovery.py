@@ -45,7 +45,7 @@ EPOCHS = {
     NETWORK_MODEL: 5,
     SYMMETRY_MODEL: 3,
 }
-"""Of the models without the hidden phases: a seventh to a third of those of the shipped ones, so
+"""Of the models without the hidden phases: an eighth to two fifths of those of the shipped ones, so
 that all is done within an hour on two cores."""
 
 TOPS = (50, 200)
