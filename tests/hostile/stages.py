@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from matlode.artefacts import load_artefact
 from matlode.data.tables import load_starter, write_materials
@@ -84,13 +85,14 @@ def _train(folder: Path) -> None:
 def _tune(folder: Path) -> None:
     from matlode.jobs import tune as job
 
-    # a killed trial is given up for dead after seconds, not a minute
-    job.HEARTBEAT_SECONDS, job.STALE_SECONDS = 1, 2
-    job.tune(
+    job.MAX_RETRIES = GIVE_UP_AFTER
+    tuning = job.tune(
         "reference-composition-vae", data=folder / "table" / "materials.parquet",
-        out=folder / "tuning",
-        settings=job.TuningSettings(trials=6, epochs=2, rows=200, pruner="none"),
+        out=folder / "tuning", settings=job.TuningSettings(trials=14, epochs=3, rows=100),
     )  # fmt: skip
+    frame = pd.read_csv(folder / "tuning" / "trials.csv")
+    names = ["state", "last_step", "last_value", *(r.name for r in tuning.space)]
+    frame.loc[frame["state"] != "fail", names].to_csv(folder / "tuning" / "done.csv", index=False)
 
 
 def _finished_trials(folder: Path) -> int:
@@ -176,7 +178,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "tuning": Stage(
         _tune,
-        ("tuning/best.toml",),
+        ("tuning/best.toml", "tuning/done.csv"),
         lambda f: _some_rows(f / "table", slice(0, 5700, 10)),
         _finished_trials,
     ),

@@ -6,10 +6,11 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_a_read_only_folder_is_told(read_only):
 
 HOLDER = """
 import sys, time
+from contextlib import closing
 from pathlib import Path
 from matlode.artefacts import locked
 with locked(Path(sys.argv[1])):
@@ -147,18 +149,15 @@ def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, memory_mb):
 
 @pytest.mark.parametrize("days", [-400, 400])
 def test_a_clock_that_jumps_loses_no_batch(tmp_path, monkeypatch, days):
-    from matlode.optimisation import ledger as module
-
     url = f"sqlite:///{tmp_path}/c.db"
     ledger = Ledger.open(url, "a", {})
     ledger.claim(2).finish({"n": 0}, 0.0, "X")
 
-    class Jumped(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(days=days)
-
-    monkeypatch.setattr(module, "datetime", Jumped)
+    ledger.claim(2).alive.stop()  # its worker is dead
+    with closing(sqlite3.connect(tmp_path / "c.db")) as database:
+        jump = f"datetime(heartbeat, '{days} days')"
+        database.execute(f"update trial_heartbeats set heartbeat = {jump}")
+        database.commit()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     ledger.release_all()
     ledger.claim(2).finish({"n": 1}, 0.0, "X")

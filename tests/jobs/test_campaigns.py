@@ -18,7 +18,9 @@ from filelock import FileLock
 from matlode.errors import GoalError, InputError
 from matlode.jobs.search import Request, resume, search, standing
 from matlode.jobs.toolbox import Toolbox
-from matlode.optimisation.ledger import Ledger, without_password
+from matlode.optimisation import studies
+from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.studies import without_password
 from tests.conftest import SMALL_SEARCH
 
 KILLED = """
@@ -100,7 +102,7 @@ def test_a_campaign_belongs_to_one_goal(tmp_path):
     Ledger.open(url, "a", {"goal": 1})
     with pytest.raises(GoalError, match="begun with another goal"):
         Ledger.open(url, "a", {"goal": 2})
-    with pytest.raises(InputError, match='no campaign "b"'):
+    with pytest.raises(InputError, match='no study "b"'):
         Ledger.join(url, "b")
 
 
@@ -175,9 +177,9 @@ def postgresql(tmp_path):
 
 WORKER = """
 import sys, time
-from matlode.optimisation import campaign, ledger
+from matlode.optimisation import campaign, studies
 url, grace_s, hangs = sys.argv[1:]
-ledger.HEARTBEAT_S, ledger.GRACE_S = 1, int(grace_s)
+studies.HEARTBEAT_S, studies.GRACE_S = 1, int(grace_s)
 from matlode.jobs.search import work
 if hangs == "hangs":
     def suggest(*arguments):
@@ -201,10 +203,8 @@ def begun_by_nobody(url, settings, goal):
 
 
 def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypatch):
-    from matlode.optimisation import ledger as module
-
-    monkeypatch.setattr(module, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(module, "GRACE_S", 4)
+    monkeypatch.setattr(studies, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(studies, "GRACE_S", 4)
     settings = replace(SMALL_SEARCH, trials=64 * 9)
     goal = {"maximize": ["bulk_modulus"]}
 
@@ -238,6 +238,6 @@ def test_sixteen_workers_do_each_batch_once(postgresql):
     print(f"{settings.trials / (time.perf_counter() - began):.0f} trials per second")
     with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
         batches = ledger.finished()
-        attempts = len(ledger.study.get_trials(deepcopy=False))
+        attempts = len(ledger.shared.study.get_trials(deepcopy=False))
     assert sorted(batches) == list(range(160))
     assert attempts <= 160 + 16  # no more than one claim too many of each

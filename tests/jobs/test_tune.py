@@ -9,8 +9,9 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 
-from matlode.artefacts import load_header
+from matlode.artefacts import load_header, locked
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
 from matlode.data.tables import TABLE_FILE, write_materials
 from matlode.errors import GoalError, InputError
@@ -249,35 +250,69 @@ job.tune("reference-composition-vae", data=data, out=out, settings=settings)
 """
 
 
-def test_a_killed_study_goes_on_and_runs_the_lost_trial_again(table, monkeypatch, tmp_path):
+def test_a_killed_study_goes_on_and_runs_the_lost_trial_again(table, tmp_path):
     command = [sys.executable, "-c", KILLED, str(table), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert "second trial" in process.stdout.readline()
         process.kill()
-    monkeypatch.setattr(job, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(job, "STALE_SECONDS", 1)
     tuning = tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
     assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
     assert tuning.trials["fail"] == 1
-    frame = trials(tmp_path)
-    (lost,) = frame.index[frame["state"] == "fail"]
-    names = [r.name for r in tuning.space]
-    again = frame.loc[frame.index > lost, names]
-    assert (again == frame.loc[lost, names]).all(axis=1).any()
 
 
-def test_a_trial_that_died_before_its_first_heartbeat_is_not_waited_for(
-    table, monkeypatch, tmp_path
+@pytest.mark.parametrize("stopped_at", [1, 5, 7, 12])
+def test_a_study_that_is_stopped_anywhere_ends_as_an_undisturbed_one(
+    tuned, table, monkeypatch, tmp_path, stopped_at
 ):
-    monkeypatch.setattr(job, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(job, "STALE_SECONDS", 1)
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    storage = optuna.storages.RDBStorage(url)
-    for _ in range(BRIEF.trials):
-        optuna.create_study(storage=storage, study_name=COMPOSITIONS, load_if_exists=True).ask()
-    tuning = tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=BRIEF)
-    assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
-    assert tuning.trials["fail"] == BRIEF.trials
+    """Brackets and rungs of Hyperband, too, are those of the undisturbed one."""
+    train, epochs = job.train, []
+
+    def stopped(*args, told, **options):
+        def tell(step, loss):
+            epochs.append(step)
+            try:
+                told(step, loss)
+            finally:
+                if len(epochs) == stopped_at:
+                    raise KeyboardInterrupt
+
+        return train(*args, told=tell, **options)
+
+    monkeypatch.setattr(job, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tune(COMPOSITIONS, data=table, out=tmp_path, settings=SHORT)
+    tune(COMPOSITIONS, data=table, out=tmp_path, settings=SHORT)
+    frame = trials(tmp_path)
+    assert (frame["state"] == "fail").sum() == 1
+    frame = frame[frame["state"] != "fail"].reset_index(drop=True)
+    wanted = trials(tuned.folder)
+    pd.testing.assert_frame_equal(frame.drop(columns="number"), wanted.drop(columns="number"))
+
+
+def test_what_a_killed_trial_had_reached_prunes_no_other():
+    order = job._Order()
+    study = optuna.create_study(pruner=job.PRUNERS["hyperband"](9, order))
+
+    def is_pruned(trial, loss):
+        for step in range(1, 10):
+            trial.report(loss, step)
+            if trial.should_prune():
+                return True
+        return False
+
+    for _ in range(9):
+        killed = study.ask()
+        is_pruned(killed, 0.0)
+        study.tell(killed, state=TrialState.FAIL)
+    living = study.ask()
+    assert not is_pruned(living, 1.0)
+    study.tell(living, 1.0)
+    assert any(is_pruned(study.ask(), 2.0) for _ in range(9))
+
+
+def test_one_process_at_a_time_works_in_a_folder(table, tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="another process works on"):
+        tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
 
 
 def test_two_processes_share_a_study(table, tmp_path):

@@ -43,8 +43,9 @@ from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
-from matlode.optimisation.ledger import Ledger, usable_storage
+from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.samplers import SAMPLERS
+from matlode.optimisation.studies import usable_storage
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report

@@ -6,9 +6,10 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from optuna.trial import TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
-from matlode.artefacts import write_text
+from matlode.artefacts import locked, write_text
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import ArtefactError, GoalError, InputError, suggest
 from matlode.jobs.property_recipes import latent_rows
@@ -44,6 +43,7 @@ from matlode.jobs.spaces import (
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import single
 from matlode.latent.training import train
+from matlode.optimisation.studies import SharedStudy, places, usable_storage
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.formation_net import FORMATION_NET
@@ -52,14 +52,8 @@ from matlode.properties.trees import Watch, fit_trees
 from matlode.report.tuning_figures import draw_history, draw_importance
 from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL
 
-HEARTBEAT_SECONDS = 10
-"""How often a running trial says that it is alive."""
-STALE_SECONDS = 60
-"""A trial that was silent for so long is taken for killed, and run again."""
 MAX_RETRIES = 3
-OPENING_ATTEMPTS = 3
-"""Of two processes that make the tables of a new database at once, one fails and finds them
-made a second later."""
+"""A trial that was killed more often is not tried again: it may be what kills the process."""
 ROUNDS_PER_REPORT = 50
 """Trees tell how good they are after so many rounds."""
 START = "start"
@@ -159,8 +153,8 @@ def tune(
     leave the table before anything is looked at. The first trial has the settings of
     `matlode train`, the paper's optimum. ``space`` is a TOML file of ranges (default: the
     paper's, ``spaces.read_space``); ``storage`` a URL of SQLAlchemy (default: study.db in
-    ``out``), and processes with the same storage and ``study`` (default: the model's name)
-    share the work, before or after each other; ``models`` holds the autoencoders that heads
+    ``out``, for one process at a time), and processes with the same storage and ``study``
+    (default: the model's name) share the work; ``models`` holds the autoencoders that heads
     build on; ``out`` (default: tuning/MODEL) takes best.toml, trials.csv, history.png and
     importance.png.
 
@@ -179,20 +173,26 @@ def tune(
         "space": {r.name: [r.kind, *r.values] for r in ranges},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    with _opened(storage or f"sqlite:///{folder / 'study.db'}") as opened, _quietly():
-        found = optuna.create_study(
-            study_name=study or model,
-            storage=opened,
-            sampler=_NumberedTPE(settings.seed),
-            pruner=PRUNERS[settings.pruner](task.n_steps),
-            load_if_exists=True,
+    url = storage or f"sqlite:///{folder / 'study.db'}"
+    alone = locked(folder) if storage is None else nullcontext()
+    with alone, usable_storage(url), _quietly():
+        order = _Order()
+        opened = SharedStudy.open(
+            url,
+            study or model,
+            max_retries=MAX_RETRIES,
+            sampler=_PlacedTPE(settings.seed, order),
+            pruner=PRUNERS[settings.pruner](task.n_steps, order),
         )
-        _claim(found, budget)
-        _run(found, opened, model, ranges, task, settings, progress)
-        frame = _trial_table(found, [r.name for r in ranges])
-        write_text(folder / "trials.csv", frame.to_csv(index=False))
-        tuning = _tuning(found, model, ranges, task, folder)
-        _write(tuning, found, frame, settings)
+        with closing(opened):
+            _claim(opened.study, budget)
+            if storage is None:
+                opened.queue_running()
+            _run(opened, model, ranges, task, settings, progress)
+            frame = _trial_table(opened.study, [r.name for r in ranges])
+            write_text(folder / "trials.csv", frame.to_csv(index=False))
+            tuning = _tuning(opened.study, model, ranges, task, folder)
+            _write(tuning, opened.study, frame, settings)
     return tuning
 
 
@@ -314,24 +314,55 @@ TUNED = (
 )
 """Models that can be tuned."""
 
-PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "hyperband": lambda steps: optuna.pruners.HyperbandPruner(max_resource=steps),
-    "median": lambda steps: optuna.pruners.MedianPruner(),
-    "none": lambda steps: optuna.pruners.NopPruner(),
+
+class _Order:
+    """The place of each trial's work in its study: unlike Optuna's numbers, what a process that
+    was killed has cost does not shift it."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, int] = {}
+
+    def place(self, study: optuna.Study, number: int) -> int:
+        """0, 1, 2 ...; of a trial that is done again that of the first."""
+        if number not in self._places:  # a place never changes
+            self._places = places(study._storage.get_all_trials(study._study_id, deepcopy=False))
+        return self._places[number]
+
+
+class _PlacedHyperband(optuna.pruners.HyperbandPruner):  # type: ignore[misc]
+    """Hyperband whose bracket comes from a trial's place, and in which no killed trial competes."""
+
+    def __init__(self, steps: int, order: _Order) -> None:
+        super().__init__(max_resource=steps)
+        self._order = order
+
+    def _get_bracket_id(self, study: Any, trial: Any) -> int:
+        if trial.state == TrialState.FAIL:
+            return -1
+        place = self._order.place(study, trial.number)
+        return int(super()._get_bracket_id(study, SimpleNamespace(number=place)))
+
+
+PRUNERS: Mapping[str, Callable[[int, _Order], optuna.pruners.BasePruner]] = {
+    "hyperband": _PlacedHyperband,
+    "median": lambda steps, order: optuna.pruners.MedianPruner(),
+    "none": lambda steps, order: optuna.pruners.NopPruner(),
 }
 """name → what ends bad trials early, of trials with so many steps."""
 
 
-class _NumberedTPE(optuna.samplers.BaseSampler):  # type: ignore[misc]
-    """TPE whose chance comes from the seed and the trial's number: what a study does depends
+class _PlacedTPE(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    """TPE whose chance comes from the seed and the trial's place: what a study does depends
     neither on interruptions nor on which of several processes asks."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, order: _Order) -> None:
         self.seed = seed
+        self._order = order
         self.sampler = optuna.samplers.TPESampler(seed=seed)
 
     def before_trial(self, study: Any, trial: Any) -> None:
-        seed = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
+        entropy = [self.seed, self._order.place(study, trial.number)]
+        seed = np.random.SeedSequence(entropy).generate_state(1)[0]
         self.sampler = optuna.samplers.TPESampler(seed=int(seed))
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
@@ -357,52 +388,6 @@ def _quietly() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-@contextmanager
-def _opened(url: str) -> Iterator[optuna.storages.RDBStorage]:
-    """The database of a URL; what fails says its name without user and password."""
-    try:
-        parsed = make_url(url)
-    except SQLAlchemyError:
-        raise InputError(
-            "--storage is no database URL; write sqlite:///study.db, or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
-        ) from None
-    shown = f"{parsed.drivername}://{parsed.host or ''}/{parsed.database or ''}"
-    arguments = {}
-    if parsed.get_backend_name() == "sqlite":  # processes wait for each other's writes
-        arguments = {"connect_args": {"timeout": 100}}
-    for attempts_left in reversed(range(OPENING_ATTEMPTS)):
-        try:
-            with _quietly():
-                storage = _storage(url, arguments)
-            break
-        except (SQLAlchemyError, ImportError) as error:
-            if attempts_left and not isinstance(error, ImportError):
-                time.sleep(1)
-                continue
-            raise InputError(
-                f"no study can be kept in {shown} ({type(error).__name__}): check host, rights "
-                'and database; PostgreSQL needs `pip install "matlode[cluster]"`.'
-            ) from None
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _storage(url: str, engine_arguments: Mapping[str, Any]) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(
-        url,
-        engine_kwargs=dict(engine_arguments),
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=STALE_SECONDS,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(
-            max_retry=MAX_RETRIES
-        ),
-    )
-
-
 def _claim(study: optuna.Study, budget: Mapping[str, Any]) -> None:
     """Note what a study is of; raise GoalError if it is of something else."""
     held = study.user_attrs.get(BUDGET)
@@ -423,8 +408,7 @@ def _short(value: Any) -> str:
 
 
 def _run(
-    study: optuna.Study,
-    storage: optuna.storages.RDBStorage,
+    shared: SharedStudy,
     model: str,
     space: tuple[Range, ...],
     task: _Task,
@@ -453,15 +437,10 @@ def _run(
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned from error
 
-    met: set[int] = set()
+    study = shared.study
     while True:
-        optuna.storages.fail_stale_trials(study)
+        shared.queue_lost()
         trials = study.get_trials(deepcopy=False)
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and trial.number not in met:
-                # one whose process was killed before its first heartbeat would never be stale
-                storage.record_heartbeat(trial._trial_id)
-                met.add(trial.number)
         counts = _counts(trials)
         finished = counts["complete"] + counts["pruned"]
         best = min((t.value for t in trials if t.state == TrialState.COMPLETE), default=None)
@@ -470,8 +449,7 @@ def _run(
         if finished >= settings.trials:
             return
         if finished + counts["running"] >= settings.trials:
-            # of another process, or of one that was killed: then it is ours after a while
-            time.sleep(1)
+            time.sleep(1)  # of another process; if it is killed, its trial becomes ours
             continue
         if not any(START in t.user_attrs and t.state != TrialState.FAIL for t in trials):
             study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
