@@ -90,7 +90,7 @@ def _tune(folder: Path) -> None:
         "reference-composition-vae", data=folder / "table" / "materials.parquet",
         out=folder / "tuning", settings=job.TuningSettings(trials=14, epochs=3, rows=100),
     )  # fmt: skip
-    frame = pd.read_csv(folder / "tuning" / "trials.csv")
+    frame = pd.read_csv(folder / "tuning" / "trials.csv", dtype=str)
     names = ["state", "last_step", "last_value", *(r.name for r in tuning.space)]
     frame.loc[frame["state"] != "fail", names].to_csv(folder / "tuning" / "done.csv", index=False)
 

@@ -485,7 +485,7 @@ def _trial_table(study: optuna.Study, names: list[str]) -> pd.DataFrame:
         }
         for t in study.get_trials(deepcopy=False)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # else whole numbers beside a gap become 3.0
 
 
 def _tuning(
