@@ -46,6 +46,9 @@ BOUND_QUANTILES = (0.005, 0.995)
 REFINEMENT_RATE = 0.03
 """Step size of a refinement: the largest that still goes down steadily."""
 
+ADAM_BETAS = 0.9, 0.999
+ADAM_EPSILON = 1e-8
+
 REFINEMENT_STEPS = {"standard": 10, "reference": 0}
 """face → steps by which an encoded pattern is refined; the paper's decoder is too slow for it."""
 
@@ -89,13 +92,19 @@ class View:
         return np.concatenate(parts)
 
     def _descend(self, z: Tensor, x: Tensor, steps: int) -> NDArray[np.float32]:
-        z.requires_grad_(True)
-        optimizer = torch.optim.Adam([z], lr=REFINEMENT_RATE)
-        for _ in range(steps):
+        # Kingma and Ba 2014, Algorithm 1; torch.optim would import a compiler first, which takes
+        # longer than most refinements
+        mean, square = torch.zeros_like(z), torch.zeros_like(z)
+        for step in range(1, steps + 1):
+            z.requires_grad_(True)
             loss = (self.network.reconstruction_loss(x, z) + 0.5 * (z**2).sum(1)).sum()
-            (z.grad,) = torch.autograd.grad(loss, z)
-            optimizer.step()
-        refined: NDArray[np.float32] = z.detach().numpy()
+            (gradient,) = torch.autograd.grad(loss, z)
+            mean.lerp_(gradient, 1 - ADAM_BETAS[0])
+            square.mul_(ADAM_BETAS[1]).addcmul_(gradient, gradient, value=1 - ADAM_BETAS[1])
+            unbiased = [1 - beta**step for beta in ADAM_BETAS]
+            scale = (square.sqrt() / unbiased[1] ** 0.5).add_(ADAM_EPSILON)
+            z = z.detach().addcdiv_(mean, scale, value=-REFINEMENT_RATE / unbiased[0])
+        refined: NDArray[np.float32] = z.numpy()
         return refined
 
     def _apply(self, function: Any, data: NDArray[np.floating]) -> NDArray[np.float32]:
