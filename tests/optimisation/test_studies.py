@@ -8,7 +8,7 @@ import pytest
 
 from matlode.errors import InputError
 from matlode.optimisation import studies
-from matlode.optimisation.studies import SharedStudy, places, state_of
+from matlode.optimisation.studies import SharedStudy, in_state, places, state_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def fail(shared, trial):
 
 
 def place_of(shared, trial):
-    return places(shared.study.get_trials(deepcopy=False))[trial.number]
+    return places(shared.trials())[trial.number]
 
 
 def test_work_done_again_keeps_its_place_and_shifts_no_other(url):
@@ -47,7 +47,7 @@ def test_what_was_prescribed_and_noted_is_kept_and_what_was_reported_is_not(url)
     again = shared.ask()
     assert again.suggest_float("x", 0, 1) == 0.25
     assert again.user_attrs == {"start": True}
-    (frozen,) = shared.trials("RUNNING")
+    (frozen,) = in_state(shared.trials(), "RUNNING")
     assert frozen.intermediate_values == {}
     assert "completed_rung_0" not in frozen.system_attrs
 
@@ -59,16 +59,16 @@ def test_a_living_process_is_left_alone_and_a_silent_one_replaced_once(url, monk
     for trial in (living, silent):
         one.storage.record_heartbeat(trial._trial_id)
     two.queue_lost()
-    assert two.trials("WAITING") == []
+    assert in_state(two.trials(), "WAITING") == []
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
         past = "update trial_heartbeats set heartbeat = datetime(heartbeat, '-1 day')"
         database.execute(f"{past} where trial_id = {silent._trial_id}")
         database.commit()
     for shared in (one, two, one):
         shared.queue_lost()
-    (queued,) = two.trials("WAITING")
+    (queued,) = in_state(two.trials(), "WAITING")
     assert place_of(two, queued) == place_of(two, silent)
-    assert [t.number for t in two.trials("RUNNING")] == [living.number]
+    assert [t.number for t in in_state(two.trials(), "RUNNING")] == [living.number]
 
 
 def test_one_that_died_before_its_first_heartbeat_gets_one(url):
@@ -94,11 +94,11 @@ def test_work_that_nobody_queued_is_queued_after_a_while(url, monkeypatch):
     for seconds, n in ((0, 0), (studies.GRACE_S, 0), (studies.GRACE_S + 1, 1)):
         now[0] = seconds
         shared.queue_lost()
-        assert len(shared.trials("WAITING")) == n
+        assert len(in_state(shared.trials(), "WAITING")) == n
     other.queue_lost()  # saw it only now, and it is queued
     now[0] *= 3
     other.queue_lost()
-    assert len(shared.trials("WAITING")) == 1
+    assert len(in_state(shared.trials(), "WAITING")) == 1
 
 
 @pytest.mark.parametrize(("max_retries", "deaths"), [(0, 1), (2, 3)])
@@ -119,4 +119,4 @@ def test_in_memory_nobody_is_lost():
     shared = SharedStudy(optuna.create_study())
     trial = shared.ask()
     shared.queue_lost()
-    assert [t.number for t in shared.trials("RUNNING")] == [trial.number]
+    assert [t.number for t in in_state(shared.trials(), "RUNNING")] == [trial.number]

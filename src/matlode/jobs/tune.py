@@ -440,7 +440,7 @@ def _run(
     study = shared.study
     while True:
         shared.queue_lost()
-        trials = study.get_trials(deepcopy=False)
+        trials = shared.trials()
         counts = _counts(trials)
         finished = counts["complete"] + counts["pruned"]
         best = min((t.value for t in trials if t.state == TrialState.COMPLETE), default=None)

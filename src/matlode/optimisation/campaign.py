@@ -84,13 +84,7 @@ class Trials:
         held = [r.holds(self.values[:, at]) for r, at in zip(goal.ranges, columns, strict=True)]
         return np.all([np.ones(len(self), dtype=bool), *held], axis=0)
 
-    def joined(self, others: Sequence[Trials]) -> Trials:
-        """These trials, then the others."""
-        parts = [self, *others]
-        columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(self))
-        return Trials(*columns)
-
-    def take(self, rows: NDArray[np.intp]) -> Trials:
+    def take(self, rows: NDArray[np.intp] | slice) -> Trials:
         """The trials at ``rows``."""
         return Trials(*(getattr(self, f.name)[rows] for f in fields(self)))
 
@@ -113,6 +107,49 @@ class Trials:
             for name in ("points", "gains", "shortfalls", "values")
         }
         return cls.of(formulas=record["formulas"].split(), **numbers)
+
+
+class _Gathered:
+    """The known points' trials, and behind them room for every batch: a million trials are held
+    once, and nothing is copied when one more batch is done."""
+
+    def __init__(self, known: Trials, n_trials: int, size: int) -> None:
+        self._n_known, self._size = len(known), size
+        self._columns = {
+            f.name: self._room(getattr(known, f.name), n_trials) for f in fields(known)
+        }
+        self._is_done = np.zeros(self._n_known + n_trials, dtype=bool)
+        self._put(slice(0, self._n_known), known)
+        self.batches: set[int] = set()
+        """Those that are done."""
+
+    @staticmethod
+    def _room(column: NDArray[Any], n: int) -> NDArray[Any]:
+        return np.empty((len(column) + n, *column.shape[1:]), column.dtype)
+
+    def add_finished(self, ledger: Ledger) -> None:
+        """The batches that are new in the ledger."""
+        for batch, record in ledger.finished(except_for=self.batches).items():
+            trials = Trials.unpacked(record)
+            at = self._n_known + batch * self._size
+            self._put(slice(at, at + len(trials)), trials)
+            self.batches.add(batch)
+
+    def _put(self, rows: slice, trials: Trials) -> None:
+        for name, column in self._columns.items():
+            new = getattr(trials, name)
+            if new.dtype.itemsize > column.dtype.itemsize:  # longer formulas than any before
+                column = self._columns[name] = column.astype(new.dtype)
+            column[rows] = new
+        self._is_done[rows] = True
+
+    def trials(self) -> Trials:
+        """Those of the batches that are done, in the order of these; not to be changed."""
+        n = int(self._is_done.sum())
+        everything = Trials(**self._columns)
+        if self._is_done[:n].all():
+            return everything.take(slice(n))
+        return everything.take(np.flatnonzero(self._is_done))
 
 
 @dataclass(frozen=True)
@@ -200,11 +237,11 @@ class Campaign:
         size = batch_size(n_trials)
         n_batches = -(-n_trials // size)
         known = self.evaluate(start)
-        done: dict[int, Trials] = {}
+        gathered = _Gathered(known, n_trials, size)
         best = -np.inf
         while (claim := ledger.claim(n_batches)) is not None:
-            done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
-            trials = known.joined([done[i] for i in sorted(done)])
+            gathered.add_finished(ledger)
+            trials = gathered.trials()
             rng = np.random.default_rng([seed, claim.batch])
             n = min(size, n_trials - claim.batch * size)
             points = opening[claim.batch * size :][:n] if opening is not None else start[:0]
@@ -215,9 +252,14 @@ class Campaign:
             merits = found.merits(self.goal)
             claim.finish(found.packed(), float(merits.max()), str(found.formulas[merits.argmax()]))
             best = max(best, float(merits.max()))
-            progress("search", (len(done) + 1) * size, n_batches * size, f"best merit {best:.2f}")
-        done |= {i: Trials.unpacked(r) for i, r in ledger.finished(except_for=done).items()}
-        return known.joined([done[i] for i in sorted(done)]), len(known)
+            progress(
+                "search",
+                (len(gathered.batches) + 1) * size,
+                n_batches * size,
+                f"best merit {best:.2f}",
+            )
+        gathered.add_finished(ledger)
+        return gathered.trials(), len(known)
 
 
 SAME_FRACTION = 0.02

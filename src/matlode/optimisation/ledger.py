@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matlode.errors import GoalError, InputError
-from matlode.optimisation.studies import Alive, SharedStudy, places, shown, state_of
+from matlode.optimisation.studies import Alive, SharedStudy, in_state, places, shown, state_of
 
 if TYPE_CHECKING:
     import optuna
@@ -118,14 +118,15 @@ class Ledger:
         shared = self.shared
         while True:
             shared.queue_lost()
-            batches = self._batches()
-            if len({batches[t.number] for t in shared.trials("COMPLETE")}) >= n_batches:
+            trials = shared.trials()
+            batches = places(trials)
+            if len({batches[t.number] for t in in_state(trials, "COMPLETE")}) >= n_batches:
                 return None
-            if shared.trials("WAITING") or len(set(batches.values())) < n_batches:
+            if in_state(trials, "WAITING") or len(set(batches.values())) < n_batches:
                 trial = shared.ask()
                 alive = Alive(shared, trial)
                 trial.set_user_attr(_WORKER, f"{trial.number}: {platform.node()} {os.getpid()}")
-                batch = self._batches()[trial.number]
+                batch = places(shared.trials())[trial.number]
                 if batch < n_batches:
                     return Claim(shared.study, trial, batch, alive)
                 # two workers saw the last free batch
@@ -135,16 +136,18 @@ class Ledger:
 
     def finished(self, *, except_for: Container[int] = ()) -> dict[int, dict[str, Any]]:
         """batch → record of those that are done, without the batches ``except_for``."""
-        batches = self._batches()
+        trials = self.shared.trials()
+        batches = places(trials)
         return {
             batches[trial.number]: trial.user_attrs[_RECORD]
-            for trial in self.shared.trials("COMPLETE")
+            for trial in in_state(trials, "COMPLETE")
             if batches[trial.number] not in except_for
         }
 
     def standing(self) -> dict[str, Any]:
         """How many batches are done, who works, and the best so far."""
-        done, running = self.shared.trials("COMPLETE"), self.shared.trials("RUNNING")
+        trials = self.shared.trials()
+        done, running = in_state(trials, "COMPLETE"), in_state(trials, "RUNNING")
         best = max(done, key=lambda t: float(t.value or 0.0), default=None)
         return {
             "batches_done": len(done),
@@ -152,7 +155,3 @@ class Ledger:
             "best_merit": None if best is None else best.value,
             "best_formula": None if best is None else best.user_attrs["best_formula"],
         }
-
-    def _batches(self) -> dict[int, int]:
-        """Optuna's number of each trial → its batch."""
-        return places(self.shared.study.get_trials(deepcopy=False))

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -82,9 +82,9 @@ class SharedStudy:
             self.storage.remove_session()
             self.storage.engine.dispose()
 
-    def trials(self, state: str) -> list[optuna.trial.FrozenTrial]:
-        """Those in one of Optuna's states."""
-        return self.study.get_trials(deepcopy=False, states=(state_of(state),))
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All, in the order of their numbers: to be read, not changed."""
+        return self.study.get_trials(deepcopy=False)
 
     def ask(self) -> optuna.Trial:
         """The next trial: of lost work first."""
@@ -95,13 +95,14 @@ class SharedStudy:
         """Take every running trial for lost: in a database that no other process has."""
         import optuna
 
-        for trial in self.trials("RUNNING"):
+        for trial in in_state(self.trials(), "RUNNING"):
             try:
                 self.study._storage.set_trial_state_values(trial._trial_id, state_of("FAIL"))
             except optuna.exceptions.UpdateFinishedTrialError:
                 continue
-        for first in _missing(self.study, self.max_retries):
-            _queue(self.study, first)
+        trials = self.trials()
+        for first in _missing(trials, self.max_retries):
+            _queue(self.study, trials[first])
 
     def queue_lost(self) -> None:
         """Take trials whose processes were silent for GRACE_S for lost."""
@@ -111,23 +112,24 @@ class SharedStudy:
             return
         with _heartbeats_are_no_news():
             optuna.storages.fail_stale_trials(self.study)
-        for trial in self.trials("RUNNING"):
+        trials = self.trials()
+        for trial in in_state(trials, "RUNNING"):
             if trial.number not in self._met:
                 # one that died before its first heartbeat would never be missed
                 self.storage.record_heartbeat(trial._trial_id)
                 self._met.add(trial.number)
-        self._queue_unqueued()
+        self._queue_unqueued(trials)
 
-    def _queue_unqueued(self) -> None:
+    def _queue_unqueued(self, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
         """What failed, but whoever was to queue it died as well."""
         now = time.monotonic()
-        missing = _missing(self.study, self.max_retries)
+        missing = _missing(trials, self.max_retries)
         for first in [*self._missing_since]:
             if first not in missing:
                 del self._missing_since[first]
         for first in missing:
             if now - self._missing_since.setdefault(first, now) > GRACE_S:
-                _queue(self.study, first)
+                _queue(self.study, trials[first])
 
 
 class Alive(threading.Thread):
@@ -154,7 +156,14 @@ class Alive(threading.Thread):
             self.join()
 
 
-def places(trials: list[optuna.trial.FrozenTrial]) -> dict[int, int]:
+def in_state(
+    trials: Sequence[optuna.trial.FrozenTrial], state: str
+) -> list[optuna.trial.FrozenTrial]:
+    """Those in one of Optuna's states."""
+    return [trial for trial in trials if trial.state.name == state]
+
+
+def places(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[int, int]:
     """Optuna's number of each trial of a study → the place of its work."""
     firsts = [t.number for t in trials if _FIRST not in t.system_attrs]
     place = {number: place for place, number in enumerate(firsts)}
@@ -237,15 +246,16 @@ def _queue_again(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, max_retries: int | None
 ) -> None:
     """Called by the one process that found a trial silent."""
-    if _first_number(trial) in _missing(study, max_retries):
-        _queue(study, _first_number(trial))
+    trials, first = study.get_trials(deepcopy=False), _first_number(trial)
+    if first in _missing(trials, max_retries):
+        _queue(study, trials[first])
 
 
-def _missing(study: optuna.Study, max_retries: int | None) -> list[int]:
+def _missing(trials: Sequence[optuna.trial.FrozenTrial], max_retries: int | None) -> list[int]:
     """First numbers of work that failed and is neither queued nor running nor done."""
     failures: dict[int, int] = {}
     held = set()
-    for trial in study.get_trials(deepcopy=False):
+    for trial in trials:
         first = _first_number(trial)
         if trial.state.name == "FAIL":
             failures[first] = failures.get(first, 0) + 1
@@ -255,15 +265,14 @@ def _missing(study: optuna.Study, max_retries: int | None) -> list[int]:
     return [first for first, n in failures.items() if first not in held and n <= limit]
 
 
-def _queue(study: optuna.Study, first: int) -> None:
+def _queue(study: optuna.Study, first: optuna.trial.FrozenTrial) -> None:
     import optuna
 
-    trial = study.get_trials(deepcopy=False)[first]
-    attributes: dict[str, Any] = {_FIRST: first}
-    if "fixed_params" in trial.system_attrs:  # of a trial that enqueue_trial prescribed
-        attributes["fixed_params"] = trial.system_attrs["fixed_params"]
+    attributes: dict[str, Any] = {_FIRST: first.number}
+    if "fixed_params" in first.system_attrs:  # of a trial that enqueue_trial prescribed
+        attributes["fixed_params"] = first.system_attrs["fixed_params"]
     again = optuna.create_trial(
-        state=state_of("WAITING"), user_attrs=trial.user_attrs, system_attrs=attributes
+        state=state_of("WAITING"), user_attrs=first.user_attrs, system_attrs=attributes
     )
     study.add_trial(again)
 
