@@ -93,3 +93,14 @@ def test_what_cannot_be_says_so(some):
         Augmentation(texture=0.5)
     with pytest.raises(InputError, match="axis 2θ"):
         draw(some, settings=DiffractionSettings(axis="q"))
+
+
+def test_strain_has_the_width_that_was_asked_for():
+    """Of a cubic crystal the mean of three diagonal components is left: σ/√3."""
+    salt = Crystals.from_structures([rock_salt(a_angstrom=4.2)] * 400)
+    only = replace(NOTHING, strain=0.01, sigma_deg=(0.05, 0.05))
+    fine = DiffractionSettings(two_theta_min_deg=36, two_theta_max_deg=50, n_points=7001)
+    patterns = augmented_patterns(salt, np.random.default_rng(0), only, fine)
+    top = fine.two_theta_deg[patterns.argmax(axis=1)]
+    spacing = 1 / np.sin(np.radians(top / 2))
+    assert np.std(spacing / spacing.mean()) == pytest.approx(0.01 / np.sqrt(3), rel=0.1)

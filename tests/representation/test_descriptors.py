@@ -172,3 +172,12 @@ def test_fractions_lead_the_row():
     vectors = formula_vectors(["SrTiO3", "NaCl"])
     leading = composition_descriptors(vectors)[:, :MAX_ATOMIC_NUMBER]
     assert_array_equal(leading, vectors.astype(np.float32))
+
+
+def test_rows_of_many_compositions_are_those_of_each():
+    fractions = np.random.default_rng(0).dirichlet(np.ones(4), 2500)
+    many = np.zeros((2500, MAX_ATOMIC_NUMBER))
+    many[:, [7, 12, 21, 55]] = fractions
+    together = composition_descriptors(many)
+    for rows in (slice(0, 10), slice(1020, 1030), slice(2490, 2500)):
+        assert_allclose(composition_descriptors(many[rows]), together[rows], rtol=1e-5, atol=1e-6)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.errors import InputError
 from matlode.representation.patterns import MIN_POINTS, READERS, read_pattern
-from matlode.representation.radiation import find_wavelength, to_q
+from matlode.representation.radiation import find_wavelength, from_q, to_q
 from matlode.testing import ROUND_OFF
 from tests.strategies import reals
 
@@ -31,6 +32,7 @@ COUNTS = np.array([(7 * n * n) % 311 + 20.0 for n in range(40)])
 
 Scan = tuple[np.ndarray, np.ndarray, float]
 """Positions, counts, seconds per point."""
+ONE_RANGE: list[Scan] = [(TWO_THETA, COUNTS, 1.0)]
 
 
 # Writers, from the documented layouts ------------------------------------------------------
@@ -349,6 +351,56 @@ def test_every_text_specimen_is_read_and_every_ending_is_tried():
     assert tried == set(READERS)
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_texts_of_other_encodings_are_read(write, codec):
+    text = "# σ\n" if codec != "latin-1" else "# Å\n"
+    data = (text + columns()).encode(codec)
+    if codec == "utf-16-be":
+        data = b"\xfe\xff" + data
+    assert_array_equal(read_pattern(write("text.xy", data)).intensity, COUNTS)
+
+
+def test_comments_after_the_first_row_name_no_axis(write):
+    first, _, rest = columns().partition("\n")
+    pattern = read_pattern(write("late.xy", f"{first}\n# d intensity\n{rest}"))
+    assert_array_equal(pattern.two_theta_deg, TWO_THETA)
+
+
+def without(data: bytes, pattern: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as source:
+        texts = {name: source.read(name).decode() for name in source.namelist()}
+    assert any(re.search(pattern, text) for text in texts.values())
+    return archive({name: re.sub(pattern, "", text) for name, text in texts.items()})
+
+
+@pytest.mark.parametrize("n_named", [1, 0])
+def test_wavelengths_that_a_file_does_not_name(write, n_named):
+    """With Kα1 alone nothing is averaged; with neither, what is assumed is told."""
+    xrdml = (SPECIMENS / "one_scan.xrdml").read_text(encoding="utf-8")
+    numbers = "[12]" if n_named == 0 else "2"
+    contents = {
+        "p.xrdml": re.sub(f"<kAlpha{numbers}.*?</kAlpha{numbers}>", "", xrdml),
+        "p.rasx": without(rasx(ONE_RANGE), f"<WavelengthKalpha{numbers}>.*?<[^>]*>"),
+        "p.brml": without(brml(ONE_RANGE), f"<WaveLengthAlpha{numbers}[^>]*>"),
+    }
+    for name, content in contents.items():
+        pattern = read_pattern(write(name, content))
+        assert pattern.wavelength_angstrom == (CU[0] if n_named else pytest.approx(1.54184))
+        assert any("assumed" in note for note in pattern.notes) == (n_named == 0)
+
+
+def test_rasx_without_conditions_is_read(write):
+    with zipfile.ZipFile(io.BytesIO(rasx(ONE_RANGE))) as source:
+        profiles = {n: source.read(n).decode() for n in source.namelist() if n.endswith(".txt")}
+    pattern = read_pattern(write("bare.rasx", archive(profiles)))
+    assert_allclose(pattern.intensity, COUNTS)
+
+
+def test_the_range_of_an_angle_is_a_half_turn():
+    assert from_q(np.array([4 * np.pi]), "two_theta", 1.0).tolist() == [180.0]
+    assert np.isnan(from_q(np.array([4 * np.pi + 1e-6]), "two_theta", 1.0)).all()
+
+
 def test_alpha_1_alone_is_not_averaged(write):
     text = (SPECIMENS / "one_scan.xrdml").read_text(encoding="utf-8")
     pattern = read_pattern(write("alpha1.xrdml", text.replace('"K-Alpha"', '"K-Alpha 1"')))
@@ -364,7 +416,6 @@ def long_xrdml(old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-ONE_RANGE: list[Scan] = [(TWO_THETA, COUNTS, 1.0)]
 RAS = (SPECIMENS / "smartlab.ras").read_text(encoding="utf-8")
 
 

@@ -1,19 +1,23 @@
 """A pattern simulated from a known structure is found at rank 1, whatever its scale and cell."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import atomic_numbers
+from matlode.data.tables import Materials
 from matlode.errors import ArtefactError
 from matlode.jobs.measured_like import LADDER, measured_like
 from matlode.representation.diffraction import DiffractionSettings, simulate_patterns
 from matlode.representation.observation import Observation
 from matlode.representation.patterns import MeasuredPattern
 from matlode.screening.known_lines import N_LINES, KnownLines, distinct
+from matlode.testing import diamond, rock_salt, rutile
 
 FINE = DiffractionSettings(n_points=4001, peak_sigma_deg=0.08)
 N_KNOWN = 600
@@ -160,3 +164,20 @@ def test_elements_without_scattering_factors_are_left_out(materials):
     numbers[few.crystals.atoms(1)] = 100
     crystals = Crystals(**{**vars(few.crystals), "numbers": numbers})
     assert len(KnownLines.build(replace(few, crystals=crystals))) == 2
+
+
+def test_without_a_column_each_crystal_has_its_own_space_group():
+    crystals = pack_crystals([rock_salt(), rutile(), diamond("C", a_angstrom=3.567)])
+    frame = pd.DataFrame({"id": list("abc"), "formula": ["ClNa", "O2Ti", "C"]})
+    assert KnownLines.build(Materials(frame, crystals)).space_groups.tolist() == [225, 136, 227]
+
+
+def test_an_index_is_written_anew_and_refused_with_other_settings(known, tmp_path):
+    for _ in range(2):
+        known.save(tmp_path, "table")
+    assert len(KnownLines.load(tmp_path, "table")) == len(known)
+    header = json.loads((tmp_path / "index.json").read_text())
+    for name in ("diffraction", "log_q_step"):
+        (tmp_path / "index.json").write_text(json.dumps({**header, name: None}))
+        with pytest.raises(ArtefactError, match="another table or version"):
+            KnownLines.load(tmp_path, "table")

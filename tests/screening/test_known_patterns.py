@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 
 from matlode.data.crystals import pack_crystals
 from matlode.representation.diffraction import simulate_patterns
+from matlode.screening import known_patterns
 from matlode.screening.known_patterns import KnownPatterns, pattern_fingerprints
 from matlode.testing import (
     SINGLE_PRECISION,
@@ -65,3 +66,11 @@ def test_crystals_without_a_pattern_are_near_to_nothing():
     known = KnownPatterns(pack_crystals([tiny, rutile()]))
     assert not known.fingerprints[0].any()
     assert known.nearest(simulate_patterns([rutile()]))[0].row == 1
+
+
+def test_the_nearest_does_not_depend_on_how_many_are_compared_at_once(known, monkeypatch):
+    patterns = simulate_patterns(CRYSTALS)
+    expected = known.nearest(patterns)
+    monkeypatch.setattr(known_patterns, "PATTERNS_AT_ONCE", 3)
+    found = known.nearest(patterns)
+    assert [(n.row, n.scale) for n in found] == [(n.row, n.scale) for n in expected]

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from matlode.artefacts import save_artefact
 from matlode.data.crystals import pack_crystals
 from matlode.data.formulas import canonical_formula
+from matlode.data.splits import TRAIN, split_by_formula
 from matlode.errors import ArtefactError
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
@@ -169,3 +170,10 @@ def test_distance_is_the_share_of_atoms_to_exchange(members, formula):
     assert kept[index] == pytest.approx(kept.max(), abs=ROUND_OFF)
     own = known.nearest(compositions)
     assert all(distance == pytest.approx(0, abs=ROUND_OFF) for _, distance in own)
+
+
+def test_the_filter_that_ships_knows_the_training_formulas(starter):
+    """Its bits were set by another process: the hash functions are part of the format."""
+    formulas = starter.frame["formula"].to_numpy()
+    shipped = FormulaFilter.load()
+    assert all(formula in shipped for formula in formulas[split_by_formula(formulas) == TRAIN])

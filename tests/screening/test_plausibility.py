@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -112,3 +114,18 @@ def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / PLAUSIBILITY_MODEL, kind="head", header={}, arrays={})
     with pytest.raises(ArtefactError, match='is a "head", wanted a "bands"'):
         PatternBands.load(tmp_path)
+
+
+def test_strangeness_is_the_squared_distance_of_correlated_normal_variables(bands, real):
+    """Its mean over the patterns that it was fitted on is about the number of characteristics:
+    somewhat less, since correlations are held 5 % smaller than they are."""
+    mean = bands.strangeness(real[::2]).mean()
+    assert 0.5 * len(CHARACTERISTICS) < mean <= len(CHARACTERISTICS)
+
+
+def test_the_ends_of_a_band_belong_to_it(bands, real):
+    values = pattern_characteristics(real[:1])[0]
+    quantiles = bands.quantiles.copy()
+    quantiles[round(BAND_QUANTILES[0] * (len(quantiles) - 1))] = values
+    (verdict,) = replace(bands, quantiles=quantiles).judge(real[:1])
+    assert "; 0 of " in verdict.reason

@@ -49,3 +49,21 @@ def test_a_formula_that_comes_back_as_another_does_not_pass(rule, candidates):
     (verdict,) = rule.judge([strange])
     assert not verdict.passed
     assert "itself" not in verdict.reason
+
+
+def test_a_verdict_does_not_depend_on_the_company(rule, candidates):
+    for candidate, together in zip(candidates, rule.judge(candidates), strict=True):
+        alone = rule.check(candidate)
+        assert together.passed == alone.passed
+        assert together.value == pytest.approx(alone.value, abs=1e-4)
+
+
+def test_as_many_atoms_come_back_as_there_are(rule):
+    formula = canonical_formula("Ca3Al2Si3O12")
+    composition = formula_vectors([formula])
+    (candidate,) = Toolbox().candidates(
+        [formula], composition, simulate_patterns([rutile()]), case="simulated"
+    )
+    (few,) = Toolbox().space.formulas(rule.space.encode(composition, candidate.pattern[None]))
+    assert few.sum() <= 20 < 20.5  # what the usual limit of a formula would give
+    assert "comes back as itself" in rule.check(candidate).reason

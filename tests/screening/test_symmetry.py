@@ -12,14 +12,19 @@ from pymatgen.symmetry.groups import SpaceGroup
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 from matlode.jobs.recipes import symmetry_scores
+from matlode.records import Candidate
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.symmetry import (
     CRYSTAL_SYSTEMS,
+    N_RELATIVE,
     N_SPACE_GROUPS,
+    RELATIVE_RANGE,
+    ClearSymmetry,
     SymmetryClassifier,
     SymmetryNet,
     crystal_system,
     fit_temperature,
+    network_logits,
     relative_patterns,
     set_level,
     system_probabilities,
@@ -154,3 +159,68 @@ def test_cubic_lattices_of_any_size_look_alike_from_their_first_peak():
 
 def test_an_empty_pattern_has_an_empty_relative_one():
     assert not relative_patterns(torch.zeros(1, 1601)).any()
+
+
+def test_the_first_peak_stands_at_one_to_a_tenth_of_a_step():
+    """Its top lies between grid points, most often."""
+    sizes = np.linspace(4.0, 6.0, 41)
+    crystals = Crystals.from_structures([rock_salt("NaCl", a_angstrom=a) for a in sizes])
+    relative = relative_patterns(torch.from_numpy(simulate_patterns(crystals))).numpy()
+    nearest, farthest = RELATIVE_RANGE
+    step = np.log(farthest / nearest) / (N_RELATIVE - 1)
+    expected = -np.log(nearest) / step
+    window = slice(round(expected) - 4, round(expected) + 5)
+    weight = relative[:, window]
+    tops = (weight * np.arange(N_RELATIVE)[window]).sum(axis=1) / weight.sum(axis=1)
+    assert_allclose(tops, expected, atol=0.1)
+
+
+def test_beyond_the_grid_is_nothing():
+    places = torch.arange(1601)
+    pattern = torch.exp(-0.5 * ((places - 1000) / 5) ** 2)
+    pattern[-20:] = 0.5
+    (relative,) = relative_patterns(pattern[None])
+    assert relative[: N_RELATIVE // 2].max() > 0.9
+    assert not relative[N_RELATIVE // 2 :].any()
+
+
+class Echo(torch.nn.Module):
+    """Answers with what it is given."""
+
+    def forward(self, patterns, compositions):
+        return patterns[:, :N_SPACE_GROUPS] + compositions[:, :1]
+
+
+def test_every_row_is_answered_in_its_place():
+    patterns = np.arange(4500, dtype=np.float32)[:, None] * np.ones((1, 1601), np.float32)
+    compositions = np.zeros((4500, 100))
+    compositions[:, 0] = 0.5
+    logits = network_logits(Echo(), patterns, compositions)
+    assert_allclose(logits, (np.arange(4500) + 0.5)[:, None] * np.ones((1, N_SPACE_GROUPS)))
+    assert_allclose(network_logits(Echo(), patterns, None), patterns[:, :N_SPACE_GROUPS])
+
+
+def test_temperatures_below_one_come_back(tmp_path):
+    sizes = {"width": 8, "blocks": 1}
+    classifier = SymmetryClassifier(SymmetryNet(**sizes), 0.7, {"simulated": 0.1})
+    classifier.save(tmp_path, {"architecture": sizes})
+    loaded = SymmetryClassifier.load(tmp_path)
+    assert (loaded.temperature, loaded.levels) == (0.7, {"simulated": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ((225,), "likeliest space group 225 with 0.90"),
+        ((225, 221), "likeliest space group 225 with 0.90; one of 225, 221 with 90 % coverage"),
+        (tuple(range(219, 226)), "; the true one is among 7 with 90 % coverage"),
+    ],
+)
+def test_a_set_is_told_in_words(members, words):
+    chances = np.full(N_SPACE_GROUPS, 0.1 / 229)
+    chances[224] = 0.9
+    candidate = Candidate("ClNa", np.zeros(100), np.zeros(1601), {}, chances, members)
+    reason = ClearSymmetry().check(candidate).reason
+    assert reason.startswith("cubic with probability")
+    assert words in reason
+    assert ("coverage" in reason) == (len(members) > 1)

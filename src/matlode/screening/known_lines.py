@@ -233,17 +233,14 @@ class KnownLines:
                 partial(np.save, arr=array, allow_pickle=False),
             )
         shapes = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
-        header: dict[str, Any] = {"kind": KIND, "schema": SCHEMA, "source": source}
-        header["arrays"] = shapes
-        header |= {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
-        write_json(folder / HEADER, header)
+        write_json(folder / HEADER, {**_identity(source), "arrays": shapes})
 
     @classmethod
     def load(cls, folder: Path, source: str) -> KnownLines:
         """Memory-mapped; raises ArtefactError for what ``save`` did not write of this source."""
         try:
             header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-            if (header["kind"], header["schema"], header["source"]) != (KIND, SCHEMA, source):
+            if any(header[name] != value for name, value in _identity(source).items()):
                 raise ArtefactError(f"{folder} holds an index of another table or version.")
             # mapped, but of numpy's own class, which the kernels were compiled for
             got = {
@@ -303,6 +300,12 @@ def that_scatter(materials: Materials) -> Materials:
     except ScatteringError as error:
         return materials.take(np.delete(np.arange(len(materials)), list(error.indices)))
     return materials
+
+
+def _identity(source: str) -> dict[str, Any]:
+    """What an index must say of itself to be used."""
+    made_with = {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
+    return {"kind": KIND, "schema": SCHEMA, "source": source, **made_with}
 
 
 def _space_groups(materials: Materials) -> NDArray[np.int64]:
