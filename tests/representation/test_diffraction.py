@@ -503,3 +503,11 @@ def test_settings_that_cannot_be_say_so():
         simulate_patterns([rock_salt()], DiffractionSettings(shape="square"))
     with pytest.raises(InputError, match='Did you mean "CuKa1"'):
         find_wavelength("CuKalpha1")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_points": 1}, {"peak_sigma_deg": 0.0}, {"axis": "log_q", "axis_sigma": -0.1}]
+)
+def test_settings_that_draw_nothing_are_refused(wrong):
+    with pytest.raises(InputError):
+        DiffractionSettings(**wrong)

@@ -69,3 +69,17 @@ def test_many_elements_are_no_trouble():
     formula = canonical_formula("".join(symbols))
     # more assignments than 64 bits can count
     assert ChargeNeutral().grade(formula).value in (BALANCED, UNBALANCED)
+
+
+@pytest.mark.parametrize(
+    ("formula", "value", "reason"),
+    [
+        ("HeO", "no", "an element has no listed oxidation state"),
+        ("B6Ca", "covalent", "charges need not balance (nearest assignment"),
+        ("ClNa2", "no", "nearest assignment Cl-1 Na+1 has charge +1 per formula"),
+    ],
+)
+def test_why_charges_do_not_balance_is_told(formula, value, reason):
+    verdict = ChargeNeutral().grade(formula)
+    assert verdict.value == value
+    assert reason in verdict.reason

@@ -65,7 +65,7 @@ def test_screens_are_switched_and_set(tmp_path):
         ({"abundant": {"limits": 3}}, 'no setting "limits"'),
         ({"abundant": {"limit": "much"}}, "wanted a number"),
         ({"abundant": {"required": 1}}, "wanted true or false"),
-        ({"abundant": 3}, "wanted true, false or a table"),
+        ({"abundant": 3}, r"wanted true, false or a table of settings \(required, limit\)"),
     ],
 )
 def test_screens_that_cannot_be_meant_so(screens, told):
@@ -77,3 +77,9 @@ def test_a_file_that_is_not_toml(tmp_path):
     (tmp_path / "x.toml").write_text("= 3")
     with pytest.raises(InputError, match="not a readable TOML"):
         read_screens(tmp_path / "x.toml")
+
+
+@pytest.mark.parametrize(("formula", "n"), [("NaCl", 0), ("PbO", 1), ("PbHgO2", 2)])
+def test_toxic_elements_are_counted_against_none(formula, n):
+    verdict = NotToxic().check(of(formula))
+    assert (verdict.value, verdict.limit, verdict.passed) == (n, 0, n == 0)
