@@ -191,6 +191,30 @@ def test_hostile_crystals_are_dropped_with_their_reason(tmp_path, text, reason):
     assert re.search(reason, dropped.reason), dropped.reason
 
 
+def cif(n_sites: int, n_operations: int) -> str:
+    cell = "".join(f"_cell_length_{x} 16\n" for x in "abc")
+    cell += "".join(f"_cell_angle_{x} 90\n" for x in ("alpha", "beta", "gamma"))
+    shifts = "".join(f"'x,y,z+{n}/{n_operations}'\n" for n in range(n_operations))
+    sites = "".join(f"Na {n % 20 / 20} {n // 20 % 20 / 20} {n / 8000}\n" for n in range(n_sites))
+    columns = "".join(f"_atom_site_{x}\n" for x in ("label", "fract_x", "fract_y", "fract_z"))
+    return f"data_x\n{cell}loop_\n_symmetry_equiv_pos_as_xyz\n{shifts}loop_\n{columns}{sites}"
+
+
+@pytest.mark.parametrize(
+    ("n_sites", "n_operations", "said"),
+    [(9680, 1, "CIF of 9680 sites and 1 symm"), (70, 192, "CIF of 70 sites and 192 symm")],
+)
+def test_a_cif_that_would_take_long_is_refused_at_once(tmp_path, n_sites, n_operations, said):
+    from matlode.data.readers import read_materials
+
+    (tmp_path / "x.cif").write_text(cif(n_sites, n_operations))
+    (dropped,) = read_materials([tmp_path / "x.cif"]).dropped
+    assert said in dropped.reason
+    assert dropped.reason.endswith("give it as POSCAR")
+    (tmp_path / "x.cif").write_text(cif(10, 4))
+    assert read_materials([tmp_path / "x.cif"]).crystals.n_atoms.tolist() == [40]
+
+
 def test_a_left_handed_cell_is_the_same_crystal(tmp_path):
     from numpy.testing import assert_allclose
 

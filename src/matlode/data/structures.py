@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 CIF_ENDINGS = (".cif", ".mcif")
+MAX_CIF_POSITIONS = 4000
+"""Sites times operations: pymatgen compares each position with each, which takes 5 s of so many."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
 SYMPREC_A = 0.1
@@ -118,7 +121,25 @@ def _of_cif(text: str) -> Structure:
     from pymatgen.io.cif import CifParser
 
     parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
+    _check_positions(parser.as_dict())
     return parser.parse_structures(primitive=False)[0]
+
+
+def _check_positions(blocks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises InputError for a CIF of so many positions that pymatgen would not come to an end."""
+
+    def longest(block: Mapping[str, Any], pattern: str) -> int:
+        columns = (v for k, v in block.items() if re.fullmatch(pattern, k, re.IGNORECASE))
+        return max((len(v) for v in columns if isinstance(v, list)), default=1)
+
+    for block in blocks.values():
+        sites = longest(block, "_atom_site_fract_[xyz]")
+        operations = longest(block, "_(symmetry_equiv_pos_as|space_group_symop_operation)_xyz_?")
+        if sites * operations > MAX_CIF_POSITIONS:
+            raise InputError(
+                f"CIF of {sites} sites and {operations} symmetry operations, of which at most "
+                f"{MAX_CIF_POSITIONS} positions are read; give it as POSCAR"
+            )
 
 
 def _of_poscar(text: str) -> Structure:
