@@ -73,3 +73,20 @@ def test_too_little_is_told(pattern):
     )
     with pytest.raises(GridMismatchError, match="rutile"):
         Observation.of(short)
+
+
+@pytest.mark.parametrize("sigma_deg", [0.15, 0.25, 0.6])
+def test_a_view_is_what_wider_peaks_would_have_given(pattern, sigma_deg):
+    view = Observation.of(pattern).view(sigma_deg)
+    (curve,) = simulate_patterns([rutile()], replace(FINE, peak_sigma_deg=view.sigma))
+    grid = view.start + view.step * np.arange(len(view.roots))
+    assert grid[-1] <= MATCH_SETTINGS.two_theta_max_deg < grid[-1] + view.step
+    wider = np.sqrt(np.interp(grid, FINE.grid, curve, left=0)) * view.seen
+    assert view.roots @ wider / np.linalg.norm(wider) > 0.9995
+
+
+def test_beyond_what_was_measured_nothing_is_seen_on_either_side(pattern):
+    margin = 12
+    view = Observation.of(pattern).on_log_q(0.004, margin)
+    assert not view.seen[:margin].any()
+    assert not view.seen[-margin:].any()
