@@ -20,6 +20,7 @@ from matlode.representation.diffraction import (
     DiffractionSettings,
     simulate_patterns,
     simulate_peaks,
+    simulate_possible,
 )
 from matlode.representation.radiation import find_wavelength
 from matlode.representation.reflections import MERGE_TOLERANCE_DEG
@@ -334,6 +335,20 @@ def test_a_crystal_without_a_reflection_is_named():
     )
     with pytest.raises(EmptyPatternError, match="no reflection on the grid"):
         sticks(tiny)
+
+
+def test_what_is_possible_is_simulated_and_the_rest_is_named():
+    tiny = Structure(Lattice.cubic(1.0), ["C"], [[0, 0, 0]])
+    some = Crystals.from_structures([rock_salt("FmO"), rock_salt(), tiny, diamond()])
+    rows, patterns, refused = simulate_possible(some)
+    assert rows.tolist() == [1, 3]
+    assert_array_equal(patterns, simulate_patterns(some.take(rows)))
+    assert {row: type(error) for row, error in refused.items()} == {
+        0: ScatteringError,
+        2: EmptyPatternError,
+    }
+    rows, patterns, refused = simulate_possible(some.take([0, 2]))
+    assert (len(rows), patterns.shape, sorted(refused)) == (0, (0, 1601), [0, 1])
 
 
 @pytest.mark.parametrize("symbol", ["Fm", "No"])
