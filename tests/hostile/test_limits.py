@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from matlode.artefacts import locked, save_artefact, write_text
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import InputError, WriteError
 from matlode.jobs.search import resume, search
+from matlode.optimisation import studies
 from matlode.optimisation.ledger import Ledger
 from tests.conftest import SMALL_SEARCH
 from tests.hostile.readers import ROOT
@@ -95,7 +95,6 @@ def test_a_read_only_folder_is_told(read_only):
 
 HOLDER = """
 import sys, time
-from contextlib import closing
 from pathlib import Path
 from matlode.artefacts import locked
 with locked(Path(sys.argv[1])):
@@ -149,20 +148,20 @@ def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, memory_mb):
 
 @pytest.mark.parametrize("days", [-400, 400])
 def test_a_clock_that_jumps_loses_no_batch(tmp_path, monkeypatch, days):
+    """Heartbeats then lie in the future, or long ago; a worker that comes later finds both."""
+    monkeypatch.setattr(studies, "GRACE_S", 1)
     url = f"sqlite:///{tmp_path}/c.db"
     ledger = Ledger.open(url, "a", {})
     ledger.claim(2).finish({"n": 0}, 0.0, "X")
-
     ledger.claim(2).alive.stop()  # its worker is dead
     with closing(sqlite3.connect(tmp_path / "c.db")) as database:
         jump = f"datetime(heartbeat, '{days} days')"
         database.execute(f"update trial_heartbeats set heartbeat = {jump}")
         database.commit()
-    monkeypatch.setattr(time, "time", lambda: 0.0)
-    ledger.release_all()
-    ledger.claim(2).finish({"n": 1}, 0.0, "X")
-    assert ledger.claim(2) is None
-    assert ledger.finished() == {0: {"n": 0}, 1: {"n": 1}}
+    later = Ledger.open(url, "a", {})
+    later.claim(2).finish({"n": 1}, 0.0, "X")
+    assert later.claim(2) is None
+    assert later.finished() == {0: {"n": 0}, 1: {"n": 1}}
 
 
 def test_two_searches_for_one_folder_cannot_both_begin(tmp_path):

@@ -21,6 +21,7 @@ from matlode.jobs.train import train_models
 from matlode.jobs.training_table import TrainingTable
 from matlode.jobs.tune import TuningSettings, tune
 from matlode.latent.space import load_view
+from matlode.optimisation.studies import SharedStudy
 from matlode.properties import heads, trees
 from matlode.properties.endpoints import ENDPOINTS
 
@@ -308,6 +309,70 @@ def test_what_a_killed_trial_had_reached_prunes_no_other():
     assert not is_pruned(living, 1.0)
     study.tell(living, 1.0)
     assert any(is_pruned(study.ask(), 2.0) for _ in range(9))
+
+
+@pytest.mark.parametrize("stopped_at", [1, 4])
+def test_a_shared_study_that_is_stopped_goes_on_at_once(table, monkeypatch, tmp_path, stopped_at):
+    """No waiting for a silence: who is stopped gives up what it had begun, the start too."""
+    train, epochs = job.train, []
+
+    def stopped(*args, told, **options):
+        def tell(step, loss):
+            epochs.append(step)
+            if len(epochs) == stopped_at:
+                raise KeyboardInterrupt
+            told(step, loss)
+
+        return train(*args, told=tell, **options)
+
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    monkeypatch.setattr(job, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=SHORT)
+    monkeypatch.setattr(job.time, "sleep", lambda _: pytest.fail("waits"))
+    tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=SHORT)
+    frame = trials(tmp_path)
+    assert (frame["state"] == "fail").sum() == 1
+    assert frame.loc[frame["state"] != "fail", "is_start"].sum() == 1
+    assert len(frame) == SHORT.trials + 1
+
+
+def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypatch, tmp_path):
+    """As after a laptop's sleep: the one who wakes goes on with other work."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    train, calls = job.train, []
+
+    def slept(*args, told, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            other = SharedStudy.open(url, COMPOSITIONS)
+            other.queue_running()
+            other.close()
+        return train(*args, told=told, **options)
+
+    monkeypatch.setattr(job, "train", slept)
+    tuning = tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=BRIEF)
+    assert tuning.trials["fail"] == 1
+    assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
+
+
+def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, tmp_path):
+    attempt = job._do
+
+    def dies(shared, work):
+        (trial,) = shared.trials()[-1:]
+        first = job.START in trial.user_attrs and trial.state == TrialState.WAITING
+        if not first:
+            return attempt(shared, work)
+        shared.ask()
+        shared.queue_running()
+        return None
+
+    monkeypatch.setattr(job, "_do", dies)
+    tuning = tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
+    assert tuning.trials["fail"] == job.MAX_RETRIES + 1
+    assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
+    assert tuning.start_value is None
 
 
 def test_one_process_at_a_time_works_in_a_folder(table, tmp_path):

@@ -82,6 +82,20 @@ def test_an_interrupted_campaign_ends_as_an_undisturbed_one(campaign, start, tri
     same(again, trials)
 
 
+def test_a_batch_that_fails_is_left_to_others(campaign, start, monkeypatch, tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/campaign.db", "c", {})
+
+    def interrupted(self, *arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(campaign), "suggest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(start, 64, seed=1, ledger=ledger)
+    again = Ledger.open(f"sqlite:///{tmp_path}/campaign.db", "c", {}).claim(1)
+    assert again.batch == 0
+    again.alive.stop()
+
+
 def test_trials_survive_being_written_down(trials):
     same(Trials.unpacked(json.loads(json.dumps(trials.packed()))), trials)
 

@@ -8,7 +8,7 @@ import pytest
 
 from matlode.errors import InputError
 from matlode.optimisation import studies
-from matlode.optimisation.studies import SharedStudy, in_state, places, state_of
+from matlode.optimisation.studies import Retries, SharedStudy, in_state, places, state_of
 
 
 @pytest.fixture
@@ -38,9 +38,10 @@ def test_work_done_again_keeps_its_place_and_shifts_no_other(url):
 
 
 def test_what_was_prescribed_and_noted_is_kept_and_what_was_reported_is_not(url):
-    shared = SharedStudy.open(url, "s")
+    shared = SharedStudy.open(url, "s", retries=Retries(kept=("start",)))
     shared.study.enqueue_trial({"x": 0.25}, user_attrs={"start": True})
     trial = shared.ask()
+    trial.set_user_attr("record", "long")
     trial.report(1.0, step=1)
     shared.study._storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 1.0)
     shared.queue_running()
@@ -91,7 +92,7 @@ def test_work_that_nobody_queued_is_queued_after_a_while(url, monkeypatch):
     fail(shared, shared.ask())
     now = [0.0]
     monkeypatch.setattr(studies.time, "monotonic", lambda: now[0])
-    for seconds, n in ((0, 0), (studies.GRACE_S, 0), (studies.GRACE_S + 1, 1)):
+    for seconds, n in ((0, 0), (studies.GRACE_S, 0), (2 * studies.GRACE_S + 1, 1)):
         now[0] = seconds
         shared.queue_lost()
         assert len(in_state(shared.trials(), "WAITING")) == n
@@ -101,9 +102,9 @@ def test_work_that_nobody_queued_is_queued_after_a_while(url, monkeypatch):
     assert len(in_state(shared.trials(), "WAITING")) == 1
 
 
-@pytest.mark.parametrize(("max_retries", "deaths"), [(0, 1), (2, 3)])
-def test_what_kills_everybody_is_given_up(url, max_retries, deaths):
-    shared = SharedStudy.open(url, "s", max_retries=max_retries)
+@pytest.mark.parametrize(("at_most", "deaths"), [(0, 1), (2, 3)])
+def test_what_kills_everybody_is_given_up(url, at_most, deaths):
+    shared = SharedStudy.open(url, "s", retries=Retries(at_most))
     for _ in range(deaths):
         assert place_of(shared, shared.ask()) == 0
         shared.queue_running()
@@ -120,3 +121,34 @@ def test_in_memory_nobody_is_lost():
     trial = shared.ask()
     shared.queue_lost()
     assert [t.number for t in in_state(shared.trials(), "RUNNING")] == [trial.number]
+
+
+def test_what_is_given_up_is_queued_at_once_and_what_has_ended_is_left(url):
+    one, two = SharedStudy.open(url, "s"), SharedStudy.open(url, "s")
+    lost, done = one.ask(), one.ask()
+    one.study.tell(done, 1.0)
+    for trial in (lost, lost, done):
+        two.give_up(trial)
+    (queued,) = in_state(one.trials(), "WAITING")
+    assert place_of(one, queued) == place_of(one, lost)
+    assert one.is_given_up(lost)
+    assert not one.is_given_up(done)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://bob:se@cret@host:5/db?password=x", "postgresql+psycopg://host/db"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("s3cret", "that was given"),
+    ],
+)
+def test_nothing_secret_is_shown_of_a_url(url, shown):
+    assert studies.shown(url) == shown
+
+
+@pytest.mark.parametrize("url", ["sqlite:///no/such/folder/{x}.db", "foo", "oracle9://x/y"])
+def test_hopeless_urls_are_told_at_once(url, monkeypatch):
+    monkeypatch.setattr(studies.time, "sleep", lambda _: pytest.fail("was tried again"))
+    with pytest.raises(InputError, match="cannot be used"):
+        SharedStudy.open(url, "s")

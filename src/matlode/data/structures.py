@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +19,14 @@ from matlode.errors import InputError
 if TYPE_CHECKING:
     from moyopy import MoyoDataset
     from pymatgen.core import Structure
+    from pymatgen.io.cif import CifParser
 
 CIF_ENDINGS = (".cif", ".mcif")
 MAX_CIF_POSITIONS = 4000
-"""Sites times operations: pymatgen compares each position with each, which takes 5 s of so many."""
+"""pymatgen compares each position (site and operation) with each distinct one: this takes 5 s of so
+many sites without symmetry."""
+MAX_OPERATIONS = 192
+"""Of a space group in its conventional cell."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
 SYMPREC_A = 0.1
@@ -121,25 +125,39 @@ def _of_cif(text: str) -> Structure:
     from pymatgen.io.cif import CifParser
 
     parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
-    _check_positions(parser.as_dict())
+    _check_positions(parser)
     return parser.parse_structures(primitive=False)[0]
 
 
-def _check_positions(blocks: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_positions(parser: CifParser) -> None:
     """Raises InputError for a CIF of so many positions that pymatgen would not come to an end."""
+    from pymatgen.io.cif import str2float
 
-    def longest(block: Mapping[str, Any], pattern: str) -> int:
-        columns = (v for k, v in block.items() if re.fullmatch(pattern, k, re.IGNORECASE))
-        return max((len(v) for v in columns if isinstance(v, list)), default=1)
-
-    for block in blocks.values():
-        sites = longest(block, "_atom_site_fract_[xyz]")
-        operations = longest(block, "_(symmetry_equiv_pos_as|space_group_symop_operation)_xyz_?")
-        if sites * operations > MAX_CIF_POSITIONS:
-            raise InputError(
-                f"CIF of {sites} sites and {operations} symmetry operations, of which at most "
-                f"{MAX_CIF_POSITIONS} positions are read; give it as POSCAR"
+    comparisons = 0
+    for block in parser.as_dict().values():
+        sites = [block.get(f"_atom_site_fract_{x}") for x in "xyz"]
+        if not all(isinstance(column, list) for column in sites):
+            continue  # one site, or none
+        if len(sites[0]) * MAX_OPERATIONS <= MAX_CIF_POSITIONS:
+            continue
+        places = np.array([[str2float(x) for x in column] for column in sites])
+        find = parser.get_magsymops if parser.feature_flags["magcif"] else parser.get_symops
+        operations = find(SimpleNamespace(data=block))
+        n_positions = places.shape[1] * len(operations)
+        n_distinct = n_positions
+        if n_positions < 100 * MAX_CIF_POSITIONS:  # else they are too many, wherever they are
+            images = np.concatenate(
+                [op.rotation_matrix @ places + op.translation_vector[:, None] for op in operations],
+                1,
             )
+            n_distinct = len(np.unique(np.round(images, 3) % 1, axis=1).T)
+        comparisons += n_positions * n_distinct
+    if comparisons > MAX_CIF_POSITIONS**2:
+        raise InputError(
+            f"a CIF of so many positions would take long to read (as long as "
+            f"{comparisons**0.5:.0f} sites without symmetry do; at most {MAX_CIF_POSITIONS}); "
+            "give it as POSCAR"
+        )
 
 
 def _of_poscar(text: str) -> Structure:

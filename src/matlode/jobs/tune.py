@@ -43,7 +43,7 @@ from matlode.jobs.spaces import (
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.networks import single
 from matlode.latent.training import train
-from matlode.optimisation.studies import SharedStudy, places, usable_storage
+from matlode.optimisation.studies import Alive, Retries, SharedStudy, places, usable_storage
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.formation_net import FORMATION_NET
@@ -53,7 +53,7 @@ from matlode.report.tuning_figures import draw_history, draw_importance
 from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL
 
 MAX_RETRIES = 3
-"""A trial that was killed more often is not tried again: it may be what kills the process."""
+"""A trial that was lost more often is not tried again: it may be what kills the process."""
 ROUNDS_PER_REPORT = 50
 """Trees tell how good they are after so many rounds."""
 START = "start"
@@ -180,7 +180,7 @@ def tune(
         opened = SharedStudy.open(
             url,
             study or model,
-            max_retries=MAX_RETRIES,
+            retries=Retries(MAX_RETRIES, kept=(START,)),
             sampler=_PlacedTPE(settings.seed, order),
             pruner=PRUNERS[settings.pruner](task.n_steps, order),
         )
@@ -437,7 +437,6 @@ def _run(
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned from error
 
-    study = shared.study
     while True:
         shared.queue_lost()
         trials = shared.trials()
@@ -451,9 +450,34 @@ def _run(
         if finished + counts["running"] >= settings.trials:
             time.sleep(1)  # of another process; if it is killed, its trial becomes ours
             continue
-        if not any(START in t.user_attrs and t.state != TrialState.FAIL for t in trials):
-            study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
-        study.optimize(attempt, n_trials=1)
+        if not any(START in t.user_attrs for t in trials):
+            shared.study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
+        _do(shared, attempt)
+
+
+def _do(shared: SharedStudy, attempt: Callable[[optuna.Trial], float]) -> None:
+    """The next trial. What comes out counts unless another process took this one for dead; one
+    that is left by an error, or Ctrl-C, is done by whoever comes next."""
+    trial = shared.ask()
+    alive = Alive(shared, trial)
+    try:
+        outcome: dict[str, Any] = {"values": attempt(trial)}
+    except optuna.TrialPruned:
+        outcome = {"state": TrialState.PRUNED}
+    except optuna.exceptions.UpdateFinishedTrialError:
+        if not shared.is_given_up(trial):
+            raise
+        return
+    except BaseException:
+        shared.give_up(trial)
+        raise
+    finally:
+        alive.stop()
+    try:
+        shared.study.tell(trial, **outcome)
+    except ValueError:
+        if not shared.is_given_up(trial):
+            raise
 
 
 def _suggest(trial: optuna.Trial, r: Range) -> Any:

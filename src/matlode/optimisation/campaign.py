@@ -110,8 +110,8 @@ class Trials:
 
 
 class _Gathered:
-    """The known points' trials, and behind them room for every batch: a million trials are held
-    once, and nothing is copied when one more batch is done."""
+    """The known points' trials, and behind them room for every batch: nothing is copied when one
+    more batch is done."""
 
     def __init__(self, known: Trials, n_trials: int, size: int) -> None:
         self._n_known, self._size = len(known), size
@@ -240,24 +240,21 @@ class Campaign:
         gathered = _Gathered(known, n_trials, size)
         best = -np.inf
         while (claim := ledger.claim(n_batches)) is not None:
-            gathered.add_finished(ledger)
-            trials = gathered.trials()
-            rng = np.random.default_rng([seed, claim.batch])
-            n = min(size, n_trials - claim.batch * size)
-            points = opening[claim.batch * size :][:n] if opening is not None else start[:0]
-            if len(points) < n:
-                more = self.suggest(trials, len(known), n - len(points), rng)
-                points = np.concatenate([points, more])
-            found = self.evaluate(points)
-            merits = found.merits(self.goal)
-            claim.finish(found.packed(), float(merits.max()), str(found.formulas[merits.argmax()]))
+            with claim:
+                gathered.add_finished(ledger)
+                rng = np.random.default_rng([seed, claim.batch])
+                n = min(size, n_trials - claim.batch * size)
+                points = opening[claim.batch * size :][:n] if opening is not None else start[:0]
+                if len(points) < n:
+                    more = self.suggest(gathered.trials(), len(known), n - len(points), rng)
+                    points = np.concatenate([points, more])
+                found = self.evaluate(points)
+                merits = found.merits(self.goal)
+                formula = str(found.formulas[merits.argmax()])
+                claim.finish(found.packed(), float(merits.max()), formula)
             best = max(best, float(merits.max()))
-            progress(
-                "search",
-                (len(gathered.batches) + 1) * size,
-                n_batches * size,
-                f"best merit {best:.2f}",
-            )
+            n_done = (len(gathered.batches) + 1) * size
+            progress("search", n_done, n_batches * size, f"best merit {best:.2f}")
         gathered.add_finished(ledger)
         return gathered.trials(), len(known)
 

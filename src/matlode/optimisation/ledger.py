@@ -30,9 +30,9 @@ _WORKER = "worker"
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch that this worker is to do."""
+    """A batch that this worker is to do; as a context, left by an error, others may do it."""
 
-    study: optuna.Study
+    shared: SharedStudy
     trial: optuna.Trial
     batch: int
     """0, 1, 2 ..."""
@@ -49,10 +49,18 @@ class Claim:
         try:
             self.trial.set_user_attr(_RECORD, dict(record))
             self.trial.set_user_attr("best_formula", formula)
-            self.study.tell(self.trial, merit)
+            self.shared.study.tell(self.trial, merit)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-            if self.study.get_trials(deepcopy=False)[self.trial.number].state.name != "FAIL":
+            if not self.shared.is_given_up(self.trial):
                 raise
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.alive.stop()
+        if kind is not None:
+            self.shared.give_up(self.trial)
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ class Ledger:
 
         Waits while other workers do the last ones: if one dies, its batch is claimed.
         """
+        import optuna
+
         shared = self.shared
         while True:
             shared.queue_lost()
@@ -124,13 +134,16 @@ class Ledger:
                 return None
             if in_state(trials, "WAITING") or len(set(batches.values())) < n_batches:
                 trial = shared.ask()
-                alive = Alive(shared, trial)
-                trial.set_user_attr(_WORKER, f"{trial.number}: {platform.node()} {os.getpid()}")
                 batch = places(shared.trials())[trial.number]
                 if batch < n_batches:
-                    return Claim(shared.study, trial, batch, alive)
+                    alive = Alive(shared, trial)
+                    try:
+                        trial.set_user_attr(_WORKER, f"{platform.node()} {os.getpid()}")
+                    except optuna.exceptions.UpdateFinishedTrialError:  # given up meanwhile
+                        alive.stop()
+                        continue
+                    return Claim(shared, trial, batch, alive)
                 # two workers saw the last free batch
-                alive.stop()
                 shared.study.tell(trial.number, state=state_of("PRUNED"))
             time.sleep(POLL_S)
 
@@ -138,11 +151,12 @@ class Ledger:
         """batch → record of those that are done, without the batches ``except_for``."""
         trials = self.shared.trials()
         batches = places(trials)
-        return {
-            batches[trial.number]: trial.user_attrs[_RECORD]
-            for trial in in_state(trials, "COMPLETE")
-            if batches[trial.number] not in except_for
-        }
+        found: dict[int, dict[str, Any]] = {}
+        # should a batch have been done twice, the first counts, for everybody
+        for trial in sorted(in_state(trials, "COMPLETE"), key=lambda t: t.datetime_complete):
+            if batches[trial.number] not in except_for:
+                found.setdefault(batches[trial.number], trial.user_attrs[_RECORD])
+        return found
 
     def standing(self) -> dict[str, Any]:
         """How many batches are done, who works, and the best so far."""

@@ -6,14 +6,14 @@ draws chance from the place goes the way of a study that nothing interrupted.
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from matlode.errors import InputError
@@ -33,36 +33,78 @@ _FIRST = "failed_trial"
 
 
 @dataclass(frozen=True)
+class Retries:
+    """Which lost work is done again, and what stays with it; a callback of Optuna's storages."""
+
+    at_most: int | None = None
+    """What was lost more often is not done again."""
+    kept: tuple[str, ...] = ()
+    """User attributes that the trial done again has from the first."""
+
+    def __call__(self, study: optuna.Study, lost: optuna.trial.FrozenTrial) -> None:
+        """Called by the one process that has given up a trial."""
+        trials, first = study.get_trials(deepcopy=False), _first_number(lost)
+        if first in self.missing(trials):
+            self.queue(study, trials[first])
+
+    def missing(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[int]:
+        """First numbers of work that failed and is neither queued nor running nor done."""
+        failures: dict[int, int] = {}
+        held = set()
+        for trial in trials:
+            first = _first_number(trial)
+            if trial.state.name == "FAIL":
+                failures[first] = failures.get(first, 0) + 1
+            else:
+                held.add(first)
+        limit = float("inf") if self.at_most is None else self.at_most
+        return [first for first, n in failures.items() if first not in held and n <= limit]
+
+    def queue(self, study: optuna.Study, first: optuna.trial.FrozenTrial) -> None:
+        """Have the work of the ``first`` trial done again."""
+        import optuna
+
+        attributes: dict[str, Any] = {_FIRST: first.number}
+        if "fixed_params" in first.system_attrs:  # of a trial that enqueue_trial prescribed
+            attributes["fixed_params"] = first.system_attrs["fixed_params"]
+        kept = {name: first.user_attrs[name] for name in self.kept if name in first.user_attrs}
+        again = optuna.create_trial(
+            state=state_of("WAITING"), user_attrs=kept, system_attrs=attributes
+        )
+        study.add_trial(again)
+
+
+@dataclass(frozen=True)
 class SharedStudy:
     """A study, and what its dead processes have left."""
 
     study: optuna.Study
     storage: optuna.storages.RDBStorage | None = None
     """None: in memory, where nobody dies."""
-    max_retries: int | None = None
-    """What was lost so often after its first time is not done again."""
+    retries: Retries = Retries()
     _met: set[int] = field(default_factory=set)
     """Numbers of trials that were seen running."""
-    _missing_since: dict[int, float] = field(default_factory=dict)
-    """First number of failed work that is not queued → when this was first seen."""
+    _due: dict[int, float] = field(default_factory=dict)
+    """First number of failed work that nobody has queued → when this process will."""
 
     @classmethod
     def open(
-        cls, url: str, name: str, *, max_retries: int | None = None, **options: Any
+        cls, url: str, name: str, *, retries: Retries | None = None, **options: Any
     ) -> SharedStudy:
         """The study ``name`` in the database at ``url`` (SQLAlchemy's form), made if it is new.
 
-        ``options`` are those of optuna.create_study. Raises InputError, without user and
-        password, if the database cannot be used.
+        ``options`` are those of optuna.create_study. Raises InputError, without password, if the
+        database cannot be used.
         """
         import optuna
 
+        retries = retries or Retries()
         with _heartbeats_are_no_news():
-            storage = _storage(url, max_retries)
+            storage = _storage(url, retries)
             study = optuna.create_study(
                 study_name=name, storage=storage, load_if_exists=True, **options
             )
-        return cls(study, storage, max_retries)
+        return cls(study, storage, retries)
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
@@ -70,7 +112,7 @@ class SharedStudy:
         import optuna
 
         with _heartbeats_are_no_news():
-            storage = _storage(url, None)
+            storage = _storage(url, Retries())
             try:
                 return cls(optuna.load_study(study_name=name, storage=storage), storage)
             except KeyError:
@@ -91,18 +133,27 @@ class SharedStudy:
         with _heartbeats_are_no_news():
             return self.study.ask()
 
-    def queue_running(self) -> None:
-        """Take every running trial for lost: in a database that no other process has."""
+    def give_up(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
+        """Have a trial that will not come to its end done again, unless it has ended."""
         import optuna
 
+        try:
+            self.study._storage.set_trial_state_values(trial._trial_id, state_of("FAIL"))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return
+        self.retries(self.study, self.trials()[trial.number])
+
+    def is_given_up(self, trial: optuna.Trial) -> bool:
+        """Whether another process took this one, which works on the trial, for dead."""
+        return self.trials()[trial.number].state.name == "FAIL"
+
+    def queue_running(self) -> None:
+        """Take every running trial for lost: in a database that no other process has."""
         for trial in in_state(self.trials(), "RUNNING"):
-            try:
-                self.study._storage.set_trial_state_values(trial._trial_id, state_of("FAIL"))
-            except optuna.exceptions.UpdateFinishedTrialError:
-                continue
+            self.give_up(trial)
         trials = self.trials()
-        for first in _missing(trials, self.max_retries):
-            _queue(self.study, trials[first])
+        for first in self.retries.missing(trials):
+            self.retries.queue(self.study, trials[first])
 
     def queue_lost(self) -> None:
         """Take trials whose processes were silent for GRACE_S for lost."""
@@ -123,13 +174,15 @@ class SharedStudy:
     def _queue_unqueued(self, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
         """What failed, but whoever was to queue it died as well."""
         now = time.monotonic()
-        missing = _missing(trials, self.max_retries)
-        for first in [*self._missing_since]:
+        missing = self.retries.missing(trials)
+        for first in [*self._due]:
             if first not in missing:
-                del self._missing_since[first]
+                del self._due[first]
         for first in missing:
-            if now - self._missing_since.setdefault(first, now) > GRACE_S:
-                _queue(self.study, trials[first])
+            # all see it at once; one of them shall be the first to act
+            wait = GRACE_S * random.uniform(1, 2)
+            if now > self._due.setdefault(first, now + wait):
+                self.retries.queue(self.study, trials[first])
 
 
 class Alive(threading.Thread):
@@ -145,9 +198,13 @@ class Alive(threading.Thread):
 
     def run(self) -> None:
         """See threading.Thread."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
         while not self._over.wait(HEARTBEAT_S):
             assert self._storage is not None
-            self._storage.record_heartbeat(self._trial_id)
+            with suppress(SQLAlchemyError, StorageInternalError):  # the next may come through
+                self._storage.record_heartbeat(self._trial_id)
 
     def stop(self) -> None:
         """No more of it."""
@@ -203,7 +260,8 @@ def shown(url: str) -> str:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         return "that was given"
-    return f"{parsed.drivername}://{parsed.host or ''}/{parsed.database or ''}"
+    host = (parsed.host or "").rpartition("@")[2]  # a password may hold an @
+    return f"{parsed.drivername}://{host}/{parsed.database or ''}"
 
 
 def without_password(text: str) -> str:
@@ -211,9 +269,9 @@ def without_password(text: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
 
 
-def _storage(url: str, max_retries: int | None) -> optuna.storages.RDBStorage:
+def _storage(url: str, retries: Retries) -> optuna.storages.RDBStorage:
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
     # several processes may write to one SQLite file: wait for each other
     options = {"connect_args": {"timeout": GRACE_S}} if url.startswith("sqlite") else {}
@@ -224,10 +282,11 @@ def _storage(url: str, max_retries: int | None) -> optuna.storages.RDBStorage:
                 engine_kwargs=options,
                 heartbeat_interval=HEARTBEAT_S,
                 grace_period=GRACE_S,
-                heartbeat_stale_trial_callback=partial(_queue_again, max_retries=max_retries),
+                heartbeat_stale_trial_callback=retries,
             )
-        except (SQLAlchemyError, ImportError, ValueError) as error:
-            if attempts_left and isinstance(error, SQLAlchemyError):
+        except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:
+            others_table = isinstance(error, IntegrityError | ProgrammingError)
+            if attempts_left and (others_table or "already exists" in str(error)):
                 time.sleep(1)
                 continue
             raise InputError(
@@ -240,41 +299,6 @@ def _storage(url: str, max_retries: int | None) -> optuna.storages.RDBStorage:
 
 def _reason(error: BaseException) -> str:
     return without_password(str(error).partition("\n")[0])
-
-
-def _queue_again(
-    study: optuna.Study, trial: optuna.trial.FrozenTrial, max_retries: int | None
-) -> None:
-    """Called by the one process that found a trial silent."""
-    trials, first = study.get_trials(deepcopy=False), _first_number(trial)
-    if first in _missing(trials, max_retries):
-        _queue(study, trials[first])
-
-
-def _missing(trials: Sequence[optuna.trial.FrozenTrial], max_retries: int | None) -> list[int]:
-    """First numbers of work that failed and is neither queued nor running nor done."""
-    failures: dict[int, int] = {}
-    held = set()
-    for trial in trials:
-        first = _first_number(trial)
-        if trial.state.name == "FAIL":
-            failures[first] = failures.get(first, 0) + 1
-        else:
-            held.add(first)
-    limit = float("inf") if max_retries is None else max_retries
-    return [first for first, n in failures.items() if first not in held and n <= limit]
-
-
-def _queue(study: optuna.Study, first: optuna.trial.FrozenTrial) -> None:
-    import optuna
-
-    attributes: dict[str, Any] = {_FIRST: first.number}
-    if "fixed_params" in first.system_attrs:  # of a trial that enqueue_trial prescribed
-        attributes["fixed_params"] = first.system_attrs["fixed_params"]
-    again = optuna.create_trial(
-        state=state_of("WAITING"), user_attrs=first.user_attrs, system_attrs=attributes
-    )
-    study.add_trial(again)
 
 
 @contextmanager
