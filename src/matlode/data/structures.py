@@ -150,7 +150,7 @@ def _check_positions(parser: CifParser) -> None:
                 [op.rotation_matrix @ places + op.translation_vector[:, None] for op in operations],
                 1,
             )
-            n_distinct = len(np.unique(np.round(images, 3) % 1, axis=1).T)
+            n_distinct = np.unique(np.round(images, 3) % 1, axis=1).shape[1]
         comparisons += n_positions * n_distinct
     if comparisons > MAX_CIF_POSITIONS**2:
         raise InputError(

@@ -135,8 +135,9 @@ class OptunaSampler(Rival):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = kind(seed=int(rng.integers(2**31)), **self.options)
         study = optuna.create_study(sampler=sampler)
-        space = {str(i): optuna.distributions.FloatDistribution(0.0, 1.0)
-                 for i in range(n_variables)}  # fmt: skip
+        space: dict[str, optuna.distributions.BaseDistribution] = {
+            str(i): optuna.distributions.FloatDistribution(0.0, 1.0) for i in range(n_variables)
+        }
         for x, value in zip(history.points, history.merits, strict=True):
             parameters = dict(zip(space, map(float, x), strict=True))
             study.add_trial(

@@ -7,9 +7,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -329,7 +329,7 @@ class _Order:
         return self._places[number]
 
 
-class _PlacedHyperband(optuna.pruners.HyperbandPruner):  # type: ignore[misc]
+class _PlacedHyperband(optuna.pruners.HyperbandPruner):
     """Hyperband whose bracket comes from a trial's place, and in which no killed trial competes."""
 
     def __init__(self, steps: int, order: _Order) -> None:
@@ -339,8 +339,9 @@ class _PlacedHyperband(optuna.pruners.HyperbandPruner):  # type: ignore[misc]
     def _get_bracket_id(self, study: Any, trial: Any) -> int:
         if trial.state == TrialState.FAIL:
             return -1
-        place = self._order.place(study, trial.number)
-        return int(super()._get_bracket_id(study, SimpleNamespace(number=place)))
+        placed = copy(trial)
+        placed.number = self._order.place(study, trial.number)
+        return super()._get_bracket_id(study, placed)
 
 
 PRUNERS: Mapping[str, Callable[[int, _Order], optuna.pruners.BasePruner]] = {
@@ -351,7 +352,7 @@ PRUNERS: Mapping[str, Callable[[int, _Order], optuna.pruners.BasePruner]] = {
 """name → what ends bad trials early, of trials with so many steps."""
 
 
-class _PlacedTPE(optuna.samplers.BaseSampler):  # type: ignore[misc]
+class _PlacedTPE(optuna.samplers.BaseSampler):
     """TPE whose chance comes from the seed and the trial's place: what a study does depends
     neither on interruptions nor on which of several processes asks."""
 
@@ -442,7 +443,8 @@ def _run(
         trials = shared.trials()
         counts = _counts(trials)
         finished = counts["complete"] + counts["pruned"]
-        best = min((t.value for t in trials if t.state == TrialState.COMPLETE), default=None)
+        values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        best = min(values, default=None)
         note = "" if best is None else f"best {best:.5g}, {counts['pruned']} pruned"
         progress(model, min(finished, settings.trials), settings.trials, note)
         if finished >= settings.trials:
@@ -501,7 +503,7 @@ def _trial_table(study: optuna.Study, names: list[str]) -> pd.DataFrame:
             "state": t.state.name.lower(),
             "value": t.value if t.state == TrialState.COMPLETE else None,
             "last_step": t.last_step,
-            "last_value": t.intermediate_values.get(t.last_step),
+            "last_value": None if t.last_step is None else t.intermediate_values[t.last_step],
             "seconds": t.duration.total_seconds() if t.duration else None,
             "is_start": START in t.user_attrs,
             **{name: t.params.get(name) for name in names},
@@ -522,13 +524,14 @@ def _tuning(
             f"none of the {len(trials)} trials came to its end; {folder}/trials.csv says why."
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
+    assert best.value is not None
     first, usual = first_choice(model, space), usual_choice(model, space)
     start = next((trial for trial in complete if START in trial.user_attrs), None)
     return Tuning(
         model=model,
         measure=task.measure,
         value=best.value,
-        start_value=start and start.value,
+        start_value=start.value if start else None,
         settings=chosen_settings(model, space, best.params),
         best=best.params,
         start=first,

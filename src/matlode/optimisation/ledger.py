@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from matlode.errors import GoalError, InputError
@@ -153,7 +154,8 @@ class Ledger:
         batches = places(trials)
         found: dict[int, dict[str, Any]] = {}
         # should a batch have been done twice, the first counts, for everybody
-        for trial in sorted(in_state(trials, "COMPLETE"), key=lambda t: t.datetime_complete):
+        done = in_state(trials, "COMPLETE")
+        for trial in sorted(done, key=lambda t: t.datetime_complete or datetime.max):
             if batches[trial.number] not in except_for:
                 found.setdefault(batches[trial.number], trial.user_attrs[_RECORD])
         return found
