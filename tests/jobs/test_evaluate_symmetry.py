@@ -7,7 +7,8 @@ import torch
 from matlode.errors import GoalError
 from matlode.jobs import evaluate_symmetry as job
 from matlode.jobs.training_table import TrainingTable
-from matlode.screening.symmetry import N_SPACE_GROUPS, ReferenceSymmetryNet
+from matlode.screening.symmetry import N_SPACE_GROUPS
+from matlode.screening.symmetry_nets import ReferenceSymmetryNet
 
 
 def test_the_papers_network_has_its_layers():

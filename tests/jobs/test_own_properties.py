@@ -191,13 +191,13 @@ def test_another_latent_space_is_told(made, tmp_path):
     assert set(find_heads(models)) == {"refraction", "thermal", "polar"}
     shutil.copytree(shipped_models() / NETWORK_MODEL, models / NETWORK_MODEL)
     toolbox = Toolbox(models)
-    assert "refraction" in PropertyModels.load(toolbox.space, models).heads
+    assert "refraction" in PropertyModels.load(lambda: toolbox.space, models).heads
     # ... and heads that were made for others are refused
     header = json.loads((models / "standard-refraction" / HEADER_FILE).read_text())
     header["built_on"]["standard-pattern-vae"] = "0" * 64
     (models / "standard-refraction" / HEADER_FILE).write_text(json.dumps(header))
     with pytest.raises(ArtefactError, match="trained on another standard-pattern-vae"):
-        PropertyModels.load(toolbox.space, models)
+        PropertyModels.load(lambda: toolbox.space, models)
 
 
 def test_a_mistyped_models_folder_is_told(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -33,6 +35,16 @@ def test_files_are_answered_in_the_promised_form(folder):
     assert "NaCl" in salt["nearest_known"]
     assert by_file["POSCAR_fluorite"]["formula"] == "CaF2"
     assert json.loads(json.dumps(answers, allow_nan=False)) == answers
+
+
+def test_nobody_waits_for_pytorch(folder):
+    code = f"""if True:
+        import sys
+        from matlode import predict
+        assert sum(a["error"] is None for a in predict([{str(folder)!r}])) == 2
+        print([m for m in ("torch", "xgboost", "sklearn") if m in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_bad_file_is_an_answer_with_its_reason(folder):

@@ -92,4 +92,4 @@ def test_the_papers_classifier_of_other_sizes_comes_back(tmp_path, monkeypatch):
     assert list(headers) == [REFERENCE_SYMMETRY_MODEL]
     assert headers[REFERENCE_SYMMETRY_MODEL]["architecture"]["units"] == [7, 6]
     again = SymmetryClassifier.load(tmp_path, name=REFERENCE_SYMMETRY_MODEL)
-    assert again.network.dense[-1].in_features == 6
+    assert again.network.network.dense[-1].in_features == 6

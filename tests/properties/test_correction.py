@@ -78,10 +78,10 @@ def test_intervals_move_with_their_values_and_others_stay():
 
 def test_a_folder_of_models_brings_its_correction(tmp_path):
     space = LatentSpace.load()
-    plain = PropertyModels.load(space)
+    plain = PropertyModels.load(lambda: space)
     assert plain.correction is None
     Correction(COMPUTED, {"bulk_modulus": np.full(12, -0.2)}).save(tmp_path, {"rounds": 1})
-    corrected = PropertyModels.load(space, tmp_path)
+    corrected = PropertyModels.load(lambda: space, tmp_path)
     patterns = np.zeros((12, 1601), dtype=np.float32)
     patterns[:, 500] = 1.0
     names = ("bulk_modulus", "shear_modulus", "youngs_modulus", "band_gap")

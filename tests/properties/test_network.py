@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,21 +8,23 @@ import torch
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
 from matlode.jobs.toolbox import Toolbox
+from matlode.latent.weights import learned_weights
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import CASES
 from matlode.properties.network import (
     NETWORK_MODEL,
+    Member,
     PropertyNetwork,
     TargetScale,
     network_inputs,
-    new_network,
 )
+from matlode.properties.property_net import new_network
 from matlode.properties.targets import AUXILIARY, TARGETS, TREE_SHARES
 from matlode.properties.trees import TreeSettings, fit_trees
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
-from matlode.testing import check_estimates
+from matlode.testing import SINGLE_PRECISION, check_estimates
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +60,21 @@ TOY = (
 )
 
 
-def toy(materials, *, members=2, labels=None):
+def nets(materials, n):
+    """Untrained networks, as PyTorch has them, and their numbers of descriptors."""
     torch.manual_seed(0)
     sizes = [part.shape[1] for part in network_inputs(*materials)[1::2]]
-    networks = tuple(new_network(TOY, sizes).eval() for _ in range(members))
+    return [new_network(TOY, sizes).eval() for _ in range(n)], sizes
+
+
+def toy(materials, *, labels=None):
+    networks, sizes = nets(materials, 2)
+    members = tuple(Member.of(learned_weights(net), TOY, sizes, Path("toy")) for net in networks)
     scales = {
         "bulk_modulus": TargetScale(100.0, 50.0, (0.0, 500.0)),
         "thermal_conductivity": TargetScale(1.0, 1.0, (-3.0, 5.0)),
     }
-    network = PropertyNetwork(networks, TOY, scales, report={"built_on": {}, "note": "toy"})
+    network = PropertyNetwork(members, TOY, scales, report={"built_on": {}, "note": "toy"})
     if labels is None:
         return network
     names = [endpoint.name for endpoint in TOY]
@@ -223,8 +232,55 @@ def test_another_artefact_is_refused(tmp_path):
         PropertyNetwork.load(tmp_path / NETWORK_MODEL)
 
 
+def asked(*materials):
+    return tuple(torch.from_numpy(part) for part in network_inputs(*materials))
+
+
+def test_members_answer_as_the_networks_that_learned(materials):
+    networks, sizes = nets(materials, 1)
+    for parameter in networks[0].parameters():  # untrained norms would hide their weights
+        torch.nn.init.normal_(parameter, std=0.2)
+    networks[0].scale.fill_(3.0)
+    networks[0].centre.fill_(0.5)
+    member = Member.of(learned_weights(networks[0]), TOY, sizes, Path("toy"))
+    compositions, patterns = materials
+    patterns = patterns.copy()
+    patterns[::7] = 0.0  # unknown
+    with torch.inference_mode():
+        expected = networks[0](*asked(compositions, patterns))
+    for answer, of_torch in zip(
+        member(network_inputs(compositions, patterns)), expected, strict=True
+    ):
+        size = float(of_torch.abs().max())
+        assert answer.dtype == np.float32
+        np.testing.assert_allclose(answer, of_torch.numpy(), atol=100 * SINGLE_PRECISION * size)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("trunk.last.bias", lambda a: a[:1]),
+        ("trunk.first.weight", lambda a: a[:, 1:]),
+        ("composition.elements", lambda a: a[:-1]),
+        ("composition.norm.bias", lambda a: a[:-1]),
+        ("pattern.blocks.0.weight", lambda a: a[1:]),
+        ("no_pattern", lambda a: a[None]),
+        ("scale", lambda a: a * np.nan),
+    ],
+)
+def test_weights_of_another_network_are_refused(materials, name, change):
+    networks, sizes = nets(materials, 1)
+    arrays = learned_weights(networks[0])
+    arrays[name] = change(arrays[name])
+    with pytest.raises(ArtefactError, match=r"toy: weights of another architecture or damaged"):
+        Member.of(arrays, TOY, sizes, Path("toy"))
+    del arrays[name]
+    with pytest.raises(ArtefactError, match=r"None|wanted"):
+        Member.of(arrays, TOY, sizes, Path("toy"))
+
+
 def batch(materials, labels):
-    compositions, described, patterns, peaks = network_inputs(*materials)
+    compositions, described, patterns, peaks = asked(*materials)
     return (
         compositions, described, patterns, peaks, patterns, peaks,
         torch.from_numpy(labels.astype(np.float32)),
@@ -232,8 +288,7 @@ def batch(materials, labels):
 
 
 def test_unknown_labels_teach_nothing(materials, labels):
-    (net,) = toy(materials, members=1).members
-    net.zero_grad()
+    ((net,), _) = nets(materials, 1)
     net.training_loss(batch(materials, np.full_like(labels, np.nan)))["loss"].backward()
     assert all(p.grad is None or not p.grad.any() for p in net.parameters())
     known = labels.copy()
@@ -247,8 +302,8 @@ def test_unknown_labels_teach_nothing(materials, labels):
 
 
 def test_an_unknown_pattern_is_not_an_empty_guess(materials):
-    (net,) = toy(materials, members=1).members
-    inputs = network_inputs(materials[0], np.zeros_like(materials[1]))
+    ((net,), _) = nets(materials, 1)
+    inputs = asked(materials[0], np.zeros_like(materials[1]))
     other = (*inputs[:3], torch.ones_like(inputs[3]))
     with torch.inference_mode():
         for a, b in zip(net(*inputs), net(*other), strict=True):

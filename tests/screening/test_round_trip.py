@@ -1,6 +1,7 @@
 """Known materials come back from the latent space; noise does not."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from matlode.testing import check_rule, rock_salt, rutile
 
 @pytest.fixture(scope="module")
 def rule():
-    return ComesBack(space=Toolbox().space)
+    return ComesBack(space=partial(getattr, Toolbox(), "space"))
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,8 @@ from matlode.jobs.settings import TRAINING
 from matlode.jobs.training_table import TrainingTable
 from matlode.latent.space import FACES
 from matlode.progress import Progress, silent
-from matlode.screening.symmetry import (
-    REFERENCE_SYMMETRY_MODEL,
-    SYMMETRY_MODEL,
-    SYMMETRY_NETS,
-)
+from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL
+from matlode.screening.symmetry_nets import SYMMETRY_NETS
 
 N_PARTS = 10
 """A tenth of the rows (or formulas, ...) tests."""

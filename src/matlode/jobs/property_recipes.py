@@ -13,21 +13,15 @@ from matlode.artefacts import save_artefact
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.jobs.recipes import Trainer
 from matlode.latent.networks import N_PATTERN, single
-from matlode.latent.weights import kept_weights
+from matlode.latent.weights import kept_weights, learned_weights
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
 from matlode.properties.models import foundations, head_folder
-from matlode.properties.network import (
-    MAX_LABEL_WEIGHT,
-    PropertyNet,
-    PropertyNetwork,
-    TargetScale,
-    network_inputs,
-    new_network,
-)
+from matlode.properties.network import Member, PropertyNetwork, TargetScale, network_inputs
 from matlode.properties.own import checked_labels
+from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, new_network
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
 from matlode.properties.trees import NETWORK_TREES, fit_trees
@@ -77,14 +71,14 @@ def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwo
     members = []
     for seed in range(n_members):
         torch.manual_seed(seed)
-        network = new_network(targets, [part.shape[1] for part in (data.described, data.peaks)])
+        network = new_network(targets, data.sizes)
         data.fit(network)
         member = f"{name}-{seed}"
         settings = {**trainer.settings, member: replace(trainer.settings[name], seed=seed)}
         replace(trainer, settings=settings).network(
             member, network, data.tensors(TRAIN), data.tensors(CALIBRATION)
         )
-        members.append(network)
+        members.append(Member.of(learned_weights(network), targets, data.sizes, trainer.root))
     for seed in range(n_members):
         trainer.checkpoint(f"{name}-{seed}").unlink(missing_ok=True)
     table, held = trainer.table, trainer.rows(CALIBRATION)
@@ -105,9 +99,9 @@ def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]
     structures = data.roles[: len(data.roles) - data.n_formulas]
     features, labels = [], []
     for rows in torch.from_numpy(np.flatnonzero(structures == TRAIN)).split(4096):
-        formula = data.compositions[rows], data.described[rows]
+        formula = data.compositions[rows].numpy(), data.described[rows].numpy()
         for patterns, peaks in ((data.patterns, data.peaks), (data.rebuilt, data.rebuilt_peaks)):
-            inputs = *formula, patterns[rows].float(), peaks[rows]
+            inputs = *formula, patterns[rows].float().numpy(), peaks[rows].numpy()
             features.append(network.tree_features(inputs, network.members_say(inputs)[0]))
             labels.append(data.labels[rows].numpy())
     x, y = np.concatenate(features), np.concatenate(labels)
@@ -172,6 +166,11 @@ class NetworkData:
     scales: dict[str, TargetScale]
     n_formulas: int
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of descriptors of compositions and patterns."""
+        return self.described.shape[1], self.peaks.shape[1]
+
     def tensors(self, role: str) -> list[torch.Tensor]:
         """What the training loop takes, of the rows of a role."""
         rows = torch.from_numpy(np.flatnonzero(self.roles == role))
@@ -213,15 +212,15 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
     seen = network_inputs(table.compositions, table.patterns)
     alone = network_inputs(formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
     images = trainer.reconstructed("standard").astype(np.float32)
-    rebuilt = single(images[:, ::2]), single(pattern_descriptors(images))
-    both = [torch.cat(pair) for pair in zip(seen, alone, strict=True)]
+    rebuilt_peaks = pattern_descriptors(images).astype(np.float32)
+    both = [torch.from_numpy(np.concatenate(pair)) for pair in zip(seen, alone, strict=True)]
     return NetworkData(
         compositions=both[0],
         described=both[1],
         patterns=both[2].half(),
         peaks=both[3],
-        rebuilt=torch.cat([rebuilt[0], alone[2]]).half(),
-        rebuilt_peaks=torch.cat([rebuilt[1], alone[3]]),
+        rebuilt=torch.from_numpy(np.concatenate([images[:, ::2], alone[2]])).half(),
+        rebuilt_peaks=torch.from_numpy(np.concatenate([rebuilt_peaks, alone[3]])),
         labels=torch.from_numpy(np.column_stack(columns).astype(np.float32)),
         roles=roles,
         scales=scales,

@@ -44,14 +44,17 @@ from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.novelty import FormulaFilter
 from matlode.screening.plausibility import PatternBands, shuffled_peaks
 from matlode.screening.symmetry import (
-    SYMMETRY_NETS,
-    ReferenceSymmetryNet,
     SymmetryClassifier,
-    SymmetryNet,
     fit_temperature,
     network_logits,
     set_level,
     system_probabilities,
+)
+from matlode.screening.symmetry_nets import (
+    SYMMETRY_NETS,
+    ReferenceSymmetryNet,
+    SymmetryNet,
+    at_work,
 )
 
 SAME_FRACTION = 1e-5
@@ -204,7 +207,7 @@ class Trainer:
             network = None
             if face == "standard":
                 network = PropertyNetwork.load(find_model(NETWORK_MODEL, self.models_folder))
-            inputs = PropertyModels(FEATURES[face](space), {}, network).inputs
+            inputs = PropertyModels(FEATURES[face](lambda: space), {}, network).inputs
             compositions, patterns = self.table.compositions, self.table.patterns
             images = self.reconstructed(face).astype(np.float32)
             return {
@@ -388,8 +391,9 @@ def fit_symmetry(
     log = trainer.network(name, network, train_data, held_out, fresh)
     held = trainer.rows(CALIBRATION)
     compositions = table.compositions[held]
-    logits = network_logits(network, cases["decoded"][held], compositions)
-    classifier = SymmetryClassifier(network, fit_temperature(logits, labels[held]), {})
+    answering = at_work(network, trainer.root)
+    logits = network_logits(answering, cases["decoded"][held], compositions)
+    classifier = SymmetryClassifier(answering, fit_temperature(logits, labels[held]), {})
     levels = {
         case: set_level(classifier.predict(patterns[held], compositions), labels[held])
         for case, patterns in cases.items()

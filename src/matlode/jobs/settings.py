@@ -21,7 +21,8 @@ from matlode.latent.training import OPTIMIZERS, TrainingSettings
 from matlode.properties.formation_net import FORMATION_NET, ReferenceFormationNet
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.trees import SETTINGS, TreeSettings
-from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL, SYMMETRY_NETS
+from matlode.screening.symmetry import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL
+from matlode.screening.symmetry_nets import SYMMETRY_NETS
 
 TRAINING = {
     "standard-composition-vae": TrainingSettings(

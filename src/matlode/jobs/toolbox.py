@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import element_symbols
 from matlode.data.tables import Materials, load_starter, read_table
-from matlode.latent.space import LatentSpace
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import VOLUME
@@ -32,6 +31,9 @@ from matlode.screening.plausibility import PatternBands
 from matlode.screening.rule import Rule
 from matlode.screening.symmetry import SymmetryClassifier
 
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
+
 
 @dataclass(frozen=True)
 class Toolbox:
@@ -46,13 +48,15 @@ class Toolbox:
 
     @cached_property
     def space(self) -> LatentSpace:
-        """The standard latent space."""
+        """The standard latent space, which loads PyTorch; much is answered without."""
+        from matlode.latent.space import LatentSpace
+
         return LatentSpace.load(self.models_folder)
 
     @cached_property
     def models(self) -> PropertyModels:
         """The standard property heads."""
-        return PropertyModels.load(self.space, self.models_folder)
+        return PropertyModels.load(lambda: self.space, self.models_folder)
 
     @property
     def endpoints(self) -> dict[str, Endpoint]:
@@ -104,7 +108,8 @@ class Toolbox:
         network = self.models.network
         applicability = None if network is None else network.applicability
         bands = PatternBands.load(self.models_folder)
-        return chosen_rules(every_rule(self.known, bands, self.space, applicability), self.screens)
+        rules = every_rule(self.known, bands, lambda: self.space, applicability)
+        return chosen_rules(rules, self.screens)
 
     def candidates(
         self,

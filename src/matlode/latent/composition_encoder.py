@@ -6,13 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matlode.latent.forward import ELEMENT_SPREAD, MAX_ELEMENTS, N_HEADS, SMALLEST_FRACTION
 from matlode.latent.networks import N_COMPOSITION
 from matlode.representation.descriptors import element_property_table
-
-MAX_ELEMENTS = 8
-"""Elements of a formula that are looked at, those with the largest fractions."""
-SMALLEST_FRACTION = 1e-4
-N_HEADS = 4
 
 
 class CompositionEncoder(nn.Module):
@@ -31,7 +27,7 @@ class CompositionEncoder(nn.Module):
         super().__init__()
         table = torch.from_numpy(element_property_table()).float()
         self.register_buffer("element_properties", table)
-        self.elements = nn.Parameter(0.3 * torch.randn(N_COMPOSITION, width))
+        self.elements = nn.Parameter(ELEMENT_SPREAD * torch.randn(N_COMPOSITION, width))
         self.properties = nn.Linear(table.shape[1], width)
         self.amounts = nn.Sequential(nn.Linear(3, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(_AttentionBlock(width) for _ in range(blocks))

@@ -21,8 +21,15 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 def kept_weights(network: nn.Module, *, exact: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
     """Weights by name, in half precision but for the ``exact`` ones."""
-    arrays = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    return {name: a if name in exact else a.astype(np.float16) for name, a in arrays.items()}
+    return {
+        name: array if name in exact else array.astype(np.float16)
+        for name, array in learned_weights(network).items()
+    }
+
+
+def learned_weights(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """Weights by name, as they are."""
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def network_of(

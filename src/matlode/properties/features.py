@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.latent.space import LatentSpace
 from matlode.representation.descriptors import (
     composition_descriptor_names,
     composition_descriptors,
     pattern_descriptor_names,
     pattern_descriptors,
 )
+
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,12 @@ class ObjectFeatures:
     judged by what it looks like and not by the point that it came from.
     """
 
-    space: LatentSpace
+    space: Callable[[], LatentSpace]
+    """Asked when it is needed: it loads PyTorch."""
 
     def names(self) -> list[str]:
         """Names of the columns of ``compute``."""
-        latent = [f"pattern_latent_{i}" for i in range(len(self.space.pattern.bounds))]
+        latent = [f"pattern_latent_{i}" for i in range(len(self.space().pattern.bounds))]
         return [*composition_descriptor_names(), *pattern_descriptor_names(), *latent]
 
     def compute(
@@ -39,7 +44,7 @@ class ObjectFeatures:
             [
                 composition_descriptors(compositions),
                 pattern_descriptors(patterns),
-                self.space.pattern.encode(patterns),
+                self.space().pattern.encode(patterns),
             ]
         )
 
@@ -48,17 +53,17 @@ class ObjectFeatures:
 class LatentFeatures:
     """The paper's: the 88 latent variables."""
 
-    space: LatentSpace
+    space: Callable[[], LatentSpace]
 
     def names(self) -> list[str]:
         """Names of the columns of ``compute``."""
-        return [f"latent_{i}" for i in range(self.space.size)]
+        return [f"latent_{i}" for i in range(self.space().size)]
 
     def compute(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
     ) -> NDArray[np.float32]:
         """(n, 88) of compositions (n, 100) and patterns (n, 1601)."""
-        return self.space.encode(compositions, patterns)
+        return self.space().encode(compositions, patterns)
 
 
 FEATURES: dict[str, type[ObjectFeatures] | type[LatentFeatures]] = {

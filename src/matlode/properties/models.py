@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,15 @@ from matlode.artefacts import (
 )
 from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
-from matlode.latent.space import LatentSpace
 from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
 from matlode.properties.heads import Head, endpoint_of
 from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
+
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,14 @@ class PropertyModels:
 
     @classmethod
     def load(
-        cls, space: LatentSpace, folder: Path | None = None, *, face: str = "standard"
+        cls,
+        space: Callable[[], LatentSpace],
+        folder: Path | None = None,
+        *,
+        face: str = "standard",
     ) -> PropertyModels:
-        """Every model of ``face`` in ``folder``, and the shipped ones (see ``find_heads``).
+        """Every model of ``face`` in ``folder``, and the shipped ones (see ``find_heads``), on the
+        latent space that ``space`` gives when it is needed.
 
         Raises ArtefactError if there is none, or if one was trained on another latent space.
         """

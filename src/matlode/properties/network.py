@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from matlode.artefacts import grouped, load_artefact, save_artefact, understood, ungrouped
-from matlode.latent.composition_encoder import CompositionEncoder
-from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet, single
-from matlode.latent.weights import kept_weights, network_of
+from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.latent.forward import (
+    ELEMENT_SPREAD,
+    Floats,
+    Shapes,
+    Weights,
+    as_part,
+    composition_shapes,
+    fitting,
+    n_read,
+    part,
+    read_compositions,
+    residual_net,
+    residual_shapes,
+)
 from matlode.properties.applicability import Applicability
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
@@ -31,6 +39,7 @@ from matlode.properties.intervals import (
     venn_abers_table,
 )
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
+from matlode.representation.diffraction import STANDARD_SETTINGS
 
 NETWORK_MODEL = "standard-properties"
 VOLUME = "volume_per_atom"
@@ -38,100 +47,16 @@ VOLUME = "volume_per_atom"
 dense the atoms sit."""
 LABEL_QUANTILES = (0.001, 0.999)
 """Labels beyond are put on these: a few wild ones would rule the loss."""
-MAX_LABEL_WEIGHT = 8.0
-"""Rare labels count more than common ones, up to this factor."""
 MAX_SIGMAS = 5.0
 """Descriptors further from their mean are put there."""
 MAX_LOG_WIDTH = (-6.0, 4.0)
+N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
+"""Every second point of a pattern."""
+N_SEEN = 256
+"""Numbers that a pattern is read as."""
 _BATCH = 2048
-_N_COARSE = (N_PATTERN + 1) // 2
-
-
-class PropertyNet(nn.Module):
-    """Composition and pattern → every target: a value and the width of its error, or a logit.
-
-    The composition is read as a set of elements and through its descriptors, the pattern as
-    the square root of every second point and through its peaks. In training the pattern is the
-    simulated one, the one that comes back from the latent space, or hidden, by chance: formulas
-    without a structure are learned from too.
-    """
-
-    centre: Tensor
-    """(n_descriptors,); with ``scale`` it brings descriptors to mean 0 and deviation 1."""
-    scale: Tensor
-    weights: Tensor
-    """(n_targets,), what a label of each target counts in the loss."""
-    hide_pattern = 0.1
-
-    def __init__(
-        self,
-        n_values: int,
-        n_logits: int,
-        *,
-        n_composition_descriptors: int,
-        n_pattern_descriptors: int,
-        width: int = 512,
-        blocks: int = 3,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.n_values, self.n_logits = n_values, n_logits
-        self.sizes = n_composition_descriptors, n_pattern_descriptors
-        self.register_buffer("centre", torch.zeros(sum(self.sizes)))
-        self.register_buffer("scale", torch.ones(sum(self.sizes)))
-        self.register_buffer("weights", torch.ones(n_values + n_logits))
-        self.composition = CompositionEncoder()
-        self.pattern = ResidualNet(_N_COARSE + self.sizes[1], 256, width=384, blocks=1)
-        self.no_pattern = nn.Parameter(torch.zeros(256))
-        self.dropout = nn.Dropout(dropout)
-        n_in = self.composition.n_out + self.sizes[0] + 256
-        self.trunk = ResidualNet(n_in, 2 * n_values + n_logits, width, blocks)
-
-    def forward(
-        self, compositions: Tensor, described: Tensor, patterns: Tensor, peaks: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (batch, n_values), logarithms of their widths, and logits (batch, n_logits).
-
-        ``described`` and ``peaks`` are the descriptors of ``compositions`` (batch, 100) and
-        ``patterns`` (batch, 801); a pattern of zeros stands for "unknown".
-        """
-        known = (patterns > 0).any(1, keepdim=True)
-        seen = self.pattern(torch.cat([patterns.sqrt(), self._standard(peaks, 1)], dim=1))
-        seen = torch.where(known, seen, self.no_pattern)
-        parts = [self.composition(compositions), self._standard(described, 0), seen]
-        out = self.trunk(self.dropout(torch.cat(parts, dim=1)))
-        values, widths, logits = out.split([self.n_values, self.n_values, self.n_logits], dim=1)
-        return values, widths.clamp(*MAX_LOG_WIDTH), logits
-
-    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Absolute error and the negative log-likelihood of a Laplace distribution for values,
-        cross-entropy for classes, summed over the known labels and averaged over the batch.
-
-        Batch: compositions, their descriptors, simulated patterns with peaks, reconstructed
-        ones with peaks, labels (batch, n_values + n_logits) with NaN where unknown.
-        """
-        compositions, described, simulated, peaks, rebuilt, rebuilt_peaks, labels = batch
-        patterns, seen = simulated.float(), peaks
-        if self.training:
-            coin = torch.rand(len(labels), 1, device=labels.device)
-            decoded, hidden = coin < 0.5, torch.rand_like(coin) < self.hide_pattern
-            patterns = torch.where(decoded, rebuilt.float(), patterns) * ~hidden
-            seen = torch.where(decoded, rebuilt_peaks, peaks)
-        values, widths, logits = self(compositions, described, patterns, seen)
-        known = ~labels.isnan()
-        truth = torch.where(known, labels, 0.0)
-        error = (values - truth[:, : self.n_values]).abs()
-        regression = error + error * torch.exp(-widths) + widths
-        classes = F.binary_cross_entropy_with_logits(
-            logits, truth[:, self.n_values :], reduction="none"
-        )
-        terms = torch.cat([regression, classes], dim=1) * known * self.weights
-        return {"loss": terms.sum(1).mean()}
-
-    def _standard(self, descriptors: Tensor, which: int) -> Tensor:
-        part = slice(0, self.sizes[0]) if which == 0 else slice(self.sizes[0], None)
-        shifted = (descriptors - self.centre[part]) / self.scale[part]
-        return shifted.clamp(-MAX_SIGMAS, MAX_SIGMAS)
+_EXACT = ("centre", "scale", "weights")
+"""Of weights, what is not kept in half precision."""
 
 
 @dataclass(frozen=True)
@@ -155,21 +80,102 @@ class TargetScale:
         return ((labels.clip(*self.limits) - self.centre) / self.spread).astype(np.float32)
 
 
-def network_inputs(
-    compositions: NDArray[np.floating], patterns: NDArray[np.floating]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What ``PropertyNet`` is given, of compositions (n, 100) and patterns (n, 1601)."""
+Inputs = tuple[Floats, Floats, Floats, Floats]
+
+
+def network_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floating]) -> Inputs:
+    """What a member is asked with, of compositions (n, 100) and patterns (n, 1601): compositions,
+    their descriptors, every second point of the patterns, their descriptors."""
     return (
-        single(compositions),
-        single(composition_descriptors(compositions)[:, N_COMPOSITION:]),
-        single(patterns[:, ::2]),
-        single(pattern_descriptors(patterns)),
+        _single(compositions),
+        _single(composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
+        _single(patterns[:, ::2]),
+        _single(pattern_descriptors(patterns)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained ``PropertyNet`` at work: composition and pattern → every target."""
+
+    weights: Weights
+    n_values: int
+    """Targets that are values; the others are logits."""
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        endpoints: Sequence[Endpoint],
+        sizes: Sequence[int],
+        folder: Path,
+    ) -> Member:
+        """The network that learned these ``arrays`` for endpoints, values first; ``sizes`` are
+        the numbers of descriptors of compositions and patterns.
+
+        Raises ArtefactError, naming ``folder``, for arrays of another network.
+        """
+        n_values = sum(endpoint.task != "probability" for endpoint in endpoints)
+        composition = part(arrays, "composition")
+        n_in = n_read(composition) + sizes[0] + N_SEEN
+        n_out = len(endpoints) + n_values
+        shapes: Shapes = {
+            "centre": (sum(sizes),),
+            "scale": (sum(sizes),),
+            "weights": (len(endpoints),),
+            "no_pattern": (N_SEEN,),
+            **as_part("composition", composition_shapes(composition)),
+            **as_part(
+                "pattern", residual_shapes(part(arrays, "pattern"), N_COARSE + sizes[1], N_SEEN)
+            ),
+            **as_part("trunk", residual_shapes(part(arrays, "trunk"), n_in, n_out)),
+        }
+        return cls(fitting(arrays, shapes, folder), n_values)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of descriptors of compositions and patterns."""
+        n_peaks = self.weights["pattern.first.weight"].shape[1] - N_COARSE
+        return len(self.weights["centre"]) - n_peaks, n_peaks
+
+    def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
+        """What ``PropertyNet.forward`` gives of ``network_inputs``: values, logarithms of their
+        widths, logits."""
+        compositions, described, patterns, peaks = inputs
+        weights, (n_described, _) = self.weights, self.sizes
+        standard = slice(0, n_described), slice(n_described, None)
+        seen = residual_net(
+            part(weights, "pattern"),
+            np.concatenate([np.sqrt(patterns), self._standard(peaks, standard[1])], axis=1),
+        )
+        seen[~(patterns > 0).any(axis=1)] = weights["no_pattern"]
+        parts = [self.read(compositions), self._standard(described, standard[0]), seen]
+        out = residual_net(part(weights, "trunk"), np.concatenate(parts, axis=1))
+        values, widths, logits = np.split(out, [self.n_values, 2 * self.n_values], axis=1)
+        return values, widths.clip(*MAX_LOG_WIDTH), logits
+
+    def read(self, compositions: Floats) -> Floats:
+        """(n, n_read), how compositions (n, 100) are read."""
+        return read_compositions(part(self.weights, "composition"), compositions)
+
+    def with_element(self, index: int, learned: Floats) -> Member:
+        """The member with this vector in place of what it learned of an element."""
+        elements = self.weights["composition.elements"].copy()
+        elements[index] = learned
+        return replace(self, weights={**self.weights, "composition.elements": elements})
+
+    def _standard(self, descriptors: Floats, which: slice) -> Floats:
+        shifted = (descriptors - self.weights["centre"][which]) / self.weights["scale"][which]
+        return shifted.clip(-MAX_SIGMAS, MAX_SIGMAS)
+
+
+def _single(data: NDArray[np.floating]) -> Floats:
+    return np.ascontiguousarray(data, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class PropertyNetwork:
-    """Trained ``PropertyNet`` members, and trees for some targets, that answer in units, with
+    """Trained members, and trees for some targets, that answer in units, with
     intervals.
 
     The interval of a value is value ± factor × width, the factor conformal and larger for what
@@ -177,7 +183,7 @@ class PropertyNetwork:
     per case (``heads.CASES``) on unseen formulas.
     """
 
-    members: tuple[PropertyNet, ...]
+    members: tuple[Member, ...]
     """Networks of other seeds; their mean answers."""
     endpoints: tuple[Endpoint, ...]
     """Targets in the order of the outputs, values first; the auxiliary ones with them."""
@@ -226,34 +232,29 @@ class PropertyNetwork:
         whole, width = (np.concatenate(part) for part in zip(*parts, strict=True))
         return whole, width
 
-    def members_say(
-        self, inputs: tuple[Tensor, ...]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def members_say(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What ``raw`` gives without trees, of ``network_inputs``."""
-        with torch.inference_mode():
-            values, logs, logits = zip(*(net(*inputs) for net in self.members), strict=True)
-            spread = torch.stack(values).std(0, correction=0)
-            # what the members disagree about is uncertain beyond what each of them says
-            width = torch.stack(logs).exp().mean(0) + spread
-            mean_logits = torch.stack(logits).mean(0)
-            outputs = torch.cat([torch.stack(values).mean(0), mean_logits], 1)
-            widths = torch.cat([width, torch.full_like(mean_logits, torch.nan)], 1)
-        return outputs.double().numpy(), widths.double().numpy()
+        values, logs, logits = map(
+            np.stack, zip(*(member(inputs) for member in self.members), strict=True)
+        )
+        # what the members disagree about is uncertain beyond what each of them says
+        width = np.exp(logs).mean(axis=0) + values.std(axis=0)
+        mean_logits = logits.mean(axis=0)
+        outputs = np.concatenate([values.mean(axis=0), mean_logits], axis=1)
+        widths = np.concatenate([width, np.full_like(mean_logits, np.nan)], axis=1)
+        return outputs.astype(float), widths.astype(float)
 
-    def tree_features(
-        self, inputs: tuple[Tensor, ...], outputs: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
+    def tree_features(self, inputs: Inputs, outputs: NDArray[np.float64]) -> NDArray[np.float32]:
         """(n, n_columns) that trees are given: descriptors, and the network's volume per atom,
         which is what a pattern says about most properties."""
         compositions, described, _, peaks = inputs
-        columns = [part.numpy() for part in (compositions, described, peaks)]
         volume = [outputs[:, at] for at, e in enumerate(self.endpoints) if e.name == VOLUME]
-        return np.column_stack([*columns, *volume]).astype(np.float32)
+        return np.column_stack([compositions, described, peaks, *volume]).astype(np.float32)
 
-    def _hear_trees(self, inputs: tuple[Tensor, ...], outputs: NDArray[np.float64]) -> None:
+    def _hear_trees(self, inputs: Inputs, outputs: NDArray[np.float64]) -> None:
         """Move the outputs of targets that have trees towards what these say; they know nothing
         of hidden patterns."""
-        known = (inputs[2] > 0).any(1).numpy()
+        known = (inputs[2] > 0).any(axis=1)
         features = self.tree_features(inputs, outputs)[known]
         places = {e.name: at for at, e in enumerate(self.endpoints) if e.name in self.trees}
 
@@ -267,11 +268,10 @@ class PropertyNetwork:
 
     def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
         """(n, n_read), how the first member reads compositions (n, 100)."""
-        parts = [np.zeros((0, self.members[0].composition.n_out), np.float32)]
-        with torch.inference_mode():
-            for at in range(0, len(compositions), _BATCH):
-                rows = single(compositions[at : at + _BATCH])
-                parts.append(self.members[0].composition(rows).numpy())
+        parts = [
+            self.members[0].read(_single(compositions[at : at + _BATCH]))
+            for at in range(0, max(len(compositions), 1), _BATCH)
+        ]
         return np.concatenate(parts)
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -382,26 +382,26 @@ class PropertyNetwork:
         """
         rng = np.random.default_rng(seed)
         forgotten = np.array([rng.choice(np.flatnonzero(row)) for row in compositions])
-        members = tuple(deepcopy(member) for member in self.members)
-        learned = [member.composition.elements.data.clone() for member in members]
-        with torch.random.fork_rng(devices=[]):
-            # by no means the seed of a training: learned vectors lie close to where they began
-            torch.manual_seed(int(rng.integers(2**32, 2**62)))
-            fresh = [CompositionEncoder().elements.data for _ in members]
-        other = replace(self, members=members, trees={})
+        shape = self.members[0].weights["composition.elements"].shape
+        starts = ELEMENT_SPREAD * rng.standard_normal((len(self.members), *shape), np.float32)
         outputs, widths = np.empty((2, len(forgotten), len(self.endpoints)))
         for element in np.unique(forgotten):
-            for member, before, start in zip(members, learned, fresh, strict=True):
-                member.composition.elements.data.copy_(before)
-                member.composition.elements.data[element] = start[element]
+            members = tuple(
+                member.with_element(element, start[element])
+                for member, start in zip(self.members, starts, strict=True)
+            )
             rows = forgotten == element
+            other = replace(self, members=members, trees={})
             outputs[rows], widths[rows] = other.raw(compositions[rows], patterns[rows])
         return outputs, widths
 
     def save(self, root: Path) -> None:
         """Write as an artefact below ``root``; weights are kept in half precision."""
         groups: dict[str, Mapping[str, NDArray[Any]]] = {
-            f"member {number}": kept_weights(member, exact=("centre", "scale", "weights"))
+            f"member {number}": {
+                name: array if name in _EXACT else array.astype(np.float16)
+                for name, array in member.weights.items()
+            }
             for number, member in enumerate(self.members)
         }
         groups["calibration"] = self.calibration
@@ -438,7 +438,7 @@ class PropertyNetwork:
             reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
             return cls(
                 tuple(
-                    network_of(lambda: new_network(endpoints, sizes), groups[name], folder)
+                    Member.of(groups[name], endpoints, sizes, folder)
                     for name in sorted(groups)
                     if name.startswith("member ")
                 ),
@@ -450,14 +450,3 @@ class PropertyNetwork:
                 shares,
                 Applicability(**reach) if reach else None,
             )
-
-
-def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:
-    """An untrained network for ``endpoints``, values first, and numbers of descriptors."""
-    n_logits = sum(endpoint.task == "probability" for endpoint in endpoints)
-    return PropertyNet(
-        len(endpoints) - n_logits,
-        n_logits,
-        n_composition_descriptors=sizes[0],
-        n_pattern_descriptors=sizes[1],
-    )

@@ -33,31 +33,31 @@ _AXES: dict[str, list[tuple[int, ...]]] = {
 
 
 @cache
-def extinction_groups() -> tuple[tuple[int, ...], ...]:
-    """Space-group numbers by crystal family and reflection conditions (as in International
+def extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
+    """Space-group numbers of one of FAMILIES by reflection conditions (as in International
     Tables A, 3.1.4, with Laue classes of a family together: in a powder their reflections
     overlap). Glide and screw conditions come from the operations of moyopy's standard settings.
 
-    >>> [group for group in extinction_groups() if 62 in group]
+    >>> [group for group in extinction_groups("orthorhombic") if 62 in group]
     [(33, 62)]
     """
-    kin: dict[tuple[str, bytes], list[int]] = {}
-    for family, (first, last) in FAMILIES.items():
-        for number in range(first, last + 1):
-            absent = _absent(number)
-            key = min(absent.transpose(order).tobytes() for order in _AXES[family])
-            kin.setdefault((family, key), []).append(number)
+    first, last = FAMILIES[family]
+    kin: dict[bytes, list[int]] = {}
+    for number in range(first, last + 1):
+        absent = _absent(number)
+        key = min(absent.transpose(order).tobytes() for order in _AXES[family])
+        kin.setdefault(key, []).append(number)
     return tuple(tuple(group) for group in kin.values())
 
 
-@cache
 def cannot_be_told_from(space_group: int) -> tuple[int, ...]:
     """The other space groups of the same extinction group.
 
     >>> cannot_be_told_from(225)
     (196, 202, 209, 216)
     """
-    (group,) = (group for group in extinction_groups() if space_group in group)
+    (family,) = (name for name, (a, b) in FAMILIES.items() if a <= space_group <= b)
+    (group,) = (group for group in extinction_groups(family) if space_group in group)
     return tuple(number for number in group if number != space_group)
 
 

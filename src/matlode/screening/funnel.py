@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matlode.artefacts import read_toml
 from matlode.data.formulas import conventional_formula
 from matlode.errors import GoalError, suggest
-from matlode.latent.space import LatentSpace
 from matlode.properties.applicability import Applicability
 from matlode.records import Candidate, Verdict
 from matlode.screening.applicability import Applicable
@@ -23,11 +22,14 @@ from matlode.screening.rule import Rule
 from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
 
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
+
 
 def every_rule(
     known: KnownMaterials,
     bands: PatternBands,
-    space: LatentSpace,
+    space: Callable[[], LatentSpace],
     applicability: Applicability | None = None,
 ) -> tuple[Rule, ...]:
     """Every rule, in the order in which the funnel counts; the last one only where the property

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matlode.latent.formula_search import FormulaLimits
-from matlode.latent.space import LatentSpace
 from matlode.records import Candidate, Verdict
 from matlode.representation.composition import formulas_of
 from matlode.screening.rule import Rule
+
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,8 @@ class ComesBack(Rule):
     """Encoded and decoded again, it is of the same formula, and its pattern is as good as the
     same. What does not come back lies where the autoencoders learned nothing."""
 
-    space: LatentSpace
+    space: Callable[[], LatentSpace]
+    """Asked when there is something to judge: it loads PyTorch."""
     min_cosine: float = 0.9
     """Of the pattern with itself as it comes back; of known materials it is above 0.99."""
     name = "comes_back"
@@ -30,12 +33,15 @@ class ComesBack(Rule):
 
     def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
+        from matlode.latent.formula_search import FormulaLimits
+
         if not candidates:
             return []
         compositions = np.array([c.composition for c in candidates])
         patterns = np.array([c.pattern for c in candidates], dtype=np.float32)
-        points = self.space.encode(compositions, patterns)
-        _, images = self.space.decode(points)
+        space = self.space()
+        points = space.encode(compositions, patterns)
+        _, images = space.decode(points)
         norms = np.linalg.norm(patterns, axis=1) * np.linalg.norm(images, axis=1)
         cosines = (patterns * images).sum(axis=1) / np.maximum(norms, 1e-12)
         # as many elements and atoms as any of them has
@@ -44,7 +50,7 @@ class ComesBack(Rule):
             max_elements=max(5, int((compositions > 0).sum(axis=1).max())),
             max_atoms=max(20, int(np.ceil(1 / fewest).max())),
         )
-        names = formulas_of(self.space.formulas(points, limits))
+        names = formulas_of(space.formulas(points, limits))
         return [
             self._verdict(candidate, name, float(cosine))
             for candidate, name, cosine in zip(candidates, names, cosines, strict=True)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from matlode.artefacts import find_model, load_artefact, save_artefact, understood
-from matlode.errors import GoalError, InputError
-from matlode.latent.composition_encoder import CompositionEncoder
-from matlode.latent.layers import activation_layer, convolution, initialise
-from matlode.latent.networks import N_COMPOSITION, N_PATTERN, ResidualNet
-from matlode.latent.weights import kept_weights, network_of
+from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.errors import InputError
+from matlode.latent.forward import (
+    Floats,
+    Weights,
+    as_part,
+    composition_shapes,
+    fitting,
+    n_read,
+    part,
+    read_compositions,
+    residual_net,
+    residual_shapes,
+)
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -65,150 +69,86 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
     )
 
 
+N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
+"""Every second point of a pattern."""
 N_RELATIVE = 560
 RELATIVE_RANGE = (0.97, 6.0)
 """Q over that of the first peak, as far as it is looked at."""
 FIRST_PEAK = 0.02
 """The first peak is the first maximum above this part of the strongest point."""
+_BATCH = 2048
 
 
-def relative_patterns(patterns: Tensor) -> Tensor:
-    """(batch, N_RELATIVE) of patterns (batch, 1601): intensities at multiples of the first
-    peak's Q, even in their logarithm; 0 beyond the grid.
+def relative_patterns(patterns: Floats) -> Floats:
+    """(n, N_RELATIVE) of patterns (n, 1601): intensities at multiples of the first peak's Q, even
+    in their logarithm; 0 beyond the grid.
 
     Crystals with lattices of one shape look alike there, whatever their size.
     """
     middle = patterns[:, 1:-1]
     is_peak = (middle > patterns[:, :-2]) & (middle >= patterns[:, 2:]) & (middle > FIRST_PEAK)
-    first = is_peak.float().argmax(1, keepdim=True) + 1
-    before, here, after = (patterns.gather(1, first + by) for by in (-1, 0, 1))
+    first = is_peak.argmax(axis=1)[:, None] + 1
+    before, here, after = (np.take_along_axis(patterns, first + by, 1) for by in (-1, 0, 1))
     # the top of a parabola through three points
-    shift = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-6)
+    shift = 0.5 * (before - after) / np.minimum(before - 2 * here + after, -1e-6)
     low, step = STANDARD_SETTINGS.two_theta_min_deg, STANDARD_SETTINGS.step
-    sine = torch.sin(torch.deg2rad(low + step * (first + shift.clamp(-1, 1))) / 2)
+    sine = np.sin(np.deg2rad(low + step * (first + shift.clip(-1, 1))) / 2).astype(np.float32)
     nearest, farthest = RELATIVE_RANGE
-    even = torch.linspace(0, 1, N_RELATIVE, device=patterns.device)
-    multiples = nearest * (farthest / nearest) ** even
-    angle = 2 * torch.rad2deg(torch.asin((sine * multiples).clamp(max=1)))
-    place = (angle - low) / step
-    inside = (place >= 0) & (place <= N_PATTERN - 1)
-    left = place.clamp(0, N_PATTERN - 1.001).floor().long()
-    part = place - left
-    value = patterns.gather(1, left) * (1 - part) + patterns.gather(1, left + 1) * part
-    return torch.where(inside, value, 0.0).clamp(min=0)
+    multiples = np.geomspace(nearest, farthest, N_RELATIVE, dtype=np.float32)
+    angle = 2 * np.rad2deg(np.arcsin(np.minimum(sine * multiples, 1)))
+    place = (angle - np.float32(low)) / np.float32(step)
+    last = patterns.shape[1] - 1
+    whole = np.floor(place.clip(0, last - 1))
+    left, part = whole.astype(np.intp), place - whole
+    values = [np.take_along_axis(patterns, left + by, 1) for by in (0, 1)]
+    between = values[0] * (1 - part) + values[1] * part
+    return np.where((place >= 0) & (place <= last), between, np.float32(0)).clip(min=0)
 
 
-class SymmetryNet(nn.Module):
-    """Residual dense net on square-root intensities, as they are and relative to the first peak,
-    beside a composition encoder.
+class Answering(Protocol):
+    """A trained network of space groups at work."""
 
-    It is trained on strained patterns and on those that come back from the latent space, a
-    coin thrown for each; for a part of the rows the composition is hidden, so that it also
-    answers for a pattern alone.
-    """
+    @property
+    def weights(self) -> Weights:
+        """What it learned, by name."""
 
-    hide_composition = 0.3
-    jitter = 0.02
-
-    def __init__(self, *, width: int = 768, blocks: int = 3, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.composition = CompositionEncoder()
-        n_in = (N_PATTERN + 1) // 2 + N_RELATIVE + self.composition.n_out + 1
-        self.net = ResidualNet(n_in, N_SPACE_GROUPS, width, blocks)
-
-    def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
-        """Logits (batch, 230); a composition row of zeros stands for "unknown"."""
-        known = (compositions > 0).any(1, keepdim=True).to(patterns.dtype)
-        seen = patterns[:, ::2].sqrt(), relative_patterns(patterns).sqrt()
-        x = torch.cat([*seen, self.composition(compositions), known], dim=1)
-        logits: Tensor = self.net(self.dropout(x))
-        return logits
-
-    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy; batch is (simulated, reconstructed, composition, label - 1)."""
-        simulated, reconstructed, composition, label = batch
-        composition = composition.float()
-        if self.training:
-            coin = torch.rand(len(label), 1, device=label.device)
-            pattern = torch.where(coin < 0.5, simulated, reconstructed).float()
-            pattern = (pattern + self.jitter**2 * torch.randn_like(pattern).abs()).clamp(min=0)
-            keep = torch.rand_like(coin) >= self.hide_composition
-            composition = composition * keep
-        else:
-            pattern = reconstructed.float()
-        logits = self(pattern, composition)
-        smoothing = 0.05 if self.training else 0.0
-        loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
-        hits = (logits.argmax(1) == label).float().mean()
-        return {"loss": loss, "accuracy": hits}
+    def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
+        """Logits (n, 230) of patterns (n, 1601) and compositions (n, 100), zeros of those
+        unknown."""
 
 
-class ReferenceSymmetryNet(nn.Module):
-    """The paper's convolutional classifier of patterns alone (Table S1, after Park et al.,
-    IUCrJ 4, 486, 2017): three convolutions with average pooling, two dense layers."""
+@dataclass(frozen=True, eq=False)
+class StandardAnswers:
+    """A trained ``symmetry_nets.SymmetryNet`` at work."""
 
-    def __init__(
-        self,
-        *,
-        filters: Sequence[int] = (104, 51, 117),
-        kernels: Sequence[int] = (34, 37, 13),
-        strides: Sequence[int] = (2, 1, 2),
-        pool: int = 3,
-        units: Sequence[int] = (2047, 943),
-        conv_dropout: float = 0.498,
-        dense_dropout: float = 0.675,
-        activation: str = "relu",
-        initializer: str = "lecun_normal",
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        length, channels = N_PATTERN, 1
-        for n_out, kernel, stride in zip(filters, kernels, strides, strict=True):
-            layers += [
-                convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
-                activation_layer(activation),
-                nn.AvgPool2d((1, pool)),
-                nn.Dropout(conv_dropout),
-            ]
-            length = (length + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
-            length, channels = length // pool, n_out
-        if length < 1:
-            raise GoalError(f"strides {strides} and pools of {pool} leave nothing of a pattern.")
-        sizes = (channels * length, *units)
-        for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), activation_layer(activation)]
-            layers += [nn.Dropout(dense_dropout)]
-        flat = 4 * len(filters)
-        self.convolutions = nn.Sequential(*layers[:flat])
-        self.dense = nn.Sequential(*layers[flat:], nn.Linear(units[-1], N_SPACE_GROUPS))
-        initialise(self, initializer)
+    weights: Weights
 
-    def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
-        """Logits (batch, 230); the composition is not looked at."""
-        logits: Tensor = self.dense(self.convolutions(patterns[:, None, None]).flatten(1))
-        return logits
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], folder: Path) -> StandardAnswers:
+        """The network that learned these ``arrays``; raises ArtefactError, naming ``folder``, for
+        those of another."""
+        composition, net = part(arrays, "composition"), part(arrays, "net")
+        n_in = N_COARSE + N_RELATIVE + n_read(composition) + 1
+        shapes = {
+            **as_part("composition", composition_shapes(composition)),
+            **as_part("net", residual_shapes(net, n_in, N_SPACE_GROUPS)),
+        }
+        return cls(fitting(arrays, shapes, folder))
 
-    def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy of patterns that came back from the latent space; see SymmetryNet."""
-        _, reconstructed, composition, label = batch
-        logits = self(reconstructed.float(), composition.float())
-        hits = (logits.argmax(1) == label).float().mean()
-        return {"loss": F.cross_entropy(logits, label), "accuracy": hits}
-
-
-SYMMETRY_NETS: dict[str, Callable[..., SymmetryNet | ReferenceSymmetryNet]] = {
-    SYMMETRY_MODEL: SymmetryNet,
-    REFERENCE_SYMMETRY_MODEL: ReferenceSymmetryNet,
-}
-"""model → network."""
+    def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
+        """See Answering."""
+        read = read_compositions(part(self.weights, "composition"), compositions)
+        known = (compositions > 0).any(axis=1, keepdims=True)
+        seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))
+        x = np.concatenate([*seen, read, known], axis=1, dtype=np.float32)
+        return residual_net(part(self.weights, "net"), x)
 
 
 @dataclass(frozen=True)
 class SymmetryClassifier:
     """Probabilities of the 230 space groups."""
 
-    network: SymmetryNet | ReferenceSymmetryNet
+    network: Answering
     temperature: float
     """Logits are divided by it; fitted on rows that the network never saw."""
     levels: Mapping[str, float]
@@ -239,7 +179,7 @@ class SymmetryClassifier:
 
     @classmethod
     def load(cls, folder: Path | None = None, *, name: str = SYMMETRY_MODEL) -> SymmetryClassifier:
-        """The classifier ``name`` of SYMMETRY_NETS in ``folder`` (else the one that ships).
+        """The classifier ``name`` in ``folder`` (else the one that ships).
 
         Raises ArtefactError if it does not fit the code.
         """
@@ -247,8 +187,15 @@ class SymmetryClassifier:
         artefact = load_artefact(place).require("symmetry")
         with understood(place):
             header = artefact.header
-            make = partial(SYMMETRY_NETS[name], **header.get("architecture", {}))
-            network: Any = network_of(make, artefact.arrays, place)
+            network: Answering
+            if name == SYMMETRY_MODEL:
+                network = StandardAnswers.of(artefact.arrays, place)
+            else:
+                from matlode.screening.symmetry_nets import ReferenceAnswers  # loads PyTorch
+
+                network = ReferenceAnswers.of(
+                    artefact.arrays, header.get("architecture", {}), place
+                )
             levels = {str(case): float(level) for case, level in header["levels"].items()}
             temperature = float(header["temperature"])
             if not 0 < temperature < np.inf:
@@ -262,25 +209,23 @@ class SymmetryClassifier:
             folder / name,
             kind="symmetry",
             header={"temperature": self.temperature, "levels": dict(self.levels), **header},
-            arrays=kept_weights(self.network),
+            arrays={name: w.astype(np.float16) for name, w in self.network.weights.items()},
         )
 
 
 def network_logits(
-    network: nn.Module,
+    network: Answering,
     patterns: NDArray[np.floating],
     compositions: NDArray[np.floating] | None,
 ) -> NDArray[np.float64]:
     """Raw outputs (n, 230) of the network."""
     if compositions is None:
-        compositions = np.zeros((len(patterns), N_COMPOSITION))
+        compositions = np.zeros((len(patterns), MAX_ATOMIC_NUMBER))
     parts = [np.zeros((0, N_SPACE_GROUPS))]
-    with torch.inference_mode():
-        for at in range(0, len(patterns), 2048):
-            rows = slice(at, at + 2048)
-            x = torch.tensor(np.asarray(patterns[rows], np.float32))
-            c = torch.tensor(np.asarray(compositions[rows], np.float32))
-            parts.append(network(x, c).numpy().astype(float))
+    for at in range(0, len(patterns), _BATCH):
+        rows = slice(at, at + _BATCH)
+        given = (np.ascontiguousarray(x[rows], np.float32) for x in (patterns, compositions))
+        parts.append(network(*given).astype(float))
     return np.concatenate(parts)
 
 

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matlode.errors import ArtefactError
+from matlode.latent.composition_encoder import CompositionEncoder
+from matlode.latent.forward import (
+    MAX_ELEMENTS,
+    composition_shapes,
+    fitting,
+    n_read,
+    read_compositions,
+    residual_net,
+    residual_shapes,
+)
+from matlode.latent.networks import ResidualNet
+from matlode.latent.weights import learned_weights
+from matlode.testing import SINGLE_PRECISION
+
+CLOSE = 50 * SINGLE_PRECISION
+
+
+def stirred(network):
+    """The network with weights that all count: fresh norms and biases would do nothing."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+def close(answer, of_torch):
+    expected = of_torch.numpy()
+    np.testing.assert_allclose(answer, expected, atol=CLOSE * abs(expected).max(initial=1))
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_residual_nets_answer_as_in_torch(blocks, rows):
+    network = stirred(ResidualNet(5, 3, width=8, blocks=blocks))
+    x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
+    with torch.inference_mode():
+        close(residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+
+
+def test_a_gate_far_below_zero_is_shut_without_a_warning():
+    network = stirred(ResidualNet(5, 3, width=8, blocks=1))
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    with torch.inference_mode():
+        network.norms[0].weight.fill_(1e4)
+        close(residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return stirred(CompositionEncoder(width=16, blocks=2))
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(0, 99), st.integers(1, 40), max_size=MAX_ELEMENTS + 3),
+        max_size=6,
+    )
+)
+def test_compositions_are_read_as_in_torch(encoder, rows):
+    x = np.zeros((len(rows), 100), np.float32)
+    for row, atoms in enumerate(rows):
+        x[row, list(atoms)] = list(atoms.values())
+    x /= np.maximum(x.sum(axis=1, keepdims=True), 1)
+    # of more elements than are looked at, those with equal amounts might be chosen otherwise
+    x *= 1 + 1e-3 * np.arange(100, dtype=np.float32) / 100
+    with torch.inference_mode():
+        close(read_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+
+
+def test_a_formula_is_read_the_same_in_any_company(encoder):
+    weights = learned_weights(encoder)
+    rng = np.random.default_rng(0)
+    x = rng.random((30, 100), np.float32) * (rng.random((30, 100)) < 0.04)
+    together = read_compositions(weights, x)
+    assert together.shape == (30, n_read(weights))
+    for row in range(30):
+        np.testing.assert_allclose(
+            read_compositions(weights, x[[row]])[0], together[row], atol=CLOSE
+        )
+
+
+@pytest.mark.parametrize(
+    ("network", "shapes"),
+    [
+        (ResidualNet(5, 3, width=8, blocks=2), lambda w: residual_shapes(w, 5, 3)),
+        (CompositionEncoder(width=8, blocks=1), composition_shapes),
+    ],
+    ids=["residual", "composition"],
+)
+def test_weights_fit_themselves_and_nothing_else(network, shapes):
+    arrays = learned_weights(network)
+    fitted = fitting(arrays, shapes(arrays), Path("model"))
+    for name, array in fitted.items():
+        np.testing.assert_array_equal(array, arrays[name])
+    for name, array in arrays.items():
+        for changed in (array[..., :-1], array[None], np.full_like(array, np.nan)):
+            other = {**arrays, name: changed}
+            with pytest.raises(ArtefactError, match=r"^model: .* `matlode train model`"):
+                fitting(other, shapes(other), Path("model"))
+        less = {key: value for key, value in arrays.items() if key != name}
+        with pytest.raises(ArtefactError, match="another architecture"):
+            fitting(less, shapes(less), Path("model"))
+
+
+def test_heads_that_the_width_cannot_be_shared_among_are_refused():
+    arrays = {name: a[..., :6] for name, a in learned_weights(CompositionEncoder(width=8)).items()}
+    with pytest.raises(ArtefactError, match="another architecture"):
+        fitting(arrays, composition_shapes(arrays), Path("model"))
