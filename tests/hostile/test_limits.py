@@ -152,16 +152,16 @@ def test_a_clock_that_jumps_loses_no_batch(tmp_path, monkeypatch, days):
     monkeypatch.setattr(studies, "GRACE_S", 1)
     url = f"sqlite:///{tmp_path}/c.db"
     ledger = Ledger.open(url, "a", {})
-    ledger.claim(2).finish({"n": 0}, 0.0, "X")
+    ledger.claim(2).finish(b"0", 0.0, "X")
     ledger.claim(2).alive.stop()  # its worker is dead
     with closing(sqlite3.connect(tmp_path / "c.db")) as database:
         jump = f"datetime(heartbeat, '{days} days')"
         database.execute(f"update trial_heartbeats set heartbeat = {jump}")
         database.commit()
     later = Ledger.open(url, "a", {})
-    later.claim(2).finish({"n": 1}, 0.0, "X")
+    later.claim(2).finish(b"1", 0.0, "X")
     assert later.claim(2) is None
-    assert later.finished() == {0: {"n": 0}, 1: {"n": 1}}
+    assert dict(later.finished()) == {0: b"0", 1: b"1"}
 
 
 def test_two_searches_for_one_folder_cannot_both_begin(tmp_path):

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from matlode.errors import GoalError, InputError
 from matlode.jobs.search import Request, resume, search, standing
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation import studies
+from matlode.optimisation.campaign import Trials
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.studies import without_password
 from tests.conftest import SMALL_SEARCH
@@ -125,9 +127,9 @@ def test_every_batch_is_claimed_once(tmp_path):
     claims = [ledger.claim(4) for ledger in (one, two, one, two)]
     assert sorted(claim.batch for claim in claims) == [0, 1, 2, 3]
     for claim in claims:
-        claim.finish({"batch": claim.batch}, 0.0, "X")
+        claim.finish(b"of %d" % claim.batch, 0.0, "X")
     assert one.claim(4) is None
-    assert two.finished(except_for={0}) == {n: {"batch": n} for n in (1, 2, 3)}
+    assert dict(two.finished(except_for={0})) == {n: b"of %d" % n for n in (1, 2, 3)}
 
 
 def test_a_worker_given_up_for_dead_is_not_listened_to(tmp_path):
@@ -136,9 +138,22 @@ def test_a_worker_given_up_for_dead_is_not_listened_to(tmp_path):
     ledger.release_all()
     again = ledger.claim(1)
     assert again.batch == lost.batch == 0
-    lost.finish({"from": "the dead"}, 1.0, "X")
-    again.finish({"from": "the living"}, 1.0, "X")
-    assert ledger.finished() == {0: {"from": "the living"}}
+    lost.finish(b"from the dead", 1.0, "X")
+    again.finish(b"from the living", 1.0, "X")
+    assert dict(ledger.finished()) == {0: b"from the living"}
+
+
+def test_a_campaign_without_its_records_is_told(tmp_path):
+    file = tmp_path / "c.db"
+    with closing(Ledger.open(f"sqlite:///{file}", "a", {})) as ledger:
+        ledger.claim(1).finish(b"x", 1.0, "X")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("drop table matlode_records")
+        database.commit()
+    # as a database of before, which had none
+    told = pytest.raises(InputError, match=r"nothing is left of trial 0: .* begin anew")
+    with closing(Ledger.open(f"sqlite:///{file}", "a", {})) as ledger, told:
+        dict(ledger.finished())
 
 
 @pytest.fixture
@@ -220,9 +235,9 @@ def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypa
     )
     assert [other.communicate()[0] for other in others] == [f"{settings.trials}\n"] * 2
     with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
-        batches = ledger.finished()
+        batches = dict(ledger.finished())
     assert sorted(batches) == list(range(9))
-    names = [len(record["formulas"].split()) for record in batches.values()]
+    names = [len(Trials.unpacked(record)) for record in batches.values()]
     assert names == [64] * 9
     assert len(run.candidates) > 0
     assert "5432" not in (run.folder / "request.json").read_text()
@@ -241,7 +256,7 @@ def test_many_workers_do_each_batch_once(postgresql, n_workers):
     memory_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(f"{n_workers} workers: {seconds:.0f} s, {memory_gb:.2f} GB the largest")
     with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
-        batches = ledger.finished()
+        batches = dict(ledger.finished())
         attempts = len(ledger.shared.trials())
     assert sorted(batches) == list(range(160))
     assert attempts <= 160 + n_workers  # no more than one claim too many of each

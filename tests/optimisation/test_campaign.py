@@ -1,11 +1,11 @@
-import json
+import tempfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from matlode.data.formulas import parse_formula
-from matlode.errors import MatlodeError
+from matlode.errors import MatlodeError, WriteError
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import (
     BATCH,
@@ -97,7 +97,7 @@ def test_a_batch_that_fails_is_left_to_others(campaign, start, monkeypatch, tmp_
 
 
 def test_trials_survive_being_written_down(trials):
-    same(Trials.unpacked(json.loads(json.dumps(trials.packed()))), trials)
+    same(Trials.unpacked(trials.packed()), trials)
 
 
 def test_unbalanced_formulas_pay(campaign, trials):
@@ -159,6 +159,12 @@ def test_batches_that_are_done_in_another_order_stand_in_theirs(trials):
             claims[batch].finish(batches[batch].packed(), 0.0, "X")
         gathered.add_finished(ledger)
         same(gathered.trials(), trials.take(np.array(rows)))
+
+
+def test_a_disk_without_room_is_told_before_the_first_trial(trials, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    with pytest.raises(WriteError, match="not there"):
+        _Gathered(trials, n_trials=12, size=4)
 
 
 def test_formulas_longer_than_any_before_are_kept_whole(trials):

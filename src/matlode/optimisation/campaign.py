@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+import mmap
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import writable
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import chemical_system
 from matlode.latent.networks import COMPOSITION_LATENT
@@ -27,6 +33,7 @@ BATCH = 64
 """Points per suggestion: decoding and prediction cost least in batches."""
 MAX_BATCHES = 2048
 """Long campaigns have larger batches, not more: before each, all that was found is looked at."""
+_CHUNK = 1 << 20
 
 
 def batch_size(n_trials: int) -> int:
@@ -88,18 +95,19 @@ class Trials:
         """The trials at ``rows``."""
         return Trials(*(getattr(self, f.name)[rows] for f in fields(self)))
 
-    def packed(self) -> dict[str, Any]:
+    def packed(self) -> bytes:
         """As JSON that ``unpacked`` makes the very same trials of."""
         numbers = {
             name: [str(array.dtype), list(array.shape), b64encode(array.tobytes()).decode()]
             for name in ("points", "gains", "shortfalls", "values")
             for array in [np.ascontiguousarray(getattr(self, name))]
         }
-        return {"formulas": " ".join(self.formulas), **numbers}
+        return json.dumps({"formulas": " ".join(self.formulas), **numbers}).encode()
 
     @classmethod
-    def unpacked(cls, record: Mapping[str, Any]) -> Trials:
+    def unpacked(cls, text: bytes) -> Trials:
         """What ``packed`` was of."""
+        record = json.loads(text)
         numbers = {
             name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
                 record[name][1]
@@ -109,27 +117,45 @@ class Trials:
         return cls.of(formulas=record["formulas"].split(), **numbers)
 
 
+class _Column:
+    """Room for numbers or words in a file without a name, so that they need no memory."""
+
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        n = math.prod(shape)
+        folder = Path(gettempdir())
+        with writable(folder), TemporaryFile(dir=folder) as file:
+            # all of it: should the disk be full, it is told here, and not by a signal later
+            for at in range(0, size := max(1, n * dtype.itemsize), _CHUNK):
+                file.write(bytes(min(_CHUNK, size - at)))
+            file.flush()
+            self._mapped = mmap.mmap(file.fileno(), size)
+        self.values: NDArray[Any] = np.frombuffer(self._mapped, dtype, n).reshape(shape)
+
+    def let_go(self) -> None:
+        """Have the system take back the memory in which parts of the file are, where it can."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
 class _Gathered:
     """The known points' trials, and behind them room for every batch: nothing is copied when one
-    more batch is done."""
+    more batch is done, and memory does not grow with their number."""
 
     def __init__(self, known: Trials, n_trials: int, size: int) -> None:
         self._n_known, self._size = len(known), size
+        n = self._n_known + n_trials
+        columns = {f.name: getattr(known, f.name) for f in fields(known)}
         self._columns = {
-            f.name: self._room(getattr(known, f.name), n_trials) for f in fields(known)
+            name: _Column(column.dtype, (n, *column.shape[1:])) for name, column in columns.items()
         }
-        self._is_done = np.zeros(self._n_known + n_trials, dtype=bool)
+        self._is_done = np.zeros(n, dtype=bool)
         self._put(slice(0, self._n_known), known)
         self.batches: set[int] = set()
         """Those that are done."""
 
-    @staticmethod
-    def _room(column: NDArray[Any], n: int) -> NDArray[Any]:
-        return np.empty((len(column) + n, *column.shape[1:]), column.dtype)
-
     def add_finished(self, ledger: Ledger) -> None:
         """The batches that are new in the ledger."""
-        for batch, record in ledger.finished(except_for=self.batches).items():
+        for batch, record in ledger.finished(except_for=self.batches):
             trials = Trials.unpacked(record)
             at = self._n_known + batch * self._size
             self._put(slice(at, at + len(trials)), trials)
@@ -138,15 +164,18 @@ class _Gathered:
     def _put(self, rows: slice, trials: Trials) -> None:
         for name, column in self._columns.items():
             new = getattr(trials, name)
-            if new.dtype.itemsize > column.dtype.itemsize:  # longer formulas than any before
-                column = self._columns[name] = column.astype(new.dtype)
-            column[rows] = new
+            if new.dtype.itemsize > column.values.dtype.itemsize:  # longer formulas than before
+                wider = self._columns[name] = _Column(new.dtype, column.values.shape)
+                wider.values[:] = column.values
+                column = wider
+            column.values[rows] = new
+            column.let_go()
         self._is_done[rows] = True
 
     def trials(self) -> Trials:
         """Those of the batches that are done, in the order of these; not to be changed."""
         n = int(self._is_done.sum())
-        everything = Trials(**self._columns)
+        everything = Trials(**{name: column.values for name, column in self._columns.items()})
         if self._is_done[:n].all():
             return everything.take(slice(n))
         return everything.take(np.flatnonzero(self._is_done))

@@ -1,7 +1,7 @@
 """Who does which batch of a campaign, and what came out: an Optuna study.
 
 A batch is one Optuna trial: claimed by one worker, finished once, its merit the trial's value,
-its points and predictions in an attribute. The storage is Optuna's, in memory, SQLite,
+its points and predictions in a table beside Optuna's. The storage is Optuna's, in memory, SQLite,
 PostgreSQL or MySQL, and its dashboard can open it. What a dead worker had claimed is claimed
 again: by its next batch number, so that the same seed goes the same way.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import optuna
 
 POLL_S = 0.2
-_RECORD = "trials"
 _REQUEST = "request"
 _WORKER = "worker"
 
@@ -39,7 +38,7 @@ class Claim:
     """0, 1, 2 ..."""
     alive: Alive
 
-    def finish(self, record: Mapping[str, Any], merit: float, formula: str) -> None:
+    def finish(self, record: bytes, merit: float, formula: str) -> None:
         """Write what came out: all of it, or, if the worker dies before, nothing.
 
         Of a worker that was given up for dead nothing is taken: another has its batch.
@@ -48,7 +47,7 @@ class Claim:
 
         self.alive.stop()
         try:
-            self.trial.set_user_attr(_RECORD, dict(record))
+            self.shared.keep(self.trial, record)
             self.trial.set_user_attr("best_formula", formula)
             self.shared.study.tell(self.trial, merit)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
@@ -148,17 +147,18 @@ class Ledger:
                 shared.study.tell(trial.number, state=state_of("PRUNED"))
             time.sleep(POLL_S)
 
-    def finished(self, *, except_for: Container[int] = ()) -> dict[int, dict[str, Any]]:
-        """batch → record of those that are done, without the batches ``except_for``."""
+    def finished(self, *, except_for: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
+        """Batch and record of each that is done, without the batches ``except_for``."""
         trials = self.shared.trials()
         batches = places(trials)
-        found: dict[int, dict[str, Any]] = {}
+        first: dict[int, optuna.trial.FrozenTrial] = {}
         # should a batch have been done twice, the first counts, for everybody
         done = in_state(trials, "COMPLETE")
         for trial in sorted(done, key=lambda t: t.datetime_complete or datetime.max):
             if batches[trial.number] not in except_for:
-                found.setdefault(batches[trial.number], trial.user_attrs[_RECORD])
-        return found
+                first.setdefault(batches[trial.number], trial)
+        for batch, trial in first.items():
+            yield batch, self.shared.kept(trial)
 
     def standing(self) -> dict[str, Any]:
         """How many batches are done, who works, and the best so far."""

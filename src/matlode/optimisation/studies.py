@@ -14,12 +14,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
     import optuna
+    import sqlalchemy
 
 HEARTBEAT_S = 5
 """How often a process says that it works on a trial."""
@@ -28,6 +30,8 @@ GRACE_S = 60
 OPENING_ATTEMPTS = 3
 """Of two processes that make the tables of a new database at once, one fails and finds them
 made a second later."""
+MAX_RECORD_BYTES = 2**24 - 1
+"""Of what a trial leaves behind; MySQL wants to know."""
 _FIRST = "failed_trial"
 """Optuna's own name for the number of the trial that is done again."""
 
@@ -86,6 +90,8 @@ class SharedStudy:
     """Numbers of trials that were seen running."""
     _due: dict[int, float] = field(default_factory=dict)
     """First number of failed work that nobody has queued → when this process will."""
+    _records: dict[int, bytes] = field(default_factory=dict)
+    """Of a study in memory."""
 
     @classmethod
     def open(
@@ -142,6 +148,32 @@ class SharedStudy:
         except optuna.exceptions.UpdateFinishedTrialError:
             return
         self.retries(self.study, self.trials()[trial.number])
+
+    def keep(self, trial: optuna.Trial, record: bytes) -> None:
+        """Write what a trial leaves behind, in a table of its own: of attributes Optuna would hold
+        a copy in memory for as long as the study is open."""
+        if self.storage is None:
+            self._records[trial._trial_id] = record
+            return
+        with self.storage.engine.begin() as connection:
+            row = {"trial_id": trial._trial_id, "record": record}
+            connection.execute(_records_table().insert().values(row))
+
+    def kept(self, trial: optuna.trial.FrozenTrial) -> bytes:
+        """What a finished trial left behind; raises InputError if there is nothing."""
+        record = self._records.get(trial._trial_id)
+        if self.storage is not None:
+            table = _records_table()
+            wanted = table.select().where(table.c.trial_id == trial._trial_id)
+            with self.storage.engine.connect() as connection:
+                row = connection.execute(wanted).first()
+            record = None if row is None else row.record
+        if record is None:
+            raise InputError(
+                f"nothing is left of trial {trial.number}: its database is damaged or of another "
+                "version of matlode; begin anew, under another name."
+            )
+        return record
 
     def is_given_up(self, trial: optuna.Trial) -> bool:
         """Whether another process took this one, which works on the trial, for dead."""
@@ -277,13 +309,15 @@ def _storage(url: str, retries: Retries) -> optuna.storages.RDBStorage:
     options = {"connect_args": {"timeout": GRACE_S}} if url.startswith("sqlite") else {}
     for attempts_left in reversed(range(OPENING_ATTEMPTS)):
         try:
-            return optuna.storages.RDBStorage(
+            storage = optuna.storages.RDBStorage(
                 url,
                 engine_kwargs=options,
                 heartbeat_interval=HEARTBEAT_S,
                 grace_period=GRACE_S,
                 heartbeat_stale_trial_callback=retries,
             )
+            _records_table().create(storage.engine, checkfirst=True)
+            return storage
         except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:
             others_table = isinstance(error, IntegrityError | ProgrammingError)
             if attempts_left and (others_table or "already exists" in str(error)):
@@ -295,6 +329,18 @@ def _storage(url: str, retries: Retries) -> optuna.storages.RDBStorage:
                 'whose driver comes with `pip install "matlode[cluster]"`.'
             ) from None
     raise AssertionError  # the last attempt returns or raises
+
+
+@cache
+def _records_table() -> sqlalchemy.Table:
+    from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table
+
+    return Table(
+        "matlode_records",
+        MetaData(),
+        Column("trial_id", Integer, primary_key=True, autoincrement=False),
+        Column("record", LargeBinary(MAX_RECORD_BYTES), nullable=False),
+    )
 
 
 def _reason(error: BaseException) -> str:
