@@ -2,6 +2,7 @@
 # make search   the main job: hard materials, from nothing but this folder
 # make test     all quick tests; make test-slow: the long ones;  make check: linters and types too
 # make coverage like make test, and tells which lines it reaches
+# make audit    advisories of the pinned packages, asked of PyPI
 # make docs     the site, into build/site
 # PYTHON=...    another interpreter (3.11 or newer)
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV = .venv
 RUN = $(VENV)/bin
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search test test-slow coverage lint types check docs bench clean
+.PHONY: setup search test test-slow coverage lint types check audit docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -48,6 +49,12 @@ types: setup
 	$(RUN)/mypy
 
 check: lint types test
+
+# in an environment of its own: what it needs is none of ours
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	$(PIP) --editable ".[docs]"
