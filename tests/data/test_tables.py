@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from matlode.data import tables
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import reduced_formulas
 from matlode.data.tables import (
     DATA_VARIABLE,
+    TABLE_FILE,
     checksum,
     full_table_path,
     load_materials,
+    load_starter,
     materials_from_table,
+    read_parts,
     read_table,
+    write_materials,
 )
 from matlode.errors import InputError
 from matlode.records import DroppedRow
@@ -144,3 +150,34 @@ def test_checksum_is_sha_256(tmp_path):
     assert checksum(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+@pytest.mark.parametrize("n_rows", [1, 1000, 10**6])
+def test_parts_of_a_table_are_the_whole(tmp_path, n_rows):
+    few = load_starter().take(np.arange(0, 5785, 400 if n_rows == 1 else 3))
+    write_materials(few, tmp_path)
+    whole = read_table(tmp_path / TABLE_FILE)
+    parts = list(read_parts(tmp_path / TABLE_FILE, n_rows))
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    pd.testing.assert_frame_equal(frame, whole.frame)
+    crystals = Crystals.concatenate([part.crystals for part in parts])
+    np.testing.assert_array_equal(crystals.frac_coords, whole.crystals.frac_coords)
+
+
+def test_rows_are_counted_through_the_parts(tmp_path):
+    rows = {"lattice": [[1.0] * 9] * 5, "numbers": [[1]] * 5, "frac_coords": [[0.0] * 3] * 5}
+    rows["lattice"][4] = [1.0]
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"row 4: lattice must hold 9 numbers"):
+        list(read_parts(tmp_path / "t.parquet", 2))
+
+
+def test_a_large_table_is_written_in_parts(tmp_path, monkeypatch):
+    few = load_starter().take(np.arange(30))
+    few.frame["note"] = [None] * 20 + ["late"] * 10
+    write_materials(few, tmp_path / "whole")
+    monkeypatch.setattr(tables, "PART_ROWS", 7)
+    write_materials(few, tmp_path / "parts")
+    assert pq.ParquetFile(tmp_path / "parts" / TABLE_FILE).num_row_groups == 5
+    one, other = (pq.read_table(tmp_path / name / TABLE_FILE) for name in ("whole", "parts"))
+    assert one.equals(other)

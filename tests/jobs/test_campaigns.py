@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from filelock import FileLock
 
@@ -141,6 +142,26 @@ def test_a_worker_given_up_for_dead_is_not_listened_to(tmp_path):
     lost.finish(b"from the dead", 1.0, "X")
     again.finish(b"from the living", 1.0, "X")
     assert dict(ledger.finished()) == {0: b"from the living"}
+
+
+def test_a_campaign_that_was_deleted_leaves_no_records_in_the_way(tmp_path):
+    url = f"sqlite:///{tmp_path}/c.db"
+    for text in (b"before", b"now"):  # SQLite gives the numbers of trials again
+        with closing(Ledger.open(url, "a", {})) as ledger:
+            ledger.claim(1).finish(text, 1.0, "X")
+            assert dict(ledger.finished()) == {0: text}
+        optuna.delete_study(study_name="a", storage=url)
+
+
+def test_reading_a_campaign_writes_nothing(tmp_path):
+    file = tmp_path / "c.db"
+    with closing(Ledger.open(f"sqlite:///{file}", "a", {})) as ledger:
+        ledger.claim(1).finish(b"x", 1.0, "X")
+    file.chmod(0o444)
+    before = file.read_bytes()
+    with closing(Ledger.join(f"sqlite:///file:{file}?mode=ro&uri=true", "a")[0]) as ledger:
+        assert dict(ledger.finished()) == {0: b"x"}
+    assert file.read_bytes() == before
 
 
 def test_a_campaign_without_its_records_is_told(tmp_path):

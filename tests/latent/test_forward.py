@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,10 @@ from matlode.errors import ArtefactError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import (
     MAX_ELEMENTS,
+    ROWS_AT_ONCE,
     composition_shapes,
     fitting,
+    in_blocks,
     n_read,
     read_compositions,
     residual_net,
@@ -59,6 +64,24 @@ def encoder():
     return stirred(CompositionEncoder(width=16, blocks=2))
 
 
+def test_traces_count_no_less_than_they_do_in_torch(encoder):
+    x = np.zeros((3, 100), np.float32)
+    x[:, [3, 7]] = [[1 - 1e-6, 1e-6], [0.999, 0.001], [1 - 1e-4, 1e-4]]
+    with torch.inference_mode():
+        close(read_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+
+
+def test_of_equal_amounts_the_first_elements_count(encoder):
+    x = np.full((1, 100), 0.01, np.float32)
+    first = np.where(np.arange(100) < MAX_ELEMENTS, x, 0)
+    weights = learned_weights(encoder)
+    np.testing.assert_allclose(
+        read_compositions(weights, x), read_compositions(weights, first), atol=CLOSE
+    )
+    with torch.inference_mode():
+        close(read_compositions(weights, x), encoder(torch.from_numpy(x)))
+
+
 @given(
     st.lists(
         st.dictionaries(st.integers(0, 99), st.integers(1, 40), max_size=MAX_ELEMENTS + 3),
@@ -70,8 +93,6 @@ def test_compositions_are_read_as_in_torch(encoder, rows):
     for row, atoms in enumerate(rows):
         x[row, list(atoms)] = list(atoms.values())
     x /= np.maximum(x.sum(axis=1, keepdims=True), 1)
-    # of more elements than are looked at, those with equal amounts might be chosen otherwise
-    x *= 1 + 1e-3 * np.arange(100, dtype=np.float32) / 100
     with torch.inference_mode():
         close(read_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
 
@@ -102,13 +123,54 @@ def test_weights_fit_themselves_and_nothing_else(network, shapes):
     for name, array in fitted.items():
         np.testing.assert_array_equal(array, arrays[name])
     for name, array in arrays.items():
-        for changed in (array[..., :-1], array[None], np.full_like(array, np.nan)):
+        huge = np.full(array.shape, 1e300)
+        for changed in (array[..., :-1], array[None], np.full_like(array, np.nan), huge,
+                        array.astype(int), array.astype("M8[s]")):  # fmt: skip
             other = {**arrays, name: changed}
             with pytest.raises(ArtefactError, match=r"^model: .* `matlode train model`"):
                 fitting(other, shapes(other), Path("model"))
         less = {key: value for key, value in arrays.items() if key != name}
         with pytest.raises(ArtefactError, match="another architecture"):
             fitting(less, shapes(less), Path("model"))
+
+
+def test_networks_of_no_width_are_refused():
+    arrays = {name: a[..., :0] for name, a in learned_weights(ResidualNet(5, 3, 8, 1)).items()}
+    with pytest.raises(ArtefactError, match="another architecture"):
+        fitting(arrays, residual_shapes(arrays, 0, 0), Path("model"))
+
+
+def test_blocks_are_answered_in_their_order_whatever_their_number():
+    x = np.arange(3 * ROWS_AT_ONCE + 5)
+    for n in (0, 1, ROWS_AT_ONCE, len(x)):
+        blocks = in_blocks(lambda a, b: a + b, x[:n], x[:n])
+        assert all(len(block) <= ROWS_AT_ONCE for block in blocks)
+        np.testing.assert_array_equal(np.concatenate(blocks), 2 * x[:n])
+
+
+ON_THREADS = """
+import hashlib, numpy as np
+from matlode.jobs.toolbox import Toolbox
+from matlode.representation.diffraction import simulate_patterns
+toolbox, rows = Toolbox(), np.arange(0, 5785, 40)
+crystals, compositions = toolbox.materials.crystals.take(rows), toolbox.known.compositions[rows]
+patterns = simulate_patterns(crystals)
+groups = toolbox.symmetry.predict(patterns, compositions)
+answers = *toolbox.models.network.raw(compositions, patterns), groups
+print(hashlib.sha256(b"".join(a.tobytes() for a in answers)).hexdigest())
+"""
+
+
+def test_answers_are_the_same_bits_on_any_number_of_threads():
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ON_THREADS], capture_output=True, text=True, check=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(n), "NUMBA_NUM_THREADS": str(n)},
+        ).stdout
+        for n in (1, 2)
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    assert len(found[0]) == 65
 
 
 def test_heads_that_the_width_cannot_be_shared_among_are_refused():

@@ -9,14 +9,14 @@ from numpy.testing import assert_allclose
 
 from matlode.errors import ArtefactError
 from matlode.latent.networks import ResidualNet
-from matlode.latent.weights import kept_weights, network_of
+from matlode.latent.weights import kept_weights, learned_weights, network_of
 
 SMALL = {"n_in": 5, "n_out": 2, "width": 8, "blocks": 2}
 
 
 def test_weights_come_back():
     network = ResidualNet(**SMALL).eval()
-    weights = kept_weights(network, exact=tuple(network.state_dict()))
+    weights = learned_weights(network)
     again = network_of(partial(ResidualNet, **SMALL), weights, Path("x"))
     x = torch.ones(3, 5)
     assert_allclose(again(x).detach(), network(x).detach())

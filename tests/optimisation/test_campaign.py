@@ -1,11 +1,10 @@
-import tempfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from matlode.data.formulas import parse_formula
-from matlode.errors import MatlodeError, WriteError
+from matlode.errors import InputError, MatlodeError
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import (
     BATCH,
@@ -161,10 +160,16 @@ def test_batches_that_are_done_in_another_order_stand_in_theirs(trials):
         same(gathered.trials(), trials.take(np.array(rows)))
 
 
-def test_a_disk_without_room_is_told_before_the_first_trial(trials, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    with pytest.raises(WriteError, match="not there"):
-        _Gathered(trials, n_trials=12, size=4)
+def test_a_damaged_record_is_told(trials):
+    for text in (
+        b"",
+        trials.packed()[:-40],
+        b"{}",
+        b"[]",
+        trials.packed().replace(b"points", b"p"),
+    ):
+        with pytest.raises(InputError, match="the record of a batch"):
+            Trials.unpacked(text)
 
 
 def test_formulas_longer_than_any_before_are_kept_whole(trials):

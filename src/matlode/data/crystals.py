@@ -158,11 +158,12 @@ class Crystals:
         )
 
     @classmethod
-    def from_table(cls, table: pa.Table | pd.DataFrame) -> Crystals:
+    def from_table(cls, table: pa.Table | pd.DataFrame, *, first_row: int = 0) -> Crystals:
         """Pack the columns lattice (9 numbers, Å), numbers (Z) and frac_coords (3N) of a table.
 
         ``occupancies`` (N, 0..1) is read where the table has it; without it all sites are full.
-        Raises InputError if a column is missing or the lengths disagree.
+        Raises InputError if a column is missing or the lengths disagree, with the number of the
+        row, counted from ``first_row``.
         """
         names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
         missing = [name for name in CRYSTAL_COLUMNS if name not in names]
@@ -179,7 +180,7 @@ class Crystals:
         )
         if len(bad):
             raise InputError(
-                f"row {bad[0]}: lattice must hold 9 numbers and frac_coords 3 per atom "
+                f"row {first_row + bad[0]}: lattice must hold 9 numbers and frac_coords 3 per atom "
                 f"({counts[bad[0]]} atoms in numbers); {len(bad)} such rows."
             )
         atoms = numbers.flatten().to_numpy()
@@ -187,18 +188,21 @@ class Crystals:
             cells.flatten().to_numpy().reshape(-1, 3, 3),
             atoms,
             frac.flatten().to_numpy().reshape(-1, 3),
-            _occupancies(table, counts) if OCCUPANCY_COLUMN in names else np.ones(len(atoms)),
+            _occupancies(table, counts, first_row)
+            if OCCUPANCY_COLUMN in names
+            else np.ones(len(atoms)),
             np.concatenate([[0], np.cumsum(counts)]),
         )
 
-    def columns(self) -> dict[str, pa.ListArray]:
-        """What ``from_table`` reads; ``occupancies`` only where a site is not full."""
+    def columns(self, *, mixed: bool | None = None) -> dict[str, pa.ListArray]:
+        """What ``from_table`` reads; ``occupancies`` if ``mixed`` (default: where a site is not
+        full)."""
         columns = {
             "lattice": _lists(9 * np.arange(len(self) + 1), self.lattices.ravel()),
             "numbers": _lists(self.offsets, self.numbers.astype(np.uint8)),
             "frac_coords": _lists(3 * self.offsets, self.frac_coords.ravel()),
         }
-        if (self.occupancies != 1).any():
+        if (self.occupancies != 1).any() if mixed is None else mixed:
             columns[OCCUPANCY_COLUMN] = _lists(self.offsets, self.occupancies)
         return columns
 
@@ -207,14 +211,16 @@ def _lists(offsets: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def _occupancies(table: pa.Table | pd.DataFrame, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _occupancies(
+    table: pa.Table | pd.DataFrame, counts: NDArray[np.int64], first_row: int
+) -> NDArray[np.float64]:
     column = _list_column(table, OCCUPANCY_COLUMN)
     found = np.diff(column.offsets.to_numpy())
     bad = np.flatnonzero(found != counts)
     if len(bad):
         raise InputError(
-            f"row {bad[0]}: occupancies must hold one number per atom, has {found[bad[0]]} for "
-            f"{counts[bad[0]]} atoms; {len(bad)} such rows."
+            f"row {first_row + bad[0]}: occupancies must hold one number per atom, has "
+            f"{found[bad[0]]} for {counts[bad[0]]} atoms; {len(bad)} such rows."
         )
     return column.flatten().to_numpy()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from matlode.records import DroppedRow
 
 TABLE_FILE = "materials.parquet"
 """The table in a folder that ``write_materials`` made."""
+PART_ROWS = 65_536
+"""Rows written at once."""
 DATA_VARIABLE = "MATLODE_DATA"
 """Environment variable: a structure table, or a folder with one of TABLE_NAMES."""
 TABLE_NAMES = ("structures.parquet", "materials.parquet")
@@ -80,14 +82,27 @@ def readable_parquet(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
 
 
-def materials_from_table(table: pa.Table, *, name: str = "table") -> Materials:
-    """Materials of a table in memory; see ``read_table``."""
-    crystals = Crystals.from_table(table)
+def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
+    """What ``read_table`` gives, ``n_rows`` rows of the file at a time, in order."""
+    with readable_parquet(path), pq.ParquetFile(path) as file:
+        first = 0
+        for batch in file.iter_batches(n_rows):
+            batch.validate(full=True)
+            table = pa.Table.from_batches([batch])
+            yield materials_from_table(table, name=path.name, first_row=first)
+            first += len(batch)
+        if first == 0:
+            yield materials_from_table(file.read(), name=path.name)
+
+
+def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int = 0) -> Materials:
+    """Materials of a table in memory; see ``read_table``. Rows are counted from ``first_row``."""
+    crystals = Crystals.from_table(table, first_row=first_row)
     labels = [c for c in table.column_names if c not in (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)]
     # one chunk: pandas' string arrays split slowly otherwise
     frame = table.select(labels).combine_chunks().to_pandas().reset_index(drop=True)
     if "id" not in frame:
-        frame.insert(0, "id", [f"{name}:{row}" for row in range(len(frame))])
+        frame.insert(0, "id", [f"{name}:{first_row + row}" for row in range(len(frame))])
     problems = crystal_problems(crystals)
     usable = np.array([reason is None for reason in problems], dtype=bool)
     dropped = tuple(
@@ -107,14 +122,45 @@ def write_materials(materials: Materials, folder: Path) -> None:
 
     Mixed sites add the column ``occupancies``. ``read_table`` reads what was written.
     """
-    labels = materials.frame.drop(columns="is_file", errors="ignore")
-    table = pa.Table.from_pandas(labels, preserve_index=False)
-    for name, column in materials.crystals.columns().items():
-        table = table.append_column(name, column)
+    slices = [slice(at, at + PART_ROWS) for at in range(0, max(len(materials), 1), PART_ROWS)]
+    rows = np.arange(len(materials))
+    parts = ((part, materials.crystals.take(rows[part])) for part in slices)
+    mixed = bool((materials.crystals.occupancies != 1).any())
+    write_parts(materials.frame, parts, folder, mixed=mixed)
+    write_dropped(materials.dropped, folder)
+
+
+def write_parts(
+    frame: pd.DataFrame, parts: Iterable[tuple[slice, Crystals]], folder: Path, *, mixed: bool
+) -> None:
+    """Write materials.parquet of a frame and the crystals of some of its rows at a time, in order;
+    ``mixed`` if any of them has a mixed site."""
+    labels = frame.drop(columns="is_file", errors="ignore")
+    schema = pa.Schema.from_pandas(labels, preserve_index=False)
+
+    def tables() -> Iterator[pa.Table]:
+        for rows, crystals in parts:
+            table = pa.Table.from_pandas(labels.iloc[rows], schema, preserve_index=False)
+            for name, column in crystals.columns(mixed=mixed).items():
+                table = table.append_column(name, column)
+            yield table
+
+    def write(stream: IO[bytes]) -> None:
+        waiting = tables()
+        first = next(waiting)
+        with pq.ParquetWriter(stream, first.schema) as writer:
+            writer.write_table(first)
+            for table in waiting:
+                writer.write_table(table)
+
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / TABLE_FILE, lambda stream: pq.write_table(table, stream))
-    dropped = pd.DataFrame([(r.id, r.reason) for r in materials.dropped], columns=["id", "reason"])
-    write_text(folder / "dropped.csv", dropped.to_csv(index=False))
+    write_atomically(folder / TABLE_FILE, write)
+
+
+def write_dropped(dropped: Sequence[DroppedRow], folder: Path) -> None:
+    """Write dropped.csv (id, reason) into ``folder``."""
+    told = pd.DataFrame([(row.id, row.reason) for row in dropped], columns=["id", "reason"])
+    write_text(folder / "dropped.csv", told.to_csv(index=False))
 
 
 def load_starter() -> Materials:

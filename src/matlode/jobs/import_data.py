@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from matlode.data.cells import Cell, is_disordered, reduce_cells, site_counts
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import parse_formula
 from matlode.data.labels import CleanLabels, Column, clean_labels
-from matlode.data.readers import gather, joined, open_source
+from matlode.data.readers import joined_frames, open_source
 from matlode.data.readers.source import UNKNOWN_LICENCE, ReadOptions, Source
+from matlode.data.spool import SpooledCrystals
 from matlode.data.structures import space_group_number
-from matlode.data.tables import Materials, checksum, write_materials
+from matlode.data.tables import PART_ROWS, Materials, checksum, write_dropped, write_parts
 from matlode.data.units import PER_CELL_COLUMNS, UNITS
 from matlode.errors import InputError
 from matlode.progress import Progress, silent
@@ -44,6 +45,7 @@ CRYSTAL_FACTS = (
     "disordered",
 )
 """Columns made from the crystals themselves, after the cell is chosen."""
+_FACTS_AT_ONCE = 1024
 _G_PER_CM3 = 1.66053906660
 """One atomic mass unit per Å³, CODATA 2018."""
 
@@ -64,6 +66,11 @@ class ImportSettings:
     """Of rows whose source states none."""
     filter: str | None = None
     """Of OPTIMADE databases."""
+
+    @property
+    def options(self) -> ReadOptions:
+        """What readers are told."""
+        return ReadOptions(structure_column=self.structure_column, filter=self.filter)
 
 
 @dataclass(frozen=True)
@@ -90,66 +97,111 @@ def import_data(
     settings = settings or ImportSettings()
     if not sources:
         raise InputError("nothing to import: name at least one file, folder, table or database.")
-    parts, records = [], []
-    for done, name in enumerate(sources):
-        progress("read", done, len(sources), note=str(name))
-        materials, record = _read(name, settings)
-        parts.append(materials)
-        records.append(record)
-    progress("read", len(sources), len(sources))
-    materials = _described(joined(parts), progress)
+    given = [_Given(open_source(name, settings.options)) for name in sources]
+    spool = SpooledCrystals(_reduced(given, settings.cell, progress))
+    described = [_of_source(one, settings) for one in given]
+    frame = _described(joined_frames([frame for frame, _ in described]), spool, progress)
+    dropped = [row for one in given for row in one.dropped]
+    table = _Table(frame, spool, tuple(dropped))
     if settings.drop_disordered:
-        materials = _without_disordered(materials)
+        table = table.without(_disordered(table))
     if not settings.keep_duplicates:
-        materials = _without_duplicates(materials)
-    provenance = _provenance(materials, records, settings)
-    write_materials(materials, out)
+        table = table.without(_duplicates(table))
+    materials = Materials(table.frame, table.spool.crystals, table.dropped)
+    provenance = _provenance(materials, [record for _, record in described], settings)
+    mixed = bool(table.frame["disordered"].any())
+    write_parts(table.frame, table.spool.parts(PART_ROWS), out, mixed=mixed)
+    write_dropped(table.dropped, out)
     write_json(out / PROVENANCE_FILE, provenance)
     return Imported(materials, provenance)
 
 
-def _read(name: str | Path, settings: ImportSettings) -> tuple[Materials, dict[str, Any]]:
-    """One source with our columns and cells, and what is to be remembered of it."""
-    options = ReadOptions(structure_column=settings.structure_column, filter=settings.filter)
-    source = open_source(name, options)
-    given = gather(source)
-    labels = _labels(given, source, settings)
-    reduced = reduce_cells(given.crystals, settings.cell)
-    frame = _per_cell(labels.frame, given.crystals, reduced)
-    frame = _with_origin(frame, source, settings.licence)
-    materials = replace(given, frame=frame, crystals=reduced)
+@dataclass
+class _Given:
+    """A source, and what was read of it but for the crystals."""
+
+    source: Source
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    """Labels as they stand there, chunk by chunk."""
+    atoms: list[NDArray[np.float64]] = field(default_factory=list)
+    """Atoms per cell, as given."""
+    scales: list[NDArray[np.float64]] = field(default_factory=list)
+    """By how much the cells became larger."""
+    dropped: list[DroppedRow] = field(default_factory=list)
+
+    def reduced(self, cell: Cell) -> Iterator[Crystals]:
+        """The crystals in their cells; the rest is kept."""
+        for chunk in self.source.chunks:
+            given = chunk.crystals
+            reduced = reduce_cells(given, cell)
+            self.frames.append(chunk.frame)
+            self.atoms.append(np.add.reduceat(given.occupancies, given.offsets[:-1]))
+            self.scales.append(reduced.volumes_a3 / given.volumes_a3)
+            self.dropped += chunk.dropped
+            yield reduced
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All sources as one table, its crystals on the disk."""
+
+    frame: pd.DataFrame
+    spool: SpooledCrystals
+    dropped: tuple[DroppedRow, ...]
+
+    def without(self, reasons: Mapping[int, str]) -> _Table:
+        """Without some rows, each with its reason."""
+        if not reasons:
+            return self
+        keep = np.array([row not in reasons for row in range(len(self.frame))], dtype=bool)
+        ids = self.frame["id"]
+        told = tuple(DroppedRow(str(ids.iloc[row]), reasons[row]) for row in sorted(reasons))
+        frame = self.frame[keep].reset_index(drop=True)
+        return _Table(frame, self.spool.taken(keep), (*self.dropped, *told))
+
+
+def _reduced(given: Sequence[_Given], cell: Cell, progress: Progress) -> Iterator[Crystals]:
+    for done, one in enumerate(given):
+        progress("read", done, len(given), note=one.source.name)
+        yield from one.reduced(cell)
+    progress("read", len(given), len(given))
+
+
+def _of_source(given: _Given, settings: ImportSettings) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Labels of a source in our columns, for our cells, and what is to be remembered of it."""
+    source = given.source
+    labels = _labels(joined_frames(given.frames), given, settings)
+    frame = _with_origin(_per_cell(labels.frame, given), source, settings.licence)
     record = {
         "source": source.name,
         "licence": _licence(source, settings.licence),
         "citation": source.citation,
         "files": len(source.files),
         "sha256": _digest(source.files),
-        "read": len(given) + len(given.dropped),
-        "usable": len(given),
+        "read": len(frame) + len(given.dropped),
+        "usable": len(frame),
         "labels_left_empty": labels.unreadable,
         "converted": [asdict(c) for c in source.columns if c.name in frame],
     }
-    return materials, record
+    return frame, record
 
 
-def _labels(given: Materials, source: Source, settings: ImportSettings) -> CleanLabels:
-    frame = given.frame.drop(columns="is_file", errors="ignore")
+def _labels(frame: pd.DataFrame, given: _Given, settings: ImportSettings) -> CleanLabels:
+    frame = frame.drop(columns="is_file", errors="ignore")
     if not len(frame):
         return CleanLabels(frame, {})
-    formulas = [parse_formula(formula) for formula in frame["formula"]]
-    crystals = given.crystals
     return clean_labels(
         frame,
-        known=source.columns,
+        known=given.source.columns,
         asked=settings.columns,
-        atoms_per_cell=np.add.reduceat(crystals.occupancies, crystals.offsets[:-1]),
-        atoms_per_formula=np.array([sum(amounts.values()) for amounts in formulas]),
+        atoms_per_cell=np.concatenate(given.atoms),
+        atoms_per_formula=np.array([sum(parse_formula(f).values()) for f in frame["formula"]]),
     )
 
 
-def _per_cell(frame: pd.DataFrame, before: Crystals, after: Crystals) -> pd.DataFrame:
+def _per_cell(frame: pd.DataFrame, given: _Given) -> pd.DataFrame:
     """Labels that grow with the cell, of the new cell."""
-    scale = after.volumes_a3 / before.volumes_a3
+    scale = np.concatenate([np.zeros(0), *given.scales])
     present = [name for name in PER_CELL_COLUMNS if name in frame]
     return frame.assign(**{name: frame[name] * scale for name in present})
 
@@ -171,27 +223,29 @@ def _licence(source: Source, asked: str | None) -> str:
     return asked if asked and source.licence == UNKNOWN_LICENCE else source.licence
 
 
-def _described(materials: Materials, progress: Progress) -> Materials:
+def _described(frame: pd.DataFrame, spool: SpooledCrystals, progress: Progress) -> pd.DataFrame:
     """With the columns that follow from the crystals."""
-    crystals = materials.crystals
-    groups = []
-    for index in range(len(crystals)):
-        groups.append(space_group_number(crystals, index))
-        if index % 1000 == 0:
-            progress("space groups", index, len(crystals))
-    progress("space groups", len(crystals), len(crystals))
-    frame = materials.frame
-    density = _densities(crystals)
+    parts = []
+    for rows, crystals in spool.parts(_FACTS_AT_ONCE):
+        progress("space groups", rows.start, len(frame))
+        parts.append(_facts(crystals))
+    progress("space groups", len(frame), len(frame))
+    facts = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if "density" in frame:
-        density = np.where(np.isnan(materials.label("density")), density, frame["density"])
-    facts = {
+        given = frame["density"].to_numpy(dtype=float, na_value=np.nan)
+        facts["density"] = np.where(np.isnan(given), facts["density"], given)
+    return frame.assign(**facts)
+
+
+def _facts(crystals: Crystals) -> dict[str, NDArray[Any]]:
+    groups = [space_group_number(crystals, index) for index in range(len(crystals))]
+    return {
         "space_group": np.array(groups, dtype=int),
         "n_sites": site_counts(crystals),
         "volume": crystals.volumes_a3,
-        "density": density,
+        "density": _densities(crystals),
         "disordered": is_disordered(crystals),
     }
-    return replace(materials, frame=frame.assign(**facts))
 
 
 def _densities(crystals: Crystals) -> NDArray[np.float64]:
@@ -205,24 +259,14 @@ def _densities(crystals: Crystals) -> NDArray[np.float64]:
     return np.diff(weights[crystals.offsets]) / crystals.volumes_a3 * _G_PER_CM3
 
 
-def _without(materials: Materials, dropped: dict[int, str]) -> Materials:
-    """Without some rows, each with its reason."""
-    keep = np.array([row not in dropped for row in range(len(materials))], dtype=bool)
-    ids = materials.frame["id"]
-    told = tuple(DroppedRow(str(ids.iloc[row]), dropped[row]) for row in sorted(dropped))
-    return replace(materials.take(keep), dropped=(*materials.dropped, *told))
+def _disordered(table: _Table) -> dict[int, str]:
+    rows = np.flatnonzero(table.frame["disordered"].to_numpy(dtype=bool))
+    return {int(row): "disordered: a site is mixed or partly filled" for row in rows}
 
 
-def _without_disordered(materials: Materials) -> Materials:
-    rows = np.flatnonzero(materials.frame["disordered"].to_numpy(dtype=bool))
-    return _without(
-        materials, {int(row): "disordered: a site is mixed or partly filled" for row in rows}
-    )
-
-
-def _without_duplicates(materials: Materials) -> Materials:
-    frame = materials.frame
-    pairs = duplicate_pairs(materials.crystals, list(frame["formula"]), list(frame["space_group"]))
+def _duplicates(table: _Table) -> dict[int, str]:
+    frame = table.frame
+    pairs = duplicate_pairs(table.spool.crystals, frame["formula"], frame["space_group"])
     labels = [name for name in frame.columns if name in UNITS and name not in CRYSTAL_FACTS]
     chosen = choose_keepers(pairs, frame[labels].notna().sum(axis=1).to_numpy())
     reasons = {}
@@ -231,7 +275,7 @@ def _without_duplicates(materials: Materials) -> Materials:
         # rounded down: 0.99996 is not 1
         cosine = np.floor(1e4 * pair.cosine) / 1e4
         reasons[row] = f"duplicate of {kept} (cosine {cosine:.4f})"
-    return _without(materials, reasons)
+    return reasons
 
 
 def _provenance(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ class Toolbox:
     @cached_property
     def models(self) -> PropertyModels:
         """The standard property heads."""
-        return PropertyModels.load(lambda: self.space, self.models_folder)
+        return PropertyModels.load(partial(getattr, self, "space"), self.models_folder)
 
     @property
     def endpoints(self) -> dict[str, Endpoint]:
@@ -108,7 +108,7 @@ class Toolbox:
         network = self.models.network
         applicability = None if network is None else network.applicability
         bands = PatternBands.load(self.models_folder)
-        rules = every_rule(self.known, bands, lambda: self.space, applicability)
+        rules = every_rule(self.known, bands, partial(getattr, self, "space"), applicability)
         return chosen_rules(rules, self.screens)
 
     def candidates(

@@ -37,7 +37,8 @@ class CompositionEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class; a row of zeros stands for an unknown composition."""
         n_tokens = int((x > 0).sum(1).amax().clamp(1, MAX_ELEMENTS)) if len(x) else 1
-        fraction, which = x.topk(n_tokens, dim=1)
+        # stable, as where it answers: of equal amounts the first elements count
+        fraction, which = (y[:, :n_tokens] for y in x.sort(dim=1, descending=True, stable=True))
         present = fraction > 0
         floored = fraction.clamp(min=SMALLEST_FRACTION)
         amounts = self.amounts(torch.stack([fraction, floored.sqrt(), floored.log()], dim=2))

@@ -6,9 +6,13 @@ the arrays that an artefact keeps; PyTorch learns, and the tests hold one agains
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,10 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import ArtefactError
 from matlode.representation.descriptors import element_property_table
+from matlode.representation.diffraction import STANDARD_SETTINGS
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 MAX_ELEMENTS = 8
 """Elements of a formula that are looked at, those with the largest fractions."""
@@ -26,6 +34,12 @@ ELEMENT_SPREAD = 0.3
 NORM_EPSILON = 1e-5
 """PyTorch's, of layer normalisation."""
 
+N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
+"""Every second point of a pattern."""
+ROWS_AT_ONCE = 512
+"""Of what is asked: their hidden layers take some megabytes."""
+
+Answer = TypeVar("Answer")
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
 """Arrays of a network, as PyTorch names them."""
@@ -34,19 +48,70 @@ Shapes = dict[str, tuple[int, ...]]
 
 def fitting(arrays: Mapping[str, NDArray[Any]], shapes: Shapes, folder: Path) -> Weights:
     """Arrays in single precision; raises ArtefactError, naming ``folder``, unless they are finite
-    and of just these shapes."""
+    real numbers and of just these shapes, none of them empty."""
     found = {name: array.shape for name, array in arrays.items()}
     wrong = sorted({name for name, _ in found.items() ^ shapes.items()})
     if wrong:
         why = f"{wrong[0]} is {found.get(wrong[0])}, wanted {shapes.get(wrong[0])}"
-    elif not all(np.isfinite(array).all() for array in arrays.values()):
-        why = "they are not finite"
+    elif not all(array.dtype.kind == "f" and array.size for array in arrays.values()):
+        why = "some are no numbers, or there are none"
     else:
-        return {name: array.astype(np.float32) for name, array in arrays.items()}
+        with np.errstate(over="ignore"):
+            weights = {name: array.astype(np.float32) for name, array in arrays.items()}
+        if all(np.isfinite(array).all() for array in weights.values()):
+            return weights
+        why = "they are not finite"
     raise ArtefactError(
         f"{folder}: weights of another architecture or damaged ({why}); remake it with "
         f"`matlode train {folder.name}`."
     )
+
+
+def halved(weights: Weights, *, exact: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """As an artefact keeps them: in half precision, but for the ``exact`` ones."""
+    return {name: a if name in exact else a.astype(np.float16) for name, a in weights.items()}
+
+
+def in_blocks(answer: Callable[..., Answer], *columns: NDArray[Any]) -> list[Answer]:
+    """What is answered to ROWS_AT_ONCE rows of each column at a time, in order; several blocks
+    at once. Of no rows there is one empty block."""
+    starts = range(0, max(len(columns[0]), 1), ROWS_AT_ONCE)
+    blocks = [[column[at : at + ROWS_AT_ONCE] for column in columns] for at in starts]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(answer, *zip(*blocks, strict=True)))
+
+
+class _OneThread:
+    """Counts who wants products of matrices by one thread each."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """For the block: with more threads sums have another order, and last digits differ."""
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _blas().limit(limits=1, user_api="blas")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._limit.restore_original_limits()
+
+
+one_thread = _OneThread()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def part(weights: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -128,7 +193,8 @@ def composition_shapes(weights: Mapping[str, NDArray[Any]]) -> Shapes:
 
 def _read_alike(weights: Weights, of_elements: Floats, x: Floats, n_elements: int) -> Floats:
     """``read_compositions`` of rows that hold so many elements, or more of which so many count."""
-    which = np.argpartition(-x, n_elements - 1, axis=1)[:, :n_elements]
+    # stable: which of equal amounts count must not depend on the processor
+    which = np.argsort(-x, axis=1, kind="stable")[:, :n_elements]
     fraction = np.take_along_axis(x, which, axis=1)
     floored = np.maximum(fraction, np.float32(SMALLEST_FRACTION))
     logarithm = np.log(floored)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import GoalError
 from matlode.latent.formula_search import FormulaLimits, likeliest_formulas
+from matlode.latent.forward import N_COARSE
 from matlode.latent.layers import activation_layer, initialise
 from matlode.representation.descriptors import electronegativity_order, element_property_table
 
@@ -328,7 +329,7 @@ class StandardPatternVAE(VariationalAutoencoder):
     def __init__(self, *, width: int = 1024, blocks: int = 3, noise: float = 0.03) -> None:
         super().__init__()
         self.noise = noise
-        n = (N_PATTERN + 1) // 2
+        n = N_COARSE
         # a smaller encoder: what it leaves, a refinement makes good
         self.encoder = ResidualNet(n, 2 * self.latent_size, 3 * width // 4, max(blocks - 1, 1))
         self.decoder = ResidualNet(self.latent_size, n, width, blocks)

@@ -15,16 +15,14 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from matlode.artefacts import MALFORMED
 from matlode.errors import ArtefactError
+from matlode.latent.forward import halved
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
-def kept_weights(network: nn.Module, *, exact: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
-    """Weights by name, in half precision but for the ``exact`` ones."""
-    return {
-        name: array if name in exact else array.astype(np.float16)
-        for name, array in learned_weights(network).items()
-    }
+def kept_weights(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """Weights by name, in half precision."""
+    return halved(learned_weights(network))
 
 
 def learned_weights(network: nn.Module) -> dict[str, NDArray[Any]]:

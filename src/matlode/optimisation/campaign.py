@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
-import mmap
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import writable
+from matlode.artefacts import understood
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import chemical_system
+from matlode.data.spool import MappedArray
+from matlode.errors import InputError
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
 from matlode.optimisation.goal import Goal, Scale, merit
@@ -33,7 +30,6 @@ BATCH = 64
 """Points per suggestion: decoding and prediction cost least in batches."""
 MAX_BATCHES = 2048
 """Long campaigns have larger batches, not more: before each, all that was found is looked at."""
-_CHUNK = 1 << 20
 
 
 def batch_size(n_trials: int) -> int:
@@ -106,35 +102,16 @@ class Trials:
 
     @classmethod
     def unpacked(cls, text: bytes) -> Trials:
-        """What ``packed`` was of."""
-        record = json.loads(text)
-        numbers = {
-            name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
-                record[name][1]
-            )
-            for name in ("points", "gains", "shortfalls", "values")
-        }
-        return cls.of(formulas=record["formulas"].split(), **numbers)
-
-
-class _Column:
-    """Room for numbers or words in a file without a name, so that they need no memory."""
-
-    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        n = math.prod(shape)
-        folder = Path(gettempdir())
-        with writable(folder), TemporaryFile(dir=folder) as file:
-            # all of it: should the disk be full, it is told here, and not by a signal later
-            for at in range(0, size := max(1, n * dtype.itemsize), _CHUNK):
-                file.write(bytes(min(_CHUNK, size - at)))
-            file.flush()
-            self._mapped = mmap.mmap(file.fileno(), size)
-        self.values: NDArray[Any] = np.frombuffer(self._mapped, dtype, n).reshape(shape)
-
-    def let_go(self) -> None:
-        """Have the system take back the memory in which parts of the file are, where it can."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._mapped.madvise(mmap.MADV_DONTNEED)
+        """What ``packed`` was of; raises InputError for what is damaged."""
+        with understood("the record of a batch", InputError):
+            record = json.loads(text)
+            numbers = {
+                name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
+                    record[name][1]
+                )
+                for name in ("points", "gains", "shortfalls", "values")
+            }
+            return cls.of(formulas=record["formulas"].split(), **numbers)
 
 
 class _Gathered:
@@ -146,7 +123,8 @@ class _Gathered:
         n = self._n_known + n_trials
         columns = {f.name: getattr(known, f.name) for f in fields(known)}
         self._columns = {
-            name: _Column(column.dtype, (n, *column.shape[1:])) for name, column in columns.items()
+            name: MappedArray.zeros(column.dtype, (n, *column.shape[1:]))
+            for name, column in columns.items()
         }
         self._is_done = np.zeros(n, dtype=bool)
         self._put(slice(0, self._n_known), known)
@@ -165,7 +143,7 @@ class _Gathered:
         for name, column in self._columns.items():
             new = getattr(trials, name)
             if new.dtype.itemsize > column.values.dtype.itemsize:  # longer formulas than before
-                wider = self._columns[name] = _Column(new.dtype, column.values.shape)
+                wider = self._columns[name] = MappedArray.zeros(new.dtype, column.values.shape)
                 wider.values[:] = column.values
                 column = wider
             column.values[rows] = new

@@ -87,7 +87,7 @@ class Ledger:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        shared = SharedStudy.open(url, name, direction="maximize")
+        shared = SharedStudy.open(url, name, keeps_records=True, direction="maximize")
         text = json.dumps(request, sort_keys=True)
         begun = shared.study.user_attrs.get(_REQUEST)
         if begun is None:

@@ -31,7 +31,7 @@ OPENING_ATTEMPTS = 3
 """Of two processes that make the tables of a new database at once, one fails and finds them
 made a second later."""
 MAX_RECORD_BYTES = 2**24 - 1
-"""Of what a trial leaves behind; MySQL wants to know."""
+"""Of what a trial leaves behind, in MySQL."""
 _FIRST = "failed_trial"
 """Optuna's own name for the number of the trial that is done again."""
 
@@ -95,18 +95,25 @@ class SharedStudy:
 
     @classmethod
     def open(
-        cls, url: str, name: str, *, retries: Retries | None = None, **options: Any
+        cls,
+        url: str,
+        name: str,
+        *,
+        retries: Retries | None = None,
+        keeps_records: bool = False,
+        **options: Any,
     ) -> SharedStudy:
         """The study ``name`` in the database at ``url`` (SQLAlchemy's form), made if it is new.
 
-        ``options`` are those of optuna.create_study. Raises InputError, without password, if the
+        ``keeps_records``: its trials are to ``keep`` some. ``options`` are those of
+        optuna.create_study. Raises InputError, without password, if the
         database cannot be used.
         """
         import optuna
 
         retries = retries or Retries()
         with _heartbeats_are_no_news():
-            storage = _storage(url, retries)
+            storage = _storage(url, retries, keeps_records=keeps_records)
             study = optuna.create_study(
                 study_name=name, storage=storage, load_if_exists=True, **options
             )
@@ -155,25 +162,38 @@ class SharedStudy:
         if self.storage is None:
             self._records[trial._trial_id] = record
             return
+        table, trial_id = _records_table(), trial._trial_id
         with self.storage.engine.begin() as connection:
-            row = {"trial_id": trial._trial_id, "record": record}
-            connection.execute(_records_table().insert().values(row))
+            # of a study that was deleted: SQLite gives its numbers again
+            connection.execute(table.delete().where(table.c.trial_id == trial_id))
+            connection.execute(table.insert().values(trial_id=trial_id, record=record))
 
     def kept(self, trial: optuna.trial.FrozenTrial) -> bytes:
         """What a finished trial left behind; raises InputError if there is nothing."""
         record = self._records.get(trial._trial_id)
         if self.storage is not None:
-            table = _records_table()
-            wanted = table.select().where(table.c.trial_id == trial._trial_id)
-            with self.storage.engine.connect() as connection:
-                row = connection.execute(wanted).first()
-            record = None if row is None else row.record
+            record = self._stored(trial._trial_id)
         if record is None:
             raise InputError(
                 f"nothing is left of trial {trial.number}: its database is damaged or of another "
                 "version of matlode; begin anew, under another name."
             )
         return record
+
+    def _stored(self, trial_id: int) -> bytes | None:
+        from sqlalchemy import inspect
+        from sqlalchemy.exc import OperationalError, ProgrammingError
+
+        assert self.storage is not None
+        engine, table = self.storage.engine, _records_table()
+        try:
+            with engine.connect() as connection:
+                row = connection.execute(table.select().where(table.c.trial_id == trial_id)).first()
+        except (OperationalError, ProgrammingError):
+            if inspect(engine).has_table(table.name):
+                raise
+            return None  # a database of before
+        return None if row is None else bytes(row.record)
 
     def is_given_up(self, trial: optuna.Trial) -> bool:
         """Whether another process took this one, which works on the trial, for dead."""
@@ -301,7 +321,9 @@ def without_password(text: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
 
 
-def _storage(url: str, retries: Retries) -> optuna.storages.RDBStorage:
+def _storage(
+    url: str, retries: Retries, *, keeps_records: bool = False
+) -> optuna.storages.RDBStorage:
     import optuna
     from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -316,7 +338,8 @@ def _storage(url: str, retries: Retries) -> optuna.storages.RDBStorage:
                 grace_period=GRACE_S,
                 heartbeat_stale_trial_callback=retries,
             )
-            _records_table().create(storage.engine, checkfirst=True)
+            if keeps_records:
+                _records_table().create(storage.engine, checkfirst=True)
             return storage
         except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:
             others_table = isinstance(error, IntegrityError | ProgrammingError)

@@ -16,13 +16,17 @@ from matlode.artefacts import grouped, load_artefact, save_artefact, understood,
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.latent.forward import (
     ELEMENT_SPREAD,
+    N_COARSE,
     Floats,
     Shapes,
     Weights,
     as_part,
     composition_shapes,
     fitting,
+    halved,
+    in_blocks,
     n_read,
+    one_thread,
     part,
     read_compositions,
     residual_net,
@@ -39,7 +43,6 @@ from matlode.properties.intervals import (
     venn_abers_table,
 )
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
-from matlode.representation.diffraction import STANDARD_SETTINGS
 
 NETWORK_MODEL = "standard-properties"
 VOLUME = "volume_per_atom"
@@ -50,11 +53,8 @@ LABEL_QUANTILES = (0.001, 0.999)
 MAX_SIGMAS = 5.0
 """Descriptors further from their mean are put there."""
 MAX_LOG_WIDTH = (-6.0, 4.0)
-N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
-"""Every second point of a pattern."""
 N_SEEN = 256
 """Numbers that a pattern is read as."""
-_BATCH = 2048
 _EXACT = ("centre", "scale", "weights")
 """Of weights, what is not kept in half precision."""
 
@@ -141,6 +141,10 @@ class Member:
     def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
         """What ``PropertyNet.forward`` gives of ``network_inputs``: values, logarithms of their
         widths, logits."""
+        with one_thread():
+            return self._answer(inputs)
+
+    def _answer(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
         compositions, described, patterns, peaks = inputs
         weights, (n_described, _) = self.weights, self.sizes
         standard = slice(0, n_described), slice(n_described, None)
@@ -156,7 +160,8 @@ class Member:
 
     def read(self, compositions: Floats) -> Floats:
         """(n, n_read), how compositions (n, 100) are read."""
-        return read_compositions(part(self.weights, "composition"), compositions)
+        with one_thread():
+            return read_compositions(part(self.weights, "composition"), compositions)
 
     def with_element(self, index: int, learned: Floats) -> Member:
         """The member with this vector in place of what it learned of an element."""
@@ -221,16 +226,18 @@ class PropertyNetwork:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Outputs (n, n_targets): values in the model's scale and raw logits; and widths, those
         of logits NaN. A pattern of zeros stands for "unknown"."""
-        parts = []
-        for at in range(0, max(len(compositions), 1), _BATCH):
-            rows = slice(at, at + _BATCH)
-            inputs = network_inputs(compositions[rows], patterns[rows])
-            outputs, widths = self.members_say(inputs)
-            if self.trees:
-                self._hear_trees(inputs, outputs)
-            parts.append((outputs, widths))
-        whole, width = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return whole, width
+        blocks = in_blocks(self._raw, compositions, patterns)
+        outputs, widths = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        return outputs, widths
+
+    def _raw(
+        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        inputs = network_inputs(compositions, patterns)
+        outputs, widths = self.members_say(inputs)
+        if self.trees:
+            self._hear_trees(inputs, outputs)
+        return outputs, widths
 
     def members_say(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What ``raw`` gives without trees, of ``network_inputs``."""
@@ -268,11 +275,7 @@ class PropertyNetwork:
 
     def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
         """(n, n_read), how the first member reads compositions (n, 100)."""
-        parts = [
-            self.members[0].read(_single(compositions[at : at + _BATCH]))
-            for at in range(0, max(len(compositions), 1), _BATCH)
-        ]
-        return np.concatenate(parts)
+        return np.concatenate(in_blocks(self.members[0].read, _single(compositions)))
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,), how far compositions (n, 100) are from those trained on (``applicability``);
@@ -398,10 +401,7 @@ class PropertyNetwork:
     def save(self, root: Path) -> None:
         """Write as an artefact below ``root``; weights are kept in half precision."""
         groups: dict[str, Mapping[str, NDArray[Any]]] = {
-            f"member {number}": {
-                name: array if name in _EXACT else array.astype(np.float16)
-                for name, array in member.weights.items()
-            }
+            f"member {number}": halved(member.weights, exact=_EXACT)
             for number, member in enumerate(self.members)
         }
         groups["calibration"] = self.calibration
@@ -435,13 +435,16 @@ class PropertyNetwork:
             }
             sizes, shares = header.pop("sizes"), header.pop("tree_shares")
             groups = grouped(artefact.arrays)
+            members = tuple(
+                Member.of(groups[name], endpoints, sizes, folder)
+                for name in sorted(groups)
+                if name.startswith("member ")
+            )
+            if not members:
+                raise ValueError("no network in it")
             reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
             return cls(
-                tuple(
-                    Member.of(groups[name], endpoints, sizes, folder)
-                    for name in sorted(groups)
-                    if name.startswith("member ")
-                ),
+                members,
                 endpoints,
                 scales,
                 groups["calibration"],

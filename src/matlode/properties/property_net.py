@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matlode.latent.composition_encoder import CompositionEncoder
+from matlode.latent.forward import N_COARSE
 from matlode.latent.networks import ResidualNet
 from matlode.properties.endpoints import Endpoint
-from matlode.properties.network import MAX_LOG_WIDTH, MAX_SIGMAS, N_COARSE, N_SEEN
+from matlode.properties.network import MAX_LOG_WIDTH, MAX_SIGMAS, N_SEEN
 
 MAX_LABEL_WEIGHT = 8.0
 """Rare labels count more than common ones, up to this factor."""

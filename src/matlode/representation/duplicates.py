@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
@@ -36,8 +37,8 @@ class Pair:
 
 def duplicate_pairs(
     crystals: Crystals,
-    formulas: NDArray[np.str_] | list[str],
-    space_groups: NDArray[np.int64] | list[int],
+    formulas: Sequence[str] | pd.Series[str],
+    space_groups: Sequence[int] | pd.Series[int],
     *,
     threshold: float = SAME_PATTERN_COSINE,
 ) -> list[Pair]:
@@ -81,13 +82,16 @@ def choose_keepers(pairs: list[Pair], n_labels: NDArray[np.int64]) -> dict[int, 
 
 
 def _groups(
-    formulas: NDArray[np.str_] | list[str], space_groups: NDArray[np.int64] | list[int]
+    formulas: Sequence[str] | pd.Series[str], space_groups: Sequence[int] | pd.Series[int]
 ) -> list[NDArray[np.int64]]:
     """Rows with formula and space group in common, two or more."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for row, key in enumerate(zip(formulas, space_groups, strict=True)):
-        groups.setdefault((str(key[0]), int(key[1])), []).append(row)
-    return [np.array(rows) for rows in groups.values() if len(rows) > 1]
+    names, groups = pd.factorize(np.asarray(formulas, dtype=object))[0], np.asarray(space_groups)
+    # numbers of space groups have three digits
+    keys = 1000 * names.astype(np.int64) + groups.astype(np.int64)
+    order = np.argsort(keys, kind="stable")
+    bounds = np.flatnonzero(np.diff(keys[order], prepend=-1, append=-1))
+    several = np.flatnonzero(np.diff(bounds) > 1)
+    return [order[bounds[at] : bounds[at + 1]] for at in several]
 
 
 def _batches(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:

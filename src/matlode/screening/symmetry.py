@@ -14,12 +14,16 @@ from matlode.artefacts import find_model, load_artefact, save_artefact, understo
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import InputError
 from matlode.latent.forward import (
+    N_COARSE,
     Floats,
     Weights,
     as_part,
     composition_shapes,
     fitting,
+    halved,
+    in_blocks,
     n_read,
+    one_thread,
     part,
     read_compositions,
     residual_net,
@@ -69,14 +73,11 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
     )
 
 
-N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
-"""Every second point of a pattern."""
 N_RELATIVE = 560
 RELATIVE_RANGE = (0.97, 6.0)
 """Q over that of the first peak, as far as it is looked at."""
 FIRST_PEAK = 0.02
 """The first peak is the first maximum above this part of the strongest point."""
-_BATCH = 2048
 
 
 def relative_patterns(patterns: Floats) -> Floats:
@@ -137,6 +138,10 @@ class StandardAnswers:
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
         """See Answering."""
+        with one_thread():
+            return self._answer(patterns, compositions)
+
+    def _answer(self, patterns: Floats, compositions: Floats) -> Floats:
         read = read_compositions(part(self.weights, "composition"), compositions)
         known = (compositions > 0).any(axis=1, keepdims=True)
         seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))
@@ -190,6 +195,8 @@ class SymmetryClassifier:
             network: Answering
             if name == SYMMETRY_MODEL:
                 network = StandardAnswers.of(artefact.arrays, place)
+            elif name != REFERENCE_SYMMETRY_MODEL:
+                raise ValueError(f"{name} is none of ours")
             else:
                 from matlode.screening.symmetry_nets import ReferenceAnswers  # loads PyTorch
 
@@ -209,7 +216,7 @@ class SymmetryClassifier:
             folder / name,
             kind="symmetry",
             header={"temperature": self.temperature, "levels": dict(self.levels), **header},
-            arrays={name: w.astype(np.float16) for name, w in self.network.weights.items()},
+            arrays=halved(self.network.weights),
         )
 
 
@@ -221,12 +228,11 @@ def network_logits(
     """Raw outputs (n, 230) of the network."""
     if compositions is None:
         compositions = np.zeros((len(patterns), MAX_ATOMIC_NUMBER))
-    parts = [np.zeros((0, N_SPACE_GROUPS))]
-    for at in range(0, len(patterns), _BATCH):
-        rows = slice(at, at + _BATCH)
-        given = (np.ascontiguousarray(x[rows], np.float32) for x in (patterns, compositions))
-        parts.append(network(*given).astype(float))
-    return np.concatenate(parts)
+
+    def answer(*given: NDArray[np.floating]) -> NDArray[np.float64]:
+        return network(*(np.ascontiguousarray(part, np.float32) for part in given)).astype(float)
+
+    return np.concatenate(in_blocks(answer, patterns, compositions))
 
 
 def set_level(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

@@ -16,12 +16,11 @@ from torch.nn import functional as F
 
 from matlode.errors import GoalError
 from matlode.latent.composition_encoder import CompositionEncoder
-from matlode.latent.forward import Floats, Weights
+from matlode.latent.forward import N_COARSE, Floats, Weights
 from matlode.latent.layers import activation_layer, convolution, initialise
 from matlode.latent.networks import N_PATTERN, ResidualNet
 from matlode.latent.weights import learned_weights, network_of
 from matlode.screening.symmetry import (
-    N_COARSE,
     N_RELATIVE,
     N_SPACE_GROUPS,
     REFERENCE_SYMMETRY_MODEL,

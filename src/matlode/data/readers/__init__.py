@@ -89,11 +89,18 @@ def read_materials(sources: Sequence[str | Path]) -> Materials:
     return joined(marked)
 
 
+def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several frames as one, in order; of empty ones the first."""
+    frames = [part for part in parts if len(part)] or parts[:1]
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"id": [], "formula": []})
+    )
+
+
 def joined(parts: Sequence[Materials]) -> Materials:
     """Several batches of materials as one, in order."""
-    frames = [part.frame for part in parts if len(part)] or [part.frame for part in parts[:1]]
     return Materials(
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"id": [], "formula": []}),
+        joined_frames([part.frame for part in parts]),
         Crystals.concatenate([part.crystals for part in parts] or [Crystals.from_structures([])]),
         tuple(dropped for part in parts for dropped in part.dropped),
     )

@@ -16,7 +16,7 @@ from matlode.artefacts import understood
 from matlode.data.crystals import CRYSTAL_COLUMNS
 from matlode.data.readers.source import CHUNK, ReadOptions, Source, pack_records
 from matlode.data.structures import is_structure_dict
-from matlode.data.tables import read_table, readable_parquet
+from matlode.data.tables import read_parts, readable_parquet
 from matlode.errors import InputError
 from matlode.records import DroppedRow
 
@@ -34,7 +34,7 @@ def open_parquet(path: str, options: ReadOptions) -> Source:
     own = options.structure_column is None and set(CRYSTAL_COLUMNS) <= set(names)
     if not own:
         return _open(file, _parquet_rows, options)
-    return Source(name=path, chunks=iter([read_table(file)]), files=(file,))
+    return Source(name=path, chunks=read_parts(file, CHUNK), files=(file,))
 
 
 def open_csv(path: str, options: ReadOptions) -> Source:
