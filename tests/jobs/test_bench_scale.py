@@ -21,5 +21,7 @@ def test_sizes_are_told_with_time_and_memory():
     assert sizes == {
         "campaigns without models": "300", "campaigns": "3", "tables": "300", "predictions": "3"
     }  # fmt: skip
+    (table,) = found.pop("tables")
+    assert all(table[f"{name} / GB"] > 0.05 for name in ("write", "import", "patterns", "read"))
     assert all(row["peak memory / GB"] > 0.05 for (row,) in found.values())
     assert all(row["file / MB"] > 0 for row in found["campaigns"])

@@ -26,7 +26,8 @@ from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.ledger import Ledger
 from matlode.progress import Progress, silent
-from matlode.representation.composition import composition_vectors, formulas_of
+from matlode.representation.composition import formulas_of
+from matlode.representation.streaming import stream_table
 
 GOAL = {"maximize": ["bulk_modulus", "shear_modulus"]}
 STRAIN = 1e-3
@@ -49,13 +50,19 @@ def bench_scale(
     Campaigns up to ``n_trials`` whose points are evaluated by a formula, so that what is left is
     what looks back: the sampler, the ledger in SQLite, the list; with the models, a hundredth of
     these. Tables up to ``n_structures`` (rows of ``data``, default: the starter set, again and
-    again, strained) are written, imported, and read; of a hundredth every crystal is predicted.
+    again, strained) are written, imported, made into patterns and read; of a hundredth every
+    crystal is predicted.
     """
     cases: list[tuple[str, str, Callable[[int, Path], Finding], int]] = [
-        ("campaigns without models", "trials", partial(_campaign, light=True), n_trials),
-        ("campaigns", "trials", partial(_campaign, light=False), n_trials // 100),
+        ("campaigns without models", "trials", partial(_alone, _light_campaign), n_trials),
+        ("campaigns", "trials", partial(_alone, _campaign), n_trials // 100),
         ("tables", "structures", partial(_table, data=data), n_structures),
-        ("predictions", "structures", partial(_predictions, data=data), n_structures // 100),
+        (
+            "predictions",
+            "structures",
+            partial(_alone, _predictions, data=data),
+            n_structures // 100,
+        ),
     ]
     found: dict[str, list[dict[str, Any]]] = {}
     for title, unit, work, largest in cases:
@@ -63,17 +70,17 @@ def bench_scale(
         for done, n in enumerate(sizes := [-(-largest // part) for part in parts]):
             progress(title, done, len(sizes), f"{n:,} {unit}")
             with TemporaryDirectory() as folder:
-                row = _alone(partial(work, n, Path(folder)))
+                row = work(n, Path(folder))
             found[title].append({unit: f"{n:,}", **row})
         progress(title, len(sizes), len(sizes))
     return found
 
 
-def _alone(work: Callable[[], Finding]) -> Finding:
+def _alone(work: Callable[..., Finding], *arguments: Any, **options: Any) -> Finding:
     """What the work tells, with the memory that a process needs which does nothing else."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_measured, (work,))
+        return pool.apply(_measured, (partial(work, *arguments, **options),))
 
 
 def _measured(work: Callable[[], Finding]) -> Finding:
@@ -96,7 +103,11 @@ class LightCampaign(Campaign):
         return Trials.of(points, formulas, gains, np.zeros((len(points), 0)), gains)
 
 
-def _campaign(n: int, folder: Path, *, light: bool) -> Finding:
+def _light_campaign(n: int, folder: Path) -> Finding:
+    return _campaign(n, folder, light=True)
+
+
+def _campaign(n: int, folder: Path, *, light: bool = False) -> Finding:
     """A campaign of n trials in a file of its own, and its best distinct formulas."""
     toolbox, settings = Toolbox(), SearchSettings(trials=n)
     goal = make_goal(GOAL, known_elements=toolbox.known_elements, endpoints=toolbox.endpoints)
@@ -130,22 +141,41 @@ def repeated(materials: Materials, n: int) -> Materials:
 
 
 def _table(n: int, folder: Path, *, data: Path | None) -> Finding:
-    seconds: Finding = {}
+    """A table of n rows: written, imported, its patterns computed, read as a whole; each by a
+    process of its own."""
+    many, imported = folder / "many", folder / "imported" / TABLE_FILE
+    found: Finding = {}
+    for name, work in (
+        ("write", partial(_write, n, many, data)),
+        ("import", partial(_import, many / TABLE_FILE, imported.parent)),
+        ("patterns", partial(_patterns, imported, folder / "features")),
+        ("read", partial(_read, imported, n)),
+    ):
+        told = _alone(_timed, work)
+        found |= {f"{name} / s": told["s"], f"{name} / GB": told["peak memory / GB"]}
+    return found
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        result = work()
-        seconds[f"{name} / s"] = time.perf_counter() - began
-        return result
 
-    timed("write", lambda: write_materials(repeated(load_materials(data), n), folder / "many"))
-    source = folder / "many" / TABLE_FILE
-    settings = ImportSettings(keep_duplicates=True)
-    timed("import", lambda: import_data([source], folder / "imported", settings=settings))
-    materials = timed("read", lambda: read_table(folder / "imported" / TABLE_FILE))
-    assert len(materials) == n
-    timed("compositions", lambda: composition_vectors(materials.crystals))
-    return seconds
+def _timed(work: Callable[[], Any]) -> Finding:
+    began = time.perf_counter()
+    work()
+    return {"s": time.perf_counter() - began}
+
+
+def _write(n: int, folder: Path, data: Path | None) -> None:
+    write_materials(repeated(load_materials(data), n), folder)
+
+
+def _import(source: Path, out: Path) -> None:
+    import_data([source], out, settings=ImportSettings(keep_duplicates=True))
+
+
+def _patterns(table: Path, out: Path) -> None:
+    stream_table(table, out)
+
+
+def _read(table: Path, n: int) -> None:
+    assert len(read_table(table)) == n
 
 
 def _predictions(n: int, folder: Path, *, data: Path | None) -> Finding:
