@@ -9,6 +9,9 @@ from scipy.special import logsumexp, ndtr, ndtri
 
 from matlode.optimisation.sampler import Array, History, Sampler, best_rows, out_of_box
 
+DRAWS_AT_ONCE = 2048
+"""Draws that are compared with all points at once; a batch of 64 points has 1,536."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TPESampler(Sampler):
@@ -19,7 +22,7 @@ class TPESampler(Sampler):
     taken. With ``multivariate`` a draw moves one good point in all variables together and
     l, g are products over variables inside the mixture (as in Falkner et al., ICML 2018, and
     Optuna); otherwise each variable has its own mixtures and is chosen alone, as in the paper
-    (Hyperopt). In the multivariate form all pair distances are one matrix product.
+    (Hyperopt). In the multivariate form pair distances are one matrix product.
     """
 
     n_good: int = 64
@@ -57,11 +60,16 @@ class TPESampler(Sampler):
         if len(centres) == 0:
             return np.zeros(len(x))
         s = self.bandwidth
-        squared = (x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)
         # what the box cuts off each kernel
         inside = np.log(ndtr((1 - centres) / s) - ndtr(-centres / s)).sum(axis=1)
-        density = logsumexp(-squared / (2 * s * s) - inside, axis=1) - np.log(len(centres))
-        return np.asarray(density)
+        density = np.empty(len(x))
+        # large batches in parts: all pair distances of a million trials' batch have 100 MB
+        for at in range(0, len(x), DRAWS_AT_ONCE):
+            rows = slice(at, at + DRAWS_AT_ONCE)
+            y = x[rows]
+            squared = (y**2).sum(1)[:, None] - 2 * y @ centres.T + (centres**2).sum(1)
+            density[rows] = logsumexp(-squared / (2 * s * s) - inside, axis=1)
+        return density - np.log(len(centres))
 
     def _independent(self, good: Array, bad: Array, n: int, rng: np.random.Generator) -> Array:
         d = good.shape[1]
