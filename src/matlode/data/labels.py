@@ -88,7 +88,8 @@ def clean_labels(
         values, lost = _values(frame[theirs], numeric=name in UNITS)
         if lost:
             unreadable[name] = lost
-        cleaned[name] = values
+        # at once: lists of Python's texts take several times as much
+        cleaned[name] = pd.Series(values, index=frame.index)
     for column in chosen:
         if column.unit:
             cleaned[column.name] = to_canonical(

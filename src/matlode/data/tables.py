@@ -26,7 +26,7 @@ from matlode.records import DroppedRow
 
 TABLE_FILE = "materials.parquet"
 """The table in a folder that ``write_materials`` made."""
-PART_ROWS = 65_536
+PART_ROWS = 16_384
 """Rows written at once."""
 DATA_VARIABLE = "MATLODE_DATA"
 """Environment variable: a structure table, or a folder with one of TABLE_NAMES."""
