@@ -126,9 +126,18 @@ def matlode(*arguments: str, memory_mb: int) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-def test_too_little_memory_is_told_in_one_line(tmp_path):
-    text = "import numpy as np\nfrom matlode import cli\n"
-    text += "cli.app = lambda: np.ones(1 << 40)\ncli.main()"
+NO_ROOM = (
+    "lambda: np.ones(1 << 40)",
+    "lambda: [threading.Thread(target=time.sleep, args=(5,), daemon=True).start() "
+    "for _ in range(999)]",
+)
+
+
+@pytest.mark.parametrize("work", NO_ROOM)
+def test_too_little_memory_is_told_in_one_line(work):
+    text = "import resource, threading, time, numpy as np\nfrom matlode import cli\n"
+    text += "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+    text += f"cli.app = {work}\ncli.main()"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (

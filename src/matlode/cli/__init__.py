@@ -31,6 +31,10 @@ for module in (searches, crystals, models, checks):
 app.add_typer(tables.commands, name="data")
 
 
+NO_MEMORY = ("can't allocate memory", "can't start new thread")
+"""In texts of what PyTorch and Python raise when there is too little of it."""
+
+
 def main() -> None:
     """Run the command line; our errors end in one line of advice."""
     try:
@@ -53,7 +57,7 @@ def main() -> None:
 
 def _of_the_machine(error: Exception) -> str | None:
     """What to do about what is no fault of ours: a full disk, missing rights, too little memory."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
         return "MemoryError: the memory does not suffice; close other programs or do less at once."
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""

@@ -6,6 +6,7 @@ the arrays that an artefact keeps; PyTorch learns, and the tests hold one agains
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,9 @@ def in_blocks(answer: Callable[..., Answer], *columns: NDArray[Any]) -> list[Ans
     at once. Of no rows there is one empty block."""
     starts = range(0, max(len(columns[0]), 1), ROWS_AT_ONCE)
     blocks = [[column[at : at + ROWS_AT_ONCE] for column in columns] for at in starts]
-    with ThreadPoolExecutor() as pool:
+    if len(blocks) == 1:
+        return [answer(*blocks[0])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(answer, *zip(*blocks, strict=True)))
 
 
