@@ -151,8 +151,9 @@ def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, memory_mb):
     done = matlode("predict", str(tmp_path / "materials.parquet"), "--json", memory_mb=memory_mb)
     if done.returncode == 0:
         assert done.stdout.rstrip().endswith("]")
-    else:  # libraries may die of it before we hear
-        assert done.returncode < 0 or "MemoryError" in done.stderr, done.stderr[-2000:]
+    else:  # libraries may die of it before we hear, by a signal or with words of their own
+        assert done.returncode < 0 or "memory" in done.stderr.lower(), done.stderr[-2000:]
+        assert "Traceback" not in done.stderr, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("days", [-400, 400])
