@@ -85,10 +85,10 @@ def test_memory_is_given_back():
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room cannot be taken here")
 def test_all_the_room_is_taken_at_once(monkeypatch):
     """What is missing of it when it is used ends the process with a signal."""
-    taken = []
+    taken, opened = [], module.TemporaryFile
 
     def watched():
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by who asked)
+        file = opened()
         taken.append(os.dup(file.fileno()))
         return file
 

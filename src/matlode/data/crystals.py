@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,12 @@ class Crystals:
             self.occupancies[atoms],
             offsets,
         )
+
+    def parts(self, n: int) -> Iterator[tuple[slice, Crystals]]:
+        """Rows and their crystals, ``n`` at a time, in order; of none an empty part."""
+        for at in range(0, max(len(self), 1), n):
+            rows = slice(at, min(at + n, len(self)))
+            yield rows, self.take(np.arange(rows.start, rows.stop))
 
     def structure(self, index: int) -> Structure:
         """One crystal as a pymatgen Structure."""

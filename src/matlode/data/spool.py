@@ -90,9 +90,8 @@ class SpooledCrystals:
 
     def parts(self, n: int) -> Iterator[tuple[slice, Crystals]]:
         """Their rows and they, ``n`` at a time; of none an empty part."""
-        for at in range(0, max(len(self.crystals), 1), n):
-            rows = slice(at, min(at + n, len(self.crystals)))
-            yield rows, self.crystals.take(np.arange(rows.start, rows.stop))
+        for rows, part in self.crystals.parts(n):
+            yield rows, part
             for array in self._arrays.values():
                 array.let_go()
 
@@ -100,9 +99,9 @@ class SpooledCrystals:
 @contextmanager
 def _unnamed_file() -> Iterator[IO[bytes]]:
     """Gone with the last who holds it; raises WriteError if there can be none."""
-    with _room():
-        file = TemporaryFile()  # noqa: SIM115 (closed by the next line)
-    with file:
+    with ExitStack() as stack:
+        with _room():
+            file = stack.enter_context(TemporaryFile())
         yield file
 
 

@@ -122,11 +122,8 @@ def write_materials(materials: Materials, folder: Path) -> None:
 
     Mixed sites add the column ``occupancies``. ``read_table`` reads what was written.
     """
-    slices = [slice(at, at + PART_ROWS) for at in range(0, max(len(materials), 1), PART_ROWS)]
-    rows = np.arange(len(materials))
-    parts = ((part, materials.crystals.take(rows[part])) for part in slices)
     mixed = bool((materials.crystals.occupancies != 1).any())
-    write_parts(materials.frame, parts, folder, mixed=mixed)
+    write_parts(materials.frame, materials.crystals.parts(PART_ROWS), folder, mixed=mixed)
     write_dropped(materials.dropped, folder)
 
 

@@ -107,7 +107,7 @@ class _OneThread:
                     self._limit.restore_original_limits()
 
 
-one_thread = _OneThread()
+_one_thread = _OneThread()
 
 
 @cache
@@ -130,12 +130,13 @@ def as_part(name: str, shapes: Shapes) -> Shapes:
 
 def residual_net(weights: Weights, x: Floats) -> Floats:
     """(n, n_in) → (n, n_out), see ``networks.ResidualNet``."""
-    hidden = _linear(weights, "first", x)
     n_blocks = _n_blocks(weights)
-    for i in range(n_blocks):
-        gated = _linear(weights, f"blocks.{i}", _norm(weights, f"norms.{i}", hidden))
-        hidden += _gate(gated)
-    return _linear(weights, "last", _norm(weights, f"norms.{n_blocks}", hidden))
+    with _one_thread():
+        hidden = _linear(weights, "first", x)
+        for i in range(n_blocks):
+            gated = _linear(weights, f"blocks.{i}", _norm(weights, f"norms.{i}", hidden))
+            hidden += _gate(gated)
+        return _linear(weights, "last", _norm(weights, f"norms.{n_blocks}", hidden))
 
 
 def residual_shapes(weights: Mapping[str, NDArray[Any]], n_in: int, n_out: int) -> Shapes:
@@ -154,13 +155,14 @@ def read_compositions(weights: Weights, x: Floats) -> Floats:
     """(n, 100) → (n, 3 · width), see ``composition_encoder``; zeros of an unknown composition."""
     out = np.zeros((len(x), n_read(weights)), np.float32)
     counts = np.minimum((x > 0).sum(axis=1), MAX_ELEMENTS)
-    of_elements = weights["elements"] + _linear(
-        weights, "properties", weights["element_properties"]
-    )
-    # rows of as many elements go together: no place is left empty
-    for n_elements in np.unique(counts[counts > 0]):
-        rows = counts == n_elements
-        out[rows] = _read_alike(weights, of_elements, x[rows], int(n_elements))
+    with _one_thread():
+        of_elements = weights["elements"] + _linear(
+            weights, "properties", weights["element_properties"]
+        )
+        # rows of as many elements go together: no place is left empty
+        for n_elements in np.unique(counts[counts > 0]):
+            rows = counts == n_elements
+            out[rows] = _read_alike(weights, of_elements, x[rows], int(n_elements))
     return out
 
 

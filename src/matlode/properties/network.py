@@ -26,7 +26,6 @@ from matlode.latent.forward import (
     halved,
     in_blocks,
     n_read,
-    one_thread,
     part,
     read_compositions,
     residual_net,
@@ -141,10 +140,6 @@ class Member:
     def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
         """What ``PropertyNet.forward`` gives of ``network_inputs``: values, logarithms of their
         widths, logits."""
-        with one_thread():
-            return self._answer(inputs)
-
-    def _answer(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
         compositions, described, patterns, peaks = inputs
         weights, (n_described, _) = self.weights, self.sizes
         standard = slice(0, n_described), slice(n_described, None)
@@ -160,8 +155,7 @@ class Member:
 
     def read(self, compositions: Floats) -> Floats:
         """(n, n_read), how compositions (n, 100) are read."""
-        with one_thread():
-            return read_compositions(part(self.weights, "composition"), compositions)
+        return read_compositions(part(self.weights, "composition"), compositions)
 
     def with_element(self, index: int, learned: Floats) -> Member:
         """The member with this vector in place of what it learned of an element."""

@@ -23,7 +23,6 @@ from matlode.latent.forward import (
     halved,
     in_blocks,
     n_read,
-    one_thread,
     part,
     read_compositions,
     residual_net,
@@ -138,10 +137,6 @@ class StandardAnswers:
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
         """See Answering."""
-        with one_thread():
-            return self._answer(patterns, compositions)
-
-    def _answer(self, patterns: Floats, compositions: Floats) -> Floats:
         read = read_compositions(part(self.weights, "composition"), compositions)
         known = (compositions > 0).any(axis=1, keepdims=True)
         seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))

@@ -160,14 +160,13 @@ class ReferenceAnswers:
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
         """See ``symmetry.Answering``."""
         with torch.inference_mode():
-            logits: Floats = self.network.eval()(
-                torch.from_numpy(patterns), torch.from_numpy(compositions)
-            ).numpy()
-        return logits
+            logits = self.network(torch.from_numpy(patterns), torch.from_numpy(compositions))
+        answer: Floats = logits.numpy()
+        return answer
 
 
 def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> Answering:
     """A network that has been trained, as what answers; ``folder`` is named in errors."""
     if isinstance(network, ReferenceSymmetryNet):
-        return ReferenceAnswers(network)
+        return ReferenceAnswers(network.eval())
     return StandardAnswers.of(learned_weights(network), folder)
