@@ -21,6 +21,16 @@ PATTERN_RANGE_DEG = (10.0, 90.0)
 """First and last 2θ of a candidate's pattern."""
 
 
+def writable(text: str) -> str:
+    """With ? for what is no character, such as half of a surrogate pair: broken JSON and names of
+    files in no known encoding have them, and nothing can write them.
+
+    >>> writable("Na\\ud800Cl")
+    'Na?Cl'
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class DroppedRow:
     """Something that was left out, and why."""
@@ -29,6 +39,10 @@ class DroppedRow:
     """Of a row in a table; of a file its path."""
     reason: str
     is_file: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", writable(self.id))
+        object.__setattr__(self, "reason", writable(self.reason))
 
 
 @dataclass(frozen=True)

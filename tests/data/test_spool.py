@@ -4,11 +4,12 @@ import tempfile
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from matlode.data import spool as module
 from matlode.data.crystals import Crystals
-from matlode.data.spool import MappedArray, SpooledCrystals
+from matlode.data.spool import MappedArray, SpooledCrystals, SpooledTables
 from matlode.errors import WriteError
 
 FIELDS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets")
@@ -104,3 +105,17 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch):
         MappedArray.zeros(float, (3,))
     with pytest.raises(WriteError, match=r"no room .* TMPDIR"):
         SpooledCrystals([])
+    with pytest.raises(WriteError, match=r"no room .* TMPDIR"):
+        SpooledTables()
+
+
+def test_spooled_tables_come_again_as_they_were_even_between_two_more():
+    empty = pa.table({"a": pa.array([], pa.int64())})
+    tables = [pa.table({"a": [1, 2]}), empty, pa.table({"b": ["c"]})]
+    with SpooledTables() as spool:
+        assert list(spool) == []
+        for n, table in enumerate(tables, start=1):
+            spool.append(table)
+            for _ in range(2):
+                read = zip(spool, tables[:n], strict=True)
+                assert all(one.equals(other) for one, other in read)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from matlode.errors import MatlodeError
@@ -117,6 +117,9 @@ values = st.recursive(
 
 
 @given(st.dictionaries(keys, values, max_size=4))
+@example({"maximize": 1})
+@example({"elements": {"required": 1.5}, "maximize": "band_gap"})
+@example({"symmetry": {"crystal_systems": True}, "maximize": "band_gap"})
 def test_any_goal_is_a_goal_or_told(tmp_path_factory, sections):
     path = tmp_path_factory.mktemp("g") / "goal.toml"
     path.write_text(toml(sections), encoding="utf-8")

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from matlode.cli import app
+from matlode.data import tables as tables_module
 from matlode.data.cells import Cell
 from matlode.data.labels import Column
-from matlode.data.tables import TABLE_FILE, read_table
+from matlode.data.readers import tabular
+from matlode.data.tables import TABLE_FILE, read_table, write_materials
 from matlode.errors import InputError
+from matlode.jobs import import_pool
 from matlode.jobs.import_data import PROVENANCE_FILE, Imported, ImportSettings, import_data
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
 
@@ -45,14 +49,30 @@ def run(table: Path, **options) -> Imported:
 
 def test_what_was_written_is_read_for_training(table):
     imported = run(table)
-    read = read_table(table.parent / "out" / TABLE_FILE)
-    pd.testing.assert_frame_equal(
-        read.frame[imported.materials.frame.columns], imported.materials.frame, check_dtype=False
-    )
-    for name in ("lattices", "numbers", "frac_coords", "occupancies", "offsets"):
-        one, other = (getattr(m.crystals, name) for m in (read, imported.materials))
-        np.testing.assert_array_equal(one, other)
+    assert imported.table == table.parent / "out" / TABLE_FILE
+    read = read_table(imported.table)
+    pd.testing.assert_frame_equal(read.frame, imported.materials.frame)
     assert read.crystals.structure(2) == ALLOY
+
+
+def test_parts_of_any_size_give_the_same_table(starter, tmp_path, monkeypatch):
+    few = starter.take(np.arange(300))
+    rows = [*range(300), 7, 123]  # two of them twice
+    write_materials(few.take(np.array(rows)), tmp_path)
+    tables = []
+    for n_rows in (16_384, 64, 1):
+        for module in (tables_module, import_pool):
+            monkeypatch.setattr(module, "PART_ROWS", n_rows)
+        monkeypatch.setattr(tabular, "CHUNK", max(n_rows, 7))
+        imported = import_data([tmp_path / TABLE_FILE], tmp_path / f"out-{n_rows}")
+        assert [row.id for row in imported.dropped] == [few.frame["id"].iloc[i] for i in (7, 123)]
+        assert pq.read_metadata(imported.table).num_row_groups == -(-300 // n_rows)
+        tables.append(pq.read_table(imported.table).combine_chunks())
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+    np.testing.assert_array_equal(
+        read_table(imported.table).label("bulk_modulus_vrh"), few.label("bulk_modulus_vrh")
+    )
 
 
 def test_each_crystal_stays_once_with_the_most_labels(table):
@@ -148,6 +168,60 @@ def test_sources_are_pooled_and_duplicates_found_across_them(table, tmp_path):
         for path in sorted(folder.iterdir())
     ]
     assert digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_a_column_may_be_numbers_here_and_words_there(table, tmp_path):
+    other = tmp_path / "other.json"
+    crystals = (rock_salt("LiF", a_angstrom=4.03), rock_salt("KCl", a_angstrom=6.29))
+    rows = [
+        {"structure": crystals[0].as_dict(), "m": "none", "k": "3.5", "flag": True},
+        {"structure": crystals[1].as_dict(), "m": "weak", "flag": None},
+    ]
+    other.write_text(json.dumps(rows))
+    settings = ImportSettings(columns=(Column.parse("bulk_modulus_vrh=k:Mbar"),))
+    imported = import_data([table, other], tmp_path / "out", settings=settings)
+    frame = imported.materials.frame.set_index("formula")
+    assert frame["m"].dropna().to_dict() == {"ClNa": "16.0", "ClK": "weak"}
+    assert frame["bulk_modulus_vrh"].dropna().to_dict() == pytest.approx(
+        {"O3SrTi": 170.0, "ClNa": 25.0, "FLi": 350.0}
+    )
+    assert frame["flag"].dropna().to_dict() == {"FLi": True}
+
+
+def test_an_asked_column_need_not_be_in_every_source(table, tmp_path):
+    (tmp_path / "one.cif").write_text(rock_salt("LiF", a_angstrom=4.03).to(fmt="cif"))
+    settings = ImportSettings(columns=COLUMNS)
+    imported = import_data([tmp_path / "one.cif", table], tmp_path / "out", settings=settings)
+    frame = imported.materials.frame.set_index("formula")
+    assert frame["bulk_modulus_vrh"].dropna().to_dict() == pytest.approx(
+        {"O3SrTi": 170.0, "ClNa": 25.0}
+    )
+
+
+def test_labels_cannot_stand_in_for_crystals(tmp_path):
+    file = tmp_path / "rows.json"
+    row = {"structure": rock_salt().as_dict(), "numbers": "7", "lattice": 3, "occupancies": 0.5}
+    file.write_text(json.dumps([row | {"volume": "large", "formula": "Xx"}]))
+    materials = import_data([file], tmp_path / "out").materials
+    assert materials.frame["formula"].tolist() == ["ClNa"]
+    assert materials.frame["n_sites"].tolist() == [2]
+    assert materials.crystals.numbers.tolist() == [11, 17]
+
+
+def test_what_is_no_character_is_written_as_a_question_mark(tmp_path):
+    crystal = rock_salt().as_dict()
+    broken = {"structure": {"sites": [], "lattice": {}}, "id": "\ud800"}
+    rows = [{"structure": crystal, "id": "a\ud800", "note\udfff": "b\udc80"}, broken]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    file = tmp_path / "in" / "\udcff.cif"
+    file.write_text(perovskite().to(fmt="cif"))
+    imported = import_data([tmp_path / "rows.json", tmp_path / "in"], tmp_path / "out")
+    frame = imported.materials.frame
+    assert frame["id"].tolist() == ["a?", str(tmp_path / "in" / "?.cif")]
+    assert frame["note?"].tolist()[0] == "b?"
+    assert [row.id for row in imported.dropped] == ["?"]
+    assert pd.read_csv(tmp_path / "out" / "dropped.csv")["id"].tolist() == ["?"]
 
 
 def test_energies_per_formula_become_energies_per_atom(tmp_path):

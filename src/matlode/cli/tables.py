@@ -100,9 +100,9 @@ def data_import(
     )
     with progress_of() as progress:
         imported = import_data(sources, out, settings=settings, progress=progress)
-    materials = imported.materials
-    print(f"{len(materials)} materials, {len(materials.dropped)} dropped: {out}")
-    for reason, count in imported.provenance["rows"]["dropped_by_reason"].items():
+    rows = imported.provenance["rows"]
+    print(f"{rows['kept']} materials, {rows['dropped']} dropped: {out}")
+    for reason, count in rows["dropped_by_reason"].items():
         print(f"{count:8d} {reason}")
 
 

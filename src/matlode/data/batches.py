@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matlode.data.crystals import CRYSTAL_COLUMNS, Crystals
+from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
 from matlode.data.tables import readable_parquet
 
 BATCH_ROWS = 4096
@@ -28,7 +28,7 @@ def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]
     """
     file = _open(table)
     with readable_parquet(table):
-        present = [n for n in (*CRYSTAL_COLUMNS, "occupancies") if n in file.schema_arrow.names]
+        present = [n for n in ALL_CRYSTAL_COLUMNS if n in file.schema_arrow.names]
         for batch in file.iter_batches(n_rows, columns=present):
             batch.validate(full=True)  # damaged lists would be read beyond their ends
             yield Crystals.from_table(pa.Table.from_batches([batch]))

@@ -22,6 +22,9 @@ CRYSTAL_COLUMNS = ("lattice", "numbers", "frac_coords")
 OCCUPANCY_COLUMN = "occupancies"
 """One number per atom, for tables with mixed or partly filled sites; without it all are full."""
 
+ALL_CRYSTAL_COLUMNS = (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)
+"""What is no label."""
+
 MAX_ATOMIC_NUMBER = 100
 """Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
 

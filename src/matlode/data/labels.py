@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from matlode.data.formulas import parse_formula
+from matlode.data.spool import SpooledTables
 from matlode.data.units import UNITS, to_canonical
-from matlode.errors import InputError, suggest
+from matlode.errors import InputError
 
 MISSING_TEXTS = frozenset({"", "-", "--", "—", "?", ".", "na", "n/a", "nan", "none", "null"})
 """Cells that say there is no value, in lower case."""
-NOT_LABELS = ("id", "formula")
-"""Text columns that are left as they are: NaN is sodium nitride, and 007 is a name."""
+NAMES = ("id", "formula", "source", "source_id", "licence")
+"""Columns that are texts, whatever stands there: 007 is a name."""
+NEVER_MISSING = ("id", "formula")
+"""Whose texts say what they say: NaN is sodium nitride."""
 
 
 @dataclass(frozen=True)
@@ -52,97 +59,219 @@ class Column:
         return column
 
 
+class Kind(StrEnum):
+    """What the values of a column are, all of them."""
+
+    NOTHING = "nothing"
+    """Not a single value."""
+    FLAGS = "flags"
+    INTEGERS = "integers"
+    NUMBERS = "numbers"
+    TEXTS = "texts"
+
+
+ARROW_TYPES = {
+    Kind.NOTHING: pa.float64(),
+    Kind.FLAGS: pa.bool_(),
+    Kind.INTEGERS: pa.int64(),
+    Kind.NUMBERS: pa.float64(),
+    Kind.TEXTS: pa.string(),
+}
+"""How a column of each kind is written."""
+_AS_GIVEN = pa.struct([("text", pa.string()), ("number", pa.float64())])
+"""A value that is no number by its type: as text, and the number that the text is, if any."""
+
+
+def common_kind(kinds: Iterable[Kind]) -> Kind:
+    """What values of several kinds are together: texts, where they are not alike.
+
+    >>> common_kind([Kind.NOTHING, Kind.INTEGERS, Kind.NUMBERS])
+    <Kind.NUMBERS: 'numbers'>
+    """
+    present = set(kinds) - {Kind.NOTHING}
+    if len(present) <= 1:
+        return present.pop() if present else Kind.NOTHING
+    return Kind.NUMBERS if present == {Kind.INTEGERS, Kind.NUMBERS} else Kind.TEXTS
+
+
+class RawLabels:
+    """Label columns of a source as they stand there, part by part, on the disk.
+
+    What a column is shows when all of it was seen: it is asked for after the last part.
+    """
+
+    def __init__(self, spool: SpooledTables) -> None:
+        self._spool = spool
+        self._atoms: list[NDArray[np.float64]] = []
+        self._kinds: dict[str, Kind] = {}
+
+    def add(self, frame: pd.DataFrame, atoms_per_cell: NDArray[Any]) -> None:
+        """The next rows, with the atoms in the cell of each, which values per cell refer to.
+
+        Raises WriteError if the disk has no room for them.
+        """
+        columns = {
+            name: _packed(frame[name], keep_all=name in NEVER_MISSING) for name in frame.columns
+        }
+        for name, values in columns.items():
+            self._kinds[name] = common_kind([self._kinds.get(name, Kind.NOTHING), _kind(values)])
+        self._spool.append(pa.table(columns))
+        self._atoms.append(np.asarray(atoms_per_cell, dtype=float))
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns that any part has."""
+        return list(self._kinds)
+
+    def cleaned(self, *, known: Iterable[Column] = (), asked: Iterable[Column] = ()) -> CleanLabels:
+        """The columns in our names and units.
+
+        ``asked`` columns are converted where they are there, ``known`` ones where these leave
+        them. Columns with our names and no conversion are taken to be in our units; other columns
+        keep their names and values.
+        """
+        chosen: dict[str, Column] = {}
+        for columns in (asked, known):
+            taken = {column.theirs for column in chosen.values()}
+            for column in columns:
+                if column.theirs in self._kinds and column.theirs not in taken:
+                    chosen.setdefault(column.name, column)
+        taken = {column.theirs for column in chosen.values()}
+        kept = {name: Column(name, name) for name in self._kinds if name not in taken}
+        return CleanLabels(self, kept | chosen)
+
+    def kind(self, column: Column) -> Kind:
+        """What a column of it is, with our name."""
+        if column.name in NAMES:
+            return Kind.TEXTS
+        return Kind.NUMBERS if column.name in UNITS else self._kinds[column.theirs]
+
+    def parts(self) -> Iterator[tuple[pa.Table, NDArray[np.float64]]]:
+        """The rows as they came, with the atoms in the cell of each; again and again."""
+        return zip(self._spool, self._atoms, strict=True)
+
+
 @dataclass(frozen=True)
 class CleanLabels:
-    """Label columns in our names and units, and what had to be left empty for it."""
+    """Label columns in our names and units, of a source."""
 
-    frame: pd.DataFrame
-    unreadable: dict[str, int]
+    raw: RawLabels
+    columns: Mapping[str, Column]
+    """By our names."""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Of each column, by our names."""
+        return {name: self.raw.kind(column) for name, column in self.columns.items()}
+
+    def parts(self, kinds: Mapping[str, Kind] | None = None) -> Iterator[CleanPart]:
+        """The rows part by part, as they came; again and again.
+
+        Each part has just the columns of ``kinds`` (default: all of the source), which may be of
+        a wider kind than the source's own, and empty where it has none.
+        """
+        kinds = self.kinds if kinds is None else kinds
+        for table, atoms in self.raw.parts():
+            columns, unreadable = {}, {}
+            for name, kind in kinds.items():
+                column = self.columns.get(name)
+                if column is None or column.theirs not in table.column_names:
+                    columns[name] = pa.nulls(len(table), ARROW_TYPES[kind])
+                    continue
+                given = table[column.theirs].combine_chunks()
+                columns[name] = values = _converted(_as(given, kind), column, table, atoms)
+                if lost := _n_values(given) - (len(values) - values.null_count):
+                    unreadable[name] = lost
+            yield CleanPart(pa.table(columns), unreadable)
+
+
+@dataclass(frozen=True)
+class CleanPart:
+    """Some rows of clean labels, and what had to be left empty for it."""
+
+    table: pa.Table
+    unreadable: Mapping[str, int]
     """Per column: values that are no finite number."""
 
 
-def clean_labels(
-    frame: pd.DataFrame,
-    *,
-    known: Iterable[Column] = (),
-    asked: Iterable[Column] = (),
-    atoms_per_cell: NDArray[Any],
-    atoms_per_formula: NDArray[Any],
-) -> CleanLabels:
-    """Numbers where all values are numbers, text otherwise, NaN where there is none.
-
-    ``known`` columns of the source are converted where it has them, ``asked`` ones must be
-    there (else InputError). Columns with our names and no conversion are taken to be in our
-    units; other columns keep their names and values.
-    """
-    chosen = _chosen(frame, known, asked)
-    renamed = {column.theirs: column.name for column in chosen}
-    kept = [c for c in frame.columns if c in renamed or c not in renamed.values()]
-    cleaned: dict[str, Any] = {}
-    unreadable: dict[str, int] = {}
-    for theirs in kept:
-        name = renamed.get(theirs, theirs)
-        if name in NOT_LABELS:
-            cleaned[name] = frame[theirs]
-            continue
-        values, lost = _values(frame[theirs], numeric=name in UNITS)
-        if lost:
-            unreadable[name] = lost
-        # at once: lists of Python's texts take several times as much
-        cleaned[name] = pd.Series(values, index=frame.index)
-    for column in chosen:
-        if column.unit:
-            cleaned[column.name] = to_canonical(
-                cleaned[column.name],
-                column.name,
-                column.unit,
-                atoms_per_cell=atoms_per_cell,
-                atoms_per_formula=atoms_per_formula,
-            )
-    return CleanLabels(pd.DataFrame(cleaned, index=frame.index), unreadable)
+def _packed(column: pd.Series[Any], *, keep_all: bool) -> pa.Array:
+    """Flags, integers and numbers by their type; all else as text and, where it is one, number."""
+    if pd.api.types.is_bool_dtype(column):
+        return pa.array(column, pa.bool_(), from_pandas=True)
+    if pd.api.types.is_signed_integer_dtype(column):
+        return pa.array(column, pa.int64(), from_pandas=True)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+        return pa.array(column.to_numpy(float, na_value=np.nan), from_pandas=True)
+    plain = [_plain(value, keep_all=keep_all) for value in column]
+    # true and false are 1 and 0 to pandas
+    numbers = pd.Series([None if isinstance(v, bool) else v for v in plain], dtype=object)
+    return pa.StructArray.from_arrays(
+        [
+            pa.array([None if v is None else str(v) for v in plain], pa.string()),
+            pa.array(pd.to_numeric(numbers, errors="coerce").to_numpy(float), from_pandas=True),
+        ],
+        fields=list(_AS_GIVEN),
+    )
 
 
-def _chosen(
-    frame: pd.DataFrame, known: Iterable[Column], asked: Iterable[Column]
-) -> Sequence[Column]:
-    asked = list(asked)
-    missing = [column.theirs for column in asked if column.theirs not in frame]
-    if missing:
-        raise InputError(
-            f'no column "{missing[0]}". {suggest(missing[0], map(str, frame.columns))}'
-        )
-    names, theirs = {c.name for c in asked}, {c.theirs for c in asked}
-    others = [
-        c for c in known if c.theirs in frame and c.name not in names and c.theirs not in theirs
-    ]
-    return [*asked, *others]
-
-
-def _values(column: pd.Series[Any], *, numeric: bool) -> tuple[Any, int]:
-    """The column as floats, bools or text, and how many values of it were lost."""
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
-        return (column.to_numpy(float, na_value=np.nan) if numeric else column), 0
-    if pd.api.types.is_float_dtype(column):
-        infinite = np.isinf(column.to_numpy(float, na_value=np.nan))
-        return column.mask(infinite), int(infinite.sum())
-    plain = [_plain(value) for value in column]
-    present = [value for value in plain if value is not None]
-    numbers = pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce").to_numpy(float)
-    all_numbers = not np.isnan(numbers[[value is not None for value in plain]]).any()
-    if present and {str(value).lower() for value in present} <= {"true", "false"} and not numeric:
-        return [None if v is None else str(v).lower() == "true" for v in plain], 0
-    if numeric or (present and all_numbers):
-        finite = np.isfinite(numbers)
-        return np.where(finite, numbers, np.nan), len(present) - int(finite.sum())
-    return [None if value is None else str(value) for value in plain], 0
-
-
-def _plain(value: Any) -> Any:
-    """None for what is missing, JSON for what is nested, else the value."""
-    if isinstance(value, np.ndarray):
+def _plain(value: Any, *, keep_all: bool) -> bool | float | str | None:
+    """None for what is missing, JSON for what is nested, text for what is no number."""
+    if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict | list | tuple):
-        return json.dumps(value, default=str)
+        value = json.dumps(value, default=str)
     if isinstance(value, str):
-        return None if value.strip().lower() in MISSING_TEXTS else value
-    return None if pd.isna(value) else value
+        return None if not keep_all and value.strip().lower() in MISSING_TEXTS else value
+    if pd.isna(value):
+        return None
+    return value if isinstance(value, bool | float) else str(value)
+
+
+def _kind(values: pa.Array) -> Kind:
+    if _n_values(values) == 0:
+        return Kind.NOTHING
+    if values.type != _AS_GIVEN:
+        return next(k for k, t in ARROW_TYPES.items() if t == values.type and k != Kind.NOTHING)
+    texts, numbers = values.flatten()
+    if pc.all(pc.is_in(pc.utf8_lower(texts.drop_null()), pa.array(["true", "false"]))).as_py():
+        return Kind.FLAGS
+    return Kind.NUMBERS if numbers.null_count == texts.null_count else Kind.TEXTS
+
+
+def _n_values(values: pa.Array) -> int:
+    given = values.field("text") if values.type == _AS_GIVEN else values
+    return len(given) - given.null_count
+
+
+def _as(values: pa.Array, kind: Kind) -> pa.Array:
+    """Values as ``_packed`` gives them, as what their column is; nothing, where they cannot be."""
+    as_given = values.type == _AS_GIVEN
+    if kind is Kind.TEXTS and not as_given:
+        return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
+    if kind is Kind.TEXTS:
+        return values.field("text")
+    if kind is Kind.FLAGS and as_given:
+        return pc.equal(pc.utf8_lower(values.field("text")), "true")
+    if _n_values(values) == 0 or (kind is Kind.NUMBERS and pa.types.is_boolean(values.type)):
+        return pa.nulls(len(values), ARROW_TYPES[kind])
+    if kind is not Kind.NUMBERS:
+        return values
+    numbers = (values.field("number") if as_given else values).cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
+
+
+def _converted(
+    values: pa.Array, column: Column, table: pa.Table, atoms_per_cell: NDArray[np.float64]
+) -> pa.Array:
+    if column.unit is None:
+        return values
+    formulas = table["formula"].combine_chunks().field("text").to_pylist()
+    with np.errstate(over="ignore"):
+        numbers = to_canonical(
+            values.to_numpy(zero_copy_only=False),
+            column.name,
+            column.unit,
+            atoms_per_cell=atoms_per_cell,
+            atoms_per_formula=np.array([sum(parse_formula(f).values()) for f in formulas], float),
+        )
+    return pa.array(np.where(np.isfinite(numbers), numbers, np.nan), from_pandas=True)

@@ -1,4 +1,4 @@
-"""Arrays in files without names: what is large and used in parts needs no memory.
+"""Arrays and tables in files without names: what is large and used in parts needs no memory.
 
 The files are in the folder of temporary files (TMPDIR); where that is memory itself, nothing is
 gained by them.
@@ -11,10 +11,13 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from tempfile import TemporaryFile
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from matlode.data.crystals import Crystals
@@ -94,6 +97,44 @@ class SpooledCrystals:
             yield rows, part
             for array in self._arrays.values():
                 array.let_go()
+
+
+class SpooledTables:
+    """Tables that came one by one, each with columns of its own, on the disk until it is closed."""
+
+    def __init__(self) -> None:
+        """Raises WriteError if there can be no such file."""
+        self._open = ExitStack()
+        self._file = self._open.enter_context(_unnamed_file())
+        self._ends = [0]
+
+    def append(self, table: pa.Table) -> None:
+        """Raises WriteError if the disk has no room for it."""
+        packed = pa.BufferOutputStream()
+        with pa.ipc.new_stream(packed, table.schema) as writer:
+            writer.write_table(table)
+        data = packed.getvalue()
+        self._file.seek(self._ends[-1])
+        _write(self._file, data)
+        self._ends.append(self._ends[-1] + data.size)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for start, end in pairwise(self._ends):
+            self._file.seek(start)
+            with pa.ipc.open_stream(self._file.read(end - start)) as reader:
+                table = reader.read_all()
+            yield table
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import MALFORMED, write_atomically, write_text
 from matlode.data.cleaning import crystal_problems
-from matlode.data.crystals import CRYSTAL_COLUMNS, OCCUPANCY_COLUMN, Crystals
+from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
 from matlode.data.formulas import reduced_formulas
 from matlode.errors import InputError
-from matlode.records import DroppedRow
+from matlode.records import DroppedRow, writable
 
 TABLE_FILE = "materials.parquet"
 """The table in a folder that ``write_materials`` made."""
@@ -98,11 +98,11 @@ def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
 def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int = 0) -> Materials:
     """Materials of a table in memory; see ``read_table``. Rows are counted from ``first_row``."""
     crystals = Crystals.from_table(table, first_row=first_row)
-    labels = [c for c in table.column_names if c not in (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)]
+    labels = [c for c in table.column_names if c not in ALL_CRYSTAL_COLUMNS]
     # one chunk: pandas' string arrays split slowly otherwise
     frame = table.select(labels).combine_chunks().to_pandas().reset_index(drop=True)
     if "id" not in frame:
-        frame.insert(0, "id", [f"{name}:{first_row + row}" for row in range(len(frame))])
+        frame.insert(0, "id", [f"{writable(name)}:{first_row + row}" for row in range(len(frame))])
     problems = crystal_problems(crystals)
     usable = np.array([reason is None for reason in problems], dtype=bool)
     dropped = tuple(
@@ -123,35 +123,60 @@ def write_materials(materials: Materials, folder: Path) -> None:
     Mixed sites add the column ``occupancies``. ``read_table`` reads what was written.
     """
     mixed = bool((materials.crystals.occupancies != 1).any())
-    write_parts(materials.frame, materials.crystals.parts(PART_ROWS), folder, mixed=mixed)
+    labels = materials.frame.drop(columns="is_file", errors="ignore")
+    schema = pa.Schema.from_pandas(labels, preserve_index=False)
+    write_tables(
+        (
+            with_crystals(
+                pa.Table.from_pandas(labels.iloc[rows], schema, preserve_index=False),
+                crystals,
+                mixed=mixed,
+            )
+            for rows, crystals in materials.crystals.parts(PART_ROWS)
+        ),
+        folder,
+    )
     write_dropped(materials.dropped, folder)
 
 
-def write_parts(
-    frame: pd.DataFrame, parts: Iterable[tuple[slice, Crystals]], folder: Path, *, mixed: bool
-) -> None:
-    """Write materials.parquet of a frame and the crystals of some of its rows at a time, in order;
-    ``mixed`` if any of them has a mixed site."""
-    labels = frame.drop(columns="is_file", errors="ignore")
-    schema = pa.Schema.from_pandas(labels, preserve_index=False)
+def with_crystals(table: pa.Table, crystals: Crystals, *, mixed: bool) -> pa.Table:
+    """Labels with the columns of their crystals; ``mixed`` if any of a file has a mixed site."""
+    for name, column in crystals.columns(mixed=mixed).items():
+        table = table.append_column(name, column)
+    return table
 
-    def tables() -> Iterator[pa.Table]:
-        for rows, crystals in parts:
-            table = pa.Table.from_pandas(labels.iloc[rows], schema, preserve_index=False)
-            for name, column in crystals.columns(mixed=mixed).items():
-                table = table.append_column(name, column)
-            yield table
+
+def write_tables(tables: Iterable[pa.Table], folder: Path) -> Path:
+    """Write materials.parquet of tables with the same columns, in order; gives its path."""
 
     def write(stream: IO[bytes]) -> None:
-        waiting = tables()
-        first = next(waiting)
+        parts = regrouped(tables, PART_ROWS)
+        first = next(parts)
         with pq.ParquetWriter(stream, first.schema) as writer:
             writer.write_table(first)
-            for table in waiting:
+            for table in parts:
                 writer.write_table(table)
 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / TABLE_FILE, write)
+    return folder / TABLE_FILE
+
+
+def regrouped(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
+    """The rows of tables (one at least) with the same columns, in order, ``n_rows`` at a time; of
+    no rows an empty table."""
+    waiting: list[pa.Table] = []
+    some = False
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= n_rows:
+            together = pa.concat_tables(waiting)
+            waiting = [together.slice(n_rows)]
+            some = True
+            yield together.slice(0, n_rows).combine_chunks()
+    rest = pa.concat_tables(waiting)
+    if len(rest) or not some:
+        yield rest.combine_chunks()
 
 
 def write_dropped(dropped: Sequence[DroppedRow], folder: Path) -> None:

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import write_json
-from matlode.data.cells import Cell, is_disordered, reduce_cells, site_counts
-from matlode.data.crystals import Crystals
-from matlode.data.formulas import parse_formula
-from matlode.data.labels import CleanLabels, Column, clean_labels
-from matlode.data.readers import joined_frames, open_source
+from matlode.data.cells import Cell
+from matlode.data.crystals import ALL_CRYSTAL_COLUMNS
+from matlode.data.labels import Column, RawLabels
+from matlode.data.readers import open_source
 from matlode.data.readers.source import UNKNOWN_LICENCE, ReadOptions, Source
-from matlode.data.spool import SpooledCrystals
-from matlode.data.structures import space_group_number
-from matlode.data.tables import PART_ROWS, Materials, checksum, write_dropped, write_parts
-from matlode.data.units import PER_CELL_COLUMNS, UNITS
+from matlode.data.spool import SpooledCrystals, SpooledTables
+from matlode.data.tables import (
+    Materials,
+    checksum,
+    read_table,
+    write_dropped,
+    write_tables,
+)
+from matlode.data.units import UNITS
 from matlode.errors import InputError
+from matlode.jobs.import_pool import Given, Pool, Survey
 from matlode.progress import Progress, silent
 from matlode.records import DroppedRow
 from matlode.representation.duplicates import choose_keepers, duplicate_pairs
 
 PROVENANCE_FILE = "provenance.json"
-ORIGIN_COLUMNS = ("source", "source_id", "licence")
-"""Where each row comes from; rows that say so already keep it."""
-CRYSTAL_FACTS = (
-    "formula",
-    "space_group",
-    "n_sites",
-    "volume",
-    "volume_per_atom",
-    "density",
-    "disordered",
-)
-"""Columns made from the crystals themselves, after the cell is chosen."""
-_FACTS_AT_ONCE = 1024
-_G_PER_CM3 = 1.66053906660
-"""One atomic mass unit per Å³, CODATA 2018."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +70,16 @@ class ImportSettings:
 class Imported:
     """What an import brought."""
 
-    materials: Materials
+    table: Path
+    """The file that it is in."""
+    dropped: tuple[DroppedRow, ...]
     provenance: dict[str, Any]
     """As in provenance.json: sources, counts, columns with units, options."""
+
+    @cached_property
+    def materials(self) -> Materials:
+        """The table as a whole, read when it is asked for."""
+        return replace(read_table(self.table), dropped=self.dropped)
 
 
 def import_data(
@@ -97,202 +97,98 @@ def import_data(
     settings = settings or ImportSettings()
     if not sources:
         raise InputError("nothing to import: name at least one file, folder, table or database.")
-    given = [_Given(open_source(name, settings.options)) for name in sources]
-    spool = SpooledCrystals(_reduced(given, settings.cell, progress))
-    described = [_of_source(one, settings) for one in given]
-    frame = _described(joined_frames([frame for frame, _ in described]), spool, progress)
-    dropped = [row for one in given for row in one.dropped]
-    table = _Table(frame, spool, tuple(dropped))
-    if settings.drop_disordered:
-        table = table.without(_disordered(table))
-    if not settings.keep_duplicates:
-        table = table.without(_duplicates(table))
-    materials = Materials(table.frame, table.spool.crystals, table.dropped)
-    provenance = _provenance(materials, [record for _, record in described], settings)
-    mixed = bool(table.frame["disordered"].any())
-    write_parts(table.frame, table.spool.parts(PART_ROWS), out, mixed=mixed)
-    write_dropped(table.dropped, out)
+    with ExitStack() as stack:
+        given = [
+            _given(
+                open_source(name, settings.options), stack.enter_context(SpooledTables()), settings
+            )
+            for name in sources
+        ]
+        pool = Pool(given, settings.cell, settings.columns, progress)
+        survey = pool.survey(progress)
+        reasons = _left_out(survey, pool.crystals, settings)
+        table = write_tables(pool.tables(survey, without=list(reasons)), out)
+    told = [DroppedRow(survey.id(row), reasons[row]) for row in sorted(reasons)]
+    dropped = (*(row for one in given for row in one.dropped), *told)
+    records = [
+        _record(one, unreadable) for one, unreadable in zip(given, survey.unreadable, strict=True)
+    ]
+    provenance = _provenance(table, dropped, records, settings)
+    write_dropped(dropped, out)
     write_json(out / PROVENANCE_FILE, provenance)
-    return Imported(materials, provenance)
+    return Imported(table, dropped, provenance)
 
 
-@dataclass
-class _Given:
-    """A source, and what was read of it but for the crystals."""
-
-    source: Source
-    frames: list[pd.DataFrame] = field(default_factory=list)
-    """Labels as they stand there, chunk by chunk."""
-    atoms: list[NDArray[np.float64]] = field(default_factory=list)
-    """Atoms per cell, as given."""
-    scales: list[NDArray[np.float64]] = field(default_factory=list)
-    """By how much the cells became larger."""
-    dropped: list[DroppedRow] = field(default_factory=list)
-
-    def reduced(self, cell: Cell) -> Iterator[Crystals]:
-        """The crystals in their cells; the rest is kept."""
-        for chunk in self.source.chunks:
-            given = chunk.crystals
-            reduced = reduce_cells(given, cell)
-            self.frames.append(chunk.frame)
-            self.atoms.append(np.add.reduceat(given.occupancies, given.offsets[:-1]))
-            self.scales.append(reduced.volumes_a3 / given.volumes_a3)
-            self.dropped += chunk.dropped
-            yield reduced
+def _given(source: Source, spool: SpooledTables, settings: ImportSettings) -> Given:
+    unstated = source.licence == UNKNOWN_LICENCE
+    licence = (settings.licence if unstated else None) or source.licence
+    return Given(source, licence, RawLabels(spool))
 
 
-@dataclass(frozen=True)
-class _Table:
-    """All sources as one table, its crystals on the disk."""
-
-    frame: pd.DataFrame
-    spool: SpooledCrystals
-    dropped: tuple[DroppedRow, ...]
-
-    def without(self, reasons: Mapping[int, str]) -> _Table:
-        """Without some rows, each with its reason."""
-        if not reasons:
-            return self
-        keep = np.array([row not in reasons for row in range(len(self.frame))], dtype=bool)
-        ids = self.frame["id"]
-        told = tuple(DroppedRow(str(ids.iloc[row]), reasons[row]) for row in sorted(reasons))
-        frame = self.frame[keep].reset_index(drop=True)
-        return _Table(frame, self.spool.taken(keep), (*self.dropped, *told))
-
-
-def _reduced(given: Sequence[_Given], cell: Cell, progress: Progress) -> Iterator[Crystals]:
-    for done, one in enumerate(given):
-        progress("read", done, len(given), note=one.source.name)
-        yield from one.reduced(cell)
-    progress("read", len(given), len(given))
-
-
-def _of_source(given: _Given, settings: ImportSettings) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Labels of a source in our columns, for our cells, and what is to be remembered of it."""
-    source = given.source
-    labels = _labels(joined_frames(given.frames), given, settings)
-    frame = _with_origin(_per_cell(labels.frame, given), source, settings.licence)
-    record = {
-        "source": source.name,
-        "licence": _licence(source, settings.licence),
-        "citation": source.citation,
-        "files": len(source.files),
-        "sha256": _digest(source.files),
-        "read": len(frame) + len(given.dropped),
-        "usable": len(frame),
-        "labels_left_empty": labels.unreadable,
-        "converted": [asdict(c) for c in source.columns if c.name in frame],
-    }
-    return frame, record
-
-
-def _labels(frame: pd.DataFrame, given: _Given, settings: ImportSettings) -> CleanLabels:
-    frame = frame.drop(columns="is_file", errors="ignore")
-    if not len(frame):
-        return CleanLabels(frame, {})
-    return clean_labels(
-        frame,
-        known=given.source.columns,
-        asked=settings.columns,
-        atoms_per_cell=np.concatenate(given.atoms),
-        atoms_per_formula=np.array([sum(parse_formula(f).values()) for f in frame["formula"]]),
-    )
-
-
-def _per_cell(frame: pd.DataFrame, given: _Given) -> pd.DataFrame:
-    """Labels that grow with the cell, of the new cell."""
-    scale = np.concatenate([np.zeros(0), *given.scales])
-    present = [name for name in PER_CELL_COLUMNS if name in frame]
-    return frame.assign(**{name: frame[name] * scale for name in present})
-
-
-def _with_origin(frame: pd.DataFrame, source: Source, licence: str | None) -> pd.DataFrame:
-    values = {
-        "source": source.name,
-        "source_id": frame["id"].astype(str),
-        "licence": _licence(source, licence),
-    }
-    for column in ORIGIN_COLUMNS:
-        known = frame[column] if column in frame else pd.Series(None, frame.index, dtype=object)
-        fill = pd.Series(values[column], frame.index, dtype=object)
-        frame = frame.assign(**{column: known.astype(object).where(known.notna(), fill)})
-    return frame
-
-
-def _licence(source: Source, asked: str | None) -> str:
-    return asked if asked and source.licence == UNKNOWN_LICENCE else source.licence
-
-
-def _described(frame: pd.DataFrame, spool: SpooledCrystals, progress: Progress) -> pd.DataFrame:
-    """With the columns that follow from the crystals."""
-    parts = []
-    for rows, crystals in spool.parts(_FACTS_AT_ONCE):
-        progress("space groups", rows.start, len(frame))
-        parts.append(_facts(crystals))
-    progress("space groups", len(frame), len(frame))
-    facts = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if "density" in frame:
-        given = frame["density"].to_numpy(dtype=float, na_value=np.nan)
-        facts["density"] = np.where(np.isnan(given), facts["density"], given)
-    return frame.assign(**facts)
-
-
-def _facts(crystals: Crystals) -> dict[str, NDArray[Any]]:
-    groups = [space_group_number(crystals, index) for index in range(len(crystals))]
-    return {
-        "space_group": np.array(groups, dtype=int),
-        "n_sites": site_counts(crystals),
-        "volume": crystals.volumes_a3,
-        "density": _densities(crystals),
-        "disordered": is_disordered(crystals),
-    }
-
-
-def _densities(crystals: Crystals) -> NDArray[np.float64]:
-    """(n,), g/cm³."""
-    from pymatgen.core import Element
-
-    kinds = np.unique(crystals.numbers)
-    masses = np.zeros(int(kinds.max(initial=0)) + 1)
-    masses[kinds] = [float(Element.from_Z(int(z)).atomic_mass) for z in kinds]
-    weights = np.append(0.0, np.cumsum(masses[crystals.numbers] * crystals.occupancies))
-    return np.diff(weights[crystals.offsets]) / crystals.volumes_a3 * _G_PER_CM3
-
-
-def _disordered(table: _Table) -> dict[int, str]:
-    rows = np.flatnonzero(table.frame["disordered"].to_numpy(dtype=bool))
-    return {int(row): "disordered: a site is mixed or partly filled" for row in rows}
-
-
-def _duplicates(table: _Table) -> dict[int, str]:
-    frame = table.frame
-    pairs = duplicate_pairs(table.spool.crystals, frame["formula"], frame["space_group"])
-    labels = [name for name in frame.columns if name in UNITS and name not in CRYSTAL_FACTS]
-    chosen = choose_keepers(pairs, frame[labels].notna().sum(axis=1).to_numpy())
-    reasons = {}
-    for row, pair in chosen.items():
-        kept = frame["id"].iloc[pair.second if pair.first == row else pair.first]
-        # rounded down: 0.99996 is not 1
-        cosine = np.floor(1e4 * pair.cosine) / 1e4
-        reasons[row] = f"duplicate of {kept} (cosine {cosine:.4f})"
+def _left_out(survey: Survey, spool: SpooledCrystals, settings: ImportSettings) -> dict[int, str]:
+    """Rows that the settings do not want, each with its reason."""
+    reasons: dict[int, str] = {}
+    if settings.drop_disordered:
+        told = "disordered: a site is mixed or partly filled"
+        reasons |= dict.fromkeys(np.flatnonzero(survey.disordered).tolist(), told)
+    if not settings.keep_duplicates:
+        left = np.ones(len(survey.ids), dtype=bool)
+        left[list(reasons)] = False
+        reasons |= _duplicates(survey, spool.taken(left) if reasons else spool, left)
     return reasons
 
 
+def _duplicates(survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_]) -> dict[int, str]:
+    """Among the rows of a mask (n,), whose crystals the spool has."""
+    rows = np.flatnonzero(left)
+    formulas = survey.formulas.take(rows).to_pandas()
+    pairs = duplicate_pairs(spool.crystals, formulas, survey.space_groups[rows])
+    reasons = {}
+    for at, pair in choose_keepers(pairs, survey.n_labels[rows]).items():
+        kept = survey.id(rows[pair.second if pair.first == at else pair.first])
+        # rounded down: 0.99996 is not 1
+        cosine = np.floor(1e4 * pair.cosine) / 1e4
+        reasons[int(rows[at])] = f"duplicate of {kept} (cosine {cosine:.4f})"
+    return reasons
+
+
+def _record(given: Given, unreadable: Mapping[str, int]) -> dict[str, Any]:
+    """What is to be remembered of a source."""
+    source = given.source
+    n_usable = sum(map(len, given.scales))
+    return {
+        "source": source.name,
+        "licence": given.licence,
+        "citation": source.citation,
+        "files": len(source.files),
+        "sha256": _digest(source.files),
+        "read": n_usable + len(given.dropped),
+        "usable": n_usable,
+        "labels_left_empty": dict(unreadable),
+        "converted": [asdict(c) for c in source.columns if c.theirs in given.labels.names],
+    }
+
+
 def _provenance(
-    materials: Materials, records: list[dict[str, Any]], settings: ImportSettings
+    table: Path,
+    dropped: Sequence[DroppedRow],
+    records: Sequence[Mapping[str, Any]],
+    settings: ImportSettings,
 ) -> dict[str, Any]:
+    written = pq.read_metadata(table)
+    columns = [c for c in written.schema.to_arrow_schema().names if c not in ALL_CRYSTAL_COLUMNS]
     return {
         "matlode": __version__,
         "imported": datetime.now(UTC).isoformat(timespec="seconds"),
         "options": asdict(settings),
-        "sources": records,
+        "sources": list(records),
         "rows": {
             "read": sum(record["read"] for record in records),
-            "kept": len(materials),
-            "dropped": len(materials.dropped),
-            "dropped_by_reason": dict(Counter(_kind(row.reason) for row in materials.dropped)),
+            "kept": written.num_rows,
+            "dropped": len(dropped),
+            "dropped_by_reason": dict(Counter(_kind(row.reason) for row in dropped)),
         },
-        "columns": {str(name): UNITS.get(str(name)) for name in materials.frame.columns},
+        "columns": {name: UNITS.get(name) for name in columns},
     }
 
 
@@ -308,4 +204,4 @@ def _digest(files: Sequence[Path]) -> str | None:
     if len(files) <= 1:
         return checksum(files[0]) if files else None
     lines = "".join(f"{checksum(path)}  {path}\n" for path in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()

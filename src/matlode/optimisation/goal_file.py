@@ -457,8 +457,11 @@ def _subset(symbols: Iterable[str], allowed: Sequence[str], what: str) -> None:
 
 
 def _list(value: Any) -> list[str]:
+    """Names in a list, or in a text with commas or spaces between them."""
     if isinstance(value, str):
         return [part for part in re.split(r"[,\s]+", value) if part]
+    if not isinstance(value, Iterable):
+        raise GoalError(f'{value!r} is no list of names; write ["one", "other"] or "one, other".')
     return [str(part) for part in value]
 
 

@@ -38,7 +38,7 @@ class Pair:
 def duplicate_pairs(
     crystals: Crystals,
     formulas: Sequence[str] | pd.Series[str],
-    space_groups: Sequence[int] | pd.Series[int],
+    space_groups: Sequence[int] | pd.Series[int] | NDArray[np.int64],
     *,
     threshold: float = SAME_PATTERN_COSINE,
 ) -> list[Pair]:
@@ -82,7 +82,8 @@ def choose_keepers(pairs: list[Pair], n_labels: NDArray[np.int64]) -> dict[int, 
 
 
 def _groups(
-    formulas: Sequence[str] | pd.Series[str], space_groups: Sequence[int] | pd.Series[int]
+    formulas: Sequence[str] | pd.Series[str],
+    space_groups: Sequence[int] | pd.Series[int] | NDArray[np.int64],
 ) -> list[NDArray[np.int64]]:
     """Rows with formula and space group in common, two or more."""
     names, groups = pd.factorize(np.asarray(formulas, dtype=object))[0], np.asarray(space_groups)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from matlode.data.labels import clean_labels
+from matlode.data.labels import RawLabels
 from matlode.data.readers import gather, open_source
 from matlode.data.readers.databases import (
     JARVIS_COLUMNS,
@@ -21,6 +21,7 @@ from matlode.data.readers.databases import (
     mp_records,
     optimade_licence,
 )
+from matlode.data.spool import SpooledTables
 from matlode.data.structures import structure_from
 from matlode.errors import InputError
 from matlode.testing import rock_salt
@@ -163,10 +164,11 @@ def test_jarvis_documents_become_rows(monkeypatch, capsys):
     assert source.columns == JARVIS_COLUMNS
     assert read.frame["id"].tolist() == ["JVASP-23862"]
     assert read.frame["formula"].tolist() == ["ClNa"]
-    counts = np.full(1, 2)
-    frame = clean_labels(
-        read.frame, known=source.columns, atoms_per_cell=counts, atoms_per_formula=counts
-    ).frame
+    with SpooledTables() as spool:
+        labels = RawLabels(spool)
+        labels.add(read.frame, atoms_per_cell=np.full(1, 2))
+        (part,) = labels.cleaned(known=source.columns).parts()
+    frame = part.table.to_pandas()
     assert frame["band_gap"].tolist() == [5.0]
     assert frame["formation_energy_per_atom"].tolist() == [-1.9]
     assert frame["mbj_bandgap"].isna().all()

@@ -24,7 +24,7 @@ from matlode.data.structures import (
 )
 from matlode.data.tables import Materials
 from matlode.errors import InputError, suggest
-from matlode.records import DroppedRow
+from matlode.records import DroppedRow, writable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -77,6 +77,9 @@ class Source:
     citation: str | None = None
     columns: tuple[Column, ...] = ()
     """Its columns that have another name or unit with us."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", writable(self.name))
 
 
 def pack(
@@ -188,15 +191,18 @@ def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -
 
 def _labels(row: Mapping[str, Any], structure_column: str | None) -> dict[str, Any]:
     crystal = (structure_column, *STRUCTURE_COLUMNS)
-    return {str(key): value for key, value in row.items() if str(key).lower() not in crystal
-            and key != structure_column}  # fmt: skip
+    return {
+        writable(str(key)): writable(value) if isinstance(value, str) else value
+        for key, value in row.items()
+        if str(key).lower() not in crystal and key != structure_column
+    }
 
 
 def _id(row: Mapping[str, Any], name: str, at: int) -> str:
     for key in ID_COLUMNS:
         if not _is_missing(row.get(key)):
-            return str(row[key])
-    return f"{name}:{at}"
+            return writable(str(row[key]))
+    return writable(f"{name}:{at}")
 
 
 def _is_missing(value: Any) -> bool:

@@ -1,0 +1,233 @@
+"""Several sources as one table, whose rows lie on the disk until it is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from matlode.data.cells import Cell, is_disordered, reduce_cells, site_counts
+from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
+from matlode.data.labels import ARROW_TYPES, Column, Kind, RawLabels, common_kind
+from matlode.data.readers.source import Source
+from matlode.data.spool import SpooledCrystals
+from matlode.data.structures import space_group_number
+from matlode.data.tables import PART_ROWS, regrouped, with_crystals
+from matlode.data.units import PER_CELL_COLUMNS, UNITS
+from matlode.errors import InputError, suggest
+from matlode.progress import Progress
+from matlode.records import DroppedRow
+
+ORIGIN_COLUMNS = ("source", "source_id", "licence")
+"""Where each row comes from; rows that say so already keep it."""
+CRYSTAL_FACTS = (
+    "formula",
+    "space_group",
+    "n_sites",
+    "volume",
+    "volume_per_atom",
+    "density",
+    "disordered",
+)
+"""Columns made from the crystals themselves, after the cell is chosen."""
+_SYMMETRIES_AT_ONCE = 1024
+_G_PER_CM3 = 1.66053906660
+"""One atomic mass unit per Å³, CODATA 2018."""
+
+
+@dataclass
+class Given:
+    """A source, and what was read of it but for the crystals."""
+
+    source: Source
+    licence: str
+    """Of rows that do not state theirs."""
+    labels: RawLabels
+    scales: list[NDArray[np.float64]] = field(default_factory=list)
+    """Part by part, by how much the cells became larger."""
+    dropped: list[DroppedRow] = field(default_factory=list)
+
+    def reduced(self, cell: Cell) -> Iterator[Crystals]:
+        """The crystals in their cells; the rest is kept."""
+        for chunk in self.source.chunks:
+            given = chunk.crystals
+            reduced = reduce_cells(given, cell)
+            self.labels.add(
+                chunk.frame.drop(columns=[*ALL_CRYSTAL_COLUMNS, "is_file"], errors="ignore"),
+                atoms_per_cell=np.add.reduceat(given.occupancies, given.offsets[:-1]),
+            )
+            self.scales.append(reduced.volumes_a3 / given.volumes_a3)
+            self.dropped += chunk.dropped
+            yield reduced
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What must be known of all rows at once to choose among them."""
+
+    ids: pa.ChunkedArray
+    formulas: pa.ChunkedArray
+    n_labels: NDArray[np.int64]
+    space_groups: NDArray[np.int64]
+    disordered: NDArray[np.bool_]
+    unreadable: Sequence[Mapping[str, int]]
+    """Per source, per column."""
+
+    def id(self, row: int) -> str:
+        """Of a row, in words."""
+        return str(self.ids[row].as_py())
+
+
+class Pool:
+    """All sources as one table, its rows on the disk."""
+
+    def __init__(
+        self, given: Sequence[Given], cell: Cell, asked: Sequence[Column], progress: Progress
+    ) -> None:
+        """Reads them. Raises InputError if a source cannot be read, or none has an asked column."""
+        self._given = given
+        self.crystals = SpooledCrystals(_read(given, cell, progress))
+        if len(self.crystals.crystals):
+            _check_columns(given, asked)
+        self._labels = [one.labels.cleaned(known=one.source.columns, asked=asked) for one in given]
+        texts = [dict.fromkeys(names, Kind.TEXTS) for names in (("id", "formula"), ORIGIN_COLUMNS)]
+        found = [texts[0], *(labels.kinds for labels in self._labels), texts[1]]
+        self._kinds = {
+            name: common_kind(kinds[name] for kinds in found if name in kinds)
+            for name in dict.fromkeys(name for kinds in found for name in kinds)
+        }
+
+    def survey(self, progress: Progress) -> Survey:
+        """Raises InputError if a column cannot be converted."""
+        counted = [name for name in self._kinds if name in UNITS and name not in CRYSTAL_FACTS]
+        names: list[pa.Table] = [
+            pa.schema([("id", pa.string()), ("formula", pa.string())]).empty_table()
+        ]
+        n_labels = [np.zeros(0, np.int64)]
+        unreadable = []
+        for labels in self._labels:
+            lost: Counter[str] = Counter()
+            for part in labels.parts(self._kinds):
+                names.append(part.table.select(["id", "formula"]))
+                n_labels.append(_n_present(part.table.select(counted)))
+                lost.update(part.unreadable)
+            unreadable.append(dict(lost))
+        all_names = pa.concat_tables(names)
+        space_groups, disordered = self._symmetries(progress)
+        return Survey(
+            all_names["id"],
+            all_names["formula"],
+            np.concatenate(n_labels),
+            space_groups,
+            disordered,
+            unreadable,
+        )
+
+    def _symmetries(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        groups: list[int] = []
+        disordered = []
+        n = len(self.crystals.crystals)
+        for rows, crystals in self.crystals.parts(_SYMMETRIES_AT_ONCE):
+            progress("space groups", rows.start, n)
+            groups += [space_group_number(crystals, index) for index in range(len(crystals))]
+            disordered.append(is_disordered(crystals))
+        progress("space groups", n, n)
+        return np.array(groups, dtype=np.int64), np.concatenate(disordered)
+
+    def tables(self, survey: Survey, *, without: Sequence[int]) -> Iterator[pa.Table]:
+        """The table but for some rows, part by part."""
+        keep = np.ones(len(survey.ids), dtype=bool)
+        keep[list(without)] = False
+        mixed = bool(survey.disordered[keep].any())
+        parts = zip(self.crystals.parts(PART_ROWS), regrouped(self._rows(), PART_ROWS), strict=True)
+        for (rows, crystals), labels in parts:
+            table = _described(labels, crystals, survey.space_groups[rows])
+            yield with_crystals(table, crystals, mixed=mixed).filter(pa.array(keep[rows]))
+
+    def _rows(self) -> Iterator[pa.Table]:
+        """Labels for our cells and origin of all rows, part by part."""
+        yield pa.schema(
+            [(name, ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
+        ).empty_table()
+        for one, labels in zip(self._given, self._labels, strict=True):
+            for part, scales in zip(labels.parts(self._kinds), one.scales, strict=True):
+                yield _with_origin(_per_cell(part.table, scales), one.source.name, one.licence)
+
+
+def _read(given: Sequence[Given], cell: Cell, progress: Progress) -> Iterator[Crystals]:
+    for done, one in enumerate(given):
+        progress("read", done, len(given), note=one.source.name)
+        yield from one.reduced(cell)
+    progress("read", len(given), len(given))
+
+
+def _check_columns(given: Sequence[Given], asked: Sequence[Column]) -> None:
+    names = [name for one in given for name in one.labels.names]
+    for column in asked:
+        if column.theirs not in names:
+            raise InputError(f'no column "{column.theirs}". {suggest(column.theirs, names)}')
+
+
+def _n_present(table: pa.Table) -> NDArray[np.int64]:
+    """(n,), columns that have a value."""
+    counts = np.zeros(len(table), np.int64)
+    for column in table.columns:
+        counts += column.is_valid().to_numpy()
+    return counts
+
+
+def _per_cell(table: pa.Table, scales: NDArray[np.float64]) -> pa.Table:
+    """Labels that grow with the cell, of the new cell."""
+    for name in set(PER_CELL_COLUMNS) & set(table.column_names):
+        table = _assigned(table, name, pc.multiply(table[name], pa.array(scales)))
+    return table
+
+
+def _with_origin(table: pa.Table, source: str, licence: str) -> pa.Table:
+    """With the origin of rows that do not tell it themselves."""
+    values = dict(
+        zip(ORIGIN_COLUMNS, (pa.scalar(source), table["id"], pa.scalar(licence)), strict=True)
+    )
+    for name, value in values.items():
+        table = _assigned(table, name, pc.coalesce(table[name], value))
+    return table
+
+
+def _described(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int64]) -> pa.Table:
+    """With the columns that follow from the crystals."""
+    densities = pa.array(_densities(crystals))
+    facts = {
+        "space_group": pa.array(space_groups),
+        "n_sites": pa.array(site_counts(crystals)),
+        "volume": pa.array(crystals.volumes_a3),
+        "density": pc.coalesce(table["density"], densities)
+        if "density" in table.column_names
+        else densities,
+        "disordered": pa.array(is_disordered(crystals)),
+    }
+    for name, values in facts.items():
+        table = _assigned(table, name, values)
+    return table
+
+
+def _assigned(table: pa.Table, name: str, values: Any) -> pa.Table:
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, values)
+    return table.append_column(name, values)
+
+
+def _densities(crystals: Crystals) -> NDArray[np.float64]:
+    """(n,), g/cm³."""
+    from pymatgen.core import Element
+
+    kinds = np.unique(crystals.numbers)
+    masses = np.zeros(int(kinds.max(initial=0)) + 1)
+    masses[kinds] = [float(Element.from_Z(int(z)).atomic_mass) for z in kinds]
+    weights = masses[crystals.numbers] * crystals.occupancies
+    return np.add.reduceat(weights, crystals.offsets[:-1]) / crystals.volumes_a3 * _G_PER_CM3
