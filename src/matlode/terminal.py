@@ -80,7 +80,9 @@ def _bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
+    # what is printed in between belongs to stdout, wherever that leads
+    console, together = Console(stderr=True), sys.stdout.isatty()
+    with Bars(*columns, console=console, redirect_stdout=together) as bars:
         tasks = {}
 
         def tell(stage: str, done: float, total: float, note: str = "") -> None:

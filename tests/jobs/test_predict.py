@@ -1,13 +1,18 @@
 import json
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from matlode import predict
-from matlode.data.readers import read_materials
-from matlode.data.tables import load_starter, write_materials
+from matlode.cli.printing import print_json, print_json_list
+from matlode.data.readers import read_materials, tabular
+from matlode.data.tables import TABLE_FILE, load_starter, read_parts, write_materials
 from matlode.errors import InputError
+from matlode.jobs import predict as module
+from matlode.jobs.predict import stream_predictions
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.testing import diamond, fluorite, rock_salt
@@ -92,8 +97,6 @@ def test_diamond_is_harder_than_salt(tmp_path):
 
 
 def test_starter_rows_are_known_by_id():
-    import numpy as np
-
     answers = predict(load_starter().take(np.arange(5)))
     assert all(answer["id"].startswith("mp-") for answer in answers)
     assert all(answer["error"] is None for answer in answers)
@@ -104,3 +107,75 @@ def test_missing_sources_are_told(tmp_path):
         predict([tmp_path / "nothing.cif"])
     with pytest.raises(InputError, match="no structure files"):
         predict([tmp_path])
+
+
+def test_answers_come_before_all_is_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(tabular, "CHUNK", 3)
+    starter = load_starter().take(np.arange(10))
+    write_materials(starter, tmp_path / "table")
+    read = []
+
+    def watched(*arguments):
+        for part in read_parts(*arguments):
+            read.append(len(part))
+            yield part
+
+    monkeypatch.setattr(tabular, "read_parts", watched)
+    told = []
+    sources = [tmp_path / "table" / TABLE_FILE, folder]
+    answers = stream_predictions(sources, progress=lambda *call, note="": told.append(call))
+    first = [next(answers) for _ in range(4)]
+    assert read == [3, 3]
+    rest = list(answers)
+    assert [a["id"] for a in (*first, *rest)[:10]] == list(starter.frame["id"])
+    assert [a["file"].rsplit("/", 1)[1] for a in rest[6:]] == [
+        "POSCAR_fluorite",
+        "salt.cif",
+        "broken.cif",
+    ]
+    assert told == [("predict", done, 13) for done in (4, 8, 13)]
+    assert sum(a["error"] is None for a in rest) == 8
+
+
+def test_parts_and_sources_change_nothing(monkeypatch):
+    starter = load_starter().take(np.arange(11))
+    whole = predict(starter)
+    monkeypatch.setattr(module, "CHUNK", 4)
+    for one, other in zip(predict(starter), whole, strict=True):
+        assert (one["id"], one["formula"], one["verdict"]) == (
+            other["id"],
+            other["formula"],
+            other["verdict"],
+        )
+        for name, prediction in one["predictions"].items():
+            value = other["predictions"][name]["value"]
+            assert prediction["value"] == pytest.approx(value, rel=1e-3)
+
+
+def test_a_source_that_does_not_exist_is_told_before_any_answer(folder):
+    with pytest.raises(InputError, match="no such file"):
+        stream_predictions([folder, folder / "nothing.cif"])
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_answers_go_to_stdout_while_the_terminal_shows_how_far_it_is(folder):
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "matlode.cli", "predict", str(folder), "--json"],
+        stdout=subprocess.PIPE, stderr=theirs, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert len(json.loads(done.stdout)) == 3
+    assert b"predict" in shown
+    assert b"predictions" not in shown
+
+
+@pytest.mark.parametrize("values", [[], [1], [{"a": ["x\ny", {}], "b": None}, [], "\u2028 \x85"]])
+def test_lists_are_printed_as_they_come_as_json_prints_them(values, capsys):
+    print_json_list(iter(values))
+    one = capsys.readouterr().out
+    print_json(values)
+    assert one == capsys.readouterr().out

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from matlode import completion
-from matlode.cli.printing import print_identified, print_json, print_predictions, print_table
+from matlode.cli.printing import (
+    print_identified,
+    print_json,
+    print_json_list,
+    print_predictions,
+    print_table,
+)
 from matlode.cli.shared import (
     AsJson,
     KnownTable,
@@ -33,16 +40,21 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Properties, verdicts and nearest known material of crystals."""
-    from matlode.jobs.predict import predict as run_predict
+    from matlode.jobs.predict import stream_predictions
 
     with progress_of() as progress:
-        answers = run_predict(
+        answers = stream_predictions(
             sources, toolbox=toolbox_of(models, known, screens), progress=progress
         )
+        # a terminal shows how far it is until all is known
+        if as_json and not sys.stdout.isatty():
+            print_json_list(answers)
+            return
+        together = list(answers)
     if as_json:
-        print_json(answers)
+        print_json(together)
     else:
-        print_predictions(answers)
+        print_predictions(together)
 
 
 @commands.command()

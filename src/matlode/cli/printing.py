@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 def print_json(value: Any) -> None:
     """Of numbers, texts, lists and dictionaries."""
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """What ``print_json`` prints of the list, each value as it comes."""
+    before = "["
+    for value in values:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+        print(before, text.replace("\n", "\n "), sep="\n ", end="")
+        before = ","
+    print("[]" if before == "[" else "\n]")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from matlode.data.tables import TABLE_FILE, Materials, load_materials, read_table, write_materials
 from matlode.jobs.import_data import ImportSettings, import_data
-from matlode.jobs.predict import predict
+from matlode.jobs.predict import stream_predictions
 from matlode.jobs.search import peak_memory_gb
 from matlode.jobs.shortlist import N_JUDGED
 from matlode.jobs.starts import SearchSettings, prepared_campaign
@@ -57,12 +58,7 @@ def bench_scale(
         ("campaigns without models", "trials", partial(_alone, _light_campaign), n_trials),
         ("campaigns", "trials", partial(_alone, _campaign), n_trials // 100),
         ("tables", "structures", partial(_table, data=data), n_structures),
-        (
-            "predictions",
-            "structures",
-            partial(_alone, _predictions, data=data),
-            n_structures // 100,
-        ),
+        ("predictions", "structures", partial(_predictions, data=data), n_structures // 100),
     ]
     found: dict[str, list[dict[str, Any]]] = {}
     for title, unit, work, largest in cases:
@@ -79,8 +75,8 @@ def bench_scale(
 def _alone(work: Callable[..., Finding], *arguments: Any, **options: Any) -> Finding:
     """What the work tells, with the memory that a process needs which does nothing else."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measured, (partial(work, *arguments, **options),))
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measured, partial(work, *arguments, **options)).result()
 
 
 def _measured(work: Callable[[], Finding]) -> Finding:
@@ -179,10 +175,15 @@ def _read(table: Path, n: int) -> None:
 
 
 def _predictions(n: int, folder: Path, *, data: Path | None) -> Finding:
-    materials, toolbox = repeated(load_materials(data), n), Toolbox()
-    predict(materials.take(np.arange(1)), toolbox=toolbox)  # loads, and compiles
+    """What is said of each of n crystals in a file, by a process that forgets it at once."""
+    _alone(_timed, partial(_write, n, folder, data))
+    return _alone(_predict, folder / TABLE_FILE, n)
+
+
+def _predict(table: Path, n: int) -> Finding:
+    toolbox = Toolbox()
+    next(stream_predictions([table], toolbox=toolbox))  # loads, and compiles
     began = time.perf_counter()
-    answers: Sequence[Mapping[str, Any]] = predict(materials, toolbox=toolbox)
+    assert sum(1 for _ in stream_predictions([table], toolbox=toolbox)) == n
     seconds = time.perf_counter() - began
-    assert len(answers) == n
     return {"predict / s": seconds, "structures per second": n / seconds}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from matlode.data.formulas import conventional_formula
-from matlode.data.readers import read_materials
+from matlode.data.readers import material_parts, open_sources
 from matlode.data.structures import space_group_number
 from matlode.data.tables import Materials
 from matlode.jobs.toolbox import Toolbox
@@ -32,19 +33,47 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Predictions for crystals in files (CIF, POSCAR), folders or Parquet tables.
 
-    One dictionary per crystal: ``file`` or ``id``, ``formula``, ``space_group`` (of the
+    One dictionary per crystal, in order, what cannot be read after others of its part (1,024
+    crystals): ``file`` or ``id``, ``formula``, ``space_group`` (of the
     structure, by moyopy), ``predictions`` {endpoint: {value, low, high, unit}}, ``verdicts``,
     ``nearest_known``, and ``error`` (None, or why there is nothing else). Files that cannot
     be read are answered, not raised; InputError only if a source does not exist.
     """
+    return list(stream_predictions(sources, toolbox=toolbox, progress=progress))
+
+
+def stream_predictions(
+    sources: Sequence[str | Path] | Materials,
+    *,
+    toolbox: Toolbox | None = None,
+    progress: Progress = silent,
+) -> Iterator[dict[str, Any]]:
+    """What ``predict`` answers, one by one; only a part of the sources is in memory at once."""
     toolbox = toolbox or Toolbox()
-    materials = sources if isinstance(sources, Materials) else read_materials(sources)
-    answers: list[dict[str, Any]] = []
-    for at in range(0, len(materials), CHUNK):
-        rows = np.arange(at, min(at + CHUNK, len(materials)))
-        answers += _predict_chunk(materials.take(rows), toolbox)
-        progress("predict", len(answers), len(materials))
-    return answers + [_refusal(dropped) for dropped in materials.dropped]
+    if isinstance(sources, Materials):
+        parts, n_rows = _parts(sources), len(sources) + len(sources.dropped)
+    else:
+        opened = open_sources(sources)
+        parts, n_rows = material_parts(opened, CHUNK), sum(s.n_rows or 0 for s in opened)
+    return _answers(parts, toolbox, n_rows, progress)
+
+
+def _parts(materials: Materials) -> Iterator[Materials]:
+    for at in range(0, max(len(materials), 1), CHUNK):
+        part = materials.take(np.arange(at, min(at + CHUNK, len(materials))))
+        yield part if at + CHUNK >= len(materials) else replace(part, dropped=())
+
+
+def _answers(
+    parts: Iterable[Materials], toolbox: Toolbox, n_rows: int, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """``n_rows``, as far as it is known."""
+    done = 0
+    for part in parts:
+        yield from _predict_chunk(part, toolbox)
+        yield from map(_refusal, part.dropped)
+        done += len(part) + len(part.dropped)
+        progress("predict", done, max(done, n_rows))
 
 
 def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ function and one line in ``SCHEMES`` or ``ENDINGS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from matlode.data.crystals import Crystals
@@ -73,20 +75,42 @@ def gather(source: Source) -> Materials:
     return joined(list(source.chunks))
 
 
+def open_sources(sources: Sequence[str | Path]) -> list[Source]:
+    """Raises InputError if one does not exist, a folder holds nothing readable, or there are
+    none."""
+    if not sources:
+        raise InputError("nothing to read: name at least one CIF, POSCAR, table or folder.")
+    return [open_source(source) for source in sources]
+
+
 def read_materials(sources: Sequence[str | Path]) -> Materials:
     """Crystals of files, tables, folders and databases, in order, labels as they stand there.
 
-    A row or file that cannot be used is in ``dropped`` with its reason. Raises InputError if
-    a source does not exist or a folder holds nothing readable.
+    A row or file that cannot be used is in ``dropped`` with its reason. Raises InputError as
+    ``open_sources`` does.
     """
-    if not sources:
-        raise InputError("nothing to read: name at least one CIF, POSCAR, table or folder.")
-    parts = [gather(open_source(source)) for source in sources]
-    marked = [
-        Materials(part.frame.assign(is_file="is_file" in part.frame), part.crystals, part.dropped)
-        for part in parts
-    ]
-    return joined(marked)
+    return joined([_marked(gather(source)) for source in open_sources(sources)])
+
+
+def material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials]:
+    """What ``read_materials`` reads, ``n_rows`` crystals at a time, with what was dropped on the
+    way to them; labels of a part may have columns that others lack."""
+    waiting: list[Materials] = []
+    for chunk in (chunk for source in sources for chunk in source.chunks):
+        waiting.append(_marked(chunk))
+        while sum(map(len, waiting)) >= n_rows:
+            together = joined(waiting)
+            yield together.take(np.arange(n_rows))
+            waiting = [replace(together.take(np.arange(n_rows, len(together))), dropped=())]
+    rest = joined(waiting)
+    if len(rest) or rest.dropped:
+        yield rest
+
+
+def _marked(part: Materials) -> Materials:
+    """With a column that says whether each row is a file of its own."""
+    frame = part.frame.assign(is_file="is_file" in part.frame)
+    return Materials(frame, part.crystals, part.dropped)
 
 
 def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

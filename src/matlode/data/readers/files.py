@@ -25,7 +25,7 @@ from matlode.records import DroppedRow, writable
 
 def open_file(path: str, options: ReadOptions) -> Source:
     """A CIF or POSCAR file, or another that pymatgen reads."""
-    return Source(name=path, chunks=_chunks([Path(path)]), files=(Path(path),))
+    return Source(name=path, chunks=_chunks([Path(path)]), files=(Path(path),), n_rows=1)
 
 
 def open_folder(path: str, options: ReadOptions) -> Source:
@@ -39,7 +39,7 @@ def open_folder(path: str, options: ReadOptions) -> Source:
             f"{path}: no structure files; looked for {', '.join(CIF_ENDINGS)}, "
             f"{', '.join(POSCAR_ENDINGS)} and {', '.join(POSCAR_NAMES)}*."
         )
-    return Source(name=path, chunks=_chunks(files), files=tuple(files))
+    return Source(name=path, chunks=_chunks(files), files=tuple(files), n_rows=len(files))
 
 
 def open_xyz(path: str, options: ReadOptions) -> Source:

@@ -72,6 +72,8 @@ class Source:
     chunks: Iterator[Materials]
     """Labels as they stand there; what cannot be used is in ``dropped``."""
     files: tuple[Path, ...] = ()
+    n_rows: int | None = None
+    """Where it shows before all is read."""
     licence: str = UNKNOWN_LICENCE
     """As the source states it; never guessed."""
     citation: str | None = None

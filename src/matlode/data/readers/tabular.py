@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,11 +31,12 @@ def open_parquet(path: str, options: ReadOptions) -> Source:
     """matlode's own table (lattice, numbers, frac_coords), or any with a structure column."""
     file = Path(path)
     with readable_parquet(file):
-        names = pq.read_schema(file).names
+        footer = pq.read_metadata(file)
+        names = footer.schema.to_arrow_schema().names
     own = options.structure_column is None and set(CRYSTAL_COLUMNS) <= set(names)
     if not own:
-        return _open(file, _parquet_rows, options)
-    return Source(name=path, chunks=read_parts(file, CHUNK), files=(file,))
+        return replace(_open(file, _parquet_rows, options), n_rows=footer.num_rows)
+    return Source(name=path, chunks=read_parts(file, CHUNK), files=(file,), n_rows=footer.num_rows)
 
 
 def open_csv(path: str, options: ReadOptions) -> Source:
