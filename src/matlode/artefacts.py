@@ -291,12 +291,14 @@ def _read_text(path: Path, error: type[MatlodeError]) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON under a temporary name, then rename; NaN is refused."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda stream: stream.write(text.encode() + b"\n"))
+    # what is no character, as in the name of a file, is escaped as JSON has it
+    data = text.encode(errors="backslashreplace")
+    write_atomically(path, lambda stream: stream.write(data + b"\n"))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename."""
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    """Write UTF-8 text under a temporary name, then rename; ? for what is no character."""
+    write_atomically(path, lambda stream: stream.write(text.encode(errors="replace")))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

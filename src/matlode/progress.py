@@ -9,7 +9,8 @@ class Progress(Protocol):
     """Called as work advances."""
 
     def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
-        """``done`` of ``total`` steps of ``stage`` are finished; ``note`` is for people."""
+        """``done`` of ``total`` steps of ``stage`` are finished, infinity where nobody knows how
+        many there are; ``note`` is for people."""
 
 
 def silent(stage: str, done: float, total: float, note: str = "") -> None:

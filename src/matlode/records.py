@@ -21,11 +21,11 @@ PATTERN_RANGE_DEG = (10.0, 90.0)
 """First and last 2θ of a candidate's pattern."""
 
 
-def writable(text: str) -> str:
+def legible(text: str) -> str:
     """With ? for what is no character, such as half of a surrogate pair: broken JSON and names of
     files in no known encoding have them, and nothing can write them.
 
-    >>> writable("Na\\ud800Cl")
+    >>> legible("Na\\ud800Cl")
     'Na?Cl'
     """
     return text.encode("utf-8", "replace").decode()
@@ -41,8 +41,8 @@ class DroppedRow:
     is_file: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", writable(self.id))
-        object.__setattr__(self, "reason", writable(self.reason))
+        object.__setattr__(self, "id", legible(self.id))
+        object.__setattr__(self, "reason", legible(self.reason))
 
 
 @dataclass(frozen=True)

@@ -81,18 +81,24 @@ def _bars() -> Iterator[Progress]:
         TextColumn("{task.fields[note]}"),
     )
     # what is printed in between belongs to stdout, wherever that leads
-    console, together = Console(stderr=True), sys.stdout.isatty()
-    with Bars(*columns, console=console, redirect_stdout=together) as bars:
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, redirect_stdout=stdout_is_terminal()) as bars:
         tasks = {}
 
         def tell(stage: str, done: float, total: float, note: str = "") -> None:
+            known = total if math.isfinite(total) else None
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note=note)
+                tasks[stage] = bars.add_task(stage, total=known, note=note)
             elif done < bars.tasks[tasks[stage]].completed:  # the stage comes again
-                bars.reset(tasks[stage], total=total)
-            bars.update(tasks[stage], completed=done, total=total, note=note)
+                bars.reset(tasks[stage], total=known)
+            bars.update(tasks[stage], completed=done, total=known, note=note)
 
         yield tell
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person sees what is printed; closed, it is nobody's."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 class Lines:
@@ -126,11 +132,12 @@ class Lines:
         elif done >= total and self._ended:
             return
         self._last, self._ended = now, done >= total
-        left = (now - self._began) / done * (total - done) if 0 < done < total else None
+        known = math.isfinite(total)
+        left = (now - self._began) / done * (total - done) if 0 < done < total and known else None
         times = f"took {_duration(now - self._began)}" if done >= total else ""
         if left is not None:
             times = f"about {_duration(left)} left"
-        parts = [f"{done:,.0f} of {total:,.0f}", times, note]
+        parts = [f"{done:,.0f} of {total:,.0f}" if known else f"{done:,.0f}", times, note]
         self._line = f"[{now - self._start:7.1f} s] {stage}: " + ", ".join(filter(None, parts))
         if done >= total or now - self._told >= self._interval_s:
             self.close()

@@ -1,3 +1,4 @@
+import errno
 import mmap
 import os
 import tempfile
@@ -113,9 +114,34 @@ def test_spooled_tables_come_again_as_they_were_even_between_two_more():
     empty = pa.table({"a": pa.array([], pa.int64())})
     tables = [pa.table({"a": [1, 2]}), empty, pa.table({"b": ["c"]})]
     with SpooledTables() as spool:
-        assert list(spool) == []
+        places = []
         for n, table in enumerate(tables, start=1):
-            spool.append(table)
+            places.append(spool.add(table))
             for _ in range(2):
-                read = zip(spool, tables[:n], strict=True)
+                read = zip(map(spool.read, places), tables[:n], strict=True)
                 assert all(one.equals(other) for one, other in read)
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("what", ["write", "flush", "seek"])
+def test_a_full_disk_is_told_wherever_it_shows(what, monkeypatch):
+    class Full:
+        """A file on a disk that has no room left when ``what`` is done."""
+
+        def __init__(self):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            setattr(self, what, full)
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+        def close(self):
+            self._file.close()
+            full()
+
+    monkeypatch.setattr(module, "TemporaryFile", Full)
+    with pytest.raises(WriteError, match=r"no room .* TMPDIR"), SpooledTables() as spool:
+        spool.add(pa.table({"a": [1, 2]}))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -181,3 +183,36 @@ def test_a_large_table_is_written_in_parts(tmp_path, monkeypatch):
     assert pq.ParquetFile(tmp_path / "parts" / TABLE_FILE).num_row_groups == 5
     one, other = (pq.read_table(tmp_path / name / TABLE_FILE) for name in ("whole", "parts"))
     assert one.equals(other)
+
+
+def test_a_part_is_all_of_a_file_that_is_in_memory(tmp_path, starter):
+    """pyarrow keeps what it has read ahead of all row groups, if it is let."""
+    few = starter.crystals.take(np.arange(64))
+    noise = np.random.default_rng(0).random((64, 8000))  # 64 kB per row, which no codec shrinks
+    labels = pa.table({"noise": pa.FixedSizeListArray.from_arrays(noise.ravel(), 8000)})
+    table = tables.with_crystals(labels, few, mixed=False)
+    file = tmp_path / TABLE_FILE
+    pq.write_table(pa.concat_tables([table] * 10), file, row_group_size=32)
+    before, most, n = pa.total_allocated_bytes(), 0, 0
+    for part in read_parts(file, 32):
+        most = max(most, pa.total_allocated_bytes() - before)
+        n += len(part)
+    assert n == 640
+    assert file.stat().st_size > 40e6
+    assert most < 15e6
+
+
+def test_a_file_may_have_any_name(tmp_path, starter, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_materials(starter.take(np.arange(3)), tmp_path)
+    for name in ("s3:table.parquet", "run:1.parquet", "\udcff.parquet"):
+        (tmp_path / TABLE_FILE).rename(name)
+        assert len(read_table(Path(name))) == 3
+        Path(name).rename(TABLE_FILE)
+
+
+def test_an_index_that_was_stored_is_a_column(tmp_path, starter):
+    write_materials(starter.take(np.arange(3)), tmp_path)
+    frame = pd.read_parquet(tmp_path / TABLE_FILE).set_index("id")
+    frame.to_parquet(tmp_path / "indexed.parquet")
+    assert list(read_table(tmp_path / "indexed.parquet").frame["id"]) == list(frame.index)

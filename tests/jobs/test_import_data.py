@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from matlode.cli import app
 from matlode.data import tables as tables_module
 from matlode.data.cells import Cell
 from matlode.data.labels import Column
-from matlode.data.readers import tabular
-from matlode.data.tables import TABLE_FILE, read_table, write_materials
+from matlode.data.readers import open_source, tabular
+from matlode.data.readers import source as source_module
+from matlode.data.tables import TABLE_FILE, Materials, read_table, write_materials
 from matlode.errors import InputError
+from matlode.jobs import import_data as import_module_
 from matlode.jobs import import_pool
 from matlode.jobs.import_data import PROVENANCE_FILE, Imported, ImportSettings, import_data
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
@@ -196,6 +199,82 @@ def test_an_asked_column_need_not_be_in_every_source(table, tmp_path):
     assert frame["bulk_modulus_vrh"].dropna().to_dict() == pytest.approx(
         {"O3SrTi": 170.0, "ClNa": 25.0}
     )
+
+
+def test_parts_without_a_usable_row_hinder_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "CHUNK", 2)
+    cif = rock_salt().to(fmt="cif")
+    rows = [(cif, 1500), (cif, 2), ("broken", 3), ("broken", 4), (cif, 5)]
+    lines = "".join(json.dumps({"cif": text, "a": a}) + "\n" for text, a in rows)
+    (tmp_path / "rows.jsonl").write_text(lines)
+    settings = ImportSettings(columns=(Column.parse("band_gap=a:meV"),), keep_duplicates=True)
+    imported = import_data([tmp_path / "rows.jsonl"], tmp_path / "out", settings=settings)
+    assert imported.materials.label("band_gap").tolist() == [1.5, 0.002, 0.005]
+    (tmp_path / "broken.jsonl").write_text(lines.splitlines()[2])
+    imported = import_data([tmp_path / "broken.jsonl"], tmp_path / "out", settings=settings)
+    assert len(imported.materials) == 0
+
+
+def test_integers_keep_their_digits_whatever_stands_beside_them(starter, tmp_path):
+    large = 9_007_199_254_740_993  # 2**53 + 1, which no double holds
+    few = starter.take(np.arange(4))
+    labels = few.frame.assign(
+        id=pd.array([7, None, large, 1], "Int64"), mine=pd.array([large, 1, None, 2], "Int64")
+    )
+    write_materials(Materials(labels, few.crystals), tmp_path)
+    frame = import_data([tmp_path / TABLE_FILE], tmp_path / "out").materials.frame
+    assert frame["id"].dropna().tolist() == ["7", str(large), "1"]
+    assert frame["mine"].dropna().tolist() == [large, 1, 2]
+
+
+def test_names_of_files_and_folders_are_no_addresses(starter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_materials(starter.take(np.arange(3)), Path("s3:table"))
+    imported = import_data([Path("s3:table") / TABLE_FILE], Path("file:out"))
+    assert len(imported.materials) == 3
+    assert sorted(path.name for path in Path("file:out").iterdir()) == [
+        "dropped.csv",
+        "materials.parquet",
+        "provenance.json",
+    ]
+
+
+def test_sources_are_not_as_many_open_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    (tmp_path / "a.cif").write_text(rock_salt().to(fmt="cif"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    mine = Path("/proc/self/fd")
+    n_open = len(list(mine.iterdir())) if mine.exists() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 40, hard))
+    try:
+        imported = import_data([tmp_path / "a.cif"] * 100, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert imported.provenance["rows"] | {"dropped_by_reason": {}} == {
+        "read": 100, "kept": 1, "dropped": 99, "dropped_by_reason": {},
+    }  # fmt: skip
+
+
+def test_only_what_was_converted_is_said_to_be(table, monkeypatch):
+    known = (Column.parse("bulk_modulus_vrh=k:Mbar"), Column.parse("total_magnetization=m"))
+    monkeypatch.setattr(
+        import_module_, "open_source", lambda *a: replace(open_source(*a), columns=known)
+    )
+    settings = ImportSettings(columns=(Column.parse("mine=k"),))
+    imported = import_data([table], table.parent / "out", settings=settings)
+    (record,) = imported.provenance["sources"]
+    assert [column["name"] for column in record["converted"]] == ["total_magnetization"]
+    assert "bulk_modulus_vrh" not in imported.materials.frame
+
+
+def test_a_moment_too_large_for_its_cell_is_left_empty(tmp_path):
+    rows = [{"structure": rock_salt().get_primitive_structure().as_dict(), "m": 1.7e308}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    settings = ImportSettings(
+        columns=(Column.parse("total_magnetization=m"),), cell=Cell.CONVENTIONAL
+    )
+    imported = import_data([tmp_path / "rows.json"], tmp_path / "out", settings=settings)
+    assert np.isnan(imported.materials.label("total_magnetization")).all()
 
 
 def test_labels_cannot_stand_in_for_crystals(tmp_path):

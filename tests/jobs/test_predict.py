@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 
 from matlode import predict
 from matlode.cli.printing import print_json, print_json_list
-from matlode.data.readers import read_materials, tabular
+from matlode.data.readers import material_parts, open_sources, read_materials, source, tabular
 from matlode.data.tables import TABLE_FILE, load_starter, read_parts, write_materials
 from matlode.errors import InputError
 from matlode.jobs import predict as module
@@ -138,6 +139,32 @@ def test_answers_come_before_all_is_read(folder, tmp_path, monkeypatch):
     assert sum(a["error"] is None for a in rest) == 8
 
 
+def test_nobody_is_told_an_end_that_is_not_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 2)
+    cif = rock_salt("NaCl", a_angstrom=5.64).to(fmt="cif")
+    (tmp_path / "rows.jsonl").write_text(5 * (json.dumps({"cif": cif}) + "\n"))
+    told = []
+    list(
+        stream_predictions(
+            [tmp_path / "rows.jsonl"], progress=lambda *call, note="": told.append(call)
+        )
+    )
+    assert told == [("predict", n, math.inf) for n in (2, 4, 5)] + [("predict", 5, 5)]
+
+
+def test_what_cannot_be_read_does_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(source, "CHUNK", 4)
+    cif = rock_salt("NaCl", a_angstrom=5.64).to(fmt="cif")
+    rows = [cif, *["nothing"] * 20, cif]
+    lines = "".join(json.dumps({"cif": text, "id": n}) + "\n" for n, text in enumerate(rows))
+    (tmp_path / "rows.jsonl").write_text(lines)
+    parts = list(material_parts(open_sources([tmp_path / "rows.jsonl"]), 4))
+    assert max(len(part) + len(part.dropped) for part in parts) <= 5
+    answers = predict([tmp_path / "rows.jsonl"])
+    assert sorted(int(a["id"]) for a in answers) == list(range(22))
+
+
 def test_parts_and_sources_change_nothing(monkeypatch):
     starter = load_starter().take(np.arange(11))
     whole = predict(starter)
@@ -171,6 +198,14 @@ def test_answers_go_to_stdout_while_the_terminal_shows_how_far_it_is(folder):
     assert len(json.loads(done.stdout)) == 3
     assert b"predict" in shown
     assert b"predictions" not in shown
+
+
+def test_nobody_need_listen(folder):
+    """A shell's >&- closes stdout."""
+    command = f'"{sys.executable}" -m matlode.cli predict "{folder}" --json >&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("values", [[], [1], [{"a": ["x\ny", {}], "b": None}, [], "\u2028 \x85"]])

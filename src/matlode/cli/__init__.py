@@ -8,6 +8,7 @@ on is told.
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import traceback
 
@@ -37,6 +38,9 @@ NO_MEMORY = ("can't allocate memory", "can't start new thread")
 
 def main() -> None:
     """Run the command line; our errors end in one line of advice."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files may hold what is no character
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except MatlodeError as error:

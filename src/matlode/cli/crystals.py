@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from matlode.cli.shared import (
     symbols_in,
     toolbox_of,
 )
+from matlode.terminal import stdout_is_terminal
 
 commands = typer.Typer()
 
@@ -47,7 +47,7 @@ def predict(
             sources, toolbox=toolbox_of(models, known, screens), progress=progress
         )
         # a terminal shows how far it is until all is known
-        if as_json and not sys.stdout.isatty():
+        if as_json and not stdout_is_terminal():
             print_json_list(answers)
             return
         together = list(answers)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
     from matlode.jobs.check_data import PropertyCheck, TableCheck
@@ -39,7 +40,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: s
         table.add_row(*row)
     # a pipe has no width of its own; tables there are for other programs and for logs
     console = Console(
-        width=None if sys.stdout.isatty() else 150, highlight=False, markup=False
+        width=None if stdout_is_terminal() else 150, highlight=False, markup=False
     )  # what stands in brackets is meant
     console.print(table)
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
-from matlode.data.tables import readable_parquet
+from matlode.data.tables import parquet_file
 
 BATCH_ROWS = 4096
 """Crystals read at once: some megabytes, and enough work to share among threads."""
@@ -17,7 +16,8 @@ BATCH_ROWS = 4096
 
 def count_rows(table: Path) -> int:
     """Rows of a Parquet table, from its footer. Raises InputError if it cannot be read."""
-    return _open(table).metadata.num_rows
+    with parquet_file(table) as file:
+        return file.metadata.num_rows
 
 
 def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]:
@@ -26,14 +26,8 @@ def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]
     Only the crystal columns of one row group are in memory. Raises InputError if the table
     cannot be read or lacks the columns.
     """
-    file = _open(table)
-    with readable_parquet(table):
+    with parquet_file(table) as file:
         present = [n for n in ALL_CRYSTAL_COLUMNS if n in file.schema_arrow.names]
         for batch in file.iter_batches(n_rows, columns=present):
             batch.validate(full=True)  # damaged lists would be read beyond their ends
             yield Crystals.from_table(pa.Table.from_batches([batch]))
-
-
-def _open(table: Path) -> pq.ParquetFile:
-    with readable_parquet(table):
-        return pq.ParquetFile(table)

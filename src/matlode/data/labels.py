@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from matlode.data.crystals import ALL_CRYSTAL_COLUMNS
 from matlode.data.formulas import parse_formula
 from matlode.data.spool import SpooledTables
 from matlode.data.units import UNITS, to_canonical
 from matlode.errors import InputError
+from matlode.records import legible
 
 MISSING_TEXTS = frozenset({"", "-", "--", "—", "?", ".", "na", "n/a", "nan", "none", "null"})
 """Cells that say there is no value, in lower case."""
@@ -25,6 +27,11 @@ NAMES = ("id", "formula", "source", "source_id", "licence")
 """Columns that are texts, whatever stands there: 007 is a name."""
 NEVER_MISSING = ("id", "formula")
 """Whose texts say what they say: NaN is sodium nitride."""
+RESERVED = (
+    *("formula", "space_group", "n_sites", "volume", "volume_per_atom", "disordered", "is_file"),
+    *ALL_CRYSTAL_COLUMNS,
+)
+"""Columns that no label becomes: the crystal itself, what is computed from it, a mark of ours."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,15 @@ class Column:
         >>> Column.parse("bulk_modulus_vrh=k_vrh:Mbar")
         Column(name='bulk_modulus_vrh', theirs='k_vrh', unit='Mbar')
         """
-        name, equals, rest = text.partition("=")
+        name, equals, rest = legible(text).partition("=")
         theirs, colon, unit = rest.partition(":")
         if not (name and equals and theirs) or (colon and not unit):
             raise InputError(
                 f'"{text}" tells of no column; write NAME=THEIRS or NAME=THEIRS:UNIT, such as '
                 "bulk_modulus_vrh=k_vrh:Mbar."
             )
+        if name in RESERVED:
+            raise InputError(f'matlode fills "{name}" itself; choose another name in "{text}".')
         column = cls(name, theirs, unit or None)
         if column.unit:
             to_canonical(
@@ -79,7 +88,9 @@ ARROW_TYPES = {
 }
 """How a column of each kind is written."""
 _AS_GIVEN = pa.struct([("text", pa.string()), ("number", pa.float64())])
-"""A value that is no number by its type: as text, and the number that the text is, if any."""
+"""A value in a column of any values: as text, and the number that the text is, if any."""
+_INTEGER = r"^-?(0|[1-9]\d{0,17})$"
+"""What 64 bits hold, whatever its digits are."""
 
 
 def common_kind(kinds: Iterable[Kind]) -> Kind:
@@ -101,8 +112,9 @@ class RawLabels:
     """
 
     def __init__(self, spool: SpooledTables) -> None:
+        """The spool may be shared with other sources."""
         self._spool = spool
-        self._atoms: list[NDArray[np.float64]] = []
+        self._parts: list[tuple[slice, NDArray[np.float64]]] = []
         self._kinds: dict[str, Kind] = {}
 
     def add(self, frame: pd.DataFrame, atoms_per_cell: NDArray[Any]) -> None:
@@ -110,13 +122,11 @@ class RawLabels:
 
         Raises WriteError if the disk has no room for them.
         """
-        columns = {
-            name: _packed(frame[name], keep_all=name in NEVER_MISSING) for name in frame.columns
-        }
+        columns = {name: _packed(frame[name], name) for name in frame.columns}
         for name, values in columns.items():
             self._kinds[name] = common_kind([self._kinds.get(name, Kind.NOTHING), _kind(values)])
-        self._spool.append(pa.table(columns))
-        self._atoms.append(np.asarray(atoms_per_cell, dtype=float))
+        place = self._spool.add(pa.table(columns))
+        self._parts.append((place, np.asarray(atoms_per_cell, dtype=float)))
 
     @property
     def names(self) -> list[str]:
@@ -126,9 +136,9 @@ class RawLabels:
     def cleaned(self, *, known: Iterable[Column] = (), asked: Iterable[Column] = ()) -> CleanLabels:
         """The columns in our names and units.
 
-        ``asked`` columns are converted where they are there, ``known`` ones where these leave
-        them. Columns with our names and no conversion are taken to be in our units; other columns
-        keep their names and values.
+        ``asked`` columns are converted where they are there (the first of several for one name),
+        ``known`` ones where these leave them. Columns with our names and no conversion are taken
+        to be in our units; other columns keep their names and values.
         """
         chosen: dict[str, Column] = {}
         for columns in (asked, known):
@@ -136,7 +146,7 @@ class RawLabels:
             for column in columns:
                 if column.theirs in self._kinds and column.theirs not in taken:
                     chosen.setdefault(column.name, column)
-        taken = {column.theirs for column in chosen.values()}
+        taken = {column.theirs for column in chosen.values()} - set(NEVER_MISSING)
         kept = {name: Column(name, name) for name in self._kinds if name not in taken}
         return CleanLabels(self, kept | chosen)
 
@@ -148,7 +158,7 @@ class RawLabels:
 
     def parts(self) -> Iterator[tuple[pa.Table, NDArray[np.float64]]]:
         """The rows as they came, with the atoms in the cell of each; again and again."""
-        return zip(self._spool, self._atoms, strict=True)
+        return ((self._spool.read(place), atoms) for place, atoms in self._parts)
 
 
 @dataclass(frozen=True)
@@ -194,15 +204,16 @@ class CleanPart:
     """Per column: values that are no finite number."""
 
 
-def _packed(column: pd.Series[Any], *, keep_all: bool) -> pa.Array:
+def _packed(column: pd.Series[Any], name: str) -> pa.Array:
     """Flags, integers and numbers by their type; all else as text and, where it is one, number."""
-    if pd.api.types.is_bool_dtype(column):
-        return pa.array(column, pa.bool_(), from_pandas=True)
-    if pd.api.types.is_signed_integer_dtype(column):
-        return pa.array(column, pa.int64(), from_pandas=True)
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
-        return pa.array(column.to_numpy(float, na_value=np.nan), from_pandas=True)
-    plain = [_plain(value, keep_all=keep_all) for value in column]
+    typed = isinstance(column.dtype, np.dtype) and name not in NAMES
+    if typed and column.dtype.kind == "b":
+        return pa.array(column, pa.bool_())
+    if typed and column.dtype.kind in "iu" and column.max() < 2**63:
+        return pa.array(column.to_numpy(np.int64))
+    if typed and column.dtype.kind == "f":
+        return pa.array(column.to_numpy(np.float64), from_pandas=True)
+    plain = [_plain(value, keep_all=name in NEVER_MISSING) for value in column]
     # true and false are 1 and 0 to pandas
     numbers = pd.Series([None if isinstance(v, bool) else v for v in plain], dtype=object)
     return pa.StructArray.from_arrays(
@@ -219,12 +230,16 @@ def _plain(value: Any, *, keep_all: bool) -> bool | float | str | None:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict | list | tuple):
-        value = json.dumps(value, default=str)
+        value = json.dumps(value, default=_nested)
     if isinstance(value, str):
         return None if not keep_all and value.strip().lower() in MISSING_TEXTS else value
     if pd.isna(value):
         return None
     return value if isinstance(value, bool | float) else str(value)
+
+
+def _nested(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def _kind(values: pa.Array) -> Kind:
@@ -233,8 +248,11 @@ def _kind(values: pa.Array) -> Kind:
     if values.type != _AS_GIVEN:
         return next(k for k, t in ARROW_TYPES.items() if t == values.type and k != Kind.NOTHING)
     texts, numbers = values.flatten()
-    if pc.all(pc.is_in(pc.utf8_lower(texts.drop_null()), pa.array(["true", "false"]))).as_py():
+    present = texts.drop_null()
+    if pc.all(pc.is_in(pc.utf8_lower(present), pa.array(["true", "false"]))).as_py():
         return Kind.FLAGS
+    if pc.all(pc.match_substring_regex(present, _INTEGER)).as_py():
+        return Kind.INTEGERS
     return Kind.NUMBERS if numbers.null_count == texts.null_count else Kind.TEXTS
 
 
@@ -245,18 +263,23 @@ def _n_values(values: pa.Array) -> int:
 
 def _as(values: pa.Array, kind: Kind) -> pa.Array:
     """Values as ``_packed`` gives them, as what their column is; nothing, where they cannot be."""
-    as_given = values.type == _AS_GIVEN
-    if kind is Kind.TEXTS and not as_given:
-        return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
-    if kind is Kind.TEXTS:
-        return values.field("text")
-    if kind is Kind.FLAGS and as_given:
-        return pc.equal(pc.utf8_lower(values.field("text")), "true")
-    if _n_values(values) == 0 or (kind is Kind.NUMBERS and pa.types.is_boolean(values.type)):
+    if _n_values(values) == 0:
         return pa.nulls(len(values), ARROW_TYPES[kind])
-    if kind is not Kind.NUMBERS:
-        return values
-    numbers = (values.field("number") if as_given else values).cast(pa.float64())
+    as_given = values.type == _AS_GIVEN
+    if kind is Kind.TEXTS:
+        texts = [None if v is None else str(v) for v in values.to_pylist()]
+        return values.field("text") if as_given else pa.array(texts, pa.string())
+    if kind is Kind.FLAGS:
+        return pc.equal(pc.utf8_lower(values.field("text")), "true") if as_given else values
+    if kind is Kind.INTEGERS:
+        return values.field("text").cast(pa.int64()) if as_given else values
+    if pa.types.is_boolean(values.type):
+        return pa.nulls(len(values), pa.float64())
+    return finite((values.field("number") if as_given else values).cast(pa.float64(), safe=False))
+
+
+def finite(numbers: pa.Array) -> pa.Array:
+    """Numbers, but for those that are none or endless."""
     return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
 
 
@@ -274,4 +297,4 @@ def _converted(
             atoms_per_cell=atoms_per_cell,
             atoms_per_formula=np.array([sum(parse_formula(f).values()) for f in formulas], float),
         )
-    return pa.array(np.where(np.isfinite(numbers), numbers, np.nan), from_pandas=True)
+    return finite(pa.array(numbers))

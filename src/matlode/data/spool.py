@@ -10,8 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
@@ -100,30 +99,33 @@ class SpooledCrystals:
 
 
 class SpooledTables:
-    """Tables that came one by one, each with columns of its own, on the disk until it is closed."""
+    """Tables, each with columns of its own, on the disk until they are closed."""
 
     def __init__(self) -> None:
-        """Raises WriteError if there can be no such file."""
+        """Raises WriteError if there can be no file."""
         self._open = ExitStack()
         self._file = self._open.enter_context(_unnamed_file())
-        self._ends = [0]
+        self._end = 0
 
-    def append(self, table: pa.Table) -> None:
-        """Raises WriteError if the disk has no room for it."""
+    def add(self, table: pa.Table) -> slice:
+        """Where it lies; raises WriteError if the disk has no room for it."""
         packed = pa.BufferOutputStream()
         with pa.ipc.new_stream(packed, table.schema) as writer:
             writer.write_table(table)
         data = packed.getvalue()
-        self._file.seek(self._ends[-1])
-        _write(self._file, data)
-        self._ends.append(self._ends[-1] + data.size)
+        with _room():
+            self._file.seek(self._end)
+            self._file.write(data)
+            self._file.flush()
+        place = slice(self._end, self._end + data.size)
+        self._end = place.stop
+        return place
 
-    def __iter__(self) -> Iterator[pa.Table]:
-        for start, end in pairwise(self._ends):
-            self._file.seek(start)
-            with pa.ipc.open_stream(self._file.read(end - start)) as reader:
-                table = reader.read_all()
-            yield table
+    def read(self, place: slice) -> pa.Table:
+        """The table that lies there."""
+        self._file.seek(place.start)
+        with pa.ipc.open_stream(self._file.read(place.stop - place.start)) as reader:
+            return reader.read_all()
 
     def __enter__(self) -> Self:
         return self
@@ -140,10 +142,14 @@ class SpooledTables:
 @contextmanager
 def _unnamed_file() -> Iterator[IO[bytes]]:
     """Gone with the last who holds it; raises WriteError if there can be none."""
-    with ExitStack() as stack:
-        with _room():
-            file = stack.enter_context(TemporaryFile())
+    with _room():
+        file = TemporaryFile()  # noqa: SIM115 (closed below, whatever that says)
+    try:
         yield file
+    finally:
+        # what finds no room now was told, or nobody wants it
+        with suppress(OSError):
+            file.close()
 
 
 def _write(file: IO[bytes], data: bytes) -> None:

@@ -22,7 +22,7 @@ from matlode.data.cleaning import crystal_problems
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
 from matlode.data.formulas import reduced_formulas
 from matlode.errors import InputError
-from matlode.records import DroppedRow, writable
+from matlode.records import DroppedRow, legible
 
 TABLE_FILE = "materials.parquet"
 """The table in a folder that ``write_materials`` made."""
@@ -67,24 +67,30 @@ def read_table(path: Path) -> Materials:
     ``id``, if missing); unusable rows end in ``dropped``.
     Raises InputError if the file cannot be read or holds no crystals.
     """
-    with readable_parquet(path):
-        table = pq.read_table(path)
+    with parquet_file(path) as file:
+        table = file.read()
         table.validate(full=True)  # damaged lists and texts would be read beyond their ends
         return materials_from_table(table, name=path.name)
 
 
 @contextmanager
-def readable_parquet(path: Path) -> Iterator[None]:
-    """Whatever the block stumbles over in a Parquet file is an InputError."""
+def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
+    """A file of which no more is in memory than was asked for; whatever the block stumbles over in
+    it is an InputError."""
     try:
-        yield
+        # of pyarrow's ways the one that takes any name, a colon in it too
+        with (
+            pa.OSFile(os.fsencode(path), "rb") as stream,
+            pq.ParquetFile(stream, pre_buffer=False) as file,
+        ):
+            yield file
     except (*MALFORMED, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
 
 
 def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
     """What ``read_table`` gives, ``n_rows`` rows of the file at a time, in order."""
-    with readable_parquet(path), pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         first = 0
         for batch in file.iter_batches(n_rows):
             batch.validate(full=True)
@@ -99,10 +105,14 @@ def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int
     """Materials of a table in memory; see ``read_table``. Rows are counted from ``first_row``."""
     crystals = Crystals.from_table(table, first_row=first_row)
     labels = [c for c in table.column_names if c not in ALL_CRYSTAL_COLUMNS]
-    # one chunk: pandas' string arrays split slowly otherwise
-    frame = table.select(labels).combine_chunks().to_pandas().reset_index(drop=True)
+    # one chunk: pandas' string arrays split slowly otherwise; integers stay what they are
+    frame = (
+        table.select(labels)
+        .combine_chunks()
+        .to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    )
     if "id" not in frame:
-        frame.insert(0, "id", [f"{writable(name)}:{first_row + row}" for row in range(len(frame))])
+        frame.insert(0, "id", [f"{legible(name)}:{first_row + row}" for row in range(len(frame))])
     problems = crystal_problems(crystals)
     usable = np.array([reason is None for reason in problems], dtype=bool)
     dropped = tuple(

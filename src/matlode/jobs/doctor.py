@@ -12,10 +12,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-import pyarrow.parquet as pq
-
 import matlode
 from matlode.artefacts import HEADER_FILE, load_header, shipped_models
+from matlode.data.batches import count_rows
 from matlode.data.tables import DATA_VARIABLE, full_table_path, starter_path
 from matlode.errors import ArtefactError, InputError
 from matlode.evidence.laboratory import cache_folder
@@ -150,8 +149,8 @@ def _data() -> Iterator[Finding]:
 
 def _table(name: str, path: Path) -> Finding:
     try:
-        rows = pq.read_metadata(path).num_rows
-    except (OSError, ValueError) as error:
+        rows = count_rows(path)
+    except InputError as error:
         return Finding("data", name, f"{path}: not readable", "wrong", str(error))
     return Finding("data", name, f"{rows:,} rows, {_size(path.stat().st_size)}, {path}")
 

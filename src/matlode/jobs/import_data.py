@@ -7,7 +7,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matlode import __version__
 from matlode.artefacts import write_json
 from matlode.data.cells import Cell
-from matlode.data.crystals import ALL_CRYSTAL_COLUMNS
-from matlode.data.labels import Column, RawLabels
+from matlode.data.labels import CleanLabels, Column, RawLabels
 from matlode.data.readers import open_source
 from matlode.data.readers.source import UNKNOWN_LICENCE, ReadOptions, Source
 from matlode.data.spool import SpooledCrystals, SpooledTables
@@ -37,7 +34,7 @@ from matlode.data.units import UNITS
 from matlode.errors import InputError
 from matlode.jobs.import_pool import Given, Pool, Survey
 from matlode.progress import Progress, silent
-from matlode.records import DroppedRow
+from matlode.records import DroppedRow, legible
 from matlode.representation.duplicates import choose_keepers, duplicate_pairs
 
 PROVENANCE_FILE = "provenance.json"
@@ -97,23 +94,17 @@ def import_data(
     settings = settings or ImportSettings()
     if not sources:
         raise InputError("nothing to import: name at least one file, folder, table or database.")
-    with ExitStack() as stack:
-        given = [
-            _given(
-                open_source(name, settings.options), stack.enter_context(SpooledTables()), settings
-            )
-            for name in sources
-        ]
+    with SpooledTables() as spool:
+        given = [_given(open_source(name, settings.options), spool, settings) for name in sources]
         pool = Pool(given, settings.cell, settings.columns, progress)
         survey = pool.survey(progress)
         reasons = _left_out(survey, pool.crystals, settings)
         table = write_tables(pool.tables(survey, without=list(reasons)), out)
     told = [DroppedRow(survey.id(row), reasons[row]) for row in sorted(reasons)]
     dropped = (*(row for one in given for row in one.dropped), *told)
-    records = [
-        _record(one, unreadable) for one, unreadable in zip(given, survey.unreadable, strict=True)
-    ]
-    provenance = _provenance(table, dropped, records, settings)
+    records = list(map(_record, given, pool.labels, survey.unreadable))
+    n_kept = len(survey.ids) - len(reasons)
+    provenance = _provenance(pool.columns, n_kept, dropped, records, settings)
     write_dropped(dropped, out)
     write_json(out / PROVENANCE_FILE, provenance)
     return Imported(table, dropped, provenance)
@@ -122,7 +113,7 @@ def import_data(
 def _given(source: Source, spool: SpooledTables, settings: ImportSettings) -> Given:
     unstated = source.licence == UNKNOWN_LICENCE
     licence = (settings.licence if unstated else None) or source.licence
-    return Given(source, licence, RawLabels(spool))
+    return Given(source, legible(licence), RawLabels(spool))
 
 
 def _left_out(survey: Survey, spool: SpooledCrystals, settings: ImportSettings) -> dict[int, str]:
@@ -152,7 +143,7 @@ def _duplicates(survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_])
     return reasons
 
 
-def _record(given: Given, unreadable: Mapping[str, int]) -> dict[str, Any]:
+def _record(given: Given, labels: CleanLabels, unreadable: Mapping[str, int]) -> dict[str, Any]:
     """What is to be remembered of a source."""
     source = given.source
     n_usable = sum(map(len, given.scales))
@@ -165,18 +156,17 @@ def _record(given: Given, unreadable: Mapping[str, int]) -> dict[str, Any]:
         "read": n_usable + len(given.dropped),
         "usable": n_usable,
         "labels_left_empty": dict(unreadable),
-        "converted": [asdict(c) for c in source.columns if c.theirs in given.labels.names],
+        "converted": [asdict(c) for c in source.columns if c in labels.columns.values()],
     }
 
 
 def _provenance(
-    table: Path,
+    columns: Sequence[str],
+    n_kept: int,
     dropped: Sequence[DroppedRow],
     records: Sequence[Mapping[str, Any]],
     settings: ImportSettings,
 ) -> dict[str, Any]:
-    written = pq.read_metadata(table)
-    columns = [c for c in written.schema.to_arrow_schema().names if c not in ALL_CRYSTAL_COLUMNS]
     return {
         "matlode": __version__,
         "imported": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -184,15 +174,15 @@ def _provenance(
         "sources": list(records),
         "rows": {
             "read": sum(record["read"] for record in records),
-            "kept": written.num_rows,
+            "kept": n_kept,
             "dropped": len(dropped),
-            "dropped_by_reason": dict(Counter(_kind(row.reason) for row in dropped)),
+            "dropped_by_reason": dict(Counter(_in_general(row.reason) for row in dropped)),
         },
         "columns": {name: UNITS.get(name) for name in columns},
     }
 
 
-def _kind(reason: str) -> str:
+def _in_general(reason: str) -> str:
     """A reason without what is special to one row."""
     if reason.startswith("duplicate of"):
         return "duplicate"

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from matlode.data.cells import Cell, is_disordered, reduce_cells, site_counts
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
-from matlode.data.labels import ARROW_TYPES, Column, Kind, RawLabels, common_kind
+from matlode.data.labels import (
+    ARROW_TYPES,
+    Column,
+    Kind,
+    RawLabels,
+    common_kind,
+    finite,
+)
 from matlode.data.readers.source import Source
 from matlode.data.spool import SpooledCrystals
 from matlode.data.structures import space_group_number
@@ -26,16 +33,10 @@ from matlode.records import DroppedRow
 
 ORIGIN_COLUMNS = ("source", "source_id", "licence")
 """Where each row comes from; rows that say so already keep it."""
-CRYSTAL_FACTS = (
-    "formula",
-    "space_group",
-    "n_sites",
-    "volume",
-    "volume_per_atom",
-    "density",
-    "disordered",
-)
-"""Columns made from the crystals themselves, after the cell is chosen."""
+_REPLACED = ("space_group", "n_sites", "volume", "disordered")
+"""Columns that are computed for our cells, whatever a source says of its own."""
+_COMPUTED = (*_REPLACED, "volume_per_atom", "density")
+"""Columns that every row has; densities are a source's, where it has them."""
 _SYMMETRIES_AT_ONCE = 1024
 _G_PER_CM3 = 1.66053906660
 """One atomic mass unit per Å³, CODATA 2018."""
@@ -93,28 +94,35 @@ class Pool:
         """Reads them. Raises InputError if a source cannot be read, or none has an asked column."""
         self._given = given
         self.crystals = SpooledCrystals(_read(given, cell, progress))
-        if len(self.crystals.crystals):
-            _check_columns(given, asked)
-        self._labels = [one.labels.cleaned(known=one.source.columns, asked=asked) for one in given]
+        _check_columns(given, asked)
+        self.labels = [one.labels.cleaned(known=one.source.columns, asked=asked) for one in given]
         texts = [dict.fromkeys(names, Kind.TEXTS) for names in (("id", "formula"), ORIGIN_COLUMNS)]
-        found = [texts[0], *(labels.kinds for labels in self._labels), texts[1]]
+        found = [texts[0], *(labels.kinds for labels in self.labels), texts[1]]
         self._kinds = {
             name: common_kind(kinds[name] for kinds in found if name in kinds)
             for name in dict.fromkeys(name for kinds in found for name in kinds)
+            if name not in _REPLACED
         }
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the table, but for the crystals."""
+        return list(dict.fromkeys([*self._kinds, *_COMPUTED]))
 
     def survey(self, progress: Progress) -> Survey:
         """Raises InputError if a column cannot be converted."""
-        counted = [name for name in self._kinds if name in UNITS and name not in CRYSTAL_FACTS]
+        counted = [name for name in self._kinds if name in UNITS and name not in _COMPUTED]
         names: list[pa.Table] = [
             pa.schema([("id", pa.string()), ("formula", pa.string())]).empty_table()
         ]
         n_labels = [np.zeros(0, np.int64)]
         unreadable = []
-        for labels in self._labels:
+        for labels in self.labels:
             lost: Counter[str] = Counter()
             for part in labels.parts(self._kinds):
-                names.append(part.table.select(["id", "formula"]))
+                # copied, for a column keeps all of the part in memory that it was read with
+                rows = np.arange(len(part.table))
+                names.append(part.table.select(["id", "formula"]).take(rows))
                 n_labels.append(_n_present(part.table.select(counted)))
                 lost.update(part.unreadable)
             unreadable.append(dict(lost))
@@ -155,7 +163,7 @@ class Pool:
         yield pa.schema(
             [(name, ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
         ).empty_table()
-        for one, labels in zip(self._given, self._labels, strict=True):
+        for one, labels in zip(self._given, self.labels, strict=True):
             for part, scales in zip(labels.parts(self._kinds), one.scales, strict=True):
                 yield _with_origin(_per_cell(part.table, scales), one.source.name, one.licence)
 
@@ -185,7 +193,7 @@ def _n_present(table: pa.Table) -> NDArray[np.int64]:
 def _per_cell(table: pa.Table, scales: NDArray[np.float64]) -> pa.Table:
     """Labels that grow with the cell, of the new cell."""
     for name in set(PER_CELL_COLUMNS) & set(table.column_names):
-        table = _assigned(table, name, pc.multiply(table[name], pa.array(scales)))
+        table = _assigned(table, name, finite(pc.multiply(table[name], pa.array(scales))))
     return table
 
 
@@ -202,14 +210,13 @@ def _with_origin(table: pa.Table, source: str, licence: str) -> pa.Table:
 def _described(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int64]) -> pa.Table:
     """With the columns that follow from the crystals."""
     densities = pa.array(_densities(crystals))
+    known = "density" in table.column_names
     facts = {
         "space_group": pa.array(space_groups),
         "n_sites": pa.array(site_counts(crystals)),
         "volume": pa.array(crystals.volumes_a3),
-        "density": pc.coalesce(table["density"], densities)
-        if "density" in table.column_names
-        else densities,
         "disordered": pa.array(is_disordered(crystals)),
+        "density": pc.coalesce(table["density"], densities) if known else densities,
     }
     for name, values in facts.items():
         table = _assigned(table, name, values)

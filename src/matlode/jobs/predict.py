@@ -33,8 +33,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Predictions for crystals in files (CIF, POSCAR), folders or Parquet tables.
 
-    One dictionary per crystal, in order, what cannot be read after others of its part (1,024
-    crystals): ``file`` or ``id``, ``formula``, ``space_group`` (of the
+    One dictionary per crystal, in order (those that cannot be read after the others of their
+    part, of 1,024 or more): ``file`` or ``id``, ``formula``, ``space_group`` (of the
     structure, by moyopy), ``predictions`` {endpoint: {value, low, high, unit}}, ``verdicts``,
     ``nearest_known``, and ``error`` (None, or why there is nothing else). Files that cannot
     be read are answered, not raised; InputError only if a source does not exist.
@@ -51,10 +51,12 @@ def stream_predictions(
     """What ``predict`` answers, one by one; only a part of the sources is in memory at once."""
     toolbox = toolbox or Toolbox()
     if isinstance(sources, Materials):
-        parts, n_rows = _parts(sources), len(sources) + len(sources.dropped)
+        parts: Iterator[Materials] = _parts(sources)
+        n_rows: float = len(sources) + len(sources.dropped)
     else:
         opened = open_sources(sources)
-        parts, n_rows = material_parts(opened, CHUNK), sum(s.n_rows or 0 for s in opened)
+        # infinity, if one of them does not tell
+        parts, n_rows = material_parts(opened, CHUNK), sum(source.n_rows for source in opened)
     return _answers(parts, toolbox, n_rows, progress)
 
 
@@ -65,15 +67,16 @@ def _parts(materials: Materials) -> Iterator[Materials]:
 
 
 def _answers(
-    parts: Iterable[Materials], toolbox: Toolbox, n_rows: int, progress: Progress
+    parts: Iterable[Materials], toolbox: Toolbox, n_rows: float, progress: Progress
 ) -> Iterator[dict[str, Any]]:
-    """``n_rows``, as far as it is known."""
     done = 0
     for part in parts:
         yield from _predict_chunk(part, toolbox)
         yield from map(_refusal, part.dropped)
         done += len(part) + len(part.dropped)
-        progress("predict", done, max(done, n_rows))
+        progress("predict", done, n_rows)
+    if done != n_rows:
+        progress("predict", done, done)
 
 
 def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matlode import __version__
@@ -20,6 +19,7 @@ from matlode.data.tables import (
     checksum,
     full_table_path,
     load_materials,
+    parquet_file,
     starter_path,
 )
 from matlode.properties.endpoints import Endpoint
@@ -60,7 +60,8 @@ class TrainingTable:
         extra = table.with_name("compositions.parquet")
         if extra == table or not extra.is_file():
             return cls(_with_patterns(materials), table.name, checksum(table))
-        values = pq.read_table(extra, columns=["formula", "source", "value"]).to_pandas()
+        with parquet_file(extra) as file:
+            values = file.read(["formula", "source", "value"]).to_pandas()
         unique = values["formula"].unique()
         names = pd.Series([canonical_formula(name) for name in unique], index=unique)
         values["formula"] = values["formula"].map(names)
@@ -120,9 +121,9 @@ def _with_patterns(materials: Materials) -> Materials:
     # the grid does not matter for what is refused, so a coarse one will do
     coarse = replace(STANDARD_SETTINGS, n_points=161)
     rows, _, refused = simulate_possible(materials.crystals, coarse)
-    ids = materials.frame["id"].astype(str)
+    ids = materials.frame["id"]
     dropped = [
-        DroppedRow(ids.iloc[row], f"no pattern: {type(error).__name__}")
+        DroppedRow(str(ids.iloc[row]), f"no pattern: {type(error).__name__}")
         for row, error in refused.items()
     ]
     return replace(materials.take(rows), dropped=(*materials.dropped, *dropped))

@@ -344,3 +344,11 @@ def test_a_frame_that_promises_more_than_the_file_holds_ends_it(tmp_path):
     assert materials.frame["formula"].tolist() == ["Na"]
     (dropped,) = materials.dropped
     assert dropped.reason.startswith("cannot be read after frame 1, the rest is lost: a frame")
+
+
+def test_rows_longer_than_their_heading_are_told(tmp_path):
+    """pandas takes the first field for a name of the row, and shifts all others."""
+    file = tmp_path / "long.csv"
+    file.write_text("structure,band_gap\nx.cif,1.5,2.5\ny.cif,1,2\n")
+    with pytest.raises(InputError, match="more fields than there are headings"):
+        read_materials([file])

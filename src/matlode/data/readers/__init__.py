@@ -93,18 +93,19 @@ def read_materials(sources: Sequence[str | Path]) -> Materials:
 
 
 def material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials]:
-    """What ``read_materials`` reads, ``n_rows`` crystals at a time, with what was dropped on the
-    way to them; labels of a part may have columns that others lack."""
+    """What ``read_materials`` reads, up to ``n_rows`` crystals at a time, with what was dropped
+    beside them; labels of a part may have columns that others lack."""
     waiting: list[Materials] = []
     for chunk in (chunk for source in sources for chunk in source.chunks):
         waiting.append(_marked(chunk))
-        while sum(map(len, waiting)) >= n_rows:
+        while sum(len(part) + len(part.dropped) for part in waiting) >= n_rows:
             together = joined(waiting)
-            yield together.take(np.arange(n_rows))
-            waiting = [replace(together.take(np.arange(n_rows, len(together))), dropped=())]
-    rest = joined(waiting)
-    if len(rest) or rest.dropped:
-        yield rest
+            rows = np.arange(len(together))
+            yield together.take(rows[:n_rows])
+            waiting = [replace(together.take(rows[n_rows:]), dropped=())]
+    last = joined(waiting)
+    if len(last) or last.dropped:
+        yield last
 
 
 def _marked(part: Materials) -> Materials:

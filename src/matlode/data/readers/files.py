@@ -20,7 +20,7 @@ from matlode.data.structures import (
 )
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.records import DroppedRow, writable
+from matlode.records import DroppedRow, legible
 
 
 def open_file(path: str, options: ReadOptions) -> Source:
@@ -52,7 +52,7 @@ def open_xyz(path: str, options: ReadOptions) -> Source:
 def _chunks(files: Sequence[Path]) -> Iterator[Materials]:
     for at in range(0, len(files), CHUNK):
         part = files[at : at + CHUNK]
-        frame = pd.DataFrame({"id": [writable(str(path)) for path in part], "is_file": True})
+        frame = pd.DataFrame({"id": [legible(str(path)) for path in part], "is_file": True})
         yield pack(frame, part, read_structure)
 
 

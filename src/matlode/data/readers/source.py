@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +25,7 @@ from matlode.data.structures import (
 )
 from matlode.data.tables import Materials
 from matlode.errors import InputError, suggest
-from matlode.records import DroppedRow, writable
+from matlode.records import DroppedRow, legible
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -72,8 +73,8 @@ class Source:
     chunks: Iterator[Materials]
     """Labels as they stand there; what cannot be used is in ``dropped``."""
     files: tuple[Path, ...] = ()
-    n_rows: int | None = None
-    """Where it shows before all is read."""
+    n_rows: float = math.inf
+    """Infinity where it does not show before all is read."""
     licence: str = UNKNOWN_LICENCE
     """As the source states it; never guessed."""
     citation: str | None = None
@@ -81,7 +82,7 @@ class Source:
     """Its columns that have another name or unit with us."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", writable(self.name))
+        object.__setattr__(self, "name", legible(self.name))
 
 
 def pack(
@@ -155,7 +156,8 @@ def pack_records(
                 dropped.append(DroppedRow(_id(row, name, at), "has no structure"))
             else:
                 present.append((at, row))
-        frame = pd.DataFrame([_labels(row, structure_column) for _, row in present])
+        # as they came: pandas would type each chunk by itself
+        frame = pd.DataFrame([_labels(row, structure_column) for _, row in present], dtype=object)
         frame["id"] = [_id(row, name, at) for at, row in present]
         crystals = [_crystal(row[str(structure_column)], folder) for _, row in present]
         materials = pack(frame, crystals, _read)
@@ -194,7 +196,7 @@ def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -
 def _labels(row: Mapping[str, Any], structure_column: str | None) -> dict[str, Any]:
     crystal = (structure_column, *STRUCTURE_COLUMNS)
     return {
-        writable(str(key)): writable(value) if isinstance(value, str) else value
+        legible(str(key)): legible(value) if isinstance(value, str) else value
         for key, value in row.items()
         if str(key).lower() not in crystal and key != structure_column
     }
@@ -203,8 +205,8 @@ def _labels(row: Mapping[str, Any], structure_column: str | None) -> dict[str, A
 def _id(row: Mapping[str, Any], name: str, at: int) -> str:
     for key in ID_COLUMNS:
         if not _is_missing(row.get(key)):
-            return writable(str(row[key]))
-    return writable(f"{name}:{at}")
+            return legible(str(row[key]))
+    return legible(f"{name}:{at}")
 
 
 def _is_missing(value: Any) -> bool:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from matlode.artefacts import understood
 from matlode.data.crystals import CRYSTAL_COLUMNS
 from matlode.data.readers.source import CHUNK, ReadOptions, Source, pack_records
 from matlode.data.structures import is_structure_dict
-from matlode.data.tables import read_parts, readable_parquet
+from matlode.data.tables import parquet_file, read_parts
 from matlode.errors import InputError
 from matlode.records import DroppedRow
 
@@ -30,13 +29,12 @@ Records = Iterator[Mapping[str, Any] | DroppedRow]
 def open_parquet(path: str, options: ReadOptions) -> Source:
     """matlode's own table (lattice, numbers, frac_coords), or any with a structure column."""
     file = Path(path)
-    with readable_parquet(file):
-        footer = pq.read_metadata(file)
-        names = footer.schema.to_arrow_schema().names
+    with parquet_file(file) as table:
+        n_rows, names = table.metadata.num_rows, table.schema_arrow.names
     own = options.structure_column is None and set(CRYSTAL_COLUMNS) <= set(names)
     if not own:
-        return replace(_open(file, _parquet_rows, options), n_rows=footer.num_rows)
-    return Source(name=path, chunks=read_parts(file, CHUNK), files=(file,), n_rows=footer.num_rows)
+        return replace(_open(file, _parquet_rows, options), n_rows=n_rows)
+    return Source(name=path, chunks=read_parts(file, CHUNK), files=(file,), n_rows=n_rows)
 
 
 def open_csv(path: str, options: ReadOptions) -> Source:
@@ -63,7 +61,7 @@ def _open(file: Path, rows: Callable[[Path], Records], options: ReadOptions) -> 
 
 
 def _parquet_rows(file: Path) -> Records:
-    with readable_parquet(file), pq.ParquetFile(file) as table:
+    with parquet_file(file) as table:
         for batch in table.iter_batches(batch_size=CHUNK):
             batch.validate(full=True)
             yield from batch.to_pylist()
@@ -77,6 +75,8 @@ def _csv_rows(file: Path) -> Records:
         pd.read_csv(stream, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks,
     ):
         for chunk in chunks:
+            if not isinstance(chunk.index, pd.RangeIndex):
+                raise InputError(f"{file}: its rows have more fields than there are headings.")
             for row in chunk.to_dict("records"):
                 yield {str(name): value for name, value in row.items()}
 
