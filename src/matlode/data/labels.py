@@ -266,9 +266,10 @@ def _as(values: pa.Array, kind: Kind) -> pa.Array:
     if _n_values(values) == 0:
         return pa.nulls(len(values), ARROW_TYPES[kind])
     as_given = values.type == _AS_GIVEN
+    if kind is Kind.TEXTS and as_given:
+        return values.field("text")
     if kind is Kind.TEXTS:
-        texts = [None if v is None else str(v) for v in values.to_pylist()]
-        return values.field("text") if as_given else pa.array(texts, pa.string())
+        return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
     if kind is Kind.FLAGS:
         return pc.equal(pc.utf8_lower(values.field("text")), "true") if as_given else values
     if kind is Kind.INTEGERS:
