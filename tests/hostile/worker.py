@@ -14,11 +14,16 @@ import tempfile
 import time
 import traceback
 import warnings
+from math import inf
 from pathlib import Path
 
 from matlode.errors import MatlodeError
 from tests.hostile.mutations import hostile, rng_of
 from tests.hostile.readers import READERS
+
+
+FILLED = 0.8
+"""Of the memory that is allowed: who fills it would have filled more."""
 
 
 def make(reader: str, samples: Path, seed: int, place: Path) -> tuple[Path, str]:
@@ -65,7 +70,13 @@ def outcome(reader: str, path: Path) -> tuple[str, str]:
     return "read", ""
 
 
-def do_case(reader: str, samples: Path, seed: int) -> dict[str, object]:
+def resident_mb(which: str) -> float:
+    """Memory that this process has (VmRSS), or had at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{which}:"))
+
+
+def do_case(reader: str, samples: Path, seed: int, memory_mb: float = inf) -> dict[str, object]:
     """Make and read the case of a seed; a seed below 0 is a sound file."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "case"
@@ -78,9 +89,14 @@ def do_case(reader: str, samples: Path, seed: int) -> dict[str, object]:
         else:
             # the mutations themselves are not what is measured
             path, sample = make(reader, samples, seed, place)
-        before = time.process_time()
+        before, used_mb = time.process_time(), resident_mb("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
         kind, text = outcome(reader, path)
         seconds = time.process_time() - before
+        filled_mb = resident_mb("VmHWM") - used_mb
+        # who runs into the limit may have taken the error for one of the file
+        if filled_mb > FILLED * memory_mb and kind in ("read", "refused"):
+            kind, text = "memory", f"{filled_mb:.0f} MB; {text}"
     return {"seed": seed, "sample": sample, "kind": kind, "text": text, "cpu_s": seconds}
 
 
@@ -109,7 +125,7 @@ def main() -> None:
             limit_memory(memory_mb)
             warm = reader
         if seed >= 0:
-            answer = do_case(reader, Path(samples), seed)
+            answer = do_case(reader, Path(samples), seed, memory_mb)
         channel.write(json.dumps(answer) + "\n")
         channel.flush()
 

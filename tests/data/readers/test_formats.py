@@ -352,3 +352,17 @@ def test_rows_longer_than_their_heading_are_told(tmp_path):
     file.write_text("structure,band_gap\nx.cif,1.5,2.5\ny.cif,1,2\n")
     with pytest.raises(InputError, match="more fields than there are headings"):
         read_materials([file])
+
+
+@pytest.mark.parametrize("n_atoms", [0, 1])
+def test_a_frame_that_promises_columns_is_not_believed(tmp_path, rows, n_atoms):
+    """ASE would make room for all of them, and fill the memory of any machine."""
+    file = extended_xyz(tmp_path / "given", rows[:2])
+    sound = file.read_text()
+    atom = "Na 0 0 0\n" * n_atoms
+    file.write_text(f"{sound}{n_atoms}\nProperties=species:S:1:pos:R:1000000\n{atom}{sound}")
+    read = read_materials([file])
+    assert len(read) == 2
+    assert read.dropped[-1].reason.endswith(
+        "after frame 2, the rest is lost: a frame promises more columns than its lines have"
+    )

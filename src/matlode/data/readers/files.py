@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from matlode.data.structures import (
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.records import DroppedRow, legible
+
+MAX_COLUMNS = 100
+"""Of a frame of extended XYZ without atoms, which has no line that shows how many there are."""
 
 
 def open_file(path: str, options: ReadOptions) -> Source:
@@ -61,15 +65,15 @@ def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
 
     done = 0
     try:
-        whole = _whole_frames(path)
-        readable = path if whole is None else io.StringIO(whole)
-        for atoms in () if whole == "" else iread(readable, index=":", format="extxyz"):
+        before, broken = _sound_frames(path)
+        readable = io.StringIO(before) if broken else path
+        for atoms in () if before == "" else iread(readable, index=":", format="extxyz"):
             # energies and the like stand in a calculator, as ASE sees it
             results = atoms.calc.results if atoms.calc else {}
             yield {**_scalars(results), **_scalars(atoms.info), "structure": atoms}
             done += 1
-        if whole is not None:
-            raise InputError("a frame promises more atoms than there are lines")
+        if broken:
+            raise InputError(broken)
     except Exception as error:
         # ASE raises whatever its parsing stumbles over, and cannot find the next frame then
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -77,18 +81,38 @@ def _frames(path: Path) -> Iterator[dict[str, Any] | DroppedRow]:
         yield DroppedRow(str(path), reason, is_file=True)
 
 
-def _whole_frames(path: Path) -> str | None:
-    """The text before a frame that promises more atoms than there are lines, for which ASE would
-    look for hours, even if it is asked for none but those before; None if no frame does."""
+def _sound_frames(path: Path) -> tuple[str | None, str]:
+    """The text before a frame that promises more than there is, and what it promises; (None, "") if
+    no frame does. ASE would look for it for hours, even if it is asked for none but those before,
+    or fill all memory with it."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
         end = 0
         while (line := stream.readline()).strip().isdigit():
-            for _ in range(int(line) + 1):
-                if not stream.readline():
-                    stream.seek(0)
-                    return stream.read(end).decode()
+            comment, words, broken = stream.readline(), MAX_COLUMNS, ""
+            for atom in range(int(line)):
+                if not (found := stream.readline()):
+                    broken = "a frame promises more atoms than there are lines"
+                    break
+                words = len(found.split()) if atom == 0 else words
+            if _n_columns(comment) > words:
+                broken = "a frame promises more columns than its lines have"
+            if broken:
+                stream.seek(0)
+                return stream.read(end).decode(), broken
             end = stream.tell()
-    return None
+    return None, ""
+
+
+def _n_columns(comment: bytes) -> int:
+    """That ``Properties`` promises; 0 where ASE will say itself what it does not understand."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    if b"Properties" not in comment:
+        return 0
+    with suppress(Exception):
+        value = key_val_str_to_dict(comment.decode().strip())["Properties"]
+        return sum(int(amount) for amount in str(value).split(":")[2::3])
+    return 0
 
 
 def _scalars(values: dict[str, Any]) -> dict[str, Any]:
