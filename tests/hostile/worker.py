@@ -21,7 +21,6 @@ from matlode.errors import MatlodeError
 from tests.hostile.mutations import hostile, rng_of
 from tests.hostile.readers import READERS
 
-
 FILLED = 0.8
 """Of the memory that is allowed: who fills it would have filled more."""
 
