@@ -234,6 +234,18 @@ def test_a_cif_that_would_take_long_is_refused(tmp_path, text):
     assert dropped.reason.endswith("give it as POSCAR")
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_operation_that_would_take_long_is_refused(tmp_path, alone):
+    """pymatgen's pattern tries each way to cut its digits in three: those of 5,000 take a minute."""
+    from matlode.data.readers import read_materials
+
+    operation = f"'x, y{'9' * 400}, z'"
+    start = "_symmetry_equiv_pos_as_xyz " if alone else "loop_\n_symmetry_equiv_pos_as_xyz\n"
+    (tmp_path / "x.cif").write_text(f"data_x\n{CUBIC}{start}{operation}\n{sites(2)}")
+    (dropped,) = read_materials([tmp_path / "x.cif"]).dropped
+    assert "a symmetry operation of 40" in dropped.reason
+
+
 def test_special_positions_do_not_count_as_often_as_there_are_operations(tmp_path):
     from matlode.data.readers import read_materials
 

@@ -27,6 +27,8 @@ MAX_CIF_POSITIONS = 4000
 many sites without symmetry."""
 MAX_OPERATIONS = 192
 """Of a space group in its conventional cell."""
+MAX_OPERATION_LENGTH = 200
+"""Characters; those with ten digits in each number have 100."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
 SYMPREC_A = 0.1
@@ -125,8 +127,20 @@ def _of_cif(text: str) -> Structure:
     from pymatgen.io.cif import CifParser
 
     parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
+    _check_operations(parser)
     _check_positions(parser)
     return parser.parse_structures(primitive=False)[0]
+
+
+def _check_operations(parser: CifParser) -> None:
+    """Raises InputError for a symmetry operation of so many characters that pymatgen's pattern
+    would not come to an end: its time grows with their cube."""
+    for block in parser.as_dict().values():
+        for key, value in block.items():
+            operations = value if isinstance(value, list) else [value]
+            longest = max((len(str(text)) for text in operations), default=0)
+            if "xyz" in key and longest > MAX_OPERATION_LENGTH:
+                raise InputError(f"a symmetry operation of {longest} characters ({key})")
 
 
 def _check_positions(parser: CifParser) -> None:
