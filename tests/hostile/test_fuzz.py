@@ -236,7 +236,7 @@ def test_a_cif_that_would_take_long_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_an_operation_that_would_take_long_is_refused(tmp_path, alone):
-    """pymatgen's pattern tries each way to cut its digits in three: those of 5,000 take a minute."""
+    """pymatgen tries each way to cut its digits in three, which for 5,000 takes a minute."""
     from matlode.data.readers import read_materials
 
     operation = f"'x, y{'9' * 400}, z'"

@@ -445,6 +445,7 @@ RAS = (SPECIMENS / "smartlab.ras").read_text(encoding="utf-8")
         ("p.xy", "# wavelength = 154\n" + columns(), "a wavelength of 154 Å is outside"),
         ("p.xy", "# q i\n" + columns(TWO_THETA - 10), "point 1 is at 0; wanted q above 0; cut"),
         ("p.xrdml", long_xrdml("</xrdMeasurements>", ""), "the file is no complete XML"),
+        ("p.xrdml", long_xrdml("UTF-8", "UTF-inf"), "the file is no complete XML"),
         ("p.xrdml", "<a/>", "the file has no scan over 2θ; export the powder scan alone."),
         ("p.xrdml", long_xrdml("dataPoints", "points"), "scan 1 has no <dataPoints>"),
         ("p.xrdml", long_xrdml("intensities", "other"), "scan 1 has neither <intensities> nor"),

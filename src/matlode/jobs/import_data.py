@@ -35,7 +35,7 @@ from matlode.errors import InputError
 from matlode.jobs.import_pool import Given, Pool, Survey
 from matlode.progress import Progress, silent
 from matlode.records import DroppedRow, legible
-from matlode.representation.duplicates import choose_keepers, duplicate_pairs
+from matlode.representation.duplicates import find_duplicates
 
 PROVENANCE_FILE = "provenance.json"
 
@@ -133,13 +133,15 @@ def _duplicates(survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_])
     """Among the rows of a mask (n,), whose crystals the spool has."""
     rows = np.flatnonzero(left)
     formulas = survey.formulas.take(rows).to_pandas()
-    pairs = duplicate_pairs(spool.crystals, formulas, survey.space_groups[rows])
+    found = find_duplicates(
+        spool.crystals, formulas, survey.space_groups[rows], survey.n_labels[rows]
+    )
     reasons = {}
-    for at, pair in choose_keepers(pairs, survey.n_labels[rows]).items():
-        kept = survey.id(rows[pair.second if pair.first == at else pair.first])
+    for duplicate in found:
         # rounded down: 0.99996 is not 1
-        cosine = np.floor(1e4 * pair.cosine) / 1e4
-        reasons[int(rows[at])] = f"duplicate of {kept} (cosine {cosine:.4f})"
+        cosine = np.floor(1e4 * duplicate.cosine) / 1e4
+        kept = survey.id(rows[duplicate.of])
+        reasons[int(rows[duplicate.row])] = f"duplicate of {kept} (cosine {cosine:.4f})"
     return reasons
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,59 +26,81 @@ PATTERNS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two crystals of one formula and space group whose patterns agree."""
+class Duplicate:
+    """A crystal that is the same as one that stays."""
 
-    first: int
-    """Row, the smaller one."""
-    second: int
+    row: int
+    of: int
+    """The row that stays."""
     cosine: float
 
 
-def duplicate_pairs(
+def find_duplicates(
     crystals: Crystals,
     formulas: Sequence[str] | pd.Series[str],
     space_groups: Sequence[int] | pd.Series[int] | NDArray[np.int64],
+    n_labels: Sequence[int] | NDArray[np.int64] | None = None,
     *,
     threshold: float = SAME_PATTERN_COSINE,
-) -> list[Pair]:
-    """All pairs of rows that are the same crystal; formulas and space groups are (n,).
+) -> list[Duplicate]:
+    """Rows that need not be kept: they have formula, space group and pattern of one that stays.
 
-    Neither the order of rows nor the choice of cell changes which crystals pair. Crystals
-    without a pattern (no reflection, no scattering factor) pair with none.
+    Formulas, space groups and numbers of labels (default: none) are (n,). Of two equal rows the
+    one with more labels stays, else the earlier; no two rows that stay are equal. The choice of
+    cell changes nothing. Crystals without a pattern (no reflection, no scattering factor) equal
+    none.
     """
-    pairs = []
-    for batch in _batches(_groups(formulas, space_groups)):
+    labels = np.zeros(len(crystals), np.int64) if n_labels is None else np.asarray(n_labels)
+    groups = [rows[np.lexsort((rows, -labels[rows]))] for rows in _groups(formulas, space_groups)]
+    found: list[Duplicate] = []
+    for batch in _batches(groups):
+        if len(batch) == 1:
+            found += _equal(_in_blocks(crystals, batch[0]), threshold)
+            continue
         rows = np.concatenate(batch)
         roots = pattern_roots(crystals.take(rows))
-        start = 0
-        for group in batch:
-            mine = roots[start : start + len(group)]
-            start += len(group)
-            cosines = mine @ mine.T
-            for one, other in np.argwhere(np.triu(cosines >= threshold, k=1)):
-                pairs.append(Pair(int(group[one]), int(group[other]), float(cosines[one, other])))
-    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+        ends = np.cumsum([len(group) for group in batch])
+        for group, mine in zip(batch, np.split(roots, ends[:-1]), strict=True):
+            found += _equal([(group, mine)], threshold)
+    return sorted(found, key=lambda duplicate: duplicate.row)
 
 
-def choose_keepers(pairs: list[Pair], n_labels: NDArray[np.int64]) -> dict[int, Pair]:
-    """Rows to drop, each with its pair: the other row of the pair is kept.
+def _in_blocks(
+    crystals: Crystals, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    for at in range(0, len(rows), PATTERNS_AT_ONCE):
+        block = rows[at : at + PATTERNS_AT_ONCE]
+        yield block, pattern_roots(crystals.take(block))
 
-    Of two equal rows the one with more labels stays, else the earlier. No two rows that stay
-    are a pair.
-    """
-    partners: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        partners.setdefault(pair.first, []).append(pair)
-        partners.setdefault(pair.second, []).append(pair)
-    dropped: dict[int, Pair] = {}
-    for row in sorted(partners, key=lambda row: (-int(n_labels[row]), row)):
-        if row in dropped:
-            continue
-        for pair in partners[row]:
-            other = pair.second if pair.first == row else pair.first
-            dropped.setdefault(other, pair)
-    return dropped
+
+def _equal(
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], threshold: float
+) -> Iterator[Duplicate]:
+    """Of rows (the first to stay first) and their patterns' roots: each that equals one before it
+    that stays. Only those that stay are remembered, so that many equal ones cost little."""
+    kept: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    for rows, roots in blocks:
+        for kept_rows, kept_roots in kept:
+            cosines = roots @ kept_roots.T
+            first = (cosines >= threshold).argmax(axis=1)
+            best = cosines[np.arange(len(first)), first]
+            equal = best >= threshold
+            for row, of, cosine in zip(
+                rows[equal], kept_rows[first[equal]], best[equal], strict=True
+            ):
+                yield Duplicate(int(row), int(of), float(cosine))
+            rows, roots = rows[~equal], roots[~equal]
+        cosines = roots @ roots.T
+        stay: list[int] = []
+        for at in range(len(rows)):
+            equal_to = np.flatnonzero(cosines[at, stay] >= threshold)
+            if len(equal_to):
+                of = stay[equal_to[0]]
+                yield Duplicate(int(rows[at]), int(rows[of]), float(cosines[at, of]))
+            else:
+                stay.append(at)
+        if stay:
+            kept.append((rows[stay], roots[stay]))
 
 
 def _groups(

@@ -149,7 +149,8 @@ def _unpacked(data: bytes, pattern: str) -> dict[str, bytes]:
 def _parse_xml(data: bytes, where: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        # the others are of encodings that nobody knows
         raise InputError(f"{where} is no complete XML ({error}); copy it again.") from None
 
 
