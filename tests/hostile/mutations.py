@@ -158,6 +158,7 @@ def binary(data: bytes, rng: Rng) -> bytes:
     return data[:at] + new + data[at + len(new) :]
 
 
+MAX_BYTES = 10_000_000
 TEXT: tuple[Mutation, ...] = (
     flip, truncate, cut, repeat, insert, lines, numbers, numbers, numbers, words, words, encoding,
 )  # fmt: skip
@@ -167,7 +168,8 @@ BINARY: tuple[Mutation, ...] = (flip, truncate, cut, repeat, insert, binary, bin
 def mutate(data: bytes, rng: Rng, mutations: Sequence[Mutation]) -> bytes:
     """One to three mutations after each other."""
     for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
-        data = _pick(rng, mutations)(data, rng)
+        # three times a thousandfold is no file that this process could make
+        data = _pick(rng, mutations)(data[:MAX_BYTES], rng)
     return data
 
 

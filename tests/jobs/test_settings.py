@@ -61,6 +61,7 @@ def test_lambda_is_written_as_xgboost_has_it(tmp_path):
         ("[reference-pattern-vae]\ndropout = true", "wanted a number from 0"),
         ('[reference-pattern-vae]\nactivation = "sellu"', 'Did you mean "selu"'),
         ("[reference-pattern-vae]\nl1 = nan", "wanted a number from 0 on"),
+        ("[reference-pattern-vae]\nl1 = 1" + 400 * "0", "wanted a number from 0 on"),
         ("[reference-band-gap]\nsubsample = 0", "above 0, at most 1"),
     ],
 )

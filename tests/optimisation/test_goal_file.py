@@ -117,6 +117,7 @@ def test_what_is_no_range_is_told(text):
         ({"maximize": ["band_gap", "band_gap"]}, "more than once"),
         ({"maximize": {"band_gap": -1}}, "weight must be positive"),
         ({"near": {"band_gap": "wide"}}, "wanted a number"),
+        ({"near": {"band_gap": 10**400}}, "wanted a number"),
         ({"near": {"band_gap": -1.0}}, "impossible"),
         ({"within": {"stable_probability": "> 2"}}, "impossible: it lies between 0 and 1"),
         ({"within": {"energy_above_hull": "< 0.3"}}, 'such as "< 0.1"'),

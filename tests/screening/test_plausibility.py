@@ -129,3 +129,13 @@ def test_the_ends_of_a_band_belong_to_it(bands, real):
     quantiles[round(BAND_QUANTILES[0] * (len(quantiles) - 1))] = values
     (verdict,) = replace(bands, quantiles=quantiles).judge(real[:1])
     assert "; 0 of " in verdict.reason
+
+
+@pytest.mark.parametrize("name", ["quantiles", "precision", "distances"])
+def test_distributions_of_no_patterns_are_refused(tmp_path, name):
+    bands = PatternBands.load()
+    values = getattr(bands, name).copy()
+    values[3] = 1e300
+    replace(bands, **{name: values}).save(tmp_path, {})
+    with pytest.raises(ArtefactError, match="distributions of no patterns"):
+        PatternBands.load(tmp_path)

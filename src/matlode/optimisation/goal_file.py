@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -480,8 +481,10 @@ def _positive(name: str, value: Any) -> float:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise GoalError(f"{name} = {value!r}; wanted a number.")
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    # an integer that no double holds is none, like infinity
+    if not (numeric and abs(value) <= sys.float_info.max):
+        raise GoalError(f"{name} = {str(value)[:40]}; wanted a number.")
     return float(value)
 
 

@@ -23,6 +23,8 @@ MAX_RARITY = 0.99
 """A pattern may be rarer than this share of the real ones."""
 N_QUANTILES = 401
 PLAUSIBILITY_MODEL = "pattern-characteristics"
+SHRINKAGE = 0.05
+"""Of correlations towards none: characteristics that nearly repeat each other must not blow up."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class PatternBands:
         levels = np.linspace(0, 1, N_QUANTILES)
         quantiles = np.quantile(values, levels, axis=0)
         normal = _normal_scores(values, quantiles)
-        # characteristics that nearly repeat each other must not blow up
-        correlation = 0.95 * np.corrcoef(normal, rowvar=False) + 0.05 * np.eye(values.shape[1])
+        correlation = np.corrcoef(normal, rowvar=False)
+        correlation = (1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(values.shape[1])
         precision = np.asarray(np.linalg.inv(correlation), dtype=float)
         distances = np.asarray(np.quantile(_squared_distance(normal, precision), levels), float)
         return cls(tuple(CHARACTERISTICS), quantiles, precision, distances)
@@ -129,7 +131,26 @@ class PatternBands:
                     f"the bands are those of {', '.join(names)}; this matlode computes "
                     f"{', '.join(CHARACTERISTICS)}. Run `matlode train {PLAUSIBILITY_MODEL}`."
                 )
-            return cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
+            bands = cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
+            if not bands._can_be():
+                raise ArtefactError(
+                    "these are distributions of no patterns: quantiles that do not ascend, or "
+                    f"correlations that none have. Run `matlode train {PLAUSIBILITY_MODEL}`."
+                )
+            return bands
+
+    def _can_be(self) -> bool:
+        """Whether patterns can be distributed so."""
+        n = len(self.names)
+        return (
+            self.quantiles.shape == (N_QUANTILES, n)
+            and self.precision.shape == (n, n)
+            and self.distances.shape == (N_QUANTILES,)
+            and bool((np.diff(self.quantiles, axis=0) >= 0).all())
+            and bool((np.diff(self.distances) >= 0).all())
+            # no entry of an inverse exceeds its largest eigenvalue
+            and bool((np.abs(self.precision) <= 1.001 / SHRINKAGE).all())
+        )
 
     def save(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Write as an artefact."""
