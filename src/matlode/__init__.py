@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matlode.jobs.evaluate import measure_scores, stored_scores
     from matlode.jobs.identify import Identifier, identify
     from matlode.jobs.import_data import import_data
-    from matlode.jobs.predict import predict
+    from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.search import Run, search
     from matlode.jobs.starts import SearchSettings
     from matlode.jobs.toolbox import Toolbox
@@ -48,6 +48,7 @@ _HOMES = {
     "simulate_patterns": "representation.diffraction",
     "simulate_peaks": "representation.diffraction",
     "stored_scores": "jobs.evaluate",
+    "stream_predictions": "jobs.predict",
     "stream_table": "representation.streaming",
     "train_models": "jobs.train",
 }
@@ -71,6 +72,7 @@ __all__ = [
     "simulate_patterns",
     "simulate_peaks",
     "stored_scores",
+    "stream_predictions",
     "stream_table",
     "train_models",
 ]
