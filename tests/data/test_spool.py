@@ -1,4 +1,5 @@
 import errno
+import io
 import mmap
 import os
 import tempfile
@@ -128,20 +129,16 @@ def full(*_):
 
 @pytest.mark.parametrize("what", ["write", "flush", "seek"])
 def test_a_full_disk_is_told_wherever_it_shows(what, monkeypatch):
-    class Full:
-        """A file on a disk that has no room left when ``what`` is done."""
-
-        def __init__(self):
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            setattr(self, what, full)
-
-        def __getattr__(self, name):
-            return getattr(self._file, name)
+    class Full(io.BytesIO):
+        """A file on a disk that has no room left when ``what`` is done, and when it is closed."""
 
         def close(self):
-            self._file.close()
-            full()
+            closed = self.closed
+            super().close()
+            if not closed:
+                full()
 
+    setattr(Full, what, full)
     monkeypatch.setattr(module, "TemporaryFile", Full)
     with pytest.raises(WriteError, match=r"no room .* TMPDIR"), SpooledTables() as spool:
         spool.add(pa.table({"a": [1, 2]}))

@@ -142,14 +142,15 @@ class SpooledTables:
 @contextmanager
 def _unnamed_file() -> Iterator[IO[bytes]]:
     """Gone with the last who holds it; raises WriteError if there can be none."""
-    with _room():
-        file = TemporaryFile()  # noqa: SIM115 (closed below, whatever that says)
-    try:
-        yield file
-    finally:
-        # what finds no room now was told, or nobody wants it
-        with suppress(OSError):
-            file.close()
+    with ExitStack() as stack:
+        with _room():
+            file = stack.enter_context(TemporaryFile())
+        try:
+            yield file
+        finally:
+            # what finds no room now was told, or nobody wants it
+            with suppress(OSError):
+                file.close()
 
 
 def _write(file: IO[bytes], data: bytes) -> None:
