@@ -6,13 +6,13 @@ from matlode import completion
 from matlode.data.cells import Cell
 from matlode.data.splits import SPLITS
 from matlode.evidence.potentials import POTENTIALS
-from matlode.jobs.train import MODELS
-from matlode.jobs.tune import PRUNERS
 from matlode.optimisation.samplers import SAMPLERS
+from matlode.paper.tune import PRUNERS
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.representation.radiation import find_wavelength
 from matlode.representation.streaming import QUANTITIES
+from matlode.training.train import MODELS
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,19 @@ ROOMS = (
     "latent",
     "properties",
     "screening",
-    "optimisation",
     "realisation",
     "evidence",
+    "optimisation",
     "report",
     "jobs",
+    "training",
+    "benchmarks",
+    "evaluation",
+    "paper",
 )
 """Left to right, as material flows."""
+LABORATORY = ("training", "benchmarks", "evaluation", "paper")
+"""Rooms that make and measure the product, which ends with ``jobs`` and knows nothing of them."""
 TESTING_MAY_IMPORT = ("data", "representation")
 SOURCE = Path(matlode.__file__).parent
 
@@ -78,6 +84,11 @@ def test_imports_point_left():
     assert wrong_imports(SOURCE) == []
 
 
+def test_the_product_does_not_import_the_laboratory():
+    assert ROOMS.index("jobs") + 1 == ROOMS.index(LABORATORY[0])
+    assert ROOMS[-len(LABORATORY) :] == LABORATORY
+
+
 def test_every_folder_with_code_is_a_room():
     folders = {path.relative_to(SOURCE).parts[0] for path in SOURCE.glob("*/*.py")}
     assert folders - {"cli"} <= set(ROOMS)
@@ -116,7 +127,7 @@ def test_an_import_to_the_right_is_found_with_file_and_line(tmp_path, file, text
         ("latent/a.py", "from matlode.data.crystals import Crystals"),
         ("latent/a.py", "from . import networks\nfrom matlode import errors, __version__"),
         ("data/a.py", "import numpy\nfrom latent import x\nimport matlode"),
-        ("cli/a.py", "from matlode.jobs.train import train"),
+        ("cli/a.py", "from matlode.training.train import train"),
         ("testing.py", "from matlode.representation.diffraction import STANDARD_SETTINGS"),
     ],
 )

@@ -10,24 +10,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from matlode.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
-    from matlode.jobs.check_data import check_data
-    from matlode.jobs.evaluate import measure_scores, stored_scores
+    from matlode.evaluation.properties import measure_scores, stored_scores
     from matlode.jobs.identify import Identifier, identify
     from matlode.jobs.import_data import import_data
     from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.search import Run, search
     from matlode.jobs.starts import SearchSettings
     from matlode.jobs.toolbox import Toolbox
-    from matlode.jobs.train import train_models
     from matlode.latent.space import LatentSpace
     from matlode.representation.composition import composition_vectors
     from matlode.representation.diffraction import simulate_patterns, simulate_peaks
     from matlode.representation.patterns import read_pattern
     from matlode.representation.streaming import stream_table
+    from matlode.training.check_data import check_data
+    from matlode.training.train import train_models
 
 _HOMES = {
     "Identifier": "jobs.identify",
@@ -35,22 +35,22 @@ _HOMES = {
     "Run": "jobs.search",
     "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.toolbox",
-    "check_data": "jobs.check_data",
+    "check_data": "training.check_data",
     "composition_vectors": "representation.composition",
     "identify": "jobs.identify",
     "import_data": "jobs.import_data",
     "load_starter": "data.tables",
-    "measure_scores": "jobs.evaluate",
+    "measure_scores": "evaluation.properties",
     "predict": "jobs.predict",
     "read_pattern": "representation.patterns",
     "read_table": "data.tables",
     "search": "jobs.search",
     "simulate_patterns": "representation.diffraction",
     "simulate_peaks": "representation.diffraction",
-    "stored_scores": "jobs.evaluate",
+    "stored_scores": "evaluation.properties",
     "stream_predictions": "jobs.predict",
     "stream_table": "representation.streaming",
-    "train_models": "jobs.train",
+    "train_models": "training.train",
 }
 
 __all__ = [

@@ -6,16 +6,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from matlode.data.cells import (
-    CELL_SYMPREC_A,
-    Cell,
-    is_disordered,
-    parse_cell,
-    reduce_cells,
-    site_counts,
-)
+from matlode.data.cells import Cell, is_disordered, parse_cell, reduce_cells, site_counts
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import reduced_formulas
+from matlode.data.symmetry import CELL_SYMPREC_A
 from matlode.errors import InputError
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import SMALL_CRYSTALS, rock_salt

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from matlode.data.symmetry import standard_cell
 from matlode.errors import GoalError, InputError
 from matlode.evidence import potentials
-from matlode.evidence.dossier import symmetrised
 from matlode.evidence.potentials import PotentialInfo, load_calculator, potential_info
 from matlode.evidence.relaxation import RelaxationSettings, ase_atoms, relax
 
@@ -39,7 +39,7 @@ def test_symmetry_is_kept(emt):
         123, Lattice.tetragonal(2.6, 3.9), ["Cu", "Au"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
     relaxed = relax(tetragonal, emt, SETTINGS)
-    assert symmetrised(relaxed.structure)[1] in (123, 221)
+    assert standard_cell(relaxed.structure)[1] in (123, 221)
     assert relaxed.converged
 
 

@@ -350,14 +350,14 @@ def read_screen_file(path: Path) -> None:
 
 
 def read_settings_file(path: Path) -> None:
-    from matlode.jobs.settings import (
+    from matlode.training.settings import (
         architecture,
         is_head,
         read_settings,
         training_settings,
         tree_settings,
     )
-    from matlode.jobs.train import MODELS
+    from matlode.training.train import MODELS
 
     for name, given in read_settings(path, MODELS).items():
         if is_head(name):
@@ -368,7 +368,7 @@ def read_settings_file(path: Path) -> None:
 
 
 def read_space_file(path: Path) -> None:
-    from matlode.jobs.spaces import chosen_settings, first_choice, read_space
+    from matlode.paper.spaces import chosen_settings, first_choice, read_space
 
     space = read_space(path, "reference-pattern-vae")
     chosen_settings("reference-pattern-vae", space, first_choice("reference-pattern-vae", space))

@@ -74,7 +74,7 @@ def _simulate(folder: Path) -> None:
 
 
 def _train(folder: Path) -> None:
-    from matlode.jobs.train import train_models
+    from matlode.training.train import train_models
 
     train_models(
         ["reference-composition-vae"], data=folder / "table" / "materials.parquet",
@@ -83,7 +83,7 @@ def _train(folder: Path) -> None:
 
 
 def _tune(folder: Path) -> None:
-    from matlode.jobs import tune as job
+    from matlode.paper import tune as job
 
     job.MAX_RETRIES = GIVE_UP_AFTER
     tuning = job.tune(
@@ -128,7 +128,7 @@ def _relax(folder: Path) -> None:
     from types import MappingProxyType
 
     from matlode.evidence import potentials
-    from matlode.jobs.evidence import Examination
+    from matlode.evidence.examination import Examination
     from matlode.jobs.relax import relax_files, sources_of
     from tests.conftest import _emt
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from matlode import Identifier, identify
+from matlode.benchmarks.measured_like import LADDER, measured_like
 from matlode.data.formulas import parse_formula
 from matlode.data.tables import write_materials
 from matlode.errors import InputError
-from matlode.jobs.measured_like import LADDER, measured_like
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 

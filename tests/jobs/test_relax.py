@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from matlode.cli import app
 from matlode.data.tables import load_starter
 from matlode.errors import InputError
-from matlode.jobs import evidence as module
-from matlode.jobs.evidence import Calculation, Examination, calculate
+from matlode.evidence import examination as module
+from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from pymatgen.io.cif import CifWriter
 
-from matlode.jobs.bench import bench_diffraction
+from matlode.benchmarks.diffraction import bench_diffraction
 from matlode.jobs.xrd import list_peaks, write_patterns
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.representation.pattern_grid import to_grid

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import crystal_system, find_space_group
 from matlode.data.tables import load_starter
 from matlode.realisation.cell_fit import at_volume, fit_cells, free_strains, matches
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
-from matlode.screening.symmetry import crystal_system
 
 N_FREE = {
     "triclinic": 6, "monoclinic": 4, "orthorhombic": 3, "tetragonal": 2, "trigonal": 2,
@@ -34,7 +33,7 @@ def strains(crystals):
 
 def test_as_many_strains_are_free_as_the_crystal_system_has_cell_parameters(crystals, strains):
     for index in range(len(crystals)):
-        system = crystal_system(space_group_number(crystals, index))
+        system = crystal_system(find_space_group(crystals, index))
         assert np.count_nonzero(np.abs(strains[index]).sum(axis=(1, 2))) == N_FREE[system]
 
 
@@ -55,7 +54,7 @@ def test_strained_crystals_keep_their_space_group(crystals, strains):
     moved = crystals.lattices @ (np.eye(3) + np.einsum("nk,nkij->nij", steps, strains))
     strained = replace(crystals, lattices=moved)
     for index in range(len(crystals)):
-        assert space_group_number(strained, index) == space_group_number(crystals, index)
+        assert find_space_group(strained, index) == find_space_group(crystals, index)
 
 
 def test_a_fit_undoes_strains_of_several_percent(crystals, strains):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from matlode.data.formulas import reduced_formulas
-from matlode.data.structures import symmetry_dataset
+from matlode.data.symmetry import find_dataset
 from matlode.realisation.random_filling import MAX_ATOMS, N_SPACE_GROUPS, randomly_filled
 
 CHANCES = np.zeros(230)
@@ -19,7 +19,7 @@ def test_crystals_are_of_the_formula_in_likely_space_groups():
     order = np.argsort(-CHANCES, kind="stable")[:N_SPACE_GROUPS] + 1
     assert set(groups) <= set(order.tolist())
     assert len(set(groups)) > 1
-    found = [symmetry_dataset(crystals, index).number for index in range(len(crystals))]
+    found = [find_dataset(crystals, index).number for index in range(len(crystals))]
     # random sites may happen to be more symmetric, never less
     assert np.mean(np.array(found) == groups) > 0.7
 

@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from matlode.data.cells import Cell, reduce_cells
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import reduced_formulas
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import find_space_group
 from matlode.representation import duplicates
 from matlode.representation.duplicates import SAME_PATTERN_COSINE, Duplicate, find_duplicates
 from matlode.testing import diamond, fluorite, perovskite, rock_salt, rutile, zinc_blende
@@ -31,7 +31,7 @@ SAME = [{0, 2}, {1, 5, 8}, {3}, {4}, {6}, {7}]
 
 
 def found_in(crystals: Crystals, *labels, **options) -> list[Duplicate]:
-    groups = [space_group_number(crystals, index) for index in range(len(crystals))]
+    groups = [find_space_group(crystals, index) for index in range(len(crystals))]
     return find_duplicates(crystals, reduced_formulas(crystals), groups, *labels, **options)
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
+from matlode.benchmarks.measured_like import LADDER, measured_like
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import atomic_numbers
 from matlode.data.tables import Materials
 from matlode.errors import ArtefactError
-from matlode.jobs.measured_like import LADDER, measured_like
 from matlode.representation.diffraction import DiffractionSettings, simulate_patterns
 from matlode.representation.observation import Observation
 from matlode.representation.patterns import MeasuredPattern

@@ -11,25 +11,21 @@ from numpy.testing import assert_allclose
 from pymatgen.symmetry.groups import SpaceGroup
 
 from matlode.data.crystals import Crystals
+from matlode.data.symmetry import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, crystal_system
 from matlode.errors import InputError
-from matlode.jobs.recipes import symmetry_scores
 from matlode.records import Candidate
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.symmetry import (
-    CRYSTAL_SYSTEMS,
-    N_RELATIVE,
-    N_SPACE_GROUPS,
-    RELATIVE_RANGE,
     ClearSymmetry,
     SymmetryClassifier,
-    crystal_system,
     fit_temperature,
     network_logits,
-    relative_patterns,
     set_level,
     system_probabilities,
 )
+from matlode.screening.symmetry_answers import N_RELATIVE, RELATIVE_RANGE, relative_patterns
 from matlode.testing import ROUND_OFF, rock_salt
+from matlode.training.recipes import symmetry_scores
 
 TEMPERATURE_NOISE = 0.05
 """Relative error of a temperature fitted on 4,000 draws."""

@@ -10,12 +10,8 @@ from matlode.errors import ArtefactError
 from matlode.latent.weights import learned_weights
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
-from matlode.screening.symmetry import (
-    REFERENCE_SYMMETRY_MODEL,
-    StandardAnswers,
-    SymmetryClassifier,
-    network_logits,
-)
+from matlode.screening.symmetry import SymmetryClassifier, network_logits
+from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, StandardAnswers
 from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, at_work
 from matlode.testing import SINGLE_PRECISION
 

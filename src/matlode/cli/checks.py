@@ -77,16 +77,16 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure speed and exactness beside other engines, in one run."""
+    from matlode.benchmarks.diffraction import bench_diffraction
+    from matlode.benchmarks.discovery import bench_discovery
+    from matlode.benchmarks.identify import bench_identify
+    from matlode.benchmarks.prediction import bench_prediction
+    from matlode.benchmarks.rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
+    from matlode.benchmarks.scale import bench_scale
+    from matlode.benchmarks.search import bench_search
+    from matlode.benchmarks.training import bench_training
     from matlode.data.tables import full_table_path
     from matlode.errors import InputError, suggest
-    from matlode.jobs.bench import bench_diffraction
-    from matlode.jobs.bench_discovery import bench_discovery
-    from matlode.jobs.bench_identify import bench_identify
-    from matlode.jobs.bench_predict import bench_prediction
-    from matlode.jobs.bench_rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
-    from matlode.jobs.bench_scale import bench_scale
-    from matlode.jobs.bench_search import bench_search
-    from matlode.jobs.bench_training import bench_training
 
     if what not in completion.BENCHMARKS:
         raise InputError(f'"{what}" has no benchmark. {suggest(what, completion.BENCHMARKS)}')

@@ -37,7 +37,7 @@ def train(
     force: Annotated[bool, typer.Option(help="Also train what is there already.")] = False,
 ) -> None:
     """Remake the models. Goes on from checkpoints; prints held-out scores."""
-    from matlode.jobs.train import train_models
+    from matlode.training.train import train_models
 
     with progress_of(kept=True) as progress:
         headers = train_models(
@@ -90,8 +90,8 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of a reference model. Goes on where it was interrupted."""
-    from matlode.jobs.tune import TuningSettings
-    from matlode.jobs.tune import tune as run_tune
+    from matlode.paper.tune import TuningSettings
+    from matlode.paper.tune import tune as run_tune
 
     settings = TuningSettings(trials=trials, epochs=epochs, rows=rows, seed=seed, pruner=pruner)
     with progress_of(kept=True) as progress:
@@ -164,7 +164,7 @@ def evaluate(
         _evaluate_latent(data, models, figures, as_json=as_json)
         return
     if endpoints == ["accuracy"]:
-        from matlode.jobs.accuracy import PAGE, write_accuracy
+        from matlode.evaluation.accuracy import PAGE, write_accuracy
 
         with progress_of() as progress:
             page = write_accuracy(
@@ -173,11 +173,11 @@ def evaluate(
             )  # fmt: skip
         print(page)
         return
-    from matlode.jobs.cross_validation import cross_validate
-    from matlode.jobs.evaluate import measure_scores, stored_scores
-    from matlode.jobs.evaluate_potentials import measure_potentials
-    from matlode.jobs.evaluate_realisation import measure_realisation
-    from matlode.jobs.evaluate_symmetry import measure_symmetry
+    from matlode.evaluation.cross_validation import cross_validate
+    from matlode.evaluation.potentials import measure_potentials
+    from matlode.evaluation.properties import measure_scores, stored_scores
+    from matlode.evaluation.realisation import measure_realisation
+    from matlode.evaluation.symmetry import measure_symmetry
 
     with progress_of(kept=endpoints in (["folds"], ["symmetry"], ["potentials"])) as progress:
         if endpoints in (["folds"], ["symmetry"]):
@@ -209,8 +209,8 @@ def evaluate(
 def _evaluate_latent(
     data: Path | None, models: Path | None, figures: Path | None, *, as_json: bool
 ) -> None:
-    from matlode.jobs.evaluate_latent import measure_latent
-    from matlode.jobs.latent_figures import draw_latent_figures
+    from matlode.evaluation.latent import measure_latent
+    from matlode.evaluation.latent_figures import draw_latent_figures
     from matlode.latent.space import FACES
 
     with progress_of() as progress:
@@ -244,7 +244,7 @@ def reproduce(
     seed: Annotated[int, typer.Option(min=0, help="Which held-out materials are shown.")] = 0,
 ) -> None:
     """Make the paper's tables and figures again, by its recipe and by ours."""
-    from matlode.jobs.reproduce import reproduce as make
+    from matlode.paper.reproduce import reproduce as make
 
     with progress_of(kept=True) as progress:
         page = make(

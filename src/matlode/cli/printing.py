@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
-    from matlode.jobs.check_data import PropertyCheck, TableCheck
+    from matlode.training.check_data import PropertyCheck, TableCheck
 
 
 def print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from typer.main import get_command
 from matlode.terminal import Volume, shown_progress, volume
 
 if TYPE_CHECKING:
-    from matlode.jobs.evidence import Examination
+    from matlode.evidence.examination import Examination
     from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
 
@@ -115,7 +115,7 @@ def toolbox_of(models: Path | None, known: Path | None, screens: Path | None = N
 
 def examination_of(toolbox: Toolbox) -> Examination:
     """Both potentials and this machine, as they are without options."""
-    from matlode.jobs.evidence import Examination
+    from matlode.evidence.examination import Examination
 
     return Examination(toolbox.materials, toolbox.models_folder)
 

@@ -116,7 +116,7 @@ def data_elements(
 ) -> None:
     """Energies of the elements in the potentials, which formation energies are counted from."""
     from matlode.data.tables import load_starter, read_table
-    from matlode.jobs.evidence import Examination, element_references
+    from matlode.evidence.examination import Examination, element_references
 
     examination = Examination(read_table(table) if table else load_starter())
     with progress_of(kept=True) as progress:
@@ -188,7 +188,7 @@ def data_check(
     """Is this enough to train on? Counts, elements, leakage, outliers, and a verdict."""
     from dataclasses import asdict
 
-    from matlode.jobs.check_data import check_data
+    from matlode.training.check_data import check_data
 
     with progress_of() as progress:
         check = check_data(table, properties=properties, progress=progress)

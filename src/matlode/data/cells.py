@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
+from matlode.data.symmetry import CELL_SYMPREC_A, COORDINATE_DIGITS, find_symmetry
 from matlode.errors import InputError, suggest
-
-if TYPE_CHECKING:
-    import moyopy
-    from moyopy import MoyoDataset
-
-CELL_SYMPREC_A = 0.01
-"""Tolerance for finding the cell, Å. A standard cell has its atoms moved onto the symmetry found.
-
-On 1,500 structures of the starter set the powder patterns (square roots of intensity) before
-and after have a cosine of at least 0.99997 with this tolerance, 0.82 with 0.1 Å.
-"""
-COORDINATE_DIGITS = 6
-"""Species of a mixed site stand at one place: fractional coordinates equal to so many digits."""
-
-# moyo remarks on operations of centred cells; nobody but a caller's own log wants to know
-logging.getLogger("moyo").addHandler(logging.NullHandler())
 
 
 class Cell(StrEnum):
@@ -75,21 +59,6 @@ def site_counts(crystals: Crystals) -> NDArray[np.int64]:
     return counts
 
 
-def found_symmetry(cell: moyopy.Cell, symprec_a: float) -> MoyoDataset | None:
-    """What moyopy finds within a tolerance in Å; None if it finds nothing, or gives up on it."""
-    from moyopy import MoyoDataset
-
-    try:
-        return MoyoDataset(cell, symprec=symprec_a)
-    except ValueError:
-        return None
-    except BaseException as error:
-        # a panic of its Rust, which is no Exception, on cells that are hardly any
-        if type(error).__name__ != "PanicException":
-            raise
-        return None
-
-
 def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
     import moyopy
 
@@ -99,7 +68,7 @@ def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
         crystals.frac_coords[rows].tolist(),
         crystals.numbers[rows].tolist(),
     )
-    found = found_symmetry(given, CELL_SYMPREC_A)
+    found = find_symmetry(given, CELL_SYMPREC_A)
     if found is None:
         return crystals.take([index])
     standard = found.prim_std_cell if cell is Cell.PRIMITIVE else found.std_cell

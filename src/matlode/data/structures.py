@@ -10,14 +10,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from matlode.data.cells import COORDINATE_DIGITS, found_symmetry
-from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
-    from moyopy import MoyoDataset
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifParser
 
@@ -31,8 +27,6 @@ MAX_OPERATION_LENGTH = 200
 """Characters; those with ten digits in each number have 100."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
-SYMPREC_A = 0.1
-"""Tolerance of space groups, Å; the tables' labels were made with it."""
 OCCUPANCY_TOLERANCE = 1.05
 """Sums of occupancies up to this are rounding, and are scaled to 1."""
 
@@ -257,32 +251,3 @@ _DICTIONARIES: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Structure]], 
     ({"type", "attributes"}, _of_optimade),
 )
 """Keys that tell a form, and who reads it."""
-
-
-def space_group_number(crystals: Crystals, index: int) -> int:
-    """Space-group number of a crystal by moyopy; mixed sites count as their main element."""
-    dataset = symmetry_dataset(crystals, index)
-    return 1 if dataset is None else int(dataset.number)
-
-
-def symmetry_dataset(crystals: Crystals, index: int) -> MoyoDataset | None:
-    """What moyopy finds of a crystal's symmetry, mixed sites as their main element; None if it
-    finds nothing within the tolerance."""
-    from moyopy import Cell
-
-    rows = crystals.atoms(index)
-    places, numbers = crystals.frac_coords[rows], crystals.numbers[rows]
-    if (crystals.occupancies[rows] < 1).any():
-        places, numbers = _main_elements(places, numbers, crystals.occupancies[rows])
-    cell = Cell(crystals.lattices[index].tolist(), places.tolist(), numbers.tolist())
-    return found_symmetry(cell, SYMPREC_A)
-
-
-def _main_elements(
-    places: NDArray[np.float64], numbers: NDArray[np.int64], occupancies: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Each place (n, 3) once, with the atomic number (n,) that has the largest part of it."""
-    by_part = np.argsort(-occupancies, kind="stable")
-    rounded = np.round(places[by_part] % 1, COORDINATE_DIGITS)
-    _, first = np.unique(rounded, axis=0, return_index=True)
-    return places[by_part[first]], numbers[by_part[first]]

@@ -29,7 +29,6 @@ AGREEMENT_EV = 0.05
 LOWEST_FORMATION_EV = -6.0
 """Per atom. Of 74,762 known crystals the lowest, a fluoride, has -4.5: potentials that give less
 were driven to where they have learned nothing."""
-SYMMETRY_TOLERANCE_A = 0.05
 
 
 @dataclass(frozen=True)
@@ -125,16 +124,6 @@ def what_broke(relaxed: Relaxed, formation_energy_ev: float | None) -> str:
     if formation_energy_ev is not None and formation_energy_ev < LOWEST_FORMATION_EV:
         return f"its formation energy became {formation_energy_ev:.1f} eV/atom, which nothing has"
     return relaxed.fell_apart
-
-
-def symmetrised(structure: Structure) -> tuple[Structure, int]:
-    """The conventional standard cell and its space group."""
-    from moyopy import MoyoDataset
-    from moyopy.interface import MoyoAdapter
-
-    dataset = MoyoDataset(MoyoAdapter.from_structure(structure), symprec=SYMMETRY_TOLERANCE_A)
-    standard: Structure = MoyoAdapter.get_structure(dataset.std_cell)
-    return standard, int(dataset.number)
 
 
 def _mechanics(found: Elasticity) -> Mapping[str, Any]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.symmetry import RELAXATION_SYMPREC_A
 from matlode.evidence.potentials import load_calculator
-from matlode.evidence.relaxation import EV_A3_TO_GPA, SYMPREC_A, Relaxed, ase_atoms
+from matlode.evidence.relaxation import EV_A3_TO_GPA, Relaxed, ase_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -128,7 +129,7 @@ def point_group(atoms: Atoms) -> Array:
     cell = Cell(
         atoms.cell.array.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist()
     )
-    operations = MoyoDataset(cell, symprec=SYMPREC_A).operations
+    operations = MoyoDataset(cell, symprec=RELAXATION_SYMPREC_A).operations
     found = np.unique(np.array(operations.rotations, dtype=float), axis=0)
     columns = atoms.cell.array.T
     return columns @ found @ np.linalg.inv(columns)
@@ -238,7 +239,7 @@ class _Responding:
         cell = PhonopyAtoms(
             numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=self.positions
         )
-        phonons = Phonopy(cell, np.eye(3, dtype=int), symprec=SYMPREC_A, log_level=0)
+        phonons = Phonopy(cell, np.eye(3, dtype=int), symprec=RELAXATION_SYMPREC_A, log_level=0)
         phonons.generate_displacements(distance=DISPLACEMENT_A)
         rest = self._forces(atoms)
         forces = []

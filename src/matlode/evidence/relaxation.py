@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.symmetry import RELAXATION_SYMPREC_A, primitive_cell
 from matlode.errors import InputError
 from matlode.evidence.potentials import NEVER_SEEN, load_calculator
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-SYMPREC_A = 0.05
-"""Structures come symmetrised, or from tables that round; this finds their symmetry again."""
 MAX_STEP_A = 0.1
 EV_A3_TO_GPA = 160.21766208
 VOLUME_LIMITS = (0.6, 1.6)
@@ -89,12 +88,12 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
     from ase.optimize import BFGS
 
     began = time.perf_counter()
-    atoms = ase_atoms(primitive_cell(structure))
+    atoms = ase_atoms(primitive_cell(structure, symprec_a=RELAXATION_SYMPREC_A))
     if not NEVER_SEEN.isdisjoint(atoms.numbers):
         raise InputError(f"{potential} has not learned all elements of {atoms.symbols}.")
     start = float(atoms.get_volume())
     if settings.keep_symmetry and len(atoms):
-        atoms.set_constraint(FixSymmetry(atoms, symprec=SYMPREC_A))
+        atoms.set_constraint(FixSymmetry(atoms, symprec=RELAXATION_SYMPREC_A))
     atoms.calc = load_calculator(potential)
     optimiser = BFGS(FrechetCellFilter(atoms), maxstep=MAX_STEP_A, logfile=None)
     broken = ""
@@ -118,16 +117,6 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
         converged=max_force <= settings.max_force_ev_a and not broken,
         fell_apart=broken,
     )
-
-
-def primitive_cell(structure: Structure) -> Structure:
-    """The standardised primitive cell."""
-    from moyopy import MoyoDataset
-    from moyopy.interface import MoyoAdapter
-
-    dataset = MoyoDataset(MoyoAdapter.from_structure(structure), symprec=SYMPREC_A)
-    primitive: Structure = MoyoAdapter.get_structure(dataset.prim_std_cell)
-    return primitive
 
 
 def ase_atoms(structure: Structure) -> Atoms:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_atomically
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers, conventional_formula, element_symbols
+from matlode.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
 from matlode.data.tables import checksum, load_starter, read_table, starter_path
 from matlode.errors import ArtefactError, GridMismatchError, InputError, suggest
 from matlode.evidence.laboratory import cache_folder
@@ -25,12 +26,7 @@ from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern, read_pattern
 from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, MatchSettings, distinct
-from matlode.screening.symmetry import (
-    CRYSTAL_SYSTEMS,
-    SymmetryClassifier,
-    crystal_system,
-    system_probabilities,
-)
+from matlode.screening.symmetry import SymmetryClassifier, system_probabilities
 
 SURE_OF_SYSTEM = 0.8
 """Probability of a crystal system below which the answer is "can't tell": of 300 calibration

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode import __version__
 from matlode.artefacts import write_json
 from matlode.data.cells import Cell
 from matlode.data.labels import CleanLabels, Column, RawLabels
@@ -36,6 +35,7 @@ from matlode.jobs.import_pool import Given, Pool, Survey
 from matlode.progress import Progress, silent
 from matlode.records import DroppedRow, legible
 from matlode.representation.duplicates import find_duplicates
+from matlode.version import __version__
 
 PROVENANCE_FILE = "provenance.json"
 

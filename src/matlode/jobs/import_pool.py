@@ -24,7 +24,7 @@ from matlode.data.labels import (
 )
 from matlode.data.readers.source import Source
 from matlode.data.spool import SpooledCrystals
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import find_space_group
 from matlode.data.tables import PART_ROWS, regrouped, with_crystals
 from matlode.data.units import PER_CELL_COLUMNS, UNITS
 from matlode.errors import InputError, suggest
@@ -143,7 +143,7 @@ class Pool:
         n = len(self.crystals.crystals)
         for rows, crystals in self.crystals.parts(_SYMMETRIES_AT_ONCE):
             progress("space groups", rows.start, n)
-            groups += [space_group_number(crystals, index) for index in range(len(crystals))]
+            groups += [find_space_group(crystals, index) for index in range(len(crystals))]
             disordered.append(is_disordered(crystals))
         progress("space groups", n, n)
         return np.array(groups, dtype=np.int64), np.concatenate(disordered)

@@ -11,7 +11,7 @@ import numpy as np
 
 from matlode.data.formulas import conventional_formula
 from matlode.data.readers import material_parts, open_sources
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials
 from matlode.jobs.toolbox import Toolbox
 from matlode.progress import Progress, silent
@@ -96,7 +96,7 @@ def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any
         screened = screen(candidates, toolbox.rules)
         nearest = toolbox.known.nearest(compositions)
         for position, row in enumerate(keep):
-            group = space_group_number(good.crystals, position)
+            group = find_space_group(good.crystals, position)
             index, _ = nearest[position]
             answers[row] |= _findings(screened[position], group, toolbox.known, index)
     return answers

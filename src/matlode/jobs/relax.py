@@ -9,17 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from matlode import __version__
 from matlode.artefacts import inside, locked, read_json, understood, write_json, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
+from matlode.data.symmetry import CIF_SYMPREC_A
 from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence
+from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import potential_info
-from matlode.jobs.evidence import Examination
-from matlode.jobs.run_folder import CIF_SYMPREC_A, NOT_BUILT
+from matlode.jobs.run_folder import NOT_BUILT
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
+from matlode.version import __version__
 
 EVIDENCE_FILE = "evidence.json"
 RELAXED_FOLDER = "relaxed"

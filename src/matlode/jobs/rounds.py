@@ -16,7 +16,7 @@ from matlode.artefacts import read_json, write_json, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
-from matlode.jobs.evidence import Examination
+from matlode.evidence.examination import Examination
 from matlode.jobs.relax import EVIDENCE_FILE, relax_run
 from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
 from matlode.jobs.search import Run, resume, search

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode import __version__
 from matlode.artefacts import write_atomically, write_json, write_text
 from matlode.data.formulas import chemical_system, conventional_formula
+from matlode.data.symmetry import CIF_SYMPREC_A, crystal_system
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
 from matlode.records import Candidate, Prediction, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.funnel import Screened, ledger
-from matlode.screening.symmetry import crystal_system
+from matlode.version import __version__
 
 REQUEST_FILE = "request.json"
 ROUNDS_FILE = "rounds.json"
@@ -32,8 +32,6 @@ ALWAYS_SHOWN = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
 """Columns of every table."""
 NOT_BUILT = "none"
 """In ``structure_file`` where no structure could be built (an empty cell would read as NaN)."""
-CIF_SYMPREC_A = 0.01
-"""Structures were symmetrised before, so a tight tolerance finds their symmetry again."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from matlode import __version__
 from matlode.artefacts import (
     find_model,
     load_header,
@@ -49,6 +48,7 @@ from matlode.optimisation.studies import usable_storage
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report
+from matlode.version import __version__
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from scipy.optimize import linear_sum_assignment
 
 from matlode.artefacts import read_toml
 from matlode.data.formulas import atomic_numbers, conventional_formula, parse_formula
+from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
 from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, element_mask
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
-from matlode.screening.symmetry import CRYSTAL_SYSTEMS
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "maximize": (),

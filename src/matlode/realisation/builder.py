@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
+from matlode.data.symmetry import standard_cell
 from matlode.realisation.cell_fit import (
     BROAD,
     COARSE_SCALES,
@@ -30,8 +31,6 @@ from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patte
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SYMMETRY_TOLERANCE_A = 0.1
-"""Atoms may move this far when the structure is symmetrised (as for the templates' labels)."""
 MIN_DISTANCE_RATIO = 0.6
 """Atoms nearer than this part of the sum of their covalent radii are on top of each other."""
 
@@ -203,14 +202,8 @@ def _scaled(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
 
 def _symmetrised(structure: Structure) -> tuple[Structure, int] | None:
     """The conventional standard cell and its space group; None if atoms overlap."""
-    from moyopy import MoyoDataset
-    from moyopy.interface import MoyoAdapter
-
-    dataset = MoyoDataset(MoyoAdapter.from_structure(structure), symprec=SYMMETRY_TOLERANCE_A)
-    standard: Structure = MoyoAdapter.get_structure(dataset.std_cell)
-    if _overlaps(standard):
-        return None
-    return standard, int(dataset.number)
+    standard, space_group = standard_cell(structure)
+    return None if _overlaps(standard) else (standard, space_group)
 
 
 def _overlaps(structure: Structure) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
-from matlode.data.structures import symmetry_dataset
+from matlode.data.symmetry import find_dataset
 from matlode.representation.diffraction import (
     STANDARD_SETTINGS,
     DiffractionSettings,
@@ -82,7 +82,7 @@ def _rotations(crystals: Crystals, index: int) -> NDArray[np.float64]:
     """(k, 3, 3), the point group of a crystal as rotations of its own Cartesian frame."""
     from moyopy import operations_from_number
 
-    dataset = symmetry_dataset(crystals, index)
+    dataset = find_dataset(crystals, index)
     if dataset is None:
         return np.eye(3)[None]
     # of the conventional cell: a supercell would hide some

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matlode.artefacts import (
     HEADER_FILE,
@@ -22,6 +22,10 @@ from matlode.report.cards import EVIDENCE_COLUMNS, read_cards, read_details
 from matlode.report.labels import Provenance, heading, shown_properties, units
 from matlode.report.maps import latent_map, property_map
 from matlode.report.scripts import SCRIPTS, packed, packed_script, table_style
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 N_CARDS = 100
 """Candidates with a card of their own; the table holds all."""
@@ -51,7 +55,7 @@ def _page(folder: Path) -> str:
     details, evidence = read_details(folder), _evidence(folder)
     cards = read_cards(folder, candidates[:N_CARDS], provenance, details, evidence["structures"])
     return str(
-        page_environment()
+        page_environment("matlode.report")
         .get_template("report.html.j2")
         .render(
             candidates=candidates,
@@ -178,12 +182,12 @@ def _read_json(path: Path) -> Any:
         ) from error
 
 
-def page_environment() -> Any:
-    """Jinja, with everything escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def page_environment(*packages: str) -> Environment:
+    """Jinja, with everything escaped, for the templates of these packages."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("matlode.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         # the style sheet and the script are parts of the page, and hold nothing of a run
         autoescape=lambda name: name is None or name.endswith(".j2"),
         undefined=StrictUndefined,

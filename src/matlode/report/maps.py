@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import read_json
+from matlode.data.symmetry import crystal_system
 from matlode.report.drawing import COLOURS, SYSTEM_COLOURS
 from matlode.report.labels import Provenance, heading, shown_properties, units
-from matlode.screening.symmetry import crystal_system
 
 MAX_POINTS = 6000
 """Points of a map; of more, every second, third, ... is shown, and the page says so."""

@@ -312,10 +312,10 @@ def _space_groups(materials: Materials) -> NDArray[np.int64]:
     """Of the table, or found from the crystals."""
     if "space_group" in materials.frame:
         return materials.frame["space_group"].to_numpy(np.int64)
-    from matlode.data.structures import space_group_number
+    from matlode.data.symmetry import find_space_group
 
     rows = range(len(materials))
-    return np.array([space_group_number(materials.crystals, row) for row in rows], np.int64)
+    return np.array([find_space_group(materials.crystals, row) for row in rows], np.int64)
 
 
 def _lines(

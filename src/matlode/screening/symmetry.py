@@ -5,64 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
-from matlode.errors import InputError
-from matlode.latent.forward import (
-    N_COARSE,
-    Floats,
-    Weights,
-    as_part,
-    composition_shapes,
-    fitting,
-    halved,
-    in_blocks,
-    n_read,
-    part,
-    read_compositions,
-    residual_net,
-    residual_shapes,
-)
+from matlode.data.symmetry import CRYSTAL_SYSTEMS
+from matlode.latent.forward import halved, in_blocks
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
-from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.extinction import cannot_be_told_from
 from matlode.screening.rule import Rule
-
-N_SPACE_GROUPS = 230
-
-CRYSTAL_SYSTEMS = {
-    "triclinic": (1, 2),
-    "monoclinic": (3, 15),
-    "orthorhombic": (16, 74),
-    "tetragonal": (75, 142),
-    "trigonal": (143, 167),
-    "hexagonal": (168, 194),
-    "cubic": (195, 230),
-}
-"""name → first and last space-group number (International Tables A)."""
-
-SYMMETRY_MODEL = "standard-space-group"
-REFERENCE_SYMMETRY_MODEL = "reference-space-group"
-
-
-def crystal_system(space_group: int) -> str:
-    """The crystal system of a space-group number.
-
-    >>> crystal_system(225)
-    'cubic'
-    """
-    for name, (first, last) in CRYSTAL_SYSTEMS.items():
-        if first <= space_group <= last:
-            return name
-    raise InputError(
-        f"space group {space_group} does not exist; numbers run from 1 to {N_SPACE_GROUPS}."
-    )
+from matlode.screening.symmetry_answers import (
+    REFERENCE_SYMMETRY_MODEL,
+    SYMMETRY_MODEL,
+    Answering,
+    StandardAnswers,
+)
 
 
 def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -70,78 +31,6 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
     return np.stack(
         [space_groups[:, a - 1 : b].sum(axis=1) for a, b in CRYSTAL_SYSTEMS.values()], axis=1
     )
-
-
-N_RELATIVE = 560
-RELATIVE_RANGE = (0.97, 6.0)
-"""Q over that of the first peak, as far as it is looked at."""
-FIRST_PEAK = 0.02
-"""The first peak is the first maximum above this part of the strongest point."""
-
-
-def relative_patterns(patterns: Floats) -> Floats:
-    """(n, N_RELATIVE) of patterns (n, 1601): intensities at multiples of the first peak's Q, even
-    in their logarithm; 0 beyond the grid.
-
-    Crystals with lattices of one shape look alike there, whatever their size.
-    """
-    middle = patterns[:, 1:-1]
-    is_peak = (middle > patterns[:, :-2]) & (middle >= patterns[:, 2:]) & (middle > FIRST_PEAK)
-    first = is_peak.argmax(axis=1)[:, None] + 1
-    before, here, after = (np.take_along_axis(patterns, first + by, 1) for by in (-1, 0, 1))
-    # the top of a parabola through three points
-    shift = 0.5 * (before - after) / np.minimum(before - 2 * here + after, -1e-6)
-    low, step = STANDARD_SETTINGS.two_theta_min_deg, STANDARD_SETTINGS.step
-    sine = np.sin(np.deg2rad(low + step * (first + shift.clip(-1, 1))) / 2).astype(np.float32)
-    nearest, farthest = RELATIVE_RANGE
-    multiples = np.geomspace(nearest, farthest, N_RELATIVE, dtype=np.float32)
-    angle = 2 * np.rad2deg(np.arcsin(np.minimum(sine * multiples, 1)))
-    place = (angle - np.float32(low)) / np.float32(step)
-    last = patterns.shape[1] - 1
-    whole = np.floor(place.clip(0, last - 1))
-    left, part = whole.astype(np.intp), place - whole
-    values = [np.take_along_axis(patterns, left + by, 1) for by in (0, 1)]
-    between = values[0] * (1 - part) + values[1] * part
-    return np.where((place >= 0) & (place <= last), between, np.float32(0)).clip(min=0)
-
-
-class Answering(Protocol):
-    """A trained network of space groups at work."""
-
-    @property
-    def weights(self) -> Weights:
-        """What it learned, by name."""
-
-    def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """Logits (n, 230) of patterns (n, 1601) and compositions (n, 100), zeros of those
-        unknown."""
-
-
-@dataclass(frozen=True, eq=False)
-class StandardAnswers:
-    """A trained ``symmetry_nets.SymmetryNet`` at work."""
-
-    weights: Weights
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], folder: Path) -> StandardAnswers:
-        """The network that learned these ``arrays``; raises ArtefactError, naming ``folder``, for
-        those of another."""
-        composition, net = part(arrays, "composition"), part(arrays, "net")
-        n_in = N_COARSE + N_RELATIVE + n_read(composition) + 1
-        shapes = {
-            **as_part("composition", composition_shapes(composition)),
-            **as_part("net", residual_shapes(net, n_in, N_SPACE_GROUPS)),
-        }
-        return cls(fitting(arrays, shapes, folder))
-
-    def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See Answering."""
-        read = read_compositions(part(self.weights, "composition"), compositions)
-        known = (compositions > 0).any(axis=1, keepdims=True)
-        seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))
-        x = np.concatenate([*seen, read, known], axis=1, dtype=np.float32)
-        return residual_net(part(self.weights, "net"), x)
 
 
 @dataclass(frozen=True)

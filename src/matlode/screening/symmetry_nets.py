@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from matlode.data.symmetry import N_SPACE_GROUPS
 from matlode.errors import GoalError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import N_COARSE, Floats, Weights
 from matlode.latent.layers import activation_layer, convolution, initialise
 from matlode.latent.networks import N_PATTERN, ResidualNet
 from matlode.latent.weights import learned_weights, network_of
-from matlode.screening.symmetry import (
+from matlode.screening.symmetry_answers import (
     N_RELATIVE,
-    N_SPACE_GROUPS,
     REFERENCE_SYMMETRY_MODEL,
     SYMMETRY_MODEL,
     Answering,
@@ -154,11 +154,11 @@ class ReferenceAnswers:
 
     @property
     def weights(self) -> Weights:
-        """See ``symmetry.Answering``."""
+        """See ``symmetry_answers.Answering``."""
         return learned_weights(self.network)
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See ``symmetry.Answering``."""
+        """See ``symmetry_answers.Answering``."""
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(patterns), torch.from_numpy(compositions))
         answer: Floats = logits.numpy()

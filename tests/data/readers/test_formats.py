@@ -19,7 +19,7 @@ from matlode.data.cells import Cell, reduce_cells
 from matlode.data.readers import ENDINGS, gather, open_source, read_materials
 from matlode.data.readers import source as source_module
 from matlode.data.readers.source import ReadOptions
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials, write_materials
 from matlode.errors import InputError
 from matlode.representation.diffraction import simulate_patterns
@@ -151,8 +151,8 @@ def test_every_format_gives_the_same_crystals(
     assert read.dropped == ()
     assert read.frame["formula"].tolist() == some.frame["formula"].tolist()
     for index in range(len(some)):
-        expected = space_group_number(some.crystals, index)
-        assert space_group_number(read.crystals, index) == expected
+        expected = find_space_group(some.crystals, index)
+        assert find_space_group(read.crystals, index) == expected
     assert_allclose(
         simulate_patterns(read.crystals), simulate_patterns(some.crystals), atol=PRINTED
     )

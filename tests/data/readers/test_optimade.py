@@ -18,7 +18,7 @@ from pymatgen.core import Lattice, Structure
 
 from matlode.data.readers import databases, gather, open_source
 from matlode.data.readers.source import ReadOptions
-from matlode.data.structures import space_group_number
+from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.representation.diffraction import simulate_patterns
@@ -125,7 +125,7 @@ def test_what_comes_back_is_what_went_in(server, some):
         simulate_patterns(back.crystals), simulate_patterns(some.crystals), atol=SINGLE_PRECISION
     )
     for index in range(N):
-        assert space_group_number(back.crystals, index) == space_group_number(some.crystals, index)
+        assert find_space_group(back.crystals, index) == find_space_group(some.crystals, index)
 
 
 def test_all_pages_are_read_once(server, monkeypatch):

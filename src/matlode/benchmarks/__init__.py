@@ -1,0 +1,1 @@
+"""How fast and how good the product is beside others, in one run."""

@@ -1,0 +1,259 @@
+"""The powder engine measured: time and exactness beside other public engines, in one run.
+
+Ratios of one run are what can be compared; seconds belong to the machine. Engines that are not
+installed are left out and said so.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.data.crystals import Crystals
+from matlode.data.symmetry import crystal_system, find_space_group
+from matlode.data.tables import load_starter, read_table
+from matlode.progress import Progress, silent
+from matlode.representation.diffraction import simulate_patterns
+from matlode.testing import brute_force_pattern, gaussian_profile
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+REPEATS = 7
+SHAKE_A = 0.001
+"""Displacement of atoms that leaves no symmetry to the engine, in Å."""
+SLOW_ENGINE = 40
+"""Structures for engines that need a good part of a second each."""
+
+
+@dataclass(frozen=True)
+class EngineTime:
+    """How long an engine took, on one thread unless it says otherwise."""
+
+    engine: str
+    structures: int
+    ms_per_structure: float
+    times_pymatgen: float
+    """How many times faster than pymatgen, on the same structures."""
+    largest_difference: float | None
+    """From the brute-force profile, both with a strongest point of 100."""
+
+
+def bench_diffraction(
+    table: Path | None = None,
+    *,
+    n_structures: int = 600,
+    n_exact: int = 2000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, list[dict[str, Any]]]:
+    """Times of engines on ``n_structures`` of a table (default: the starter set), and the
+    exactness of this one on ``n_exact`` by crystal system.
+
+    Returns {"times": rows of EngineTime, "exactness": rows by crystal system}.
+    """
+    materials = read_table(table) if table else load_starter()
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(materials))
+    crystals = materials.crystals.take(np.sort(rows[:n_structures]))
+    return {
+        "times": [asdict(row) for row in _times(crystals, rng, progress)],
+        "exactness": _exactness(materials.crystals.take(np.sort(rows[:n_exact])), progress),
+    }
+
+
+def _times(crystals: Crystals, rng: np.random.Generator, progress: Progress) -> list[EngineTime]:
+    structures = crystals.structures()
+    exact = _brute_force(structures, progress)
+    simulate_patterns(crystals.take([0]), n_threads=1)  # compiles
+    ours = simulate_patterns(crystals, n_threads=1, dtype=float)
+    n = len(crystals)
+    seconds = {
+        "matlode": _median(lambda: simulate_patterns(crystals, n_threads=1)),
+        "matlode, all threads": _median(lambda: simulate_patterns(crystals)),
+        "matlode, atoms shaken: no symmetry": _median(
+            lambda: simulate_patterns(shaken, n_threads=1)
+        )
+        if (shaken := _shaken(crystals, rng))
+        else 0.0,
+        "matlode, from pymatgen objects": _median(
+            lambda: simulate_patterns(structures, n_threads=1)
+        ),
+    }
+    theirs: dict[str, list[float]] = {}
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for name, load in ENGINES.items():
+        engine = load()
+        if engine is None:
+            progress(f"{name}: not installed", 1, 1)
+            continue
+        some = structures if name in FAST_ENGINES else structures[:SLOW_ENGINE]
+        theirs[name], found[name] = [], []
+        for at, structure in enumerate(some, start=1):
+            start = time.perf_counter()
+            peaks = engine(structure)
+            theirs[name].append(time.perf_counter() - start)
+            found[name].append(gaussian_profile(*peaks))
+            progress(name, at, len(some))
+    pymatgen = np.array(theirs["pymatgen"])
+    result = [
+        EngineTime(name, n, 1e3 * s / n, pymatgen.sum() / s, _worst(ours, exact))
+        for name, s in seconds.items()
+    ]
+    for name, each in theirs.items():
+        same = pymatgen[: len(each)].sum()
+        worst = _worst(np.array(found[name]), exact[: len(each)])
+        mean = 1e3 * float(np.mean(each))
+        result.append(EngineTime(name, len(each), mean, same / sum(each), worst))
+    return result
+
+
+def _exactness(crystals: Crystals, progress: Progress) -> list[dict[str, Any]]:
+    """Largest and median difference from brute force by crystal system, on 0..100."""
+    ours = simulate_patterns(crystals, dtype=float)
+    exact = _brute_force(crystals.structures(), progress)
+    difference = 100 * abs(ours - exact).max(axis=1)
+    systems = np.array(
+        [crystal_system(find_space_group(crystals, row)) for row in range(len(crystals))]
+    )
+    return [
+        {
+            "crystal_system": system,
+            "structures": int((systems == system).sum()),
+            "largest_difference": float(difference[systems == system].max()),
+            "median_difference": float(np.median(difference[systems == system])),
+        }
+        for system in sorted(set(systems.tolist()))
+    ]
+
+
+def _brute_force(structures: Sequence[Structure], progress: Progress) -> NDArray[np.float64]:
+    patterns = []
+    for at, structure in enumerate(structures, start=1):
+        patterns.append(brute_force_pattern(structure))
+        progress("brute force", at, len(structures))
+    return np.array(patterns)
+
+
+def _median(work: Callable[[], object]) -> float:
+    """Seconds of a call, the median of some."""
+    work()
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _worst(ours: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
+    return float(100 * abs(ours - exact).max())
+
+
+def _shaken(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    moved = [
+        crystals.frac_coords[crystals.atoms(i)]
+        + rng.normal(0, SHAKE_A, (crystals.n_atoms[i], 3)) @ np.linalg.inv(crystals.lattices[i])
+        for i in range(len(crystals))
+    ]
+    return Crystals(
+        crystals.lattices,
+        crystals.numbers,
+        np.concatenate(moved),
+        crystals.occupancies,
+        crystals.offsets,
+    )
+
+
+Engine = Callable[["Structure"], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Of a structure the angles (degrees 2θ) and intensities of its peaks, Cu Kα, 10..90°."""
+
+
+def _pymatgen() -> Engine | None:
+    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+
+    calculator = XRDCalculator(wavelength="CuKa")
+
+    def peaks(structure: Structure) -> Any:
+        pattern = calculator.get_pattern(structure, two_theta_range=(10, 90))
+        return pattern.x, pattern.y
+
+    return peaks
+
+
+def _gemmi() -> Engine | None:
+    """Structure factors by gemmi (International Tables' form factors), the rest as here."""
+    try:
+        import gemmi
+    except ImportError:
+        return None
+    wavelength = 1.54184
+    spacings = wavelength / (2 * np.sin(np.radians(np.array([10, 90]) / 2)))
+
+    def peaks(structure: Structure) -> Any:
+        small = gemmi.SmallStructure()
+        small.cell = gemmi.UnitCell(*structure.lattice.parameters)
+        for site in structure:
+            for species, occupancy in site.species.items():
+                atom = gemmi.SmallStructure.Site()
+                atom.element = gemmi.Element(species.symbol)
+                atom.fract = gemmi.Fractional(*site.frac_coords)
+                atom.occ = occupancy
+                small.add_site(atom)
+        group = gemmi.SpaceGroup("P 1")
+        hkl = gemmi.make_miller_array(small.cell, group, spacings[1], spacings[0])
+        calculator = gemmi.StructureFactorCalculatorX(small.cell)
+        amplitude = [calculator.calculate_sf_from_small_structure(small, h) for h in hkl.tolist()]
+        theta = np.arcsin(wavelength / 2 / small.cell.calculate_d_array(hkl))
+        polarisation = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+        return 2 * np.degrees(theta), abs(np.array(amplitude)) ** 2 * polarisation
+
+    return peaks
+
+
+def _dans_diffraction() -> Engine | None:
+    """Structure factors by Dans_Diffraction, which reads a CIF; the rest as here."""
+    try:
+        with redirect_stdout(StringIO()):  # it greets
+            import Dans_Diffraction
+    except ImportError:
+        return None
+    from pymatgen.io.cif import CifWriter
+
+    wavelength = 1.54184
+    largest_q = 4 * np.pi / wavelength * np.sin(np.radians(45))
+
+    def peaks(structure: Structure) -> Any:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+            path = Path(folder) / "crystal.cif"
+            CifWriter(structure).write_file(path)
+            crystal = Dans_Diffraction.Crystal(str(path))
+        crystal.Scatter._use_isotropic_thermal_factor = False
+        hkl = crystal.Cell.all_hkl(maxq=largest_q)
+        two_theta = crystal.Cell.tth(hkl, wavelength_a=wavelength)
+        seen = (two_theta >= 10) & (two_theta <= 90)
+        theta = np.radians(two_theta[seen] / 2)
+        polarisation = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+        return two_theta[seen], crystal.Scatter.intensity(hkl[seen], "xray") * polarisation
+
+    return peaks
+
+
+ENGINES: dict[str, Callable[[], Engine | None]] = {
+    "pymatgen": _pymatgen,
+    "gemmi": _gemmi,
+    "Dans_Diffraction": _dans_diffraction,
+}
+"""name → how it is made; None where it is not installed."""
+
+FAST_ENGINES = ("pymatgen", "gemmi")

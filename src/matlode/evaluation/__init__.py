@@ -1,0 +1,1 @@
+"""How good the models are: held-out scores, cross-validation, the page of them."""

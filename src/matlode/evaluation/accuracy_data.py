@@ -1,0 +1,387 @@
+"""The paper's figures S6, S7, S9 and S10 from rows that no model saw, and how honest chances
+and intervals are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.artefacts import ARRAYS_FILE, find_model, load_artefact
+from matlode.data.splits import CALIBRATION, TEST, TRAIN
+from matlode.data.symmetry import CRYSTAL_SYSTEMS, N_SPACE_GROUPS
+from matlode.evaluation.accuracy_plots import (
+    Classifier,
+    Parity,
+    Reliability,
+    draw_abstention,
+    draw_characteristics,
+    draw_classifiers,
+    draw_confusions,
+    draw_coverage,
+    draw_parity,
+    draw_reliability,
+)
+from matlode.evaluation.cross_validation import all_labels
+from matlode.jobs.toolbox import Toolbox
+from matlode.latent.networks import single
+from matlode.latent.space import LatentSpace, trained_faces
+from matlode.latent.weights import network_of
+from matlode.progress import Progress, silent
+from matlode.properties.derived import DERIVATIONS, GAS_CONSTANT
+from matlode.properties.endpoints import Endpoint, Estimates
+from matlode.properties.formation_net import FORMATION_NET, ReferenceFormationNet
+from matlode.properties.heads import CASES
+from matlode.properties.intervals import conformal_quantile
+from matlode.properties.models import PropertyModels
+from matlode.properties.scores import score, score_estimates
+from matlode.properties.targets import AUXILIARY
+from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
+from matlode.screening.symmetry import system_probabilities
+from matlode.training.recipes import decoded_compositions
+from matlode.training.table import TrainingTable
+
+Array = NDArray[np.float64]
+
+TABLE_S3 = {
+    "formation_energy": "formation energy",
+    "thermal_conductivity_600k": "thermal conductivity, 600 K",
+    "heat_capacity_cv": "heat capacity Cᵥ",
+    "heat_capacity_cp": "heat capacity Cₚ",
+    "bulk_modulus": "bulk modulus",
+    "shear_modulus": "shear modulus",
+    "debye_temperature": "Debye temperature",
+    "thermal_expansion": "thermal expansion",
+}
+"""The paper's regressions → title."""
+SPREAD = ("thermal_conductivity_600k", "thermal_expansion")
+"""Those that span powers of ten."""
+ELECTRONIC = {
+    "metal_probability": ("metal", "gap", "no gap"),
+    "magnetic_probability": ("magnetic", "no moment", "moment"),
+}
+"""Classifiers of Table S4 → title, what the two classes are called."""
+STABILITY = {
+    "formation_probability": ("formation energy ≤ 0", "E_f > 0", "E_f ≤ 0"),
+    "near_hull_probability": ("hull ≤ 0.05 eV/atom", "above", "at most"),
+    "stable_probability": ("hull ≤ 0.1 eV/atom", "above", "at most"),
+}
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
+"""Nominal coverages."""
+MIN_ROWS = 30
+"""Curves of fewer rows say nothing."""
+N_PRIOR = 2000
+N_BINS = 10
+OURS = "standard, {} pattern"
+REFERENCE = "reference, simulated pattern"
+ALONE, BOTH = "pattern alone", "pattern and composition"
+PER_BOLTZMANN = dict.fromkeys(("heat_capacity_cv", "heat_capacity_cp"), 1 / GAS_CONSTANT)
+"""Heat capacities are drawn in k_B per atom, as the paper prints them."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the models say of calibration and test rows, which they never learned from."""
+
+    table: TrainingTable
+    """These rows alone."""
+    endpoints: Mapping[str, Endpoint]
+    truth: Mapping[str, Array]
+    """endpoint → (n,), NaN where unknown."""
+    answers: Mapping[str, Mapping[str, Estimates]]
+    """model → endpoint → estimates of the rows."""
+    groups: Mapping[tuple[str, str], Array]
+    """(case, ALONE or BOTH) → probabilities (n, 230) of the space groups."""
+    patterns: Mapping[str, NDArray[np.float32]]
+    """kind → patterns: the test rows', decoded ones, ones drawn from the prior."""
+
+    @classmethod
+    def predict(
+        cls, table: TrainingTable, models: Path | None = None, progress: Progress = silent
+    ) -> HeldOut:
+        """Predict the held-out rows of ``table``, by the paper's recipe too where ``models``
+        has its weights."""
+        seen = table.roles == TRAIN
+        table = replace(table, materials=table.materials.take(~seen))
+        toolbox = Toolbox(models)
+        space, compositions = toolbox.space, table.compositions
+        patterns = {"simulated": table.patterns}
+        patterns["decoded"] = space.reconstruct_patterns(table.patterns)
+        given = {"simulated": compositions, "decoded": decoded_compositions(space, compositions)}
+        progress("held-out rows", 1, 3)
+        answers, groups = {}, {}
+        for case in CASES:
+            answers[OURS.format(case)] = _answers(toolbox.models, given[case], patterns[case], case)
+            # as the headers' scores are measured: the true composition beside either pattern
+            for name, x in ((ALONE, None), (BOTH, compositions)):
+                groups[case, name] = toolbox.symmetry.predict(patterns[case], x)
+        progress("held-out rows", 2, 3)
+        if "reference" in trained_faces(models):
+            answers[REFERENCE] = _reference_answers(models, compositions, table.patterns)
+        learned = answers[OURS.format("simulated")]
+        endpoints = {**toolbox.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
+        truth = {name: table.labels(endpoint) for name, endpoint in endpoints.items()}
+        truth |= {name: labels for name, (_, labels) in all_labels(table).items()}
+        drawn = space.decode(space.sample_prior(N_PRIOR, np.random.default_rng(0)))[1]
+        test = table.roles == TEST
+        kinds = {"real": patterns["simulated"][test], "decoded": patterns["decoded"][test],
+                 "drawn from the prior": drawn}  # fmt: skip
+        progress("held-out rows", 3, 3)
+        return cls(table, endpoints, truth, answers, groups, kinds)
+
+    @property
+    def test(self) -> NDArray[np.bool_]:
+        """(n,), the test rows."""
+        return self.table.roles == TEST
+
+    def known(self, name: str, role: str = TEST) -> NDArray[np.bool_]:
+        """(n,), rows of a role whose value of an endpoint is known."""
+        return (self.table.roles == role) & ~np.isnan(self.truth[name])
+
+    def is_measurable(self, name: str) -> bool:
+        """Whether enough test rows have a known value, and not all the same."""
+        truth = self.truth[name][self.known(name)]
+        return len(truth) >= MIN_ROWS and bool(np.ptp(truth) > 0)
+
+    def scores(self, split: str) -> list[dict[str, Any]]:
+        """One row per model and endpoint, on the test rows."""
+        rows = []
+        for model, answers in self.answers.items():
+            for name in (n for n in self.endpoints if n in answers and self.is_measurable(n)):
+                known, endpoint = self.known(name), self.endpoints[name]
+                truth, estimates = self.truth[name][known], answers[name].take(known)
+                auxiliary = endpoint in AUXILIARY
+                scores = (
+                    score(endpoint, truth, estimates.value)
+                    if auxiliary
+                    else score_estimates(endpoint, truth, estimates)
+                )
+                rows.append({"endpoint": name, "model": model, "split": split,
+                             "rows": len(truth), "scores": scores})  # fmt: skip
+        return rows
+
+
+def _answers(
+    models: PropertyModels,
+    compositions: NDArray[np.floating],
+    patterns: NDArray[np.floating],
+    case: str,
+) -> dict[str, Estimates]:
+    """All endpoints, and the auxiliary outputs of the network, which have no intervals."""
+    answers = models.predict(compositions, patterns, case=case)
+    if models.network is not None:
+        outputs, _ = models.network.raw(compositions, patterns)
+        learned = {endpoint.name for endpoint in models.network.endpoints}
+        for target in (t for t in AUXILIARY if t.name in learned):
+            value = target.from_model(models.network.values(target.name, outputs))
+            answers[target.name] = Estimates(value, value, value)
+    return answers
+
+
+def _reference_answers(
+    models: Path | None, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+) -> dict[str, Estimates]:
+    """Those of the paper's recipe, its network for the formation energy's sign among them."""
+    space = LatentSpace.load(models, face="reference")
+    heads = PropertyModels.load(lambda: space, models, face="reference")
+    answers = heads.predict(compositions, patterns, case="simulated")
+    place = find_model(FORMATION_NET, models)
+    if (place / ARRAYS_FILE).exists():
+        points = heads.inputs(compositions, patterns)
+        artefact = load_artefact(place).require("formation-net")
+        make = partial(ReferenceFormationNet, **artefact.header.get("architecture", {}))
+        network = network_of(make, artefact.arrays, place)
+        chance = network.chance(single(points)).numpy().astype(float)
+        answers["formation_probability"] = Estimates(chance, chance, chance)
+    return answers
+
+
+def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent) -> list[Path]:
+    """Write S6 (parity), S7 and S9 (classifiers, confusion of space groups and crystal
+    systems), S10 (pattern characteristics), and curves of reliability, coverage and abstention
+    as PNG, SVG and HTML; returns the files."""
+    files: list[Path] = []
+    if panels := _parities(held):
+        files += draw_parity(out / "s6-parity", panels)
+    for stem, names in (("s7-metal-magnetic", ELECTRONIC), ("s9-stability", STABILITY)):
+        if classifiers := _classifiers(held, names):
+            files += draw_classifiers(out / stem, classifiers)
+    progress("figures", 1, 3)
+    files += _draw_symmetry(out, held)
+    files += draw_characteristics(
+        out / "s10-characteristics", tuple(CHARACTERISTICS),
+        {kind: pattern_characteristics(patterns) for kind, patterns in held.patterns.items()},
+    )  # fmt: skip
+    progress("figures", 2, 3)
+    files += draw_reliability(out / "reliability", _reliabilities(held))
+    if curves := _coverages(held):
+        files += draw_coverage(out / "coverage", LEVELS, curves)
+    progress("figures", 3, 3)
+    return files
+
+
+def _parities(held: HeldOut) -> list[Parity]:
+    """Panels of the standard face from the real pattern, and of the reference beside them."""
+    panels = []
+    for name, title in TABLE_S3.items():
+        for model in (OURS.format("simulated"), REFERENCE):
+            if name not in held.answers.get(model, {}) or not held.is_measurable(name):
+                continue
+            known, endpoint = held.known(name), held.endpoints[name]
+            if name in SPREAD:
+                endpoint = replace(endpoint, transform="log")
+            estimates = held.answers[model][name].take(known)
+            scale = PER_BOLTZMANN.get(name, 1.0)
+            truth = scale * held.truth[name][known]
+            ends = (scale * end for end in (estimates.value, estimates.low, estimates.high))
+            estimates = Estimates(*ends)
+            panels.append(
+                Parity(
+                    name=title,
+                    unit="k_B/atom" if name in PER_BOLTZMANN else endpoint.unit,
+                    model=model.partition(",")[0],
+                    truth=truth,
+                    predicted=estimates.value,
+                    inside=(truth >= estimates.low) & (truth <= estimates.high),
+                    scores=score_estimates(endpoint, truth, estimates),
+                    logarithmic=name in SPREAD,
+                )
+            )
+    return panels
+
+
+def _classifiers(held: HeldOut, names: Mapping[str, tuple[str, str, str]]) -> list[Classifier]:
+    from sklearn.metrics import confusion_matrix, roc_curve
+
+    found = []
+    for name, (title, *classes) in names.items():
+        if name not in held.endpoints or not held.is_measurable(name):
+            continue
+        known = held.known(name)
+        truth = held.truth[name][known]
+        curves, scores = {}, {}
+        for model, answers in held.answers.items():
+            if name in answers:
+                chance = answers[name].value[known]
+                false, true, _ = roc_curve(truth, chance)
+                curves[model] = np.array([false, true])
+                scores[model] = score(held.endpoints[name], truth, chance)
+        chance = held.answers[OURS.format("simulated")][name].value[known]
+        matrix = confusion_matrix(truth >= 0.5, chance >= 0.5)
+        found.append(Classifier(title, tuple(classes), curves, scores, matrix))
+    return found
+
+
+def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
+    """Confusion matrices of decoded patterns, and what abstention is worth."""
+    labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
+    one_hot = np.eye(N_SPACE_GROUPS)[labels]
+    systems = system_probabilities(one_hot).argmax(axis=1)
+    of_groups, of_systems, curves = {}, {}, {}
+    for (case, given), probabilities in held.groups.items():
+        likeliest = probabilities[held.test].argmax(axis=1)
+        hits = likeliest == labels
+        order = np.argsort(-probabilities[held.test].max(axis=1), kind="stable")
+        curves[f"{case}, {given}"] = hits[order].cumsum() / np.arange(1, len(hits) + 1)
+        if case == "decoded":
+            named = system_probabilities(probabilities[held.test]).argmax(axis=1)
+            of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _counts(
+                labels, likeliest, N_SPACE_GROUPS
+            )
+            accuracy = (named == systems).mean()
+            of_systems[f"decoded {given}: accuracy {accuracy:.3f}"] = _counts(
+                systems, named, len(CRYSTAL_SYSTEMS)
+            )
+    files = draw_confusions(out / "s9-space-groups", of_groups)
+    files += draw_confusions(out / "s9-crystal-systems", of_systems, tuple(CRYSTAL_SYSTEMS))
+    return files + draw_abstention(out / "abstention-space-groups", curves)
+
+
+def _counts(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """(n, n): how many rows of each class are named which."""
+    return np.bincount(truth * n + named, minlength=n * n).reshape(n, n)
+
+
+def _reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
+    """classifier → case → curve, the space group's among them."""
+    curves: dict[str, dict[str, Reliability]] = {}
+    for name, (title, *_) in {**ELECTRONIC, **STABILITY}.items():
+        if name in held.endpoints and held.is_measurable(name):
+            known = held.known(name)
+            curves[title] = {
+                case: reliability(
+                    held.truth[name][known], held.answers[OURS.format(case)][name].value[known]
+                )
+                for case in CASES
+            }
+    labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
+    curves["likeliest space group"] = {
+        case: reliability(
+            (held.groups[case, BOTH][held.test].argmax(axis=1) == labels).astype(float),
+            held.groups[case, BOTH][held.test].max(axis=1),
+        )
+        for case in CASES
+    }
+    return curves
+
+
+def reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
+    """How often what has a chance (n,) comes true (n,), in N_BINS bins of equally many rows.
+
+    The error is the standard one of a share, its ends kept off 0 and 1 by the added successes
+    and failures of Agresti and Coull (Am. Stat. 52, 119, 1998).
+    """
+    parts = np.array_split(np.argsort(chance, kind="stable"), N_BINS)
+    parts = [part for part in parts if len(part)]
+    mean = np.array([chance[part].mean() for part in parts])
+    share = np.array([truth[part].mean() for part in parts])
+    n = np.array([len(part) for part in parts])
+    kept = (share * n + 2) / (n + 4)
+    brier = float(((chance - truth) ** 2).mean())
+    return Reliability(mean, share, np.sqrt(kept * (1 - kept) / (n + 4)), brier)
+
+
+def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
+    """endpoint → case → share (len(LEVELS),) of test truths inside the intervals of each level."""
+    curves: dict[str, dict[str, Array]] = {}
+    for name, endpoint in held.endpoints.items():
+        regression = endpoint.task == "regression" and endpoint not in AUXILIARY
+        if not regression or name in DERIVATIONS or not held.is_measurable(name):
+            continue
+        if held.known(name, CALIBRATION).sum() < MIN_ROWS:
+            continue
+        curves[name.replace("_", " ")] = {
+            case: coverage_curve(
+                *(
+                    _in_widths(
+                        endpoint,
+                        held.truth[name][held.known(name, role)],
+                        held.answers[OURS.format(case)][name].take(held.known(name, role)),
+                    )
+                    for role in (CALIBRATION, TEST)
+                )
+            )
+            for case in CASES
+        }
+    return curves
+
+
+def coverage_curve(calibration: Array, test: Array) -> Array:
+    """Share of ``test`` errors below the conformal quantile of the ``calibration`` ones, for
+    each of LEVELS: what the interval of another level would hold."""
+    factors = [conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
+    return np.array([(test <= factor).mean() for factor in factors])
+
+
+def _in_widths(endpoint: Endpoint, truth: Array, estimates: Estimates) -> Array:
+    """Errors in half widths of the interval, in the model's own scale."""
+    exact, value, high = map(endpoint.to_model, (truth, estimates.value, estimates.high))
+    with np.errstate(invalid="ignore"):
+        error = np.abs(exact - value) / np.maximum(high - value, 1e-12)
+    # a truth of zero has no logarithm
+    return np.where(np.isnan(error), np.inf, error)

@@ -1,0 +1,144 @@
+"""How far the potentials are from what is known of known materials, beside our models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.artefacts import save_artefact
+from matlode.data.splits import TEST
+from matlode.errors import InputError
+from matlode.evidence.dossier import POTENTIAL_ERRORS
+from matlode.evidence.examination import Calculation, Examination, calculate
+from matlode.evidence.laboratory import cache_folder
+from matlode.evidence.potentials import JUDGE, WITNESS
+from matlode.jobs.toolbox import Toolbox
+from matlode.progress import Progress, silent
+from matlode.properties.endpoints import ENDPOINTS
+from matlode.properties.scores import score
+from matlode.training.table import TrainingTable
+
+MAX_ATOMS = 8
+"""Of the primitive cells that are computed."""
+MEASURED = {
+    "bulk_modulus": "GPa",
+    "shear_modulus": "GPa",
+    "formation_energy": "eV/atom",
+}
+OUR_MODELS = "our models"
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KnownMaterials:
+    """Rows of a table whose moduli and formation energies are known, of test formulas."""
+
+    table: TrainingTable
+    rows: NDArray[np.intp]
+
+    @property
+    def labels(self) -> dict[str, Array]:
+        """Endpoint → (n,)."""
+        return {name: self.table.labels(ENDPOINTS[name])[self.rows] for name in MEASURED}
+
+
+def measure_potentials(
+    *,
+    data: Path | None = None,
+    models: Path | None = None,
+    n_structures: int = 100,
+    potentials: Sequence[str] = (JUDGE, WITNESS),
+    cache: Path | None = None,
+    n_jobs: int = 0,
+    seed: int = 0,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Errors of each potential, and of our models on the same rows.
+
+    The rows are drawn from test formulas, which our models have not seen; the potentials have
+    most likely seen them all. ``keep`` names a folder of models that the errors are kept in, for
+    reports to show. Materials are of the Materials Project where the table tells
+    databases apart. A crystal that does not come to rest, or is elastically unstable, counts with
+    what was computed for it. Raises InputError if the table has none.
+    """
+    known = _drawn(TrainingTable.load(data), n_structures, seed)
+    examination = Examination(
+        known.table.materials, models, cache=cache or cache_folder(), n_jobs=n_jobs
+    )
+    structures = [known.table.materials.crystals.structure(int(row)) for row in known.rows]
+    found: dict[str, dict[str, Array]] = {}
+    for name in potentials:
+        of_potential = examination.laboratory(name)
+        work = [Calculation(structure, of_potential, elastic=True) for structure in structures]
+        calculate(work, n_jobs, progress)
+        found[name] = _computed(examination, name, structures)
+    found[OUR_MODELS] = _predicted(known, Toolbox(models))
+    rows = [
+        {
+            "endpoint": endpoint,
+            "unit": unit,
+            "model": model,
+            "rows": int(usable.sum()),
+            "split": f"known materials of test formulas, up to {MAX_ATOMS} atoms",
+            "scores": {
+                **score(ENDPOINTS[endpoint], truth[usable], values[endpoint][usable]),
+                "median_ratio": float(np.median((values[endpoint] / truth)[usable])),
+            },
+        }
+        for endpoint, unit in MEASURED.items()
+        for truth in [known.labels[endpoint]]
+        for usable in [
+            np.all([np.isfinite(of[endpoint]) for of in found.values()], axis=0) & (truth != 0)
+        ]
+        for model, values in found.items()
+    ]
+    if keep is not None:
+        save_artefact(
+            keep / POTENTIAL_ERRORS, kind=POTENTIAL_ERRORS, header={"rows": rows}, arrays={}
+        )
+    return rows
+
+
+def _drawn(table: TrainingTable, n: int, seed: int) -> KnownMaterials:
+    frame, crystals = table.materials.frame, table.materials.crystals
+    usable = (table.roles == TEST) & (crystals.n_atoms <= MAX_ATOMS)
+    usable &= np.all([~np.isnan(table.labels(ENDPOINTS[name])) for name in MEASURED], axis=0)
+    if "database" in frame:
+        usable &= (frame["database"] == "MP").to_numpy()
+    if not usable.any():
+        raise InputError(
+            f"{table.source} has no test materials of up to {MAX_ATOMS} atoms with moduli and "
+            "formation energy."
+        )
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:n]
+    return KnownMaterials(table, rows)
+
+
+def _computed(
+    examination: Examination, potential: str, structures: Sequence[Any]
+) -> dict[str, Array]:
+    laboratory = examination.laboratory(potential)
+    values: dict[str, list[float]] = {name: [] for name in MEASURED}
+    for structure in structures:
+        relaxed = laboratory.relaxed(structure)
+        elastic = laboratory.elasticity(relaxed) if laboratory.has_elasticity(relaxed) else None
+        energy = examination.formation(relaxed, laboratory)
+        values["bulk_modulus"].append(np.nan if elastic is None else elastic.bulk_modulus_gpa)
+        values["shear_modulus"].append(np.nan if elastic is None else elastic.shear_modulus_gpa)
+        values["formation_energy"].append(np.nan if energy is None else energy)
+    return {name: np.array(of) for name, of in values.items()}
+
+
+def _predicted(known: KnownMaterials, toolbox: Toolbox) -> dict[str, Array]:
+    table = known.table
+    estimates = toolbox.models.predict(
+        table.compositions[known.rows], table.patterns[known.rows], case="simulated",
+        names=list(MEASURED),
+    )  # fmt: skip
+    return {name: estimates[name].value for name in MEASURED}

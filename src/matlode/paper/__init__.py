@@ -1,0 +1,1 @@
+"""Korolev et al. 2020 again: hyper-parameter search, tables and figures."""

@@ -1,0 +1,1 @@
+"""How models are made: tables, hyper-parameters, recipes."""

@@ -1,0 +1,322 @@
+"""How the models of properties are made: the network, and trees of single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from matlode.artefacts import save_artefact
+from matlode.data.splits import CALIBRATION, TEST, TRAIN
+from matlode.latent.networks import N_PATTERN, single
+from matlode.latent.weights import kept_weights, learned_weights
+from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.forest import Forest
+from matlode.properties.formation_net import ReferenceFormationNet
+from matlode.properties.heads import CASES, fit_head
+from matlode.properties.models import foundations, head_folder
+from matlode.properties.network import Member, PropertyNetwork, TargetScale, network_inputs
+from matlode.properties.own import checked_labels
+from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, new_network
+from matlode.properties.scores import BASELINES, score, score_estimates
+from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
+from matlode.properties.trees import NETWORK_TREES, fit_trees
+from matlode.representation.composition import formula_vectors
+from matlode.representation.descriptors import pattern_descriptors
+from matlode.training.recipes import Trainer
+
+N_MEMBERS = 2
+"""Property networks whose mean answers; what they disagree about is uncertain."""
+MIN_TARGET_ROWS = 50
+"""Targets with fewer training labels are left out."""
+
+
+def train_properties(trainer: Trainer, name: str) -> None:
+    """The property network, on structures and on formulas without one."""
+    fitted = fit_network(trainer, name, n_members=N_MEMBERS)
+    test = trainer.cases(trainer.rows(TEST))
+    answers = {
+        case: fitted.estimates(*fitted.raw(*rows), case=case, distances=fitted.distances(rows[0]))
+        for case, rows in test.items()
+    }
+    scores, rows = {}, {}
+    for endpoint in fitted.answers.values():
+        labels = trainer.table.labels(endpoint)
+        of_role = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+        scores[endpoint.name] = {
+            **network_scores(trainer, endpoint, answers),
+            **_baseline_scores(trainer, endpoint, labels, of_role),
+        }
+        rows[endpoint.name] = {role: int(mask.sum()) for role, mask in of_role.items()}
+    compositions, n_structures = _trained_compositions(trainer)
+    n_trained = len(compositions)
+    report = {
+        **trainer.table.header,
+        "training": asdict(trainer.settings[name]),
+        "built_on": foundations(trainer.models_folder, "standard", network=True),
+        "formulas_without_structure": n_trained - n_structures,
+        "rows": rows,
+        "scores": scores,
+    }
+    replace(fitted, report=report).save(trainer.root)
+
+
+def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwork:
+    """Train members on the training rows and calibrate their mean on the calibration rows."""
+    targets = [t for t in TARGETS if _is_learnable(trainer, t)]
+    data = _network_data(trainer, targets)
+    members = []
+    for seed in range(n_members):
+        torch.manual_seed(seed)
+        network = new_network(targets, data.sizes)
+        data.fit(network)
+        member = f"{name}-{seed}"
+        settings = {**trainer.settings, member: replace(trainer.settings[name], seed=seed)}
+        replace(trainer, settings=settings).network(
+            member, network, data.tensors(TRAIN), data.tensors(CALIBRATION)
+        )
+        members.append(Member.of(learned_weights(network), targets, data.sizes, trainer.root))
+    for seed in range(n_members):
+        trainer.checkpoint(f"{name}-{seed}").unlink(missing_ok=True)
+    table, held = trainer.table, trainer.rows(CALIBRATION)
+    labels = np.column_stack([table.labels(t)[held] for t in targets])
+    shown = [t.name for t in targets if t.name in ENDPOINTS]
+    fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
+    fitted = replace(fitted, trees=_fit_trees(fitted, data), tree_shares=TREE_SHARES)
+    fitted = fitted.with_applicability(*_trained_compositions(trainer), table.compositions[held])
+    return fitted.calibrated(shown, labels, trainer.cases(held))
+
+
+def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]:
+    """target → trees, from the training structures with either kind of pattern.
+
+    The volume that they are given was learned from the same rows, so it is a little better here
+    than it will be: accuracy is lost by it, honesty is not.
+    """
+    structures = data.roles[: len(data.roles) - data.n_formulas]
+    features, labels = [], []
+    for rows in torch.from_numpy(np.flatnonzero(structures == TRAIN)).split(4096):
+        formula = data.compositions[rows].numpy(), data.described[rows].numpy()
+        for patterns, peaks in ((data.patterns, data.peaks), (data.rebuilt, data.rebuilt_peaks)):
+            inputs = *formula, patterns[rows].float().numpy(), peaks[rows].numpy()
+            features.append(network.tree_features(inputs, network.members_say(inputs)[0]))
+            labels.append(data.labels[rows].numpy())
+    x, y = np.concatenate(features), np.concatenate(labels)
+    trees = {}
+    for at, target in enumerate(network.endpoints):
+        if target.name in TREE_SHARES:
+            known = ~np.isnan(y[:, at])
+            objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
+            trees[target.name] = fit_trees(
+                x[known], y[known, at], NETWORK_TREES, objective=objective
+            )
+    return trees
+
+
+def _trained_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
+    """Compositions (m, 100) of the distinct training formulas, and how many of them, the first
+    ones, have a structure."""
+    table = trainer.table
+    structures = set(table.materials.frame["formula"][trainer.rows(TRAIN)])
+    alone = set(np.array(table.extra_formulas, dtype=str)[table.formula_roles == TRAIN])
+    formulas = [*sorted(structures), *sorted(alone - structures)]
+    return formula_vectors(formulas), len(structures)
+
+
+def network_scores(
+    trainer: Trainer, endpoint: Endpoint, answers: Mapping[str, Mapping[str, Estimates]]
+) -> dict[str, dict[str, float]]:
+    """Scores of ``answers`` (case → endpoint → test rows) by kind of pattern."""
+    truth = trainer.table.labels(endpoint)[trainer.rows(TEST)]
+    known = ~np.isnan(truth)
+    return {
+        f"standard, {case} pattern": score_estimates(
+            endpoint, truth[known], estimates[endpoint.name].take(known)
+        )
+        for case, estimates in answers.items()
+    }
+
+
+def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
+    """Whether there are labels enough to learn a target from, and to calibrate it."""
+    table = trainer.table
+    labels = table.labels(target)
+    known = labels[trainer.rows(TRAIN, labels)]
+    if target.column in table.formulas:
+        known = np.concatenate([known, table.formulas[target.column].dropna().to_numpy(float)])
+    held = trainer.rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
+    return bool(len(known) >= MIN_TARGET_ROWS and np.ptp(known) > 0 and held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkData:
+    """Structures, then formulas without one, as the property network is given them."""
+
+    compositions: torch.Tensor
+    described: torch.Tensor
+    patterns: torch.Tensor
+    peaks: torch.Tensor
+    rebuilt: torch.Tensor
+    rebuilt_peaks: torch.Tensor
+    labels: torch.Tensor
+    roles: NDArray[np.str_]
+    scales: dict[str, TargetScale]
+    n_formulas: int
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of descriptors of compositions and patterns."""
+        return self.described.shape[1], self.peaks.shape[1]
+
+    def tensors(self, role: str) -> list[torch.Tensor]:
+        """What the training loop takes, of the rows of a role."""
+        rows = torch.from_numpy(np.flatnonzero(self.roles == role))
+        parts = (self.compositions, self.described, self.patterns, self.peaks, self.rebuilt,
+                 self.rebuilt_peaks, self.labels)  # fmt: skip
+        return [part[rows] for part in parts]
+
+    def fit(self, network: PropertyNet) -> None:
+        """Set what the network standardises descriptors with, and what labels count."""
+        train = torch.from_numpy(np.flatnonzero(self.roles == TRAIN))
+        structures = train[train < len(self.roles) - self.n_formulas]
+        parts = [self.described[train], self.peaks[structures]]
+        network.centre.copy_(torch.cat([part.mean(0) for part in parts]))
+        scale = torch.cat([part.std(0) for part in parts])
+        # an element property that never varies tells nothing
+        network.scale.copy_(torch.where(scale > 1e-6, scale, 1.0))
+        known = (~self.labels[train].isnan()).sum(0)
+        network.weights.copy_((known.max() / known).sqrt().clamp(max=MAX_LABEL_WEIGHT))
+
+
+def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
+    table = trainer.table
+    formulas = table.extra_formulas
+    columns, scales = [], {}
+    roles = np.concatenate([table.roles, table.formula_roles])
+    for target in targets:
+        source = FORMULA_SOURCES.get(target.name, target.column)
+        extra = np.full(len(formulas), np.nan)
+        if source in table.formulas:
+            extra = table.formulas[source].to_numpy(float)
+        labels = np.concatenate([table.labels(target), extra])
+        if target.task == "probability":
+            columns.append(labels.astype(np.float32))
+            continue
+        labels = target.to_model(labels)
+        labels[np.isinf(labels)] = np.nan
+        scales[target.name] = TargetScale.fit(labels[roles == TRAIN])
+        columns.append(scales[target.name].apply(labels))
+    seen = network_inputs(table.compositions, table.patterns)
+    alone = network_inputs(formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
+    images = trainer.reconstructed("standard").astype(np.float32)
+    rebuilt_peaks = pattern_descriptors(images).astype(np.float32)
+    both = [torch.from_numpy(np.concatenate(pair)) for pair in zip(seen, alone, strict=True)]
+    return NetworkData(
+        compositions=both[0],
+        described=both[1],
+        patterns=both[2].half(),
+        peaks=both[3],
+        rebuilt=torch.from_numpy(np.concatenate([images[:, ::2], alone[2]])).half(),
+        rebuilt_peaks=torch.from_numpy(np.concatenate([rebuilt_peaks, alone[3]])),
+        labels=torch.from_numpy(np.column_stack(columns).astype(np.float32)),
+        roles=roles,
+        scales=scales,
+        n_formulas=len(formulas),
+    )
+
+
+def train_head(trainer: Trainer, name: str) -> None:
+    """A property head with intervals, baselines and held-out scores."""
+    face, _, rest = name.partition("-")
+    endpoint = trainer.endpoints[rest.replace("-", "_")]
+    table = trainer.table
+    labels = checked_labels(endpoint, table.materials, table=table.source)
+    features = trainer.features(face)
+    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
+    if face == "standard":
+        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
+        train_y = np.concatenate([train_y, train_y])
+        folds = np.tile(trainer.halves[rows[TRAIN]], 2)
+    else:
+        folds = trainer.halves[rows[TRAIN]]
+    held = rows[CALIBRATION]
+    calibration = {case: (features[case][held], labels[held]) for case in CASES}
+    settings = trainer.trees.get(name)
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration, settings=settings)
+    truth = labels[rows[TEST]]
+    scores = {
+        f"{face}, {case} pattern": score_estimates(
+            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
+        )
+        for case in CASES
+    }
+    if face == "standard":
+        scores |= _baseline_scores(trainer, endpoint, labels, rows)
+    report = {
+        **trainer.table.header,
+        "description": endpoint.description,
+        "built_on": foundations(trainer.models_folder, face),
+        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
+        "scores": scores,
+    }
+    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
+
+
+def train_formation_net(trainer: Trainer, name: str) -> None:
+    """The paper's stability classifier, on the latent variables of the reference face."""
+    endpoint = ENDPOINTS["formation_probability"]
+    labels = trainer.table.labels(endpoint)
+    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    points = trainer.features("reference")
+    network = trainer.built(name, ReferenceFormationNet)
+    train_data, held_out = (latent_rows(trainer, endpoint, r) for r in (TRAIN, CALIBRATION))
+    log = trainer.network(
+        name, network, [single(part) for part in train_data], [single(part) for part in held_out]
+    )
+    scores = {}
+    for case in CASES:
+        chance = network.chance(single(points[case][rows[TEST]])).numpy().astype(float)
+        scores[f"reference, {case} pattern"] = score(endpoint, labels[rows[TEST]], chance)
+    header = {
+        **trainer.table.header,
+        "face": "reference",
+        "endpoint": endpoint.name,
+        "definition": endpoint.definition(),
+        "training": asdict(trainer.settings[name]),
+        "architecture": trainer.architecture(name),
+        "epochs": len(log),
+        "built_on": foundations(trainer.models_folder, "reference"),
+        "rows": {role: int(mask.sum()) for role, mask in rows.items()},
+        "scores": scores,
+    }
+    save_artefact(
+        trainer.root / name, kind="formation-net", header=header, arrays=kept_weights(network)
+    )
+
+
+def latent_rows(
+    trainer: Trainer, endpoint: Endpoint, role: str
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The reference's latent variables (m, 88) of a role's rows with a label, and the labels
+    (m,) in the endpoint's unit."""
+    labels = trainer.table.labels(endpoint)
+    rows = trainer.rows(role, labels)
+    return np.hstack(trainer.points("reference"))[rows], labels[rows]
+
+
+def _baseline_scores(
+    trainer: Trainer,
+    endpoint: Endpoint,
+    labels: NDArray[np.float64],
+    rows: dict[str, NDArray[np.bool_]],
+) -> dict[str, dict[str, float]]:
+    x = trainer.table.compositions
+    scores = {}
+    for name, baseline in BASELINES.items():
+        predicted = baseline(endpoint, x[rows[TRAIN]], labels[rows[TRAIN]], x[rows[TEST]])
+        scores[name] = score(endpoint, labels[rows[TEST]], predicted)
+    return scores

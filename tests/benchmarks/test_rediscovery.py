@@ -1,0 +1,116 @@
+"""What is hidden is hidden from everything, and only from the list."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from matlode.benchmarks import rediscovery as bench
+from matlode.benchmarks.rediscovery import (
+    EPOCHS,
+    HARD_PHASES,
+    SETTINGS,
+    bench_rediscovery,
+    contestants,
+    hide_formulas,
+)
+from matlode.data.formulas import canonical_formula
+from matlode.data.tables import read_table, starter_path
+from matlode.errors import InputError
+from matlode.screening.novelty import FormulaFilter
+
+QUICK = replace(
+    SETTINGS, trials=128, n_start=60, n_screened=40, n_realised=12,
+    n_candidates=30,
+)  # fmt: skip
+
+
+def test_hidden_formulas_leave_both_tables_and_nothing_else_does(tmp_path):
+    whole = pq.read_table(starter_path())
+    source = tmp_path / "table.parquet"
+    pq.write_table(whole, source)
+    extra = pd.DataFrame({"formula": ["SiC", "NaCl"], "source": "a", "value": [1.0, 2.0]})
+    extra.to_parquet(tmp_path / "compositions.parquet")
+    counts = hide_formulas(["CSi", "B2Ti"], source, tmp_path / "out")
+    formulas = whole.column("formula").to_pandas()
+    n_rows = formulas.isin(["CSi", "B2Ti"]).sum()
+    assert counts["CSi"] == (formulas == "CSi").sum() + 1
+    kept = read_table(tmp_path / "out" / "structures.parquet").frame["formula"]
+    assert len(kept) == len(formulas) - n_rows
+    assert not kept.isin(["CSi", "B2Ti"]).any()
+    assert pd.read_parquet(tmp_path / "out" / "compositions.parquet")["formula"].tolist() == [
+        "NaCl"
+    ]
+
+
+def test_a_list_of_which_nothing_is_known_is_told(tmp_path):
+    with pytest.raises(InputError, match="knows none"):
+        hide_formulas(["B17C3N11"], starter_path(), tmp_path)
+    empty = tmp_path / "empty.txt"
+    empty.write_text("# nothing\n")
+    with pytest.raises(InputError, match="one per line"):
+        bench_rediscovery(empty, out=tmp_path)
+
+
+def test_the_default_list_is_twenty_distinct_phases():
+    assert len({canonical_formula(formula) for formula in HARD_PHASES}) == 20
+
+
+def test_contestants_evaluate_as_many_points_and_list_as_many_rows():
+    of = contestants(SETTINGS).values()
+    assert len({(s.trials, s.n_start, s.n_screened, s.n_realised, s.n_candidates) for s in of}) == 1
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rediscovery")
+    table = pq.read_table(starter_path())
+    formulas = table.column("formula").to_pandas()
+    # rows for every property that is learned, and the phases that are hidden
+    elastic = table.column("bulk_modulus_vrh").to_pandas().notna()
+    rows = formulas.isin(["B2Ti", "CTi", "CSi"]) | (formulas.index % 6 == 0)
+    rows |= elastic & (formulas.index % 2 == 0)
+    pq.write_table(table.filter(rows.tolist()), out / "few.parquet")
+    listed = out / "hidden.txt"
+    listed.write_text("TiB2  # a boride\nSiC\n")
+    arguments = {
+        "settings": QUICK,
+        "n_seeds": 1,
+        "epochs": dict.fromkeys(EPOCHS, 1),
+        "data": out / "few.parquet",
+        "out": out / "made",
+    }
+    return out / "made", bench_rediscovery(listed, **arguments), listed, arguments
+
+
+def test_no_model_knows_what_is_hidden(found):
+    out, _, _, _ = found
+    known = FormulaFilter.load(out / "models")
+    assert "B2Ti" not in known
+    assert "CSi" not in known
+    assert "CTi" in known
+    made = {path.parent.name for path in (out / "models").glob("*/model.json")}
+    assert made == {*EPOCHS, "pattern-characteristics", "known-formulas"}
+
+
+def test_every_contestant_and_phase_has_its_row(found):
+    out, tables, _, _ = found
+    counts, ranks = tables.values()
+    assert [row["contestant"] for row in counts] == list(contestants(QUICK))
+    assert [row["phase"] for row in ranks] == ["TiB2", "SiC"]
+    assert all(row["rows hidden"] > 0 for row in ranks)
+    substituted = pd.read_csv(out / "runs" / "element-substitution-alone-0" / "trials.csv")
+    assert set(substituted["origin"]) == {"known", "substitution"}
+    random = pd.read_csv(out / "runs" / "random-points-0" / "trials.csv")
+    assert set(random["origin"]) == {"known", "search"}
+
+
+def test_nothing_is_made_twice(found, monkeypatch):
+    _, tables, listed, arguments = found
+
+    def never(**_):
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(bench, "search", never)
+    assert bench_rediscovery(listed, **arguments) == tables

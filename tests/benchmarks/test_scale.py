@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from matlode.benchmarks.scale import bench_scale, repeated
+
+
+def test_repeats_are_as_many_as_asked_and_each_is_another_crystal(starter):
+    few = starter.take(np.arange(7))
+    many = repeated(few, 17)
+    assert len(many) == len(many.crystals) == 17
+    assert many.frame["id"].is_unique
+    volumes = many.crystals.volumes_a3
+    assert volumes[:7] == pytest.approx(few.crystals.volumes_a3, rel=1e-12)
+    assert (volumes[7:14] > volumes[:7]).all()
+    assert (many.crystals.n_atoms[7:14] == few.crystals.n_atoms).all()
+
+
+def test_sizes_are_told_with_time_and_memory():
+    found = bench_scale(n_trials=3000, n_structures=3000, parts=[10])
+    sizes = {title: next(iter(row.values())) for title, (row,) in found.items()}
+    assert sizes == {
+        "campaigns without models": "300", "campaigns": "3", "tables": "300", "predictions": "3"
+    }  # fmt: skip
+    (table,) = found.pop("tables")
+    assert all(table[f"{name} / GB"] > 0.05 for name in ("write", "import", "patterns", "read"))
+    assert all(row["peak memory / GB"] > 0.05 for (row,) in found.values())
+    assert all(row["file / MB"] > 0 for row in found["campaigns"])
