@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+Case: TypeAlias = Literal["simulated", "decoded"]
+"""Where a pattern comes from: simulated from a structure, or decoded from the latent space.
+Intervals and probabilities are calibrated for each apart."""
+Cell: TypeAlias = str | int | float | bool | None
+"""What a cell of a table holds."""
 PATTERN_RANGE_DEG = (10.0, 90.0)
 """First and last 2θ of a candidate's pattern."""
 
