@@ -15,12 +15,14 @@ from matlode.version import __version__ as __version__
 if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
     from matlode.evaluation.properties import measure_scores, stored_scores
-    from matlode.jobs.identify import Identifier, identify
+    from matlode.jobs.deprecated import Identifier, Toolbox
+    from matlode.jobs.identify import identify
     from matlode.jobs.import_data import import_data
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.search import Run, search
     from matlode.jobs.starts import SearchSettings
-    from matlode.jobs.toolbox import Toolbox
     from matlode.latent.space import LatentSpace
     from matlode.representation.composition import composition_vectors
     from matlode.representation.diffraction import simulate_patterns, simulate_peaks
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from matlode.training.train import train_models
 
 _HOMES = {
-    "Identifier": "jobs.identify",
+    "Identifier": "jobs.deprecated",
+    "Known": "jobs.known",
     "LatentSpace": "latent.space",
+    "Models": "jobs.models",
     "Run": "jobs.search",
     "SearchSettings": "jobs.starts",
-    "Toolbox": "jobs.toolbox",
+    "Toolbox": "jobs.deprecated",
     "check_data": "training.check_data",
     "composition_vectors": "representation.composition",
     "identify": "jobs.identify",
@@ -55,7 +59,9 @@ _HOMES = {
 
 __all__ = [
     "Identifier",
+    "Known",
     "LatentSpace",
+    "Models",
     "Run",
     "SearchSettings",
     "Toolbox",

@@ -10,24 +10,30 @@ from matlode.evidence.dossier import Evidence
 from matlode.evidence.elasticity import Elasticity
 from matlode.evidence.hull import HullPosition
 from matlode.evidence.relaxation import Relaxed
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas
 from matlode.records import Prediction
 
 
-@pytest.fixture(scope="module", name="toolbox")
-def _toolbox():
-    return Toolbox()
+@pytest.fixture(scope="module")
+def models():
+    return Models()
+
+
+@pytest.fixture(scope="module")
+def known():
+    return Known()
 
 
 @pytest.mark.parametrize("rival", ["substitution", "prior"])
-def test_rivals_propose_new_formulas_once(toolbox, rival):
-    proposed = _substitutions(6, toolbox) if rival == "substitution" else _prior_samples(
-        6, toolbox, seed=0
+def test_rivals_propose_new_formulas_once(models, known, rival):
+    proposed = _substitutions(6, models, known) if rival == "substitution" else _prior_samples(
+        6, models, known, seed=0
     )  # fmt: skip
     formulas = [p.formula for p in proposed]
     assert len(formulas) == len(set(formulas)) == 6
-    known = KnownFormulas(toolbox)
+    formulas = KnownFormulas(known.catalogue, models.formula_filter)
     assert not any(formula in known for formula in formulas)
     assert all(p.promised is None for p in proposed)
 
@@ -54,14 +60,14 @@ def proposals(*items):
     return [(Proposed(name, e.structure, promised), e) for name, e, promised in items]
 
 
-def shares(toolbox, *items):
-    return _shares([proposals(*items)], toolbox)
+def shares(known, *items):
+    return _shares([proposals(*items)], known.materials)
 
 
-def test_shares_count_what_is_kept(toolbox):
+def test_shares_count_what_is_kept(known):
     new, twin = rock_salt("Re", "B"), rock_salt("Re", "B")
     found = shares(
-        toolbox,
+        known,
         ("BRe", evidence(new, above=0.05, bulk=350), Prediction(340, 300, 380, "GPa")),
         ("BRe", evidence(twin, above=-0.1, bulk=350), Prediction(250, 200, 300, "GPa")),
         ("BOs", evidence(rock_salt("Os", "B"), above=0.3, bulk=310, other=0.2), None),
@@ -76,32 +82,32 @@ def test_shares_count_what_is_kept(toolbox):
     assert found["K in its 90 % interval (G17)"] == "1 of 2"
 
 
-def test_seeds_are_added_and_what_is_unique_is_asked_of_each(toolbox):
+def test_seeds_are_added_and_what_is_unique_is_asked_of_each(known):
     stiff = proposals(("BRe", evidence(rock_salt("Re", "B"), bulk=350), None))
     soft = proposals(
         ("BRe", evidence(rock_salt("Re", "B"), bulk=200), None),
         ("BW", evidence(rock_salt("W", "B"), bulk=350), None),
         ("BOs", evidence(rock_salt("Os", "B"), bulk=350), None),
     )
-    found = _shares([stiff, soft], toolbox)
+    found = _shares([stiff, soft], known.materials)
     assert found["relaxed"] == "4"
     assert found["unique"] == "4 of 4 (1-3)"
     assert found["K ≥ 300 GPa (G14)"] == "3 of 4 (1-2)"
     assert found["K in its 90 % interval (G17)"] == "–"
 
 
-def test_a_known_structure_is_not_novel(toolbox):
+def test_a_known_structure_is_not_novel(known):
     starter = load_starter()
     row = int(np.flatnonzero(starter.frame["formula"] == "FLi")[0])
     known = starter.crystals.structure(row)
-    found = shares(toolbox, ("FLi", evidence(known), None))
+    found = shares(known, ("FLi", evidence(known), None))
     assert found["novel"] == "0 of 1"
     assert found["MetaSUN, 0.1 eV (G13)"] == "0 of 1"
 
 
-def test_what_fell_apart_keeps_nothing(toolbox):
+def test_what_fell_apart_keeps_nothing(known):
     broken = evidence(rock_salt("Re", "B"), converged=False, broken="no neighbour", bulk=400)
-    found = shares(toolbox, ("BRe", broken, None))
+    found = shares(known, ("BRe", broken, None))
     assert found["hold together"] == "0 of 1"
     assert found["sound, potentials agree (G12)"] == "0 of 1"
     assert found["MetaSUN, 0.1 eV (G13)"] == "0 of 1"

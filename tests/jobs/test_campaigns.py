@@ -19,8 +19,9 @@ import pytest
 from filelock import FileLock
 
 from matlode.errors import GoalError, InputError
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.search import Request, resume, search, standing
-from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation import studies
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.ledger import Ledger
@@ -235,8 +236,9 @@ def worker(url, *, grace_s=4, hangs=False):
 
 def begun_by_nobody(url, settings, goal):
     """A campaign in which no batch is done."""
-    toolbox = Toolbox(screens={"comes_back": True})  # as every search has it
-    Ledger.open(url, "shared", Request(goal, settings, toolbox).decisive()).close()
+    screens = {"comes_back": True}  # as every search has it
+    request = Request(goal, settings, Models(), Known(), screens)
+    Ledger.open(url, "shared", request.decisive()).close()
 
 
 def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypatch):

@@ -5,30 +5,29 @@ import json
 import numpy as np
 import pytest
 
-from matlode import Identifier, identify
+from matlode import Identifier, Known, identify
 from matlode.benchmarks.measured_like import LADDER, measured_like
 from matlode.data.formulas import parse_formula
 from matlode.data.tables import write_materials
-from matlode.errors import InputError
+from matlode.errors import GridMismatchError, InputError
+from matlode.jobs import identify as module
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 
 @pytest.fixture(scope="module")
 def cassiterite(starter):
     """As the starter set has it."""
-    (row,) = np.flatnonzero(
-        (starter.frame["formula"] == "O2Sn") & (starter.frame["space_group"] == 136)
-    )
+    (row,) = np.flatnonzero((starter.frame.formula == "O2Sn") & (starter.frame.space_group == 136))
     return int(row)
 
 
 @pytest.fixture(scope="module")
-def identifier(starter, cassiterite, tmp_path_factory):
+def known(starter, cassiterite, tmp_path_factory):
     """A small table, cassiterite in it."""
     folder = tmp_path_factory.mktemp("known")
     some = np.unique([*np.arange(0, len(starter), 20), cassiterite])
     write_materials(starter.take(some), folder)
-    return Identifier(folder / "materials.parquet", index=folder / "index")
+    return Known(folder / "materials.parquet", folder / "index")
 
 
 @pytest.fixture(scope="module")
@@ -41,71 +40,104 @@ def sample(starter, cassiterite, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answer(identifier, sample):
-    return identify(sample, identifier=identifier, top=5, plot=sample.with_suffix(".png"))
+def answer(known, sample):
+    return identify(sample, known=known, top=5, plot=sample.with_suffix(".png"))
 
 
 def test_cassiterite_is_found_with_its_cell_and_symmetry(answer, starter, cassiterite):
-    best = answer["phases"][0]
-    assert (best["formula"], best["space_group"]) == ("SnO2", 136)
-    assert best["crystal_system"] == "tetragonal"
+    best = answer.phases[0]
+    assert (best.formula, best.space_group) == ("SnO2", 136)
+    assert best.crystal_system == "tetragonal"
     lengths = starter.crystals.structure(cassiterite).lattice.abc
-    assert best["cell"][:3] == pytest.approx(lengths, rel=2e-3)
-    assert best["explained"] > 0.9
-    assert best["missing"] < 0.1
-    assert [p["rank"] for p in answer["phases"]] == list(range(1, len(answer["phases"]) + 1))
+    assert best.cell[:3] == pytest.approx(lengths, rel=2e-3)
+    assert best.explained > 0.9
+    assert best.missing < 0.1
+    assert [p.rank for p in answer.phases] == list(range(1, len(answer.phases) + 1))
 
 
-def test_the_answer_is_json_and_has_all_its_parts(answer):
-    assert json.loads(json.dumps(answer)) == answer
-    assert answer["symmetry"]["answer"] in (*answer["symmetry"]["crystal_systems"], "can't tell")
-    shares = answer["composition"]["elements"].values()
+def test_json_is_what_it_always_was(answer, known, sample):
+    found = json.loads(json.dumps(answer.to_json(), allow_nan=False))
+    assert list(found) == [
+        "pattern", "wavelength_angstrom", "notes", "known", "phases", "beside", "symmetry",
+        "composition",
+    ]  # fmt: skip
+    assert list(found["phases"][0]) == [
+        "rank", "id", "formula", "space_group", "crystal_system", "score", "match", "scale",
+        "cell", "zero_shift_deg", "damping_a2", "explained", "missing",
+    ]  # fmt: skip
+    assert list(found["symmetry"]) == ["answer", "crystal_systems", "space_groups"]
+    assert list(found["composition"]) == ["formulas", "elements"]
+
+
+def test_patterns_too_short_for_the_models_say_so(sample, known, monkeypatch):
+    def refuse(pattern):
+        raise GridMismatchError("too little of the grid was measured")
+
+    monkeypatch.setattr(module, "to_grid", refuse)
+    found = identify(sample, known=known)
+    assert found.phases[0].formula == "SnO2"
+    why = "too little of the grid was measured"
+    nothing = {"answer": "can't tell", "crystal_systems": {}, "space_groups": {}}
+    assert found.to_json()["symmetry"] == {**nothing, "why": why}
+    assert found.to_json()["composition"] == {"formulas": {}, "elements": {}, "why": why}
+
+
+def test_identifier_of_before_is_accepted_with_a_warning(known, sample, answer):
+    with pytest.warns(DeprecationWarning, match="Known"):
+        old = identify(sample, identifier=Identifier(known.table, known.index), top=5)
+    assert old == answer
+
+
+def test_guesses_are_shares_and_systems(answer):
+    assert answer.symmetry.answer in (*answer.symmetry.crystal_systems, "can't tell")
+    shares = answer.composition.elements.values()
     assert all(0 < share <= 1 for share in shares)
-    assert len(answer["composition"]["formulas"]) <= 5
+    assert len(answer.composition.formulas) <= 5
 
 
 def test_the_figure_is_there(answer, sample):
     assert sample.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_elements_hold_for_phases_and_guesses(identifier, sample):
-    found = identify(sample, elements=["Sn", "O", "Si"], require=["O"], identifier=identifier)
-    assert found["phases"][0]["formula"] == "SnO2"
-    for told in found["phases"]:
-        held = set(parse_formula(told["formula"]))
+def test_elements_hold_for_phases_and_guesses(known, sample):
+    found = identify(sample, elements=["Sn", "O", "Si"], require=["O"], known=known)
+    assert found.phases[0].formula == "SnO2"
+    for told in found.phases:
+        held = set(parse_formula(told.formula))
         assert "O" in held
         assert held <= {"Sn", "O", "Si"}
-    for formula in found["composition"]["formulas"]:
+    for formula in found.composition.formulas:
         assert set(parse_formula(formula)) <= {"Sn", "O", "Si"}
 
 
-def test_a_second_phase_is_found_in_what_the_first_leaves(identifier):
-    known = identifier.known
-    (row,) = np.flatnonzero((known.formulas == "O2Sn") & (known.space_groups == 136))[:1]
-    crystals = known.exact(np.arange(len(known)))
+def test_a_second_phase_is_found_in_what_the_first_leaves(known):
+    lines = known.lines
+    (row,) = np.flatnonzero((lines.formulas == "O2Sn") & (lines.space_groups == 136))[:1]
+    crystals = lines.exact(np.arange(len(lines)))
     mixed = measured_like(crystals, int(row), 40, LADDER[0], np.random.default_rng(0))
     other = measured_like(crystals, 40, 40, LADDER[0], np.random.default_rng(1))
     both = type(mixed)(**{**vars(mixed), "intensity": mixed.intensity + 0.6 * other.intensity})
-    found = identify(both, identifier=identifier)
-    told = {p["formula"] for p in found["phases"][:1] + found["beside"][:1]}
-    second = identify(other, identifier=identifier)["phases"][0]["formula"]
+    found = identify(both, known=known)
+    told = {p.formula for p in found.phases[:1] + found.beside[:1]}
+    second = identify(other, known=known).phases[0].formula
     assert told == {"SnO2", second}
 
 
-def test_the_index_is_kept_and_used_again(identifier):
-    assert (identifier.folder / "index.json").is_file()
-    again = Identifier(identifier.known_table, index=identifier.index)
-    assert len(again.known) == len(identifier.known)
+def test_the_index_is_kept_and_used_again(known):
+    assert (known.index_folder / "index.json").is_file()
+    assert len(list(known.index_folder.glob("latents-*.npy"))) == 1
+    again = Known(known.table, known.index)
+    assert len(again.lines) == len(known.lines)
 
 
-def test_what_cannot_be_used_is_told(identifier, sample, tmp_path):
-    with pytest.raises(InputError, match='"Xx" is no element'):
-        identify(sample, elements=["Xx"], identifier=identifier)
+def test_what_cannot_be_used_is_told(known, sample, tmp_path):
+    with pytest.raises(InputError, match='unknown element "Xx"'):
+        identify(sample, elements=["Xx"], known=known)
     with pytest.raises(InputError, match=r"\.gif"):
-        identify(sample, plot=tmp_path / "plot.gif", identifier=identifier)
+        identify(sample, plot=tmp_path / "plot.gif", known=known)
     with pytest.raises(InputError, match="no structure table"):
-        identify(sample, identifier=Identifier(tmp_path / "none.parquet"))
+        identify(sample, known=Known(tmp_path / "none.parquet"))
     empty = tmp_path / "empty.xy"
     empty.write_text("")
     with pytest.raises(InputError, match=r"empty\.xy"):
-        identify(empty, identifier=identifier)
+        identify(empty, known=known)

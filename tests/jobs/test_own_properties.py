@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matlode import Toolbox, measure_scores, predict, search, stored_scores, train_models
+from matlode import Known, Models, measure_scores, predict, search, stored_scores, train_models
 from matlode.artefacts import HEADER_FILE, shipped_models
 from matlode.cli.printing import _with_interval
 from matlode.data.tables import load_starter, write_materials
@@ -68,7 +68,8 @@ def run(made, tmp_path_factory):
         settings=SearchSettings(
             trials=64, n_start=100, n_screened=20, n_realised=6, n_candidates=12
         ),
-        toolbox=Toolbox(folder / "models", folder / "table" / "materials.parquet"),
+        models=Models(folder / "models"),
+        known=Known(folder / "table" / "materials.parquet"),
     )
 
 
@@ -107,7 +108,7 @@ def test_the_models_folder_knows_its_properties_and_leans_on_the_shipped_ones(ma
     folder, _ = made
     names = [*ENDPOINTS, "polar", "refraction", "thermal"]
     assert list(known_endpoints(folder / "models")) == names
-    assert list(Toolbox(folder / "models").endpoints) == [*ENDPOINTS, *DERIVATIONS, *names[-3:]]
+    assert list(Models(folder / "models").endpoints) == [*ENDPOINTS, *DERIVATIONS, *names[-3:]]
     assert list(known_endpoints()) == list(ENDPOINTS)
 
 
@@ -141,12 +142,12 @@ def test_a_file_that_contradicts_its_model_is_told(made):
 
 def test_predictions_carry_the_property_with_its_unit(made):
     folder, _ = made
-    answers = predict(load_starter().take(np.arange(3)), toolbox=Toolbox(folder / "models"))
+    answers = predict(load_starter().take(np.arange(3)), models=Models(folder / "models"))
     for answer in answers:
-        p = answer["predictions"]["thermal"]
-        assert p["unit"] == "1/K"
-        assert p["low"] <= p["value"] <= p["high"]
-        assert answer["predictions"]["refraction"]["low"] >= 1
+        p = answer.predictions["thermal"]
+        assert p.unit == "1/K"
+        assert p.low <= p.value <= p.high
+        assert answer.predictions["refraction"].low >= 1
 
 
 def test_candidates_and_report_show_it_with_unit_and_interval(run):
@@ -190,19 +191,19 @@ def test_another_latent_space_is_told(made, tmp_path):
     # with autoencoders of its own, a folder gets no shipped heads ...
     assert set(find_heads(models)) == {"refraction", "thermal", "polar"}
     shutil.copytree(shipped_models() / NETWORK_MODEL, models / NETWORK_MODEL)
-    toolbox = Toolbox(models)
-    assert "refraction" in PropertyModels.load(lambda: toolbox.space, models).heads
+    loaded = Models(models)
+    assert "refraction" in PropertyModels.load(lambda: loaded.space, models).heads
     # ... and heads that were made for others are refused
     header = json.loads((models / "standard-refraction" / HEADER_FILE).read_text())
     header["built_on"]["standard-pattern-vae"] = "0" * 64
     (models / "standard-refraction" / HEADER_FILE).write_text(json.dumps(header))
     with pytest.raises(ArtefactError, match="trained on another standard-pattern-vae"):
-        PropertyModels.load(lambda: toolbox.space, models)
+        PropertyModels.load(lambda: loaded.space, models)
 
 
 def test_a_mistyped_models_folder_is_told(tmp_path):
     with pytest.raises(ArtefactError, match="no model at"):
-        _ = Toolbox(tmp_path / "modls").models
+        _ = Models(tmp_path / "modls").properties
 
 
 def test_unfit_labels_are_told_before_anything_is_trained(made, tmp_path):

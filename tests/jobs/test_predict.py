@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from matlode import predict
+from matlode import Toolbox, predict
 from matlode.cli.printing import print_json, print_json_list
 from matlode.data.readers import material_parts, open_sources, read_materials, source, tabular
 from matlode.data.tables import TABLE_FILE, load_starter, read_parts, write_materials
@@ -29,54 +29,78 @@ def folder(tmp_path):
 
 def test_files_are_answered_in_the_promised_form(folder):
     answers = predict([folder])
-    by_file = {answer["file"].rsplit("/", 1)[1]: answer for answer in answers}
+    by_file = {answer.name.rsplit("/", 1)[1]: answer for answer in answers}
     salt = by_file["salt.cif"]
-    assert (salt["formula"], salt["space_group"], salt["error"]) == ("NaCl", 225, None)
+    assert (salt.formula, salt.space_group, salt.error) == ("NaCl", 225, None)
     every = {**ENDPOINTS, **{name: d.endpoint for name, d in DERIVATIONS.items()}}
-    assert list(salt["predictions"]) == list(every)
-    for name, prediction in salt["predictions"].items():
-        assert set(prediction) == {"value", "low", "high", "unit"}
-        assert prediction["low"] <= prediction["value"] <= prediction["high"]
-        assert prediction["unit"] == every[name].unit
-    assert "NaCl" in salt["nearest_known"]
-    assert by_file["POSCAR_fluorite"]["formula"] == "CaF2"
-    assert json.loads(json.dumps(answers, allow_nan=False)) == answers
+    assert list(salt.predictions) == list(every)
+    for name, prediction in salt.predictions.items():
+        assert prediction.low <= prediction.value <= prediction.high
+        assert prediction.unit == every[name].unit
+    assert "NaCl" in salt.nearest_known
+    assert by_file["POSCAR_fluorite"].formula == "CaF2"
 
 
-def test_nobody_waits_for_pytorch(folder):
+def test_json_is_what_it_always_was(folder):
+    (salt,) = predict([folder / "salt.cif"])
+    (bad,) = predict([folder / "broken.cif"])
+    keys = [
+        "file", "formula", "space_group", "predictions", "verdicts", "verdict", "nearest_known",
+        "error",
+    ]  # fmt: skip
+    for answer in (salt.to_json(), bad.to_json()):
+        assert list(answer) == keys
+        assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+    found = salt.to_json()
+    assert list(found["predictions"]["bulk_modulus"]) == ["value", "low", "high", "unit"]
+    assert list(found["verdicts"][0]) == ["rule", "passed", "value", "limit", "reason"]
+    assert found["verdict"] == "accepted"
+    nothing = {**dict.fromkeys(keys), "predictions": {}, "verdicts": []}
+    assert bad.to_json() == {**nothing, "file": bad.name, "error": bad.error}
+    (row,) = predict(load_starter().take(np.arange(1)))
+    assert list(row.to_json()) == ["id", *keys[1:]]
+
+
+def test_toolbox_of_before_is_accepted_with_a_warning(folder):
+    with pytest.warns(DeprecationWarning, match="Models"):
+        (old,) = predict([folder / "salt.cif"], toolbox=Toolbox(screens={"novel": False}))
+    (new,) = predict([folder / "salt.cif"], screens={"novel": False})
+    assert old == new
+
+
+def test_predictions_import_no_pytorch_and_no_builder(folder):
     code = f"""if True:
         import sys
         from matlode import predict
-        assert sum(a["error"] is None for a in predict([{str(folder)!r}])) == 2
-        print([m for m in ("torch", "xgboost", "sklearn") if m in sys.modules])"""
+        assert sum(a.error is None for a in predict([{str(folder)!r}])) == 2
+        unwanted = ("torch", "xgboost", "sklearn", "matlode.realisation")
+        print([name for name in unwanted if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_a_bad_file_is_an_answer_with_its_reason(folder):
-    (bad,) = [a for a in predict([folder]) if a["error"]]
-    assert bad["file"].endswith("broken.cif")
-    assert "not readable" in bad["error"]
-    assert bad["predictions"] == {}
+    (bad,) = [a for a in predict([folder]) if a.error]
+    assert bad.name.endswith("broken.cif")
+    assert "not readable" in bad.error
+    assert bad.predictions == {}
 
 
 def test_batches_and_tables_agree_with_single_files(folder, tmp_path):
     singles = [predict([folder / name])[0] for name in ("POSCAR_fluorite", "salt.cif")]
-    together = [a for a in predict([folder]) if not a["error"]]
+    together = [a for a in predict([folder]) if not a.error]
     for a, b in zip(together, singles, strict=True):
         # products of matrices round differently in batches
         for name in ENDPOINTS:
-            value = b["predictions"][name]["value"]
-            assert a["predictions"][name]["value"] == pytest.approx(value, rel=1e-3)
-        assert [v["passed"] for v in a["verdicts"]] == [v["passed"] for v in b["verdicts"]]
+            value = b.predictions[name].value
+            assert a.predictions[name].value == pytest.approx(value, rel=1e-3)
+        assert [v.passed for v in a.verdicts] == [v.passed for v in b.verdicts]
     write_materials(read_materials([folder]), tmp_path / "table")
     from_table = predict([tmp_path / "table" / "materials.parquet"])
-    assert [a["formula"] for a in from_table] == ["CaF2", "NaCl"]
+    assert [a.formula for a in from_table] == ["CaF2", "NaCl"]
     for a, b in zip(from_table, singles, strict=True):
         for name in ENDPOINTS:
-            assert a["predictions"][name]["value"] == pytest.approx(
-                b["predictions"][name]["value"], rel=1e-3
-            )
+            assert a.predictions[name].value == pytest.approx(b.predictions[name].value, rel=1e-3)
 
 
 def test_supercells_change_nothing(tmp_path):
@@ -85,8 +109,8 @@ def test_supercells_change_nothing(tmp_path):
     (cell * (2, 1, 1)).to(filename=str(tmp_path / "super.cif"))
     small, large = predict([tmp_path / "cell.cif"]), predict([tmp_path / "super.cif"])
     for name in ENDPOINTS:
-        assert small[0]["predictions"][name]["value"] == pytest.approx(
-            large[0]["predictions"][name]["value"], rel=1e-3
+        assert small[0].predictions[name].value == pytest.approx(
+            large[0].predictions[name].value, rel=1e-3
         )
 
 
@@ -94,13 +118,13 @@ def test_diamond_is_harder_than_salt(tmp_path):
     diamond("C", a_angstrom=3.567).to(filename=str(tmp_path / "c.cif"))
     rock_salt("NaCl", a_angstrom=5.64).to(filename=str(tmp_path / "salt.cif"))
     hard, soft = predict([tmp_path / "c.cif", tmp_path / "salt.cif"])
-    assert hard["predictions"]["bulk_modulus"]["low"] > soft["predictions"]["bulk_modulus"]["high"]
+    assert hard.predictions["bulk_modulus"].low > soft.predictions["bulk_modulus"].high
 
 
 def test_starter_rows_are_known_by_id():
     answers = predict(load_starter().take(np.arange(5)))
-    assert all(answer["id"].startswith("mp-") for answer in answers)
-    assert all(answer["error"] is None for answer in answers)
+    assert all(answer.name.startswith("mp-") for answer in answers)
+    assert all(answer.error is None for answer in answers)
 
 
 def test_missing_sources_are_told(tmp_path):
@@ -129,14 +153,14 @@ def test_answers_come_before_all_is_read(folder, tmp_path, monkeypatch):
     first = [next(answers) for _ in range(4)]
     assert read == [3, 3]
     rest = list(answers)
-    assert [a["id"] for a in (*first, *rest)[:10]] == list(starter.frame["id"])
-    assert [a["file"].rsplit("/", 1)[1] for a in rest[6:]] == [
+    assert [a.name for a in (*first, *rest)[:10]] == list(starter.frame["id"])
+    assert [a.name.rsplit("/", 1)[1] for a in rest[6:]] == [
         "POSCAR_fluorite",
         "salt.cif",
         "broken.cif",
     ]
     assert told == [("predict", done, 13) for done in (4, 8, 13)]
-    assert sum(a["error"] is None for a in rest) == 8
+    assert sum(a.error is None for a in rest) == 8
 
 
 def test_nobody_is_told_an_end_that_is_not_known(tmp_path, monkeypatch):
@@ -162,7 +186,7 @@ def test_what_cannot_be_read_does_not_pile_up(tmp_path, monkeypatch):
     parts = list(material_parts(open_sources([tmp_path / "rows.jsonl"]), 4))
     assert max(len(part) + len(part.dropped) for part in parts) <= 5
     answers = predict([tmp_path / "rows.jsonl"])
-    assert sorted(int(a["id"]) for a in answers) == list(range(22))
+    assert sorted(int(a.name) for a in answers) == list(range(22))
 
 
 def test_parts_and_sources_change_nothing(monkeypatch):
@@ -170,14 +194,14 @@ def test_parts_and_sources_change_nothing(monkeypatch):
     whole = predict(starter)
     monkeypatch.setattr(module, "CHUNK", 4)
     for one, other in zip(predict(starter), whole, strict=True):
-        assert (one["id"], one["formula"], one["verdict"]) == (
-            other["id"],
-            other["formula"],
-            other["verdict"],
+        assert (one.name, one.formula, one.accepted) == (
+            other.name,
+            other.formula,
+            other.accepted,
         )
-        for name, prediction in one["predictions"].items():
-            value = other["predictions"][name]["value"]
-            assert prediction["value"] == pytest.approx(value, rel=1e-3)
+        for name, prediction in one.predictions.items():
+            value = other.predictions[name].value
+            assert prediction.value == pytest.approx(value, rel=1e-3)
 
 
 def test_a_source_that_does_not_exist_is_told_before_any_answer(folder):

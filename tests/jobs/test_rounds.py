@@ -10,8 +10,9 @@ from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.rounds import resume_rounds, search_in_rounds
-from matlode.jobs.toolbox import Toolbox
 from tests.conftest import SMALL_SEARCH
 
 
@@ -23,7 +24,7 @@ def _softer(folder, n, examination, progress, *, skip):
         for row in rows
         if row["structure_file"] != "none" and canonical_formula(row["formula"]) not in skip
     ][:n]
-    plain = Toolbox()
+    plain = Models()
     structures = [
         {
             "formula": row["formula"],
@@ -41,19 +42,19 @@ def _half(predicted):
     return {f"{name}_gpa": 0.5 * of.value for name, of in predicted.items()}
 
 
-def _predicted(toolbox, file):
+def _predicted(models, file):
     from matlode.data.structures import read_structure
     from matlode.representation.composition import composition_vectors
     from matlode.representation.diffraction import simulate_patterns
 
     structure = [read_structure(file)]
-    estimates = toolbox.models.predict(
+    estimates = models.properties.predict(
         composition_vectors(structure),
         simulate_patterns(structure),
         case="simulated",
         names=("bulk_modulus", "shear_modulus"),
     )
-    return {name: toolbox.predictions(estimates)[0][name] for name in estimates}
+    return {name: models.list_predictions(estimates)[0][name] for name in estimates}
 
 
 def test_what_is_no_folder_of_rounds_cannot_be_resumed(tmp_path):
@@ -66,7 +67,8 @@ def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "relax_run", _softer)
     out = tmp_path / "rounds"
     run = search_in_rounds(
-        2, 8, out=out, toolbox=Toolbox(), examination=None, maximize=["bulk_modulus"],
+        2, 8, out=out, models=Models(), known=Known(), screens={}, examination=None,
+        maximize=["bulk_modulus"],
         settings=SMALL_SEARCH,
     )  # fmt: skip
     assert run.folder == out / "round-2"
@@ -89,4 +91,6 @@ def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
         (out / "round-2/candidates.csv").read_bytes(),
     )
     with pytest.raises(InputError, match="`matlode resume` goes on with it"):
-        search_in_rounds(1, 1, out=out, toolbox=Toolbox(), examination=None)
+        search_in_rounds(
+            1, 1, out=out, models=Models(), known=Known(), screens={}, examination=None
+        )

@@ -11,7 +11,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matlode import search
 from matlode.errors import GoalError, InputError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from tests.conftest import SMALL_SEARCH
 
 COLUMNS = [
@@ -184,9 +184,9 @@ def test_settings_of_a_goal_file_are_checked(tmp_path):
 
 
 def test_models_that_tell_too_little_are_told(tmp_path, monkeypatch):
-    toolbox = Toolbox()
-    few = {n: e for n, e in toolbox.endpoints.items() if n != "stable_probability"}
-    monkeypatch.setattr(Toolbox, "endpoints", few)
+    models = Models()
+    few = {n: e for n, e in models.endpoints.items() if n != "stable_probability"}
+    monkeypatch.setattr(Models, "endpoints", few)
     with pytest.raises(GoalError, match="stable_probability"):
-        search(maximize=["bulk_modulus"], out=tmp_path / "run", toolbox=toolbox)
+        search(maximize=["bulk_modulus"], out=tmp_path / "run", models=models)
     assert not (tmp_path / "run").exists()

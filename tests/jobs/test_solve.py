@@ -34,11 +34,11 @@ def solved(measured, tmp_path_factory):
 
 def test_the_right_structure_comes_first_though_its_formula_is_hidden(solved):
     answers, out = solved
-    best = Structure.from_file(out / answers[0]["file"])
+    best = Structure.from_file(out / answers[0].file)
     assert MATCHER.fit(best, rutile())
-    assert answers[0]["space_group"] == 136
-    assert answers[0]["match"] > 0.9
-    assert "TiO2" not in answers[0]["template"].split()[0]
+    assert answers[0].space_group == 136
+    assert answers[0].match > 0.9
+    assert "TiO2" not in answers[0].template.split()[0]
     # the cell was fitted in both of its lengths
     ratio = best.lattice.c / best.lattice.a
     assert ratio == pytest.approx(rutile().lattice.c / rutile().lattice.a, rel=0.01)
@@ -46,11 +46,19 @@ def test_the_right_structure_comes_first_though_its_formula_is_hidden(solved):
 
 def test_answers_differ_and_are_kept(solved):
     answers, out = solved
-    assert [a["rank"] for a in answers] == list(range(1, len(answers) + 1))
-    structures = [Structure.from_file(out / a["file"]) for a in answers]
+    assert [a.rank for a in answers] == list(range(1, len(answers) + 1))
+    structures = [Structure.from_file(out / a.file) for a in answers]
     for i, one in enumerate(structures):
         assert not any(StructureMatcher().fit(one, other) for other in structures[:i])
-    assert json.loads((out / "solutions.json").read_text()) == answers
+    assert json.loads((out / "solutions.json").read_text()) == [a.to_json() for a in answers]
+
+
+def test_json_is_what_it_always_was(solved):
+    answers, _ = solved
+    assert list(answers[0].to_json()) == [
+        "rank", "formula", "space_group", "match", "volume_per_atom_a3", "template",
+        "substitution", "file",
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_solved_is_told(measured, tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -22,11 +24,20 @@ def files(tmp_path):
 
 def test_peaks_of_files_with_reasons_for_bad_ones(files):
     salt, broken = list_peaks(files, STANDARD_SETTINGS)
-    assert (salt["formula"], salt["error"]) == ("NaCl", None)
-    strongest = max(salt["peaks"], key=lambda peak: peak["intensity"])
-    assert strongest["d_angstrom"] == pytest.approx(2.8201, abs=1e-4)
-    assert strongest["reflections"][0]["multiplicity"] == 6
-    assert broken["error"]
+    assert (salt.formula, salt.error) == ("NaCl", None)
+    strongest = max(salt.peaks, key=lambda peak: peak.intensity)
+    assert strongest.d_angstrom == pytest.approx(2.8201, abs=1e-4)
+    assert strongest.reflections[0].multiplicity == 6
+    assert broken.error
+
+
+def test_json_is_what_it_always_was(files):
+    salt, broken = (peaks.to_json() for peaks in list_peaks(files, STANDARD_SETTINGS))
+    assert list(salt) == ["id", "formula", "error", "peaks"]
+    first = json.loads(json.dumps(salt))["peaks"][0]
+    assert list(first) == ["two_theta_deg", "d_angstrom", "intensity", "reflections"]
+    assert first["reflections"] == [{"hkl": [1, 1, 1], "multiplicity": 8}]
+    assert broken == {"id": broken["id"], "formula": "", "error": broken["error"], "peaks": ()}
 
 
 def test_written_patterns_are_read_back(files, tmp_path):

@@ -150,13 +150,14 @@ def test_blocks_are_answered_in_their_order_whatever_their_number():
 
 ON_THREADS = """
 import hashlib, numpy as np
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.representation.diffraction import simulate_patterns
-toolbox, rows = Toolbox(), np.arange(0, 5785, 40)
-crystals, compositions = toolbox.materials.crystals.take(rows), toolbox.known.compositions[rows]
+models, known, rows = Models(), Known(), np.arange(0, 5785, 40)
+crystals, compositions = known.materials.crystals.take(rows), known.catalogue.compositions[rows]
 patterns = simulate_patterns(crystals)
-groups = toolbox.symmetry.predict(patterns, compositions)
-answers = *toolbox.models.network.raw(compositions, patterns), groups
+groups = models.symmetry.predict(patterns, compositions)
+answers = *models.properties.network.raw(compositions, patterns), groups
 print(hashlib.sha256(b"".join(a.tobytes() for a in answers)).hexdigest())
 """
 

@@ -5,7 +5,7 @@ import pytest
 
 from matlode.data.formulas import parse_formula
 from matlode.errors import InputError, MatlodeError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.optimisation.campaign import (
     BATCH,
     MAX_BATCHES,
@@ -26,7 +26,7 @@ ELEMENTS = ("B", "C", "N", "Ti", "W")
 
 @pytest.fixture(scope="module")
 def campaign():
-    toolbox = Toolbox()
+    models = Models()
     goal = Goal(
         objectives=(Objective("bulk_modulus", "maximise"),),
         ranges=(Range("stable_probability", low=0.5),),
@@ -37,7 +37,7 @@ def campaign():
     )
     names = ("bulk_modulus", "stable_probability")
     scale = Scale(dict.fromkeys(names, 100.0), dict.fromkeys(names, 100.0), frozenset(names[1:]))
-    return Campaign(goal, toolbox.space, toolbox.models, scale, SAMPLERS["tpe"], (Neutral(),))
+    return Campaign(goal, models.space, models.properties, scale, SAMPLERS["tpe"], (Neutral(),))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_selection_is_distinct_ordered_and_bounded_per_system(campaign, trials):
 
 def test_models_without_a_folder_are_asked_for(tmp_path):
     with pytest.raises(MatlodeError, match="matlode train"):
-        _ = Toolbox(tmp_path).space
+        _ = Models(tmp_path).space
 
 
 def test_formulas_that_hardly_differ_are_one_proposal(campaign, trials):

@@ -5,8 +5,9 @@ import pytest
 
 from matlode.data.tables import load_starter
 from matlode.errors import GoalError
-from matlode.jobs.toolbox import Toolbox
-from matlode.jobs.wishes import like_point, likeness_starts, preferences_of
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.wishes import draw_like_points, find_like_point, make_preferences
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import Decoded, Near, Neutral, New, PatternLike
 from matlode.representation.composition import composition_vectors, formula_vectors
@@ -14,15 +15,20 @@ from matlode.representation.diffraction import simulate_patterns
 
 
 @pytest.fixture(scope="module")
-def toolbox():
-    return Toolbox()
+def models():
+    return Models()
 
 
 @pytest.fixture(scope="module")
-def decoded(toolbox):
+def known():
+    return Known()
+
+
+@pytest.fixture(scope="module")
+def decoded(models):
     few = load_starter().take(np.arange(0, 40, 2))
     compositions, patterns = composition_vectors(few.crystals), simulate_patterns(few.crystals)
-    points = toolbox.space.encode(compositions, patterns)
+    points = models.space.encode(compositions, patterns)
     return Decoded(points, tuple(few.frame["formula"]), compositions, patterns)
 
 
@@ -59,13 +65,13 @@ def test_a_pattern_is_most_like_itself(decoded):
     assert (found <= 2).all()
 
 
-def test_all_preferences_of_a_goal_are_weighed_in_its_order(toolbox, decoded, tmp_path):
+def test_all_preferences_of_a_goal_are_weighed_in_its_order(models, known, decoded, tmp_path):
     path = tmp_path / "my.xy"
     grid = np.linspace(10, 90, 1601)
     np.savetxt(path, np.column_stack([grid, 1000 * decoded.patterns[2]]), fmt="%.3f")
     goal = wanted(charge_neutral=1, plausible_pattern=1, novel=1, like="SrTiO3",
                   like_pattern=str(path))  # fmt: skip
-    for preference in preferences_of(goal, toolbox):
+    for preference in make_preferences(goal, models, known):
         found = preference.shortfall(decoded)
         assert found.shape == (20,)
         assert (found >= 0).all()
@@ -73,19 +79,19 @@ def test_all_preferences_of_a_goal_are_weighed_in_its_order(toolbox, decoded, tm
     assert found.argmin() == 2
 
 
-def test_likeness_begins_at_what_is_to_be_resembled(toolbox, tmp_path):
+def test_likeness_begins_at_what_is_to_be_resembled(models, known, tmp_path):
     goal = wanted(like="NaCl")
-    start = toolbox.space.sample_prior(5, np.random.default_rng(0))
-    found = likeness_starts(goal, toolbox, start, np.random.default_rng(0))
-    point = like_point("NaCl", toolbox)
+    start = models.space.sample_prior(5, np.random.default_rng(0))
+    found = draw_like_points(goal, models.space, known, start, np.random.default_rng(0))
+    point = find_like_point("NaCl", models.space, known)
     assert found.shape == (64, 88)
     near = Near(point=point).shortfall(Decoded(found, (), found, found))
     assert near.max() < 0.4
-    assert not len(likeness_starts(wanted(), toolbox, start, np.random.default_rng(0)))
+    assert not len(draw_like_points(wanted(), models.space, known, start, np.random.default_rng(0)))
 
 
-def test_a_formula_without_a_structure_is_half_a_point(toolbox):
-    assert like_point("Na7W5Cl3", toolbox).shape == (24,)
-    assert like_point("NaCl", toolbox).shape == (88,)
+def test_a_formula_without_a_structure_is_half_a_point(models, known):
+    assert find_like_point("Na7W5Cl3", models.space, known).shape == (24,)
+    assert find_like_point("NaCl", models.space, known).shape == (88,)
     with pytest.raises(GoalError, match="neither a structure file nor a formula"):
-        like_point("nothing.cif", toolbox)
+        find_like_point("nothing.cif", models.space, known)

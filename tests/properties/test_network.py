@@ -7,7 +7,7 @@ import torch
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.latent.weights import learned_weights
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
@@ -35,7 +35,7 @@ def materials(starter):
 
 @pytest.fixture(scope="module")
 def models():
-    return Toolbox().models
+    return Models().properties
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonical_formula
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.screens import load_rules
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
 
-TOOLBOX = Toolbox()
+MODELS = Models()
+RULES = load_rules(MODELS, Known())
 NAMES = (
     "likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel", "applicable",
 )  # fmt: skip
@@ -25,18 +28,20 @@ def candidates():
     patterns = np.vstack(
         [simulate_patterns([rock_salt(), rutile()]), noise / noise.max(1)[:, None]]
     )
-    return TOOLBOX.candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
+    return MODELS.predict_candidates(
+        formulas, formula_vectors(formulas), patterns, case="simulated"
+    )
 
 
 @pytest.mark.parametrize("index", range(len(NAMES)))
 def test_rule_keeps_the_contract(index, candidates):
-    assert TOOLBOX.rules[index].name == NAMES[index]
+    assert RULES[index].name == NAMES[index]
     for candidate in candidates:
-        check_rule(TOOLBOX.rules[index], candidate)
+        check_rule(RULES[index], candidate)
 
 
 def test_salt_passes_and_is_known_noise_does_not(candidates):
-    salt, titania, *strange = screen(candidates, TOOLBOX.rules)
+    salt, titania, *strange = screen(candidates, RULES)
     assert salt.accepted
     assert titania.accepted
     assert not salt.verdict("novel").passed
@@ -47,8 +52,8 @@ def test_salt_passes_and_is_known_noise_does_not(candidates):
 
 
 def test_nobody_is_lost_in_the_ledger(candidates):
-    screened = screen(candidates, TOOLBOX.rules)
-    rows = ledger(screened, TOOLBOX.rules)
+    screened = screen(candidates, RULES)
+    rows = ledger(screened, RULES)
     assert rows[0]["in"] == len(candidates)
     for before, after in pairwise(rows):
         assert after["in"] == (before["passed"] if before["required"] else before["in"])

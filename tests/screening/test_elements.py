@@ -3,7 +3,9 @@ from types import SimpleNamespace
 import pytest
 
 from matlode.errors import GoalError, InputError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.screens import load_rules
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.funnel import OPTIONAL, chosen_rules, read_screens
 
@@ -49,9 +51,9 @@ def test_screens_are_switched_and_set(tmp_path):
         "novel = false\nnot_toxic = true\n"
         "abundant = { limit = 10.0, required = true }\nlikely_stable = { min_probability = 0.8 }\n"
     )
-    standard = {rule.name: rule for rule in Toolbox().rules}
+    standard = {rule.name: rule for rule in load_rules(Models(), Known())}
     assert not standard.keys() & set(OPTIONAL)
-    rules = {rule.name: rule for rule in Toolbox(screens=read_screens(file)).rules}
+    rules = {rule.name: rule for rule in load_rules(Models(), Known(), read_screens(file))}
     assert rules.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
     assert (rules["abundant"].limit, rules["abundant"].required) == (10.0, True)
     assert rules["likely_stable"].min_probability == 0.8
@@ -70,7 +72,7 @@ def test_screens_are_switched_and_set(tmp_path):
 )
 def test_screens_that_cannot_be_meant_so(screens, told):
     with pytest.raises(GoalError, match=told):
-        chosen_rules([Abundant(), *Toolbox().rules], screens)
+        chosen_rules([Abundant(), *load_rules(Models(), Known())], screens)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

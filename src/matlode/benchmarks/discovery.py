@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
 from matlode.data.structures import read_structure
+from matlode.data.tables import Materials
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.run_folder import NOT_BUILT, REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
-from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.wishes import KnownFormulas
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
@@ -55,7 +57,7 @@ def bench_discovery(
     settings: SearchSettings | None = None,
     n_seeds: int = 3,
     examination: Examination,
-    toolbox: Toolbox,
+    known: Known,
     out: Path = Path("discovery"),
     progress: Progress = silent,
 ) -> dict[str, list[dict[str, Any]]]:
@@ -66,20 +68,20 @@ def bench_discovery(
     of formulas new to the models; all are relaxed, strained and held against the hull in the same
     way. What ``out`` and the cache hold is not made again.
     """
-    toolbox = Toolbox(toolbox.models_folder, toolbox.known_table, {"novel": {"required": True}})
+    models = Models()
     settings = settings or SearchSettings()
     each = [replace(settings, seed=seed) for seed in range(n_seeds)]
     contestants = {
-        "search": [_searched(n, goal, one, toolbox, out, progress) for one in each],
-        "plain substitution": [_substitutions(n, toolbox)],
-        "random points of the prior": [_prior_samples(n, toolbox, one.seed) for one in each],
+        "search": [_searched(n, goal, one, known, out, progress) for one in each],
+        "plain substitution": [_substitutions(n, models, known)],
+        "random points of the prior": [_prior_samples(n, models, known, one.seed) for one in each],
     }
     everything = [p for of in contestants.values() for of_seed in of for p in of_seed]
     found = iter(examination.examine([proposed.structure for proposed in everything], progress))
     rows, table = [], []
     for name, of in contestants.items():
         done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]
-        rows.append({"contestant": name, **_shares(done, toolbox)})
+        rows.append({"contestant": name, **_shares(done, known.materials)})
         table += [
             {"contestant": name, "seed": seed, "formula": conventional_formula(p.formula),
              **e.row(), "promised": None if p.promised is None else vars(p.promised)}
@@ -95,7 +97,7 @@ def _searched(
     n: int,
     goal: Mapping[str, Any] | Path,
     settings: SearchSettings,
-    toolbox: Toolbox,
+    known: Known,
     out: Path,
     progress: Progress,
 ) -> list[Proposed]:
@@ -103,7 +105,10 @@ def _searched(
     if (folder / REQUEST_FILE).exists():
         run = resume(folder, progress=progress)
     else:
-        run = search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
+        run = search(
+            goal=goal, out=folder, settings=settings, known=known,
+            screens={"novel": {"required": True}}, progress=progress,
+        )  # fmt: skip
     table = run.candidates
     table = table[(table["verdict"] == "accepted") & (table["structure_file"] != NOT_BUILT)]
     return [
@@ -121,37 +126,40 @@ def _searched(
     ]
 
 
-def _substitutions(n: int, toolbox: Toolbox) -> list[Proposed]:
+def _substitutions(n: int, models: Models, known: Known) -> list[Proposed]:
     """Into the materials of the largest known bulk moduli, in their cells, each formula once."""
-    known = toolbox.materials
-    moduli = known.label("bulk_modulus_vrh")
+    materials = known.materials
+    moduli = materials.label("bulk_modulus_vrh")
     parents = np.argsort(-np.nan_to_num(moduli, nan=-np.inf), kind="stable")
     parents = parents[: int((~np.isnan(moduli)).sum())]
     crystals, _ = substituted(
-        known, parents, 4 * n, elements=toolbox.known_elements, known=KnownFormulas(toolbox)
-    )
+        materials, parents, 4 * n, elements=known.elements,
+        known=KnownFormulas(known.catalogue, models.formula_filter),
+    )  # fmt: skip
     return _distinct(crystals.structures(), n)
 
 
-def _prior_samples(n: int, toolbox: Toolbox, seed: int) -> list[Proposed]:
+def _prior_samples(n: int, models: Models, known: Known, seed: int) -> list[Proposed]:
     """Points of the standard normal prior, decoded and built as a search does it."""
 
     def built() -> Iterator[Structure]:
-        known = KnownFormulas(toolbox)
-        points = np.random.default_rng(seed).normal(size=(N_PRIOR, toolbox.space.size))
+        formulas = KnownFormulas(known.catalogue, models.formula_filter)
+        points = np.random.default_rng(seed).normal(size=(N_PRIOR, models.space.size))
         points = points.astype(np.float32)
-        amounts = toolbox.space.formulas(points)
+        amounts = models.space.formulas(points)
         names = formulas_of(amounts)
         new = [
-            i for i, name in enumerate(names) if name not in known and len(parse_formula(name)) > 1
+            i
+            for i, name in enumerate(names)
+            if name not in formulas and len(parse_formula(name)) > 1
         ]
         for i in new:
-            _, images = toolbox.space.decode(points[i : i + 1])
-            candidate = toolbox.candidates(
+            _, images = models.space.decode(points[i : i + 1])
+            candidate = models.predict_candidates(
                 [names[i]], amounts[i : i + 1] / amounts[i].sum(), images, case="decoded"
             )[0]
             volume = candidate.predictions[VOLUME].value
-            structure = next(toolbox.builder.structures(candidate, volume), None)
+            structure = next(known.builder.structures(candidate, volume), None)
             if structure is not None:
                 yield structure.structure
 
@@ -170,21 +178,21 @@ def _distinct(structures: Iterator[Structure] | Sequence[Structure], n: int) -> 
 
 
 def _shares(
-    done: Sequence[Sequence[tuple[Proposed, Evidence]]], toolbox: Toolbox
+    done: Sequence[Sequence[tuple[Proposed, Evidence]]], materials: Materials
 ) -> dict[str, str]:
     """Of the relaxed, by seed: G12, G13, G14, and how often the promise's interval holds the
     answer."""
-    by_seed = [_kept(of_seed, toolbox) for of_seed in done]
+    by_seed = [_kept(of_seed, materials) for of_seed in done]
     shares = {name: _share([kept[name] for kept in by_seed]) for name in by_seed[0]}
     return {"relaxed": str(sum(map(len, done))), **shares}
 
 
 def _kept(
-    done: Sequence[tuple[Proposed, Evidence]], toolbox: Toolbox
+    done: Sequence[tuple[Proposed, Evidence]], materials: Materials
 ) -> dict[str, Sequence[bool] | NDArray[np.bool_]]:
     """What is asked → whether each keeps it; of promises, each that was made and has an answer."""
     unique = np.array(_unique([evidence.structure for _, evidence in done]), dtype=bool)
-    novel = np.array([_novel(evidence.structure, toolbox) for _, evidence in done], dtype=bool)
+    novel = np.array([_novel(evidence.structure, materials) for _, evidence in done], dtype=bool)
     above = np.array([
         np.inf if e.hull is None or not e.judge.converged else e.hull.energy_above_hull_ev
         for _, e in done
@@ -235,14 +243,12 @@ def _unique(structures: Sequence[Structure]) -> list[bool]:
     ]
 
 
-def _novel(structure: Structure, toolbox: Toolbox) -> bool:
+def _novel(structure: Structure, materials: Materials) -> bool:
     """Whether no known structure of the formula is the same (StructureMatcher)."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    frame = toolbox.materials.frame
+    frame = materials.frame
     formula = canonical_formula(structure.composition.reduced_formula)
     rows = np.flatnonzero((frame["formula"] == formula).to_numpy())
     matcher = StructureMatcher()
-    return not any(
-        matcher.fit(structure, toolbox.materials.crystals.structure(int(row))) for row in rows
-    )
+    return not any(matcher.fit(structure, materials.crystals.structure(int(row))) for row in rows)

@@ -21,13 +21,15 @@ from matlode.data.formulas import chemical_system
 from matlode.data.splits import TEST, split_by_formula
 from matlode.data.symmetry import crystal_system
 from matlode.data.tables import Materials, load_starter, read_table
-from matlode.jobs.identify import Identifier
+from matlode.jobs.identify import find_latent_neighbours, guess_symmetry
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern
-from matlode.screening.known_lines import KnownLines, Match, distinct, that_scatter
+from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, distinct, that_scatter
 
 MINERALS: Final = "COD/AMCSD"
 """Database, in the full table, of crystals whose cells were measured, not computed."""
@@ -59,8 +61,8 @@ def bench_identify(
     folder that finished rungs are kept in; what is there is not measured again.
     """
     materials = that_scatter(read_table(table) if table else load_starter())
-    identifier = Identifier(known_table=table, index=index, progress=progress)
-    bench = _Bench(materials, identifier, seed, out, progress)
+    known = Known(table, index, progress)
+    bench = _Bench(materials, known, seed, out, progress)
     answers = [bench.rung(number, -(-n_patterns // len(LADDER))) for number in range(len(LADDER))]
     answers.append(bench.minerals())
     bench.add_guesses(answers)
@@ -69,9 +71,9 @@ def bench_identify(
         (rung.name, part) for rung, part in zip((*LADDER, AT_LAB), answers, strict=True) if part
     ]
     found = {
-        f"search-match, {len(identifier.known):,} crystals": [_rates(*part) for part in named],
+        f"search-match, {len(known.lines):,} crystals": [_rates(*part) for part in named],
         "space group and composition of a pattern alone": [_guess_rates(*part) for part in named],
-        "time": [_seconds(answers, len(identifier.known))],
+        "time": [_seconds(answers, len(known.lines))],
     }
     real = [bench.measured(phase) for phase in find_measured()]
     if real:
@@ -87,13 +89,13 @@ class _Bench:
     def __init__(
         self,
         materials: Materials,
-        identifier: Identifier,
+        known: Known,
         seed: int,
         out: Path | None,
         progress: Progress,
     ) -> None:
-        self.identifier = identifier
-        self.known: KnownLines = identifier.known
+        self.models, self.table = Models(), known
+        self.known: KnownLines = known.lines
         self.crystals: Crystals = materials.crystals
         self.frame = materials.frame
         self.seed, self.out, self.progress = seed, out, progress
@@ -159,10 +161,10 @@ class _Bench:
         rows = np.delete(np.arange(len(self.known)), hidden)
         start = time.perf_counter(), time.process_time()
         seen = Observation.of(pattern)
-        matches = self.known.search(seen, rows, self.identifier.settings)
+        matches = self.known.search(seen, rows, STANDARD_MATCH)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
         few = np.setdiff1d(self.known.rows_with(elements), hidden)
-        filtered = self.known.search(seen, few, self.identifier.settings)
+        filtered = self.known.search(seen, few, STANDARD_MATCH)
         return {
             "rank": self._rank(matches, row),
             "rank_with_elements": self._rank(filtered, row),
@@ -175,16 +177,16 @@ class _Bench:
         chances = self.known.elements.mean(axis=0)
         for one in (one for part in answers for one in part):
             curve, row = np.array(one["curve"]), one["row"]
-            symmetry = self.identifier.symmetry_of(curve, 5)
-            near, _ = self.identifier.neighbours_of(curve)
+            symmetry = guess_symmetry(self.models.symmetry, curve, 5)
+            near, _ = find_latent_neighbours(curve, self.models, self.table)
             near = near[near != row]
             group = int(self.known.space_groups[row])
             own = self.known.elements[row]
             systems = [chemical_system(str(f)) for f in self.known.formulas[near]]
             one |= {
-                "system": symmetry["answer"],
+                "system": symmetry.answer,
                 "true_system": crystal_system(group),
-                "group_rank": _place(list(symmetry["space_groups"]), str(group)),
+                "group_rank": _place(list(symmetry.space_groups), str(group)),
                 "system_known": chemical_system(str(self.known.formulas[row])) in systems,
                 "element_share": float(self.known.elements[near][:, own].mean()),
                 "chance_share": float(chances[own].mean()),
@@ -222,7 +224,7 @@ class _Bench:
         elements[[z - 1 for z in phase.numbers]] = True
         everything = np.arange(len(self.known))
         matches, filtered = (
-            distinct(self.known.search(seen, rows, self.identifier.settings), self.known)
+            distinct(self.known.search(seen, rows, STANDARD_MATCH), self.known)
             for rows in (everything, self.known.rows_with(elements))
         )
         best = matches[0] if matches else None
@@ -231,8 +233,8 @@ class _Bench:
             "from": phase.package,
             "shows": phase.formula,
             "in the table": phase.formula in set(self.known.formulas),
-            "rank": _rank_of(matches, phase, seen, self.known, self.identifier),
-            "rank among its elements": _rank_of(filtered, phase, seen, self.known, self.identifier),
+            "rank": _rank_of(matches, phase, seen, self.known),
+            "rank among its elements": _rank_of(filtered, phase, seen, self.known),
             "best of the table": str(self.known.formulas[best.row]) if best else "",
             "its match": round(best.fit.match, 3) if best else 0.0,
         }
@@ -256,7 +258,6 @@ def _rank_of(
     phase: MeasuredPhase,
     seen: Observation,
     known: KnownLines,
-    identifier: Identifier,
 ) -> int | None:
     """From 1; None if the phase is not among the ranked."""
     for rank, match in enumerate(matches, start=1):
@@ -265,7 +266,7 @@ def _rank_of(
             return rank
     if phase.structure is None:
         return None
-    own = KnownLines.build(phase.structure).search(seen, None, identifier.settings)
+    own = KnownLines.build(phase.structure).search(seen, None, STANDARD_MATCH)
     return 1 + sum(m.score > own[0].score for m in matches) if own else None
 
 

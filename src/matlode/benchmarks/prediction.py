@@ -22,8 +22,10 @@ from matlode.data.tables import (
     read_table,
     write_materials,
 )
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.predict import CHUNK, predict
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.screens import load_rules
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
@@ -49,11 +51,14 @@ def bench_prediction(
     materials = read_table(table) if table else load_starter()
     rows = np.random.default_rng(seed).permutation(len(materials))[:n_structures]
     some = materials.take(np.sort(rows))
-    toolbox = Toolbox()
-    predict(some.take(np.arange(1)), toolbox=toolbox)  # loads, and compiles
+    models, known = Models(), Known()
+    predict(some.take(np.arange(1)), models=models, known=known)  # loads, and compiles
     start = time.perf_counter()
-    predict(some, toolbox=toolbox, progress=progress)
-    seconds = {"everything": time.perf_counter() - start, **_stage_seconds(some, toolbox, progress)}
+    predict(some, models=models, known=known, progress=progress)
+    seconds = {
+        "everything": time.perf_counter() - start,
+        **_stage_seconds(some, models, known, progress),
+    }
     start_up = min(_start_seconds(some) for _ in range(n_starts))
     return {
         "start-up": [{"command": "matlode predict, one crystal", "seconds": start_up}],
@@ -77,7 +82,9 @@ def _start_seconds(materials: Materials) -> float:
         return time.perf_counter() - start
 
 
-def _stage_seconds(materials: Materials, toolbox: Toolbox, progress: Progress) -> dict[str, float]:
+def _stage_seconds(
+    materials: Materials, models: Models, known: Known, progress: Progress
+) -> dict[str, float]:
     """Seconds of each stage, in chunks of the size that predictions are made in."""
     spent: dict[str, float] = {}
 
@@ -93,12 +100,14 @@ def _stage_seconds(materials: Materials, toolbox: Toolbox, progress: Progress) -
         chunk = chunk.take(keep)
         compositions = composition_vectors(chunk.crystals)
         seen = compositions, patterns
-        timed("properties", partial(toolbox.models.predict, *seen, case="simulated"))
-        timed("symmetry", partial(toolbox.symmetry.predict, *reversed(seen)))
-        candidates = toolbox.candidates(list(chunk.frame["formula"]), *seen, case="simulated")
-        for rule in toolbox.rules:
+        timed("properties", partial(models.properties.predict, *seen, case="simulated"))
+        timed("symmetry", partial(models.symmetry.predict, *reversed(seen)))
+        candidates = models.predict_candidates(
+            list(chunk.frame["formula"]), *seen, case="simulated"
+        )
+        for rule in load_rules(models, known):
             timed(f"screen {rule.name}", partial(rule.judge, candidates))
-        timed("nearest known", partial(toolbox.known.nearest, compositions))
+        timed("nearest known", partial(known.catalogue.nearest, compositions))
         timed("space group", partial(_space_groups, chunk.crystals))
         progress("stages", at + len(chunk), len(materials))
     return spent

@@ -17,10 +17,11 @@ from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.data.tables import full_table_path, starter_path
 from matlode.errors import InputError
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.run_folder import REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
-from matlode.jobs.toolbox import Toolbox
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
@@ -97,15 +98,13 @@ def bench_rediscovery(
     hidden = _formulas(hide)
     rows = hide_formulas(hidden, full_table_path(data) or starter_path(), out / "data")
     seconds = {"training": _trained(out, epochs, progress)}
-    toolbox = Toolbox(
-        out / "models", out / "data" / "structures.parquet", {"novel": {"required": True}}
-    )
+    models, known = Models(out / "models"), Known(out / "data" / "structures.parquet")
     listed: dict[str, list[list[str]]] = {}
     for seed in range(n_seeds):
         for name, of_contestant in contestants(replace(settings, seed=seed)).items():
             began = time.perf_counter()
             folder = out / "runs" / f"{name.replace(' ', '-')}-{seed}"
-            found = _list(folder, goal, of_contestant, toolbox, progress)
+            found = _list(folder, goal, of_contestant, models, known, progress)
             listed.setdefault(name, []).append(found)
             seconds[f"{name}, seed {seed}"] = time.perf_counter() - began
     ranks = {
@@ -188,14 +187,18 @@ def _list(
     folder: Path,
     goal: Mapping[str, Any] | Path,
     settings: SearchSettings,
-    toolbox: Toolbox,
+    models: Models,
+    known: Known,
     progress: Progress,
 ) -> list[str]:
     """The formulas that a search lists, canonical, best first."""
     if (folder / REQUEST_FILE).exists():
         run = resume(folder, progress=progress)
     else:
-        run = search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
+        run = search(
+            goal=goal, out=folder, settings=settings, models=models, known=known,
+            screens={"novel": {"required": True}}, progress=progress,
+        )  # fmt: skip
     accepted: pd.DataFrame = run.candidates[run.candidates["verdict"] == "accepted"]
     return [canonical_formula(text) for text in accepted["formula"]]
 

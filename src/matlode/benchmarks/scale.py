@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from matlode.data.tables import TABLE_FILE, Materials, load_materials, read_table, write_materials
 from matlode.jobs.import_data import ImportSettings, import_data
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.predict import stream_predictions
 from matlode.jobs.search import peak_memory_gb
 from matlode.jobs.shortlist import N_JUDGED
-from matlode.jobs.starts import SearchSettings, prepared_campaign
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.ledger import Ledger
@@ -105,9 +106,9 @@ def _light_campaign(n: int, folder: Path) -> Finding:
 
 def _campaign(n: int, folder: Path, *, light: bool = False) -> Finding:
     """A campaign of n trials in a file of its own, and its best distinct formulas."""
-    toolbox, settings = Toolbox(), SearchSettings(trials=n)
-    goal = make_goal(GOAL, known_elements=toolbox.known_elements, endpoints=toolbox.endpoints)
-    prepared = prepared_campaign(goal, toolbox, replace(settings, trials=min(n, 10_000)))
+    models, known, settings = Models(), Known(), SearchSettings(trials=n)
+    goal = make_goal(GOAL, known_elements=known.elements, endpoints=models.endpoints)
+    prepared = prepare_campaign(goal, models, known, replace(settings, trials=min(n, 10_000)))
     campaign = prepared.campaign
     if light:
         campaign = LightCampaign(**vars(campaign))
@@ -181,9 +182,9 @@ def _predictions(n: int, folder: Path, *, data: Path | None) -> Finding:
 
 
 def _predict(table: Path, n: int) -> Finding:
-    toolbox = Toolbox()
-    next(stream_predictions([table], toolbox=toolbox))  # loads, and compiles
+    models, known = Models(), Known()
+    next(stream_predictions([table], models=models, known=known))  # loads, and compiles
     began = time.perf_counter()
-    assert sum(1 for _ in stream_predictions([table], toolbox=toolbox)) == n
+    assert sum(1 for _ in stream_predictions([table], models=models, known=known)) == n
     seconds = time.perf_counter() - began
     return {"predict / s": seconds, "structures per second": n / seconds}

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_json
 from matlode.data.splits import TRAIN
 from matlode.errors import GoalError, suggest
-from matlode.jobs.starts import SearchSettings, prepared_campaign
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
 from matlode.optimisation.goal import Goal, Scale, merit
 from matlode.optimisation.goal_file import make_goal
@@ -285,17 +286,17 @@ def bench_latent(
     evaluations it takes to reach that one's best. Curves are kept and drawn in ``out``; runs
     that it holds already are not made again.
     """
-    toolbox = Toolbox()
+    models, known = Models(), Known()
     goal = make_goal(
         {"maximize": ["bulk_modulus", "shear_modulus"]},
-        known_elements=toolbox.known_elements,
-        endpoints=toolbox.endpoints,
+        known_elements=known.elements,
+        endpoints=models.endpoints,
     )
     (out / "runs").mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in samplers}
     for seed in range(n_seeds):
         settings = SearchSettings(seed=seed, n_start=n_start, substituted_share=0.0)
-        prepared = prepared_campaign(goal, toolbox, settings)
+        prepared = prepare_campaign(goal, models, known, settings)
         if seed == 0:
             scale = prepared.campaign.scale
         for name, sampler in samplers.items():
@@ -309,7 +310,7 @@ def bench_latent(
     judge = Judge(goal, scale, TrainingTable.load(data))
     every = [run for of in runs.values() for run in of]
     tops = formula_vectors([formula for run in every for formula in run["formulas"]])
-    judged = judge.merits(tops, toolbox.endpoints).reshape(len(every), TOP).mean(axis=1)
+    judged = judge.merits(tops, models.endpoints).reshape(len(every), TOP).mean(axis=1)
     for run, merit_judged in zip(every, judged.tolist(), strict=True):
         run["judged"] = merit_judged
     write_json(out / "latent.json", {"trials": n_trials, "seeds": n_seeds, "runs": runs})

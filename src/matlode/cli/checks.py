@@ -14,9 +14,8 @@ from matlode.cli.shared import (
     AsJson,
     DataTable,
     ModelsFolder,
-    examination_of,
+    make_examination,
     progress_of,
-    toolbox_of,
 )
 
 commands = typer.Typer()
@@ -87,6 +86,7 @@ def bench(
     from matlode.benchmarks.training import bench_training
     from matlode.data.tables import full_table_path
     from matlode.errors import InputError, suggest
+    from matlode.jobs.known import Known
 
     if what not in completion.BENCHMARKS:
         raise InputError(f'"{what}" has no benchmark. {suggest(what, completion.BENCHMARKS)}')
@@ -113,12 +113,12 @@ def bench(
                 progress=progress,
             )
         elif what == "discovery":
-            toolbox = toolbox_of(None, full_table_path(data))
+            known = Known(full_table_path(data))
             found = bench_discovery(
                 n=structures or 20,
                 n_seeds=seeds or 3,
-                examination=examination_of(toolbox),
-                toolbox=toolbox,
+                examination=make_examination(known.materials, None),
+                known=known,
                 out=out or Path("discovery"),
                 progress=progress,
             )

@@ -20,9 +20,9 @@ from matlode.cli.shared import (
     KnownTable,
     ModelsFolder,
     ScreensFile,
+    load_screens,
     progress_of,
     symbols_in,
-    toolbox_of,
 )
 from matlode.terminal import stdout_is_terminal
 
@@ -39,20 +39,26 @@ def predict(
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Properties, verdicts and nearest known material of crystals."""
+    """Predict properties, verdicts and the nearest known material of crystals."""
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
     from matlode.jobs.predict import stream_predictions
 
     with progress_of() as progress:
         answers = stream_predictions(
-            sources, toolbox=toolbox_of(models, known, screens), progress=progress
+            sources,
+            models=Models(models),
+            known=Known(known),
+            screens=load_screens(screens),
+            progress=progress,
         )
         # a terminal shows how far it is until all is known
         if as_json and not stdout_is_terminal():
-            print_json_list(answers)
+            print_json_list(answer.to_json() for answer in answers)
             return
         together = list(answers)
     if as_json:
-        print_json(together)
+        print_json([answer.to_json() for answer in together])
     else:
         print_predictions(together)
 
@@ -60,8 +66,8 @@ def predict(
 @commands.command()
 def solve(
     pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
-    formula: Annotated[str, typer.Option(help="Of the sample, such as TiO2.")],
-    count: Annotated[int, typer.Option(min=1, help="Different structures.")] = 5,
+    formula: Annotated[str, typer.Option(help="Formula of the sample, such as TiO2.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of different structures.")] = 5,
     wavelength: Annotated[
         str | None,
         typer.Option(
@@ -70,14 +76,16 @@ def solve(
         ),
     ] = None,
     hide_known: Annotated[
-        bool, typer.Option(help="Leave out known structures of the very formula.")
+        bool, typer.Option(help="Leave out known structures of this formula.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Crystal structures for a measured powder pattern."""
+    """Find crystal structures for a measured powder pattern of a known formula."""
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
     from matlode.jobs.solve import solve as run_solve
 
     with progress_of() as progress:
@@ -88,31 +96,31 @@ def solve(
             wavelength=wavelength,
             hide_known=hide_known,
             out=out,
-            toolbox=toolbox_of(models, known),
+            models=Models(models),
+            known=Known(known),
             progress=progress,
         )
     if as_json:
-        print_json(answers)
+        print_json([answer.to_json() for answer in answers])
         return
     rows = [
         [
-            str(a["rank"]), f"{a['match']:.3f}", str(a["space_group"]),
-            f"{a['volume_per_atom_a3']:.2f}", f"{a['template']}: {a['substitution']}",
-            a["file"] or "",
+            str(a.rank), f"{a.match:.3f}", str(a.space_group), f"{a.volume_per_atom_a3:.2f}",
+            f"{a.template}: {a.substitution}", a.file or "",
         ]
         for a in answers
     ]  # fmt: skip
     headings = ["", "match", "space group", "Å³/atom", "from", "file"]
-    print_table(headings, rows, title=answers[0]["formula"])
+    print_table(headings, rows, title=answers[0].formula)
 
 
 @commands.command()
 def identify(
     pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
     elements: Annotated[
-        str | None, typer.Option(help="The only elements that phases may hold, such as Li,Fe,P,O.")
+        str | None, typer.Option(help="Elements that phases may contain, such as Li,Fe,P,O.")
     ] = None,
-    require: Annotated[str | None, typer.Option(help="Elements that phases must hold.")] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that phases must contain.")] = None,
     wavelength: Annotated[
         str | None,
         typer.Option(help="Å, or a radiation such as MoKa1 (default: the file's)."),
@@ -122,16 +130,17 @@ def identify(
         Path | None,
         typer.Option(help="Folder of the table's index (default: in the user's cache)."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Phases to name.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Largest number of phases.")] = 10,
     plot: Annotated[
-        Path | None, typer.Option(help="Figure of the best phases over the pattern.")
+        Path | None, typer.Option(help="Draw the best phases over the pattern into this file.")
     ] = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Known phases in a measured powder pattern, its space group, and what it may consist of."""
-    from matlode.jobs.identify import Identifier
+    """Identify the known phases in a measured powder pattern."""
     from matlode.jobs.identify import identify as run_identify
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
 
     with progress_of() as progress:
         answer = run_identify(
@@ -141,10 +150,12 @@ def identify(
             wavelength=wavelength,
             top=top,
             plot=plot,
-            identifier=Identifier(known, index, models, progress=progress),
+            models=Models(models),
+            known=Known(known, index, progress),
+            progress=progress,
         )
     if as_json:
-        print_json(answer)
+        print_json(answer.to_json())
     else:
         print_identified(answer)
 
@@ -166,10 +177,7 @@ def xrd(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Peak lists of crystals: 2θ, d, intensity, indices.
-
-    The multiplicities of the indices, too.
-    """
+    """List the powder peaks of crystals: 2θ, d, intensity, indices with multiplicities."""
     from matlode.jobs.xrd import list_peaks, write_patterns
     from matlode.representation.diffraction import DiffractionSettings
     from matlode.representation.radiation import find_wavelength
@@ -185,17 +193,17 @@ def xrd(
         if out is not None:
             write_patterns(sources, out, settings)
     if as_json:
-        print_json(answers)
+        print_json([answer.to_json() for answer in answers])
         return
     for answer in answers:
-        title = f"{answer['id']}: {answer['formula'] or answer['error']}"
+        title = f"{answer.id}: {answer.formula or answer.error}"
         rows = [
             [
-                f"{peak['two_theta_deg']:.4f}",
-                f"{peak['d_angstrom']:.5f}",
-                f"{100 * peak['intensity']:.3f}",
-                ", ".join(f"{f['hkl']} × {f['multiplicity']}" for f in peak["reflections"][:4]),
+                f"{peak.two_theta_deg:.4f}",
+                f"{peak.d_angstrom:.5f}",
+                f"{100 * peak.intensity:.3f}",
+                ", ".join(f"{list(f.hkl)} × {f.multiplicity}" for f in peak.reflections[:4]),
             ]
-            for peak in answer["peaks"]
+            for peak in answer.peaks
         ]
         print_table(["2θ / °", "d / Å", "intensity", "h k l × multiplicity"], rows, title=title)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
+    from matlode.jobs.identify import Identification
+    from matlode.jobs.predict import CrystalPrediction
     from matlode.training.check_data import PropertyCheck, TableCheck
 
 
@@ -163,21 +165,20 @@ def _brought_endpoints() -> list[str]:
     return [*ENDPOINTS, *DERIVATIONS]
 
 
-def _prediction_cells(answer: dict[str, Any], names: Sequence[str]) -> list[str]:
-    name = Path(answer["file"]).name if "file" in answer else str(answer["id"])
-    if answer["error"]:
-        return [name, answer["error"], *[""] * (len(names) + 2)]
+def _prediction_cells(answer: CrystalPrediction, names: Sequence[str]) -> list[str]:
+    name = Path(answer.name).name if answer.is_file else answer.name
+    if answer.error:
+        return [name, answer.error, *[""] * (len(names) + 2)]
     cells = [
-        f"{p['value']:.3g} ({p['low']:.3g}..{p['high']:.3g})"
-        for p in (answer["predictions"][n] for n in names)
+        f"{p.value:.3g} ({p.low:.3g}..{p.high:.3g})" for p in (answer.predictions[n] for n in names)
     ]
-    return [name, answer["formula"], str(answer["space_group"]), *cells, answer["nearest_known"]]
+    return [name, answer.formula or "", str(answer.space_group), *cells, answer.nearest_known or ""]
 
 
-def print_predictions(answers: Sequence[dict[str, Any]]) -> None:
+def print_predictions(answers: Sequence[CrystalPrediction]) -> None:
     """Few crystals with all that is predicted, one below the other; many in one table with the
     core of it."""
-    names = list(next((a["predictions"] for a in answers if a["predictions"]), {}))
+    names = list(next((a.predictions for a in answers if a.predictions), {}))
     if len(answers) > MAX_IN_FULL:
         brought = {*_brought_endpoints()} - {*CORE_ENDPOINTS}
         names = [name for name in names if name not in brought]
@@ -188,51 +189,49 @@ def print_predictions(answers: Sequence[dict[str, Any]]) -> None:
         print(f"{len(brought)} more properties with --json.")
         return
     for answer in answers:
-        if answer["error"]:
-            print(f"{answer.get('file') or answer.get('id')}: {answer['error']}")
+        if answer.error:
+            print(f"{answer.name}: {answer.error}")
             continue
         name, formula, group, *cells, nearest = _prediction_cells(answer, names)
         title = f"{name}: {formula}" + (f", space group {group}" if group else "")
         rows = [
-            [_with_unit(n, answer["predictions"][n]["unit"]), cell]
+            [_with_unit(n, answer.predictions[n].unit), cell]
             for n, cell in zip(names, cells, strict=True)
-            if answer["predictions"]
         ]
-        rows += [[v["rule"], v["reason"]] for v in answer["verdicts"]]
+        rows += [[v.rule, v.reason] for v in answer.verdicts]
         if nearest:
             rows.append(["nearest known", nearest])
         print_table(["", "value (90 % interval), or why"], rows, title=title)
 
 
-def print_identified(answer: Mapping[str, Any]) -> None:
-    """The known phases in a pattern, and what else is told of it."""
-    for note in answer["notes"]:
-        print(f"{answer['pattern']}: {note}")
+def print_identified(answer: Identification) -> None:
+    """Print the known phases in a pattern with the guesses at symmetry and composition."""
+    for note in answer.notes:
+        print(f"{answer.pattern}: {note}")
     headings = ["", "formula", "space group", "score", "match", "scale", "zero / °"]
     headings += ["explained", "missing", "id"]
     for title, phases in (
-        (f"of {answer['known']:,} known crystals", answer["phases"]),
-        ("in what the first leaves", answer["beside"]),
+        (f"best of {answer.known:,} known crystals", answer.phases),
+        ("best for what the first leaves unexplained", answer.beside),
     ):
         rows = [
             [
-                str(p["rank"]), p["formula"], f"{p['space_group']} ({p['crystal_system']})",
-                f"{p['score']:.3f}", f"{p['match']:.3f}", f"{p['scale']:.4f}",
-                f"{p['zero_shift_deg']:+.3f}", f"{p['explained']:.0%}", f"{p['missing']:.0%}",
-                p["id"],
+                str(p.rank), p.formula, f"{p.space_group} ({p.crystal_system})",
+                f"{p.score:.3f}", f"{p.match:.3f}", f"{p.scale:.4f}",
+                f"{p.zero_shift_deg:+.3f}", f"{p.explained:.0%}", f"{p.missing:.0%}", p.id,
             ]
             for p in phases
         ]  # fmt: skip
         if rows:
             print_table(headings, rows, title=title)
-    if not answer["phases"]:
-        print("no known crystal of these elements has a line where the pattern has one.")
-    symmetry, composition = answer["symmetry"], answer["composition"]
+    if not answer.phases:
+        print("No known crystal of these elements has a line where the pattern has one.")
+    symmetry, composition = answer.symmetry, answer.composition
     for name, part in (
-        (f"pattern alone: {symmetry['answer']};", symmetry["crystal_systems"]),
-        ("space groups:", symmetry["space_groups"]),
-        ("latent neighbours:", composition["formulas"]),
-        ("elements of these:", composition["elements"]),
+        (f"pattern alone: {symmetry.answer};", symmetry.crystal_systems),
+        ("space groups:", symmetry.space_groups),
+        ("latent neighbours:", composition.formulas),
+        ("elements of these:", composition.elements),
     ):
         print(name, ", ".join(f"{key} {value:g}" for key, value in part.items()) or "none")
 

@@ -18,12 +18,12 @@ from matlode.cli.shared import (
     RunFolder,
     ScreensFile,
     Storage,
-    examination_of,
     given,
+    load_screens,
+    make_examination,
     pairs_in,
     progress_of,
     symbols_in,
-    toolbox_of,
 )
 from matlode.terminal import shown_progress
 
@@ -115,6 +115,8 @@ def search(
 ) -> None:
     """The main job: search, screen, build crystal structures, report."""
     from matlode.errors import InputError
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
@@ -126,8 +128,11 @@ def search(
         "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
         "search": given(trials=trials, seed=seed, sampler=sampler),
     }
-    toolbox = toolbox_of(models, known, screens)
+    loaded, table = Models(models), Known(known)
     wanted: dict[str, Any] = {
+        "models": loaded,
+        "known": table,
+        "screens": load_screens(screens),
         "maximize": maximize or (),
         "minimize": minimize or (),
         "elements": symbols_in(elements),
@@ -136,18 +141,20 @@ def search(
     }
     if rounds > 1 and not relax:
         raise InputError("--rounds learns from what is computed; say how many with --relax.")
-    examination = examination_of(toolbox) if relax else None  # a missing package is told first
+    examination = (
+        make_examination(table.materials, models) if relax else None
+    )  # a missing package is told first
     with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
             run = search_in_rounds(
-                rounds, relax, out=out, toolbox=toolbox, examination=examination,
+                rounds, relax, out=out, examination=examination,
                 progress=progress, **wanted,
             )  # fmt: skip
         else:
             run = run_search(
-                out=out, storage=storage, campaign=campaign, toolbox=toolbox, progress=progress,
+                out=out, storage=storage, campaign=campaign, progress=progress,
                 **wanted,
             )  # fmt: skip
             if examination is not None:
@@ -183,10 +190,14 @@ def work(
 
     Does batches until all are done.
     """
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
     from matlode.jobs.search import work as run_work
 
     with progress_of(kept=True) as progress:
-        n = run_work(storage, campaign, toolbox=toolbox_of(models, known), progress=progress)
+        n = run_work(
+            storage, campaign, models=Models(models), known=Known(known), progress=progress
+        )
     print(f"{campaign}: all {n} points are evaluated.")
 
 
@@ -221,10 +232,11 @@ def relax(
     as_json: AsJson = False,
 ) -> None:
     """Evidence of two potentials: relax, hold against a hull, strain."""
+    from matlode.jobs.known import Known
     from matlode.jobs.relax import relax_files, relax_run, sources_of
 
     examination = replace(
-        examination_of(toolbox_of(models, known)),
+        make_examination(Known(known).materials, models),
         judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
     with progress_of(kept=True) as progress:

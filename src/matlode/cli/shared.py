@@ -14,8 +14,8 @@ from typer.main import get_command
 from matlode.terminal import Volume, shown_progress, volume
 
 if TYPE_CHECKING:
+    from matlode.data.tables import Materials
     from matlode.evidence.examination import Examination
-    from matlode.jobs.toolbox import Toolbox
     from matlode.progress import Progress
 
 loudness = typer.Typer(add_completion=False)
@@ -105,19 +105,18 @@ def progress_of(*, kept: bool = False) -> AbstractContextManager[Progress]:
     return shown_progress(lambda: f"The same command {advice}.")
 
 
-def toolbox_of(models: Path | None, known: Path | None, screens: Path | None = None) -> Toolbox:
-    """What options name, and what ships in its place."""
-    from matlode.jobs.toolbox import Toolbox
+def load_screens(file: Path | None) -> dict[str, object]:
+    """Settings of the screening rules in a TOML file; none without a file."""
     from matlode.screening.funnel import read_screens
 
-    return Toolbox(models, known, read_screens(screens) if screens else {})
+    return read_screens(file) if file else {}
 
 
-def examination_of(toolbox: Toolbox) -> Examination:
-    """Both potentials and this machine, as they are without options."""
+def make_examination(materials: Materials, models: Path | None) -> Examination:
+    """Both potentials and this machine, with the default settings."""
     from matlode.evidence.examination import Examination
 
-    return Examination(toolbox.materials, toolbox.models_folder)
+    return Examination(materials, models)
 
 
 def symbols_in(text: str | None) -> list[str] | None:

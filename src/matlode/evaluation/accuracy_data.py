@@ -28,7 +28,7 @@ from matlode.evaluation.accuracy_plots import (
     draw_reliability,
 )
 from matlode.evaluation.cross_validation import all_labels
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace, trained_faces
 from matlode.latent.weights import network_of
@@ -108,23 +108,25 @@ class HeldOut:
         has its weights."""
         seen = table.roles == TRAIN
         table = replace(table, materials=table.materials.take(~seen))
-        toolbox = Toolbox(models)
-        space, compositions = toolbox.space, table.compositions
+        loaded = Models(models)
+        space, compositions = loaded.space, table.compositions
         patterns = {"simulated": table.patterns}
         patterns["decoded"] = space.reconstruct_patterns(table.patterns)
         given = {"simulated": compositions, "decoded": decoded_compositions(space, compositions)}
         progress("held-out rows", 1, 3)
         answers, groups = {}, {}
         for case in CASES:
-            answers[OURS.format(case)] = _answers(toolbox.models, given[case], patterns[case], case)
+            answers[OURS.format(case)] = _answers(
+                loaded.properties, given[case], patterns[case], case
+            )
             # as the headers' scores are measured: the true composition beside either pattern
             for name, x in ((ALONE, None), (BOTH, compositions)):
-                groups[case, name] = toolbox.symmetry.predict(patterns[case], x)
+                groups[case, name] = loaded.symmetry.predict(patterns[case], x)
         progress("held-out rows", 2, 3)
         if "reference" in trained_faces(models):
             answers[REFERENCE] = _reference_answers(models, compositions, table.patterns)
         learned = answers[OURS.format("simulated")]
-        endpoints = {**toolbox.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
+        endpoints = {**loaded.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
         truth = {name: table.labels(endpoint) for name, endpoint in endpoints.items()}
         truth |= {name: labels for name, (_, labels) in all_labels(table).items()}
         drawn = space.decode(space.sample_prior(N_PRIOR, np.random.default_rng(0)))[1]

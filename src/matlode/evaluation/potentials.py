@@ -17,7 +17,7 @@ from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.evidence.laboratory import cache_folder
 from matlode.evidence.potentials import JUDGE, WITNESS
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.scores import score
@@ -78,7 +78,7 @@ def measure_potentials(
         work = [Calculation(structure, of_potential, elastic=True) for structure in structures]
         calculate(work, n_jobs, progress)
         found[name] = _computed(examination, name, structures)
-    found[OUR_MODELS] = _predicted(known, Toolbox(models))
+    found[OUR_MODELS] = _predicted(known, Models(models))
     rows = [
         {
             "endpoint": endpoint,
@@ -135,9 +135,9 @@ def _computed(
     return {name: np.array(of) for name, of in values.items()}
 
 
-def _predicted(known: KnownMaterials, toolbox: Toolbox) -> dict[str, Array]:
+def _predicted(known: KnownMaterials, models: Models) -> dict[str, Array]:
     table = known.table
-    estimates = toolbox.models.predict(
+    estimates = models.properties.predict(
         table.compositions[known.rows], table.patterns[known.rows], case="simulated",
         names=list(MEASURED),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import HEADER_FILE, find_model, load_header
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
 from matlode.properties.formation_net import FORMATION_NET
@@ -70,27 +70,27 @@ def measure_scores(
     properties that their model was trained on in another sense.
     """
     own = read_properties(properties) if properties else {}
-    toolbox = Toolbox(models)
+    loaded = Models(models)
     for name, endpoint in own.items():
-        trained = toolbox.endpoints.get(name, endpoint)
+        trained = loaded.endpoints.get(name, endpoint)
         if trained != endpoint:
             raise GoalError(
                 f'{properties}: property "{name}" is {endpoint.definition()}, its model was '
                 f"trained for {trained.definition()}; train it again or correct the file."
             )
-    wanted = _endpoints(endpoints or list(own), {**toolbox.endpoints, **own})
+    wanted = _endpoints(endpoints or list(own), {**loaded.endpoints, **own})
     table = TrainingTable.load(data)
     for endpoint in own.values():
         checked_labels(endpoint, table.materials, table=table.source)
     rows: list[dict[str, Any]] = []
     test = table.roles == TEST
     patterns = {"simulated": table.patterns[test]}
-    patterns["decoded"] = toolbox.space.reconstruct_patterns(patterns["simulated"])
+    patterns["decoded"] = loaded.space.reconstruct_patterns(patterns["simulated"])
     x = {"simulated": table.compositions[test]}
-    predictable = toolbox.endpoints
-    x["decoded"] = decoded_compositions(toolbox.space, x["simulated"])
+    predictable = loaded.endpoints
+    x["decoded"] = decoded_compositions(loaded.space, x["simulated"])
     estimates = {
-        case: toolbox.models.predict(
+        case: loaded.properties.predict(
             x[case],
             patterns[case],
             case=case,

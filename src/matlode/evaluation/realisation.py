@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from matlode.data.splits import TEST
 from matlode.errors import InputError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.realisation.builder import MEASURED, Builder, Effort, different
@@ -50,7 +50,7 @@ class Hidden:
     """Structures of test formulas, and the library that they are to be built from."""
 
     table: TrainingTable
-    toolbox: Toolbox
+    models: Models
     rows: NDArray[np.intp]
 
     @cached_property
@@ -60,14 +60,14 @@ class Hidden:
 
     def targets(self) -> Iterator[Target]:
         """One by one."""
-        table, toolbox = self.table, self.toolbox
+        table, models = self.table, self.models
         compositions, patterns = table.compositions[self.rows], table.patterns[self.rows]
-        points = toolbox.space.encode(compositions, patterns)
-        amounts = toolbox.space.formulas(points)
-        _, images = toolbox.space.decode(points)
+        points = models.space.encode(compositions, patterns)
+        amounts = models.space.formulas(points)
+        _, images = models.space.decode(points)
         names = [str(name) for name in table.materials.frame["formula"].iloc[self.rows]]
-        true = toolbox.candidates(names, compositions, patterns, case="simulated")
-        returned = toolbox.candidates(
+        true = models.predict_candidates(names, compositions, patterns, case="simulated")
+        returned = models.predict_candidates(
             formulas_of(amounts), amounts / amounts.sum(axis=1, keepdims=True), images,
             case="decoded",
         )  # fmt: skip
@@ -109,7 +109,7 @@ def measure_realisation(
     if not usable.any():
         raise InputError(f"{table.source} has no test structures of up to {MAX_ATOMS} atoms.")
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:n_structures]
-    hidden = Hidden(table, Toolbox(models), rows)
+    hidden = Hidden(table, Models(models), rows)
     places: dict[str, list[int | None]] = {case: [] for case in CASES}
     seconds = dict.fromkeys(CASES, 0.0)
     for done, target in enumerate(hidden.targets(), start=1):

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import conventional_formula
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.run_folder import Proposal, significant
-from matlode.jobs.toolbox import Toolbox
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
 from matlode.records import Prediction, RealisedStructure
 from matlode.representation.diffraction import simulate_peaks
+from matlode.screening.novelty import KnownMaterials
 
 N_NEAREST = 5
 """Known materials that a candidate is shown beside."""
@@ -37,7 +39,8 @@ def write_details(
     n_known: int,
     n_realised: int,
     goal: Goal,
-    toolbox: Toolbox,
+    models: Models,
+    known: Known,
 ) -> None:
     """Write details.json (each of the ``proposals`` with all its predictions, its nearest known
     materials and its structure) and map.csv (all ``trials`` in the plane, see ``latent_map``).
@@ -48,9 +51,9 @@ def write_details(
     places, shares = latent_map(trials.points)
     write_text(
         folder / "map.csv",
-        _map_rows(places, proposals, screened, known_rows, n_known, toolbox).to_csv(index=False),
+        _map_rows(places, proposals, screened, known_rows, n_known, known).to_csv(index=False),
     )
-    labels = {name: toolbox.endpoints[name].labels(toolbox.materials) for name in goal.shown}
+    labels = {name: models.endpoints[name].labels(known.materials) for name in goal.shown}
     write_json(
         folder / "details.json",
         {
@@ -63,7 +66,7 @@ def write_details(
                 "realised": min(n_realised, len(screened)),
             },
             "candidates": [
-                _details(rank, proposal, labels, toolbox)
+                _details(rank, proposal, labels, known.catalogue)
                 for rank, proposal in enumerate(proposals, start=1)
             ],
         },
@@ -91,12 +94,12 @@ def _map_rows(
     screened: Sequence[Proposal],
     known_rows: NDArray[np.intp],
     n_known: int,
-    toolbox: Toolbox,
+    known: Known,
 ) -> pd.DataFrame:
     """One row per trial, as in trials.csv; space group 0 where none was asked for, rank 0 where a
     trial is no candidate."""
     space_groups, ranks = np.zeros((2, len(places)), dtype=int)
-    space_groups[: len(known_rows)] = np.array(toolbox.known.space_groups)[known_rows]
+    space_groups[: len(known_rows)] = np.array(known.catalogue.space_groups)[known_rows]
     for proposal in screened:
         space_groups[n_known + proposal.trial] = proposal.candidate.space_group
     for rank, proposal in enumerate(proposals, start=1):
@@ -116,7 +119,7 @@ def _details(
     rank: int,
     proposal: Proposal,
     labels: Mapping[str, NDArray[np.float64]],
-    toolbox: Toolbox,
+    known: KnownMaterials,
 ) -> dict[str, Any]:
     candidate = proposal.candidate
     row = {
@@ -124,8 +127,8 @@ def _details(
         "formula": conventional_formula(candidate.formula),
         "predictions": _rounded(candidate.predictions),
         "nearest_known": [
-            _known(index, distance, labels, toolbox)
-            for index, distance in toolbox.known.nearest_several(candidate.composition, N_NEAREST)
+            _known(index, distance, labels, known)
+            for index, distance in known.nearest_several(candidate.composition, N_NEAREST)
         ],
     }
     if proposal.built is not None:
@@ -145,9 +148,8 @@ def _rounded(predictions: Mapping[str, Prediction]) -> dict[str, dict[str, Any]]
 
 
 def _known(
-    index: int, distance: float, labels: Mapping[str, NDArray[np.float64]], toolbox: Toolbox
+    index: int, distance: float, labels: Mapping[str, NDArray[np.float64]], known: KnownMaterials
 ) -> dict[str, Any]:
-    known = toolbox.known
     return {
         "formula": conventional_formula(known.formulas[index]),
         "id": known.ids[index],

@@ -1,165 +1,121 @@
-"""What is in a measured powder pattern: known phases, space group, composition."""
+"""Search-match: known phases, space group and composition of a measured powder pattern."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_atomically
+from matlode.artefacts import ARRAYS_FILE, find_model, write_atomically
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers, conventional_formula, element_symbols
 from matlode.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
-from matlode.data.tables import checksum, load_starter, read_table, starter_path
-from matlode.errors import ArtefactError, GridMismatchError, InputError, suggest
-from matlode.evidence.laboratory import cache_folder
-from matlode.latent.space import LatentSpace
+from matlode.data.tables import checksum
+from matlode.errors import GridMismatchError, InputError, suggest
+from matlode.jobs.deprecated import accept_identifier
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.report.match_figures import Overlay, check_ending, draw_matches
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern, read_pattern
-from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, MatchSettings, distinct
+from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, distinct
 from matlode.screening.symmetry import SymmetryClassifier, system_probabilities
 
 SURE_OF_SYSTEM = 0.8
 """Probability of a crystal system below which the answer is "can't tell": of 300 calibration
 patterns made as if measured, 37 % reach it, and of these 90 % are right (0.6: 61 and 81 %)."""
+CANNOT_TELL = "can't tell"
 N_NEIGHBOURS = 20
-"""Latent neighbours that elements are guessed from."""
+"""Latent neighbours from which elements are guessed."""
 ENCODED_AT_ONCE = 4096
 OVERLAID = 3
 """Phases in the figure."""
+MIN_UNEXPLAINED = 0.1
+"""Share of the observed intensity that must be unexplained before a second phase is searched."""
 
 
-@dataclass(frozen=True, eq=False)
-class Identifier:
-    """What measured patterns are held against; each part is made when used and kept on disk."""
+@dataclass(frozen=True)
+class Phase:
+    """A known phase that a pattern matches."""
 
-    known_table: Path | None = None
-    """Structure table (default: the starter set)."""
-    index: Path | None = None
-    """Folder of the index (default: one for the table in the user's cache)."""
-    models_folder: Path | None = None
-    settings: MatchSettings = STANDARD_MATCH
-    progress: Progress = silent
+    rank: int
+    id: str
+    formula: str
+    space_group: int
+    crystal_system: str
+    score: float
+    """``match`` minus the penalty for strain."""
+    match: float
+    """Cosine of the observed and the fitted pattern."""
+    scale: float
+    """Fitted over tabulated lattice constants."""
+    cell: tuple[float, ...]
+    """Fitted a, b, c in Å and α, β, γ in degrees."""
+    zero_shift_deg: float
+    damping_a2: float
+    explained: float
+    """Share of the observed intensity that the phase explains."""
+    missing: float
+    """Share of the calculated intensity that is not observed."""
 
-    @cached_property
-    def folder(self) -> Path:
-        """Where the index of the table lies, or will lie."""
-        return self.index or cache_folder() / "lines" / self._source[:16]
 
-    @cached_property
-    def _source(self) -> str:
-        table = self.known_table or starter_path()
-        if not table.is_file():
-            raise InputError(f"no structure table at {table}; name a Parquet file.")
-        return checksum(table)
+@dataclass(frozen=True)
+class SymmetryGuess:
+    """Crystal system and space groups of a pattern alone, with probabilities, likeliest first."""
 
-    @cached_property
-    def known(self) -> KnownLines:
-        """The index, made anew if it is not there or of another table."""
-        try:
-            return KnownLines.load(self.folder, self._source)
-        except ArtefactError:
-            table = self.known_table
-            materials = read_table(table) if table else load_starter()
-            known = KnownLines.build(materials, self.progress)
-            known.save(self.folder, self._source)
-            return known
+    answer: str = CANNOT_TELL
+    """A crystal system, or "can't tell"."""
+    crystal_systems: Mapping[str, float] = field(default_factory=dict)
+    space_groups: Mapping[str, float] = field(default_factory=dict)
+    why: str | None = None
+    """Why there is no guess, if there is none."""
 
-    @cached_property
-    def space(self) -> LatentSpace:
-        """The standard latent space."""
-        return LatentSpace.load(self.models_folder)
 
-    @cached_property
-    def symmetry(self) -> SymmetryClassifier:
-        """The space-group classifier."""
-        return SymmetryClassifier.load(self.models_folder)
+@dataclass(frozen=True)
+class CompositionGuess:
+    """Composition by the nearest known patterns in the latent space."""
 
-    @cached_property
-    def latents(self) -> NDArray[np.float32]:
-        """(n, 64), the known materials' patterns in the latent space; NaN without a pattern."""
-        crystals = self.known.crystals
-        file = self.folder / "latents.npy"
-        if self.models_folder is None and file.exists():
-            kept = np.load(file)
-            if len(kept) == len(crystals):
-                return kept
-        found = np.full((len(crystals), 64), np.nan, np.float32)
-        for at in range(0, len(crystals), ENCODED_AT_ONCE):
-            rows = np.arange(at, min(at + ENCODED_AT_ONCE, len(crystals)))
-            possible, patterns, _ = simulate_possible(self.known.exact(rows))
-            if len(possible):
-                found[rows[possible]] = self.space.encode_patterns(patterns, refine=0)
-            self.progress("known patterns encoded", rows[-1] + 1, len(crystals))
-        if self.models_folder is None:
-            write_atomically(file, lambda stream: np.save(stream, found, allow_pickle=False))
+    formulas: Mapping[str, float] = field(default_factory=dict)
+    """Formula → latent distance, nearest first."""
+    elements: Mapping[str, float] = field(default_factory=dict)
+    """Element → share of the neighbours that contain it."""
+    why: str | None = None
+    """Why there is no guess, if there is none."""
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What a measured pattern contains."""
+
+    pattern: str
+    """Source of the pattern."""
+    wavelength_angstrom: float
+    notes: tuple[str, ...]
+    known: int
+    """Number of known crystals that were searched."""
+    phases: tuple[Phase, ...]
+    """Best first."""
+    beside: tuple[Phase, ...]
+    """Best phases for what the first one leaves unexplained."""
+    symmetry: SymmetryGuess
+    composition: CompositionGuess
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``matlode identify --json`` prints."""
+        found = asdict(self)
+        for guess in (found["symmetry"], found["composition"]):
+            if guess["why"] is None:
+                del guess["why"]
         return found
 
-    def phases(
-        self,
-        seen: Observation,
-        elements: NDArray[np.bool_] | None,
-        required: NDArray[np.bool_] | None,
-    ) -> list[Match]:
-        """Known phases that a pattern shows, each once, likeliest first."""
-        rows = self.known.rows_with(elements, required)
-        return distinct(self.known.search(seen, rows, self.settings), self.known)
 
-    def symmetry_of(self, pattern: NDArray[np.float64], top: int) -> dict[str, Any]:
-        """Crystal systems and space groups of a pattern (1601,), likeliest first, with their
-        probabilities; ``answer`` is a crystal system or "can't tell"."""
-        groups = self.symmetry.predict(pattern[None])
-        systems = system_probabilities(groups)[0]
-        best = int(systems.argmax())
-        order = np.argsort(-groups[0])[:top]
-        names = np.array(list(CRYSTAL_SYSTEMS))
-        return {
-            "answer": str(names[best]) if systems[best] >= SURE_OF_SYSTEM else "can't tell",
-            "crystal_systems": {
-                str(names[i]): round(float(systems[i]), 3) for i in np.argsort(-systems)[:3]
-            },
-            "space_groups": {str(i + 1): round(float(groups[0, i]), 3) for i in order},
-        }
-
-    def neighbours_of(
-        self, pattern: NDArray[np.float64], allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Rows and distances of the N_NEIGHBOURS known patterns that are nearest to a pattern
-        (1601,) in the latent space, nearest first."""
-        point = self.space.encode_patterns(pattern[None], refine=0)
-        rows = self.known.rows_with(allowed)
-        rows = rows[np.isfinite(self.latents[rows, 0])]
-        distances = np.linalg.norm(self.latents[rows] - point, axis=1)
-        nearest = np.argsort(distances, kind="stable")[:N_NEIGHBOURS]
-        return rows[nearest], distances[nearest]
-
-    def compositions_of(
-        self, pattern: NDArray[np.float64], allowed: NDArray[np.bool_] | None, top: int
-    ) -> dict[str, Any]:
-        """Formulas of the neighbours of a pattern (1601,), with their distances, and which part
-        of the neighbours holds each element."""
-        rows, distances = self.neighbours_of(pattern, allowed)
-        formulas: dict[str, float] = {}
-        for row, distance in zip(rows, distances.tolist(), strict=True):
-            name = conventional_formula(str(self.known.formulas[row]))
-            formulas.setdefault(name, round(distance, 2))
-        share = self.known.elements[rows].sum(axis=0) / max(len(rows), 1)
-        likely = [z for z in np.argsort(-share, kind="stable")[:8] if share[z] > 0]
-        return {
-            "formulas": dict(list(formulas.items())[:top]),
-            "elements": {element_symbols()[z]: round(float(share[z]), 2) for z in likely},
-        }
-
-
+@accept_identifier
 def identify(
     pattern: str | Path | MeasuredPattern,
     *,
@@ -168,133 +124,209 @@ def identify(
     wavelength: str | float | None = None,
     top: int = 10,
     plot: Path | None = None,
-    identifier: Identifier | None = None,
-) -> dict[str, Any]:
-    """Known phases, space group and composition of a measured powder pattern, JSON-ready.
+    models: Models | None = None,
+    known: Known | None = None,
+    progress: Progress = silent,
+) -> Identification:
+    """Identify the known phases in a measured powder pattern, its space group and composition.
 
-    ``elements`` are the only ones that phases may hold, ``require`` those that they must. The
-    answer has ``phases``, at most ``top``, likeliest first: id, formula and space group, how well
-    the pattern is met (``match``, a cosine, and ``score``, the same less what strain costs), the
-    ``scale`` of the lattice with the fitted ``cell``, the zero shift, which parts of the observed
-    intensity are ``explained`` and of the calculated one ``missing``; ``beside``, the likeliest
-    phases of what the first leaves unexplained; ``symmetry`` (a crystal system or "can't tell",
-    and space groups with probabilities); ``composition`` (the latent neighbours' formulas and
-    elements). ``plot``: figure of the pattern with the best phases laid over it.
+    Phases contain no other elements than ``elements`` and all of ``require``; at most ``top``
+    are returned. ``plot`` names a figure of the pattern with the best phases laid over it.
 
-    Raises InputError for a file that is no powder pattern and for what is no element,
-    GridMismatchError if too little was measured.
+    Raises InputError for a file that is not a powder pattern and for unknown elements,
+    GridMismatchError if the measured range is too short.
     """
-    identifier = identifier or Identifier()
-    allowed, required = _mask(elements), _mask(require)
+    models, known = models or Models(), known or Known()
+    allowed, required = _make_mask(elements), _make_mask(require)
     if plot is not None:
         check_ending(plot)
     if not isinstance(pattern, MeasuredPattern):
         pattern = read_pattern(pattern, wavelength=wavelength)
     seen = Observation.of(pattern)
-    matches = identifier.phases(seen, allowed, required)
-    answer: dict[str, Any] = {
-        "pattern": pattern.source,
-        "wavelength_angstrom": pattern.wavelength_angstrom,
-        "notes": list(seen.gridded.notes),
-        "known": len(identifier.known),
-        "phases": _told(matches[:top], seen, identifier),
-        "beside": [],
-    }
-    if matches:
-        rest = _unexplained(matches[0], seen)
-        if rest is not None:
-            others = identifier.phases(rest, allowed, None)
-            answer["beside"] = _told(others[: min(top, 3)], rest, identifier)
-    answer |= _guesses(pattern, identifier, allowed, top)
+    lines = known.lines
+    matches = find_phases(lines, seen, allowed, required)
+    beside: tuple[Phase, ...] = ()
+    if matches and (rest := _subtract(matches[0], seen)) is not None:
+        others = find_phases(lines, rest, allowed, None)
+        beside = _describe_phases(others[: min(top, 3)], rest, lines)
+    symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
     if plot is not None:
-        _draw(plot, matches[:OVERLAID], seen, identifier)
-    return answer
+        _draw(plot, matches[:OVERLAID], seen, lines)
+    return Identification(
+        pattern=pattern.source,
+        wavelength_angstrom=pattern.wavelength_angstrom,
+        notes=tuple(seen.gridded.notes),
+        known=len(lines),
+        phases=_describe_phases(matches[:top], seen, lines),
+        beside=beside,
+        symmetry=symmetry,
+        composition=composition,
+    )
 
 
-def _mask(symbols: Sequence[str] | None) -> NDArray[np.bool_] | None:
+def find_phases(
+    lines: KnownLines,
+    seen: Observation,
+    elements: NDArray[np.bool_] | None = None,
+    required: NDArray[np.bool_] | None = None,
+) -> list[Match]:
+    """Known phases that match a pattern, each once, best first."""
+    rows = lines.rows_with(elements, required)
+    return distinct(lines.search(seen, rows, STANDARD_MATCH), lines)
+
+
+def guess_symmetry(
+    classifier: SymmetryClassifier, pattern: NDArray[np.float64], top: int
+) -> SymmetryGuess:
+    """Crystal systems and space groups of a pattern (1601,)."""
+    groups = classifier.predict(pattern[None])
+    systems = system_probabilities(groups)[0]
+    best = int(systems.argmax())
+    order = np.argsort(-groups[0])[:top]
+    names = list(CRYSTAL_SYSTEMS)
+    return SymmetryGuess(
+        answer=names[best] if systems[best] >= SURE_OF_SYSTEM else CANNOT_TELL,
+        crystal_systems={names[i]: round(float(systems[i]), 3) for i in np.argsort(-systems)[:3]},
+        space_groups={str(i + 1): round(float(groups[0, i]), 3) for i in order},
+    )
+
+
+def encode_known(models: Models, known: Known, progress: Progress = silent) -> NDArray[np.float32]:
+    """Encode the patterns of the known materials: (n, 64), NaN without a pattern.
+
+    They are kept beside the index, under a name made of the autoencoder's checksum.
+    """
+    place = find_model("standard-pattern-vae", models.folder)
+    file = known.index_folder / f"latents-{checksum(place / ARRAYS_FILE)[:16]}.npy"
+    crystals = known.lines.crystals
+    if file.exists():
+        kept: NDArray[np.float32] = np.load(file)
+        if len(kept) == len(crystals):
+            return kept
+    found = np.full((len(crystals), 64), np.nan, np.float32)
+    for at in range(0, len(crystals), ENCODED_AT_ONCE):
+        rows = np.arange(at, min(at + ENCODED_AT_ONCE, len(crystals)))
+        possible, patterns, _ = simulate_possible(known.lines.exact(rows))
+        if len(possible):
+            found[rows[possible]] = models.space.encode_patterns(patterns, refine=0)
+        progress("known patterns encoded", rows[-1] + 1, len(crystals))
+    write_atomically(file, lambda stream: np.save(stream, found, allow_pickle=False))
+    return found
+
+
+def find_latent_neighbours(
+    pattern: NDArray[np.float64],
+    models: Models,
+    known: Known,
+    allowed: NDArray[np.bool_] | None = None,
+    progress: Progress = silent,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Rows and distances of the N_NEIGHBOURS known patterns that are nearest to a pattern
+    (1601,) in the latent space, nearest first."""
+    latents = encode_known(models, known, progress)
+    point = models.space.encode_patterns(pattern[None], refine=0)
+    rows = known.lines.rows_with(allowed)
+    rows = rows[np.isfinite(latents[rows, 0])]
+    distances = np.linalg.norm(latents[rows] - point, axis=1)
+    nearest = np.argsort(distances, kind="stable")[:N_NEIGHBOURS]
+    return rows[nearest], distances[nearest]
+
+
+def _guess_composition(
+    lines: KnownLines, rows: NDArray[np.intp], distances: NDArray[np.float64], top: int
+) -> CompositionGuess:
+    formulas: dict[str, float] = {}
+    for row, distance in zip(rows, distances.tolist(), strict=True):
+        name = conventional_formula(str(lines.formulas[row]))
+        formulas.setdefault(name, round(distance, 2))
+    share = lines.elements[rows].sum(axis=0) / max(len(rows), 1)
+    likely = [z for z in np.argsort(-share, kind="stable")[:8] if share[z] > 0]
+    return CompositionGuess(
+        formulas=dict(list(formulas.items())[:top]),
+        elements={element_symbols()[z]: round(float(share[z]), 2) for z in likely},
+    )
+
+
+def _make_mask(symbols: Sequence[str] | None) -> NDArray[np.bool_] | None:
     if symbols is None:
         return None
     mask = np.zeros(MAX_ATOMIC_NUMBER, bool)
     known = atomic_numbers()
     for symbol in symbols:
         if symbol not in known:
-            raise InputError(f'"{symbol}" is no element. {suggest(symbol, known)}')
+            raise InputError(f'unknown element "{symbol}". {suggest(symbol, known)}')
         mask[known[symbol] - 1] = True
     return mask
 
 
-REST = 0.1
-"""Part of the observed intensity that has to be unexplained before a second phase is looked for."""
-
-
-def _unexplained(match: Match, seen: Observation) -> Observation | None:
-    """What a phase leaves of a pattern; None if that is little."""
+def _subtract(match: Match, seen: Observation) -> Observation | None:
+    """What a phase leaves unexplained of a pattern; None if that is little."""
     rest = seen.without(match.lines.profile(match.fit, seen.as_it_is()))
     part = rest.gridded.intensity.sum() / max(float(seen.gridded.intensity.sum()), 1e-12)
-    return rest if part >= REST else None
+    return rest if part >= MIN_UNEXPLAINED else None
 
 
-def _told(
-    matches: Sequence[Match], seen: Observation, identifier: Identifier
-) -> list[dict[str, Any]]:
+def _describe_phases(
+    matches: Sequence[Match], seen: Observation, lines: KnownLines
+) -> tuple[Phase, ...]:
     from pymatgen.core import Lattice
 
-    known = identifier.known
-    view = seen.view(identifier.settings.passes[-1].sigma_deg)
+    view = seen.view(STANDARD_MATCH.passes[-1].sigma_deg)
     observed = view.roots**2
-    answers = []
+    phases = []
     for rank, match in enumerate(matches, start=1):
         profile = match.lines.profile(match.fit, view)
         common = float(np.minimum(profile, observed).sum())
         strain = match.lines.strain(match.fit)
-        cell = Lattice(known.crystals.lattices[match.row] @ (np.eye(3) + strain))
-        group = int(known.space_groups[match.row])
-        answers.append(
-            {
-                "rank": rank,
-                "id": str(known.ids[match.row]),
-                "formula": conventional_formula(str(known.formulas[match.row])),
-                "space_group": group,
-                "crystal_system": crystal_system(group),
-                "score": round(match.score, 4),
-                "match": round(match.fit.match, 4),
-                "scale": round(match.scale, 4),
-                "cell": [round(value, 4) for value in cell.parameters],
-                "zero_shift_deg": round(match.fit.zero_deg, 3),
-                "damping_a2": round(match.fit.damping_a2, 2),
-                "explained": round(common / max(float(observed.sum()), 1e-12), 3),
-                "missing": round(1 - common / max(float(profile.sum()), 1e-12), 3),
-            }
+        cell = Lattice(lines.crystals.lattices[match.row] @ (np.eye(3) + strain))
+        group = int(lines.space_groups[match.row])
+        phases.append(
+            Phase(
+                rank=rank,
+                id=str(lines.ids[match.row]),
+                formula=conventional_formula(str(lines.formulas[match.row])),
+                space_group=group,
+                crystal_system=crystal_system(group),
+                score=round(match.score, 4),
+                match=round(match.fit.match, 4),
+                scale=round(match.scale, 4),
+                cell=tuple(round(value, 4) for value in cell.parameters),
+                zero_shift_deg=round(match.fit.zero_deg, 3),
+                damping_a2=round(match.fit.damping_a2, 2),
+                explained=round(common / max(float(observed.sum()), 1e-12), 3),
+                missing=round(1 - common / max(float(profile.sum()), 1e-12), 3),
+            )
         )
-    return answers
+    return tuple(phases)
 
 
-def _guesses(
-    pattern: MeasuredPattern, identifier: Identifier, allowed: NDArray[np.bool_] | None, top: int
-) -> dict[str, Any]:
+def _guess(
+    pattern: MeasuredPattern,
+    models: Models,
+    known: Known,
+    allowed: NDArray[np.bool_] | None,
+    top: int,
+    progress: Progress,
+) -> tuple[SymmetryGuess, CompositionGuess]:
     try:
         gridded = to_grid(pattern).intensity
     except GridMismatchError as error:  # enough for lines, not for the models
-        nothing = {"answer": "can't tell", "crystal_systems": {}, "space_groups": {}}
-        return {
-            "symmetry": {**nothing, "why": str(error)},
-            "composition": {"formulas": {}, "elements": {}, "why": str(error)},
-        }
-    return {
-        "symmetry": identifier.symmetry_of(gridded, min(top, 5)),
-        "composition": identifier.compositions_of(gridded, allowed, top),
-    }
+        return SymmetryGuess(why=str(error)), CompositionGuess(why=str(error))
+    rows, distances = find_latent_neighbours(gridded, models, known, allowed, progress)
+    return (
+        guess_symmetry(models.symmetry, gridded, min(top, 5)),
+        _guess_composition(known.lines, rows, distances, top),
+    )
 
 
-def _draw(path: Path, matches: Sequence[Match], seen: Observation, identifier: Identifier) -> None:
+def _draw(path: Path, matches: Sequence[Match], seen: Observation, lines: KnownLines) -> None:
     view = seen.as_it_is()
     height = max(float((view.roots**2).max()), 1e-12)
-    known = identifier.known
     grid = MATCH_SETTINGS.grid
     overlays = [
         Overlay(
-            f"{conventional_formula(str(known.formulas[m.row]))} "
-            f"({int(known.space_groups[m.row])}), {m.fit.match:.2f}",
+            f"{conventional_formula(str(lines.formulas[m.row]))} "
+            f"({int(lines.space_groups[m.row])}), {m.fit.match:.2f}",
             m.lines.profile(m.fit, view) / height,
             m.lines.two_theta_deg(m.fit),
         )

@@ -1,11 +1,10 @@
-"""What matlode says of given crystals: properties, verdicts, nearest known material."""
+"""Predictions for given crystals: properties, verdicts and the nearest known material."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,123 +12,160 @@ from matlode.data.formulas import conventional_formula
 from matlode.data.readers import material_parts, open_sources
 from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.deprecated import accept_toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.screens import load_rules
 from matlode.progress import Progress, silent
-from matlode.records import DroppedRow
+from matlode.records import DroppedRow, Prediction, Verdict
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
-from matlode.screening.funnel import Screened, screen
+from matlode.screening.funnel import screen
 from matlode.screening.novelty import KnownMaterials
+from matlode.screening.rule import Rule
 
 CHUNK = 1024
 """Crystals predicted at once: patterns of a chunk take 6.5 MB."""
 
 
+@dataclass(frozen=True)
+class CrystalPrediction:
+    """Everything that is predicted for one crystal, or why nothing is."""
+
+    name: str
+    """Path of a file, id of a row in a table."""
+    is_file: bool = False
+    formula: str | None = None
+    space_group: int | None = None
+    """Number of the structure's space group, by moyopy."""
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    """By property."""
+    verdicts: tuple[Verdict, ...] = ()
+    accepted: bool | None = None
+    """Whether no required screen rejects the crystal."""
+    nearest_known: str | None = None
+    """Formula and id of the known material of the nearest composition."""
+    error: str | None = None
+    """Why the crystal could not be read or has no pattern; None for all others."""
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``matlode predict --json`` prints."""
+        verdict = None if self.accepted is None else "accepted" if self.accepted else "rejected"
+        return {
+            "file" if self.is_file else "id": self.name,
+            "formula": self.formula,
+            "space_group": self.space_group,
+            # vars() rather than dataclasses.asdict, which copies every number
+            "predictions": {name: dict(vars(p)) for name, p in self.predictions.items()},
+            "verdicts": [dict(vars(verdict)) for verdict in self.verdicts],
+            "verdict": verdict,
+            "nearest_known": self.nearest_known,
+            "error": self.error,
+        }
+
+
+@accept_toolbox
 def predict(
     sources: Sequence[str | Path] | Materials,
     *,
-    toolbox: Toolbox | None = None,
+    models: Models | None = None,
+    known: Known | None = None,
+    screens: Mapping[str, object] | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Predictions for crystals in files (CIF, POSCAR), folders or Parquet tables.
+) -> list[CrystalPrediction]:
+    """Predict the properties of crystals in files (CIF, POSCAR), folders or Parquet tables.
 
-    One dictionary per crystal, in order (those that cannot be read after the others of their
-    part, of 1,024 or more): ``file`` or ``id``, ``formula``, ``space_group`` (of the
-    structure, by moyopy), ``predictions`` {endpoint: {value, low, high, unit}}, ``verdicts``,
-    ``nearest_known``, and ``error`` (None, or why there is nothing else). Files that cannot
-    be read are answered, not raised; InputError only if a source does not exist.
+    Returns one record per crystal, in order; those that cannot be read follow the others of
+    their part of at least 1,024 and give the reason in ``error``.
+    Raises InputError if a source does not exist, GoalError for unknown ``screens``.
     """
-    return list(stream_predictions(sources, toolbox=toolbox, progress=progress))
+    return list(
+        stream_predictions(sources, models=models, known=known, screens=screens, progress=progress)
+    )
 
 
+@accept_toolbox
 def stream_predictions(
     sources: Sequence[str | Path] | Materials,
     *,
-    toolbox: Toolbox | None = None,
+    models: Models | None = None,
+    known: Known | None = None,
+    screens: Mapping[str, object] | None = None,
     progress: Progress = silent,
-) -> Iterator[dict[str, Any]]:
-    """What ``predict`` answers, one by one; only a part of the sources is in memory at once."""
-    toolbox = toolbox or Toolbox()
+) -> Iterator[CrystalPrediction]:
+    """Yield what ``predict`` returns, holding only a part of the sources in memory at a time."""
+    models, known = models or Models(), known or Known()
     if isinstance(sources, Materials):
-        parts: Iterator[Materials] = _parts(sources)
+        parts: Iterator[Materials] = _split(sources)
         n_rows: float = len(sources) + len(sources.dropped)
     else:
         opened = open_sources(sources)
-        # infinity, if one of them does not tell
+        # infinite if the length of a source is unknown
         parts, n_rows = material_parts(opened, CHUNK), sum(source.n_rows for source in opened)
-    return _answers(parts, toolbox, n_rows, progress)
+    return _predict_parts(parts, models, known, screens or {}, n_rows, progress)
 
 
-def _parts(materials: Materials) -> Iterator[Materials]:
+def _split(materials: Materials) -> Iterator[Materials]:
     for at in range(0, max(len(materials), 1), CHUNK):
         part = materials.take(np.arange(at, min(at + CHUNK, len(materials))))
         yield part if at + CHUNK >= len(materials) else replace(part, dropped=())
 
 
-def _answers(
-    parts: Iterable[Materials], toolbox: Toolbox, n_rows: float, progress: Progress
-) -> Iterator[dict[str, Any]]:
+def _predict_parts(
+    parts: Iterable[Materials],
+    models: Models,
+    known: Known,
+    screens: Mapping[str, object],
+    n_rows: float,
+    progress: Progress,
+) -> Iterator[CrystalPrediction]:
     done = 0
+    rules: tuple[Rule, ...] | None = None
     for part in parts:
-        yield from _predict_chunk(part, toolbox)
-        yield from map(_refusal, part.dropped)
+        if len(part):
+            if rules is None:
+                rules = load_rules(models, known, screens)
+            yield from _predict_part(part, models, known.catalogue, rules)
+        yield from map(_refuse, part.dropped)
         done += len(part) + len(part.dropped)
         progress("predict", done, n_rows)
     if done != n_rows:
         progress("predict", done, done)
 
 
-def _predict_chunk(materials: Materials, toolbox: Toolbox) -> list[dict[str, Any]]:
+def _predict_part(
+    materials: Materials, models: Models, known: KnownMaterials, rules: Sequence[Rule]
+) -> list[CrystalPrediction]:
     keep, patterns, refused = simulate_possible(materials.crystals)
     names = list(map(str, materials.frame["id"]))
     is_file = materials.frame.get("is_file", [False] * len(names))
     answers = [
-        _refusal(DroppedRow(name, str(refused.get(row, "")), bool(of_file)))
+        CrystalPrediction(name, bool(of_file), error=str(refused.get(row, "")))
         for row, (name, of_file) in enumerate(zip(names, is_file, strict=True))
     ]
-    if len(keep):
-        good = materials.take(keep)
-        compositions = composition_vectors(good.crystals)
-        candidates = toolbox.candidates(
-            list(good.frame["formula"]), compositions, patterns, case="simulated"
+    if not len(keep):
+        return answers
+    good = materials.take(keep)
+    compositions = composition_vectors(good.crystals)
+    candidates = models.predict_candidates(
+        list(good.frame["formula"]), compositions, patterns, case="simulated"
+    )
+    nearest = known.nearest(compositions)
+    for position, screened in enumerate(screen(candidates, rules)):
+        candidate, (index, _) = screened.candidate, nearest[position]
+        row = int(keep[position])
+        answers[row] = replace(
+            answers[row],
+            formula=conventional_formula(candidate.formula),
+            space_group=find_space_group(good.crystals, position),
+            predictions=candidate.predictions,
+            verdicts=screened.verdicts,
+            accepted=screened.accepted,
+            nearest_known=f"{conventional_formula(known.formulas[index])} ({known.ids[index]})",
+            error=None,
         )
-        screened = screen(candidates, toolbox.rules)
-        nearest = toolbox.known.nearest(compositions)
-        for position, row in enumerate(keep):
-            group = find_space_group(good.crystals, position)
-            index, _ = nearest[position]
-            answers[row] |= _findings(screened[position], group, toolbox.known, index)
     return answers
 
 
-def _findings(
-    screened: Screened, space_group: int, known: KnownMaterials, nearest: int
-) -> dict[str, Any]:
-    candidate = screened.candidate
-    return {
-        "formula": conventional_formula(candidate.formula),
-        "space_group": space_group,
-        # quicker than dataclasses.asdict, which copies every number
-        "predictions": {name: dict(vars(p)) for name, p in candidate.predictions.items()},
-        "verdicts": [dict(vars(verdict)) for verdict in screened.verdicts],
-        "verdict": "accepted" if screened.accepted else "rejected",
-        "nearest_known": f"{conventional_formula(known.formulas[nearest])} ({known.ids[nearest]})",
-        "error": None,
-    }
-
-
-def _refusal(dropped: DroppedRow) -> dict[str, Any]:
-    return {
-        **_name(dropped.id, is_file=dropped.is_file),
-        "formula": None,
-        "space_group": None,
-        "predictions": {},
-        "verdicts": [],
-        "verdict": None,
-        "nearest_known": None,
-        "error": dropped.reason,
-    }
-
-
-def _name(name: str, *, is_file: bool) -> dict[str, str]:
-    return {"file": name} if is_file else {"id": name}
+def _refuse(dropped: DroppedRow) -> CrystalPrediction:
+    return CrystalPrediction(dropped.id, dropped.is_file, error=dropped.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.evidence.examination import Examination
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.jobs.relax import EVIDENCE_FILE, relax_run
 from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
 from matlode.jobs.search import Run, resume, search
 from matlode.jobs.starts import SearchSettings
-from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent
 from matlode.properties.correction import CORRECTED, Correction
@@ -54,7 +55,9 @@ def search_in_rounds(
     n_relaxed: int,
     *,
     out: Path,
-    toolbox: Toolbox,
+    models: Models,
+    known: Known,
+    screens: Mapping[str, object],
     examination: Examination,
     progress: Progress = silent,
     **wishes: Any,
@@ -79,13 +82,16 @@ def search_in_rounds(
         "schema": 1,
         "rounds": n_rounds,
         "relaxed": n_relaxed,
-        "models": None if toolbox.models_folder is None else str(toolbox.models_folder.resolve()),
-        "known": None if toolbox.known_table is None else str(toolbox.known_table.resolve()),
-        "screens": dict(toolbox.screens),
+        "models": None if models.folder is None else str(models.folder.resolve()),
+        "known": None if known.table is None else str(known.table.resolve()),
+        "screens": dict(screens),
         "wishes": {**wishes, **({"settings": asdict(settings)} if settings else {})},
     }
     write_json(out / ROUNDS_FILE, asked)
-    return _rounds(n_rounds, n_relaxed, out, toolbox, examination, progress, wishes)
+    return _run_rounds(
+        n_rounds, n_relaxed, out, models, known, examination, progress,
+        {**wishes, "screens": screens},
+    )  # fmt: skip
 
 
 def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
@@ -95,22 +101,26 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
         asked = read_json(out / ROUNDS_FILE)
     except FileNotFoundError as error:
         raise InputError(f"{out} is no folder of rounds ({error}).") from error
-    models, known = (
+    folder, table = (
         None if asked[name] is None else Path(asked[name]) for name in ("models", "known")
     )
-    toolbox = Toolbox(models, known, asked["screens"])
+    models, known = Models(folder), Known(table)
     wishes = asked["wishes"]
     if "settings" in wishes:
         wishes["settings"] = SearchSettings(**wishes["settings"])
-    examination = Examination(toolbox.materials, models)
-    return _rounds(asked["rounds"], asked["relaxed"], out, toolbox, examination, progress, wishes)
+    examination = Examination(known.materials, folder)
+    return _run_rounds(
+        asked["rounds"], asked["relaxed"], out, models, known, examination, progress,
+        {**wishes, "screens": asked["screens"]},
+    )  # fmt: skip
 
 
-def _rounds(
+def _run_rounds(
     n_rounds: int,
     n_relaxed: int,
     out: Path,
-    toolbox: Toolbox,
+    models: Models,
+    known: Known,
     examination: Examination,
     progress: Progress,
     wishes: Mapping[str, Any],
@@ -118,28 +128,28 @@ def _rounds(
     answers: list[Answers] = []
     rows = []
     done: set[str] = set()
-    current = toolbox
+    current = models
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
         if (folder / REQUEST_FILE).exists():  # begun before an interruption
             run = resume(folder, progress=progress)
         else:
-            run = search(out=folder, toolbox=current, progress=progress, **wishes)
+            run = search(out=folder, models=current, known=known, progress=progress, **wishes)
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
         done |= {canonical_formula(row["formula"]) for row in rows_of_round}
-        answers.append(_answers(folder, toolbox, current))
+        answers.append(_answers(folder, models, current))
         rows.append({"round": number, **_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
-        models = out / f"models-{number + 1}"
-        if toolbox.models_folder is not None:
-            shutil.copytree(toolbox.models_folder, models, dirs_exist_ok=True)
-        _together(answers).correction().save(models, {"rounds": number})
-        current = replace(toolbox, models_folder=models)
+        corrected = out / f"models-{number + 1}"
+        if models.folder is not None:
+            shutil.copytree(models.folder, corrected, dirs_exist_ok=True)
+        _together(answers).correction().save(corrected, {"rounds": number})
+        current = Models(corrected)
     _draw_learning(rows, out / "learning")
     return run
 
 
-def _answers(folder: Path, plain: Toolbox, current: Toolbox) -> Answers:
+def _answers(folder: Path, plain: Models, current: Models) -> Answers:
     """Of structures that came to rest and are elastically stable."""
     found = read_json(folder / EVIDENCE_FILE)["structures"]
     found = [row for row in found if row.get("born_stable")]
@@ -147,8 +157,8 @@ def _answers(folder: Path, plain: Toolbox, current: Toolbox) -> Answers:
     compositions = composition_vectors(structures)
     patterns = simulate_patterns(structures)
     said = [
-        toolbox.models.predict(compositions, patterns, case="simulated", names=CORRECTED)
-        for toolbox in (plain, current)
+        models.properties.predict(compositions, patterns, case="simulated", names=CORRECTED)
+        for models in (plain, current)
     ]
     return Answers(
         tuple(canonical_formula(row["formula"]) for row in found),

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_atomically, write_json, write_text
 from matlode.data.formulas import chemical_system, conventional_formula
 from matlode.data.symmetry import CIF_SYMPREC_A, crystal_system
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
 from matlode.records import Candidate, Prediction, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.funnel import Screened, ledger
+from matlode.screening.novelty import KnownMaterials
+from matlode.screening.rule import Rule
 from matlode.version import __version__
 
 REQUEST_FILE = "request.json"
@@ -56,10 +59,11 @@ class Proposal:
         return self.screened.candidate
 
 
-def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal) -> pd.DataFrame:
+def make_candidate_table(
+    proposals: Sequence[Proposal], known: KnownMaterials, rules: Sequence[Rule], goal: Goal
+) -> pd.DataFrame:
     """One row per proposal, best first; nothing in it is missing."""
     extra = [name for name in goal.shown if name not in ALWAYS_SHOWN]
-    known = toolbox.known
     nearest = known.nearest(np.array([p.candidate.composition for p in proposals]))
     rows = []
     for rank, (proposal, (index, _)) in enumerate(zip(proposals, nearest, strict=True), start=1):
@@ -83,7 +87,7 @@ def candidate_table(proposals: Sequence[Proposal], toolbox: Toolbox, goal: Goal)
             "structure_file": structure_file(rank, candidate.formula) if built else NOT_BUILT,
             "structure_match": round(built.match, 4) if built else 0.0,
             "verdict": "accepted" if screened.accepted else "rejected",
-            "reasons": _reasons(proposal, toolbox),
+            "reasons": _reasons(proposal, rules),
             "merit": round(proposal.merit, 4),
             "structure_space_group": built.space_group if built else 0,
             "in_ranges": not proposal.missed,
@@ -124,9 +128,9 @@ def significant(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _reasons(proposal: Proposal, toolbox: Toolbox) -> str:
+def _reasons(proposal: Proposal, rules: Sequence[Rule]) -> str:
     screened, built = proposal.screened, proposal.built
-    required = {rule.name for rule in toolbox.rules if rule.required}
+    required = {rule.name for rule in rules if rule.required}
     parts = [f"note {missed}" for missed in proposal.missed]
     for verdict in screened.verdicts:
         failed = "NO" if verdict.rule in required else "note"
@@ -150,7 +154,9 @@ def write_results(
     trials: Trials,
     origins: NDArray[np.str_],
     goal: Goal,
-    toolbox: Toolbox,
+    models: Models,
+    known: Known,
+    rules: Sequence[Rule],
 ) -> None:
     """Fill a run folder with ``proposals``; the ledger counts all that were ``screened``;
     ``origins`` (n_trials,) says where each trial comes from."""
@@ -175,8 +181,8 @@ def write_results(
     )
     write_text(folder / "verdicts.csv", _verdicts(table, proposals).to_csv(index=False))
     write_text(folder / "trials.csv", _trial_rows(trials, origins, goal).to_csv(index=False))
-    write_json(folder / "funnel.json", ledger([p.screened for p in screened], toolbox.rules))
-    write_json(folder / "known.json", _known_rows(toolbox, goal))
+    write_json(folder / "funnel.json", ledger([p.screened for p in screened], rules))
+    write_json(folder / "known.json", _known_rows(models, known, goal))
     write_text(folder / "candidates.csv", table.to_csv(index=False))
     write_json(folder / "candidates.json", table.to_dict(orient="records"))
 
@@ -220,13 +226,13 @@ def _trial_rows(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> pd.Dat
     return frame
 
 
-def _known_rows(toolbox: Toolbox, goal: Goal) -> list[dict[str, Any]]:
+def _known_rows(models: Models, known: Known, goal: Goal) -> list[dict[str, Any]]:
     """Known materials that have labels of two of the objectives at least (of what the goal is
     first about, if it has one objective), for the property map."""
     objectives = [objective.endpoint for objective in goal.objectives]
     names = list(dict.fromkeys(objectives if len(objectives) > 1 else goal.shown[:2]))
-    materials = toolbox.materials
-    labels = {name: toolbox.endpoints[name].labels(materials) for name in names}
+    materials = known.materials
+    labels = {name: models.endpoints[name].labels(materials) for name in names}
     n_labels = np.sum([~np.isnan(values) for values in labels.values()], axis=0)
     return [
         {

@@ -29,15 +29,18 @@ from matlode.artefacts import (
 )
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
+from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.details import write_details
-from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, candidate_table, write_results
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, make_candidate_table, write_results
+from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
-    ranked_proposals,
-    realised_proposals,
-    screened_proposals,
+    rank_proposals,
+    realise_proposals,
+    screen_proposals,
 )
-from matlode.jobs.starts import SearchSettings, prepared_campaign
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.goal import Goal
@@ -101,6 +104,7 @@ class Stopwatch:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
+@accept_toolbox
 def search(
     *,
     maximize: Sequence[str] = (),
@@ -112,7 +116,9 @@ def search(
     storage: str | None = None,
     campaign: str | None = None,
     settings: SearchSettings | None = None,
-    toolbox: Toolbox | None = None,
+    models: Models | None = None,
+    known: Known | None = None,
+    screens: Mapping[str, object] | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Search the latent space, screen, realise as crystal structures, and write a run folder.
@@ -137,10 +143,8 @@ def search(
     }
     sections = with_options(sections, {name: option for name, option in options.items() if option})
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
-    toolbox = toolbox or Toolbox()
-    screens = {"comes_back": True, **toolbox.screens, **sections.get("screens", {})}
-    toolbox = replace(toolbox, screens=screens)
-    request = Request(sections, settings, toolbox)
+    screens = {"comes_back": True, **(screens or {}), **sections.get("screens", {})}
+    request = Request(sections, settings, models or Models(), known or Known(), screens)
     request.goal()  # an impossible one is told before there is a folder
     folder = _new_folder(Path(out))
     request.save(folder, storage, campaign or folder.resolve().name)
@@ -163,7 +167,12 @@ def resume(folder: str | Path, *, storage: str | None = None, progress: Progress
 
 
 def work(
-    url: str, campaign: str, *, toolbox: Toolbox | None = None, progress: Progress = silent
+    url: str,
+    campaign: str,
+    *,
+    models: Models | None = None,
+    known: Known | None = None,
+    progress: Progress = silent,
 ) -> int:
     """Do batches of a campaign that another process began, until all are done; returns how
     many points the campaign has then.
@@ -172,24 +181,21 @@ def work(
     here are others.
     """
     with usable_storage(url):
-        return _work(url, campaign, toolbox or Toolbox(), progress)
+        return _work(url, campaign, models or Models(), known or Known(), progress)
 
 
-def _work(url: str, campaign: str, toolbox: Toolbox, progress: Progress) -> int:
+def _work(url: str, campaign: str, models: Models, known: Known, progress: Progress) -> int:
     ledger, wanted = Ledger.join(url, campaign)
-    request = Request(
-        wanted["goal"],
-        SearchSettings(**wanted["settings"]),
-        replace(toolbox, screens=wanted["screens"]),
-    )
+    settings = SearchSettings(**wanted["settings"])
+    request = Request(wanted["goal"], settings, models, known, wanted["screens"])
     if json.loads(json.dumps(request.decisive())) != wanted:
         raise GoalError(
             f'"{campaign}" was begun with other models or known materials than those here; '
             "give the same --models and --known."
         )
-    prepared = prepared_campaign(request.goal(), request.toolbox, request.settings)
+    prepared = prepare_campaign(request.goal(), models, known, settings)
     with closing(ledger):
-        trials, n_known = prepared.run(request.settings, ledger=ledger, progress=progress)
+        trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
     return len(trials) - n_known
 
 
@@ -200,11 +206,14 @@ class Request:
     sections: Mapping[str, Any]
     """Of the goal."""
     settings: SearchSettings
-    toolbox: Toolbox
+    models: Models
+    known: Known
+    screens: Mapping[str, object]
+    """Limits of rules, and which are switched off or on (``choose_rules``)."""
 
     def goal(self) -> Goal:
         """The goal, checked; raises GoalError, also for models that tell too little."""
-        unknown = [name for name in ALWAYS_SHOWN if name not in self.toolbox.endpoints]
+        unknown = [name for name in ALWAYS_SHOWN if name not in self.models.endpoints]
         if unknown:
             raise GoalError(
                 f"every candidate is shown with its {', '.join(unknown)}, of which the property "
@@ -212,27 +221,26 @@ class Request:
             )
         return make_goal(
             self.sections,
-            known_elements=self.toolbox.known_elements,
-            endpoints=self.toolbox.endpoints,
+            known_elements=self.known.elements,
+            endpoints=self.models.endpoints,
         )
 
     def decisive(self) -> dict[str, Any]:
         """What two workers must agree on."""
-        known = self.toolbox.known_table
+        table = self.known.table
         return {
             "goal": dict(self.sections),
             "settings": asdict(self.settings),
-            "screens": dict(self.toolbox.screens),
-            "models": _model_digests(self.toolbox),
-            "known": "starter set" if known is None else checksum(known),
+            "screens": dict(self.screens),
+            "models": _model_digests(self.models),
+            "known": "starter set" if table is None else checksum(table),
         }
 
     def save(self, folder: Path, storage: str | None, campaign: str) -> None:
         """Write request.json, which ``resume`` reads; a storage's URL is not in it."""
         places = {
             name: None if path is None else str(path.resolve())
-            for name, path in (("models", self.toolbox.models_folder),
-                               ("known", self.toolbox.known_table))
+            for name, path in (("models", self.models.folder), ("known", self.known.table))
         }  # fmt: skip
         write_json(
             folder / REQUEST_FILE,
@@ -258,7 +266,7 @@ class Request:
                 for name in ("models", "known")
             )
             settings = _settings(SearchSettings(), found["settings"])
-            request = cls(found["goal"], settings, Toolbox(models, known, found["screens"]))
+            request = cls(found["goal"], settings, Models(models), Known(known), found["screens"])
             now = json.loads(json.dumps(request.decisive()))
             changed = [name for name, value in now.items() if found[name] != value]
         if changed:
@@ -323,41 +331,48 @@ def _local_storage(folder: Path) -> str:
 
 def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) -> Run:
     """All stages; those of a search that was interrupted find their batches in the ledger."""
-    toolbox, settings = request.toolbox, request.settings
+    models, known, settings = request.models, request.known, request.settings
     watch = Stopwatch()
     with watch.stage("load"):
         progress("load", 0, 3, "models")
         goal = request.goal()
         progress("load", 1, 3, "known materials")
-        n_known_materials = len(toolbox.known.formulas)
+        n_known_materials = len(known.catalogue.formulas)
         progress("load", 2, 3, f"starting points out of {n_known_materials:,} known materials")
-        prepared = prepared_campaign(goal, toolbox, settings)
+        prepared = prepare_campaign(goal, models, known, settings)
         campaign = prepared.campaign
         progress("load", 3, 3, f"{len(prepared.start)} known starting points")
     with watch.stage("search"):
         trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
     with watch.stage("screen"):
         found = trials.take(np.arange(n_known, len(trials)))
-        screened = screened_proposals(campaign, found, toolbox, settings, progress)
+        rules = load_rules(models, known, request.screens)
+        screened = screen_proposals(
+            campaign, found, models, known.prototypes, rules, settings, progress
+        )
     with watch.stage("realise"):
-        built = realised_proposals(screened[: settings.n_realised], campaign, toolbox, progress)
+        built = realise_proposals(
+            screened[: settings.n_realised], campaign, models, known.builder, progress
+        )
         if goal.space_groups:  # a limit: only a structure can keep it
             built = [proposal for proposal in built if proposal.built is not None]
-        proposals = ranked_proposals(built, settings)
+        proposals = rank_proposals(built, settings)
     with watch.stage("write"):
         progress("write", 0, 3, "table")
-        table = candidate_table(proposals, toolbox, goal)
+        table = make_candidate_table(proposals, known.catalogue, rules, goal)
         progress("write", 1, 3, "structures and verdicts")
         origins = np.repeat(
             ["known", "substitution", "search"],
             [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
         )
-        write_results(folder, table, proposals, screened, trials, origins, goal, toolbox)
+        write_results(
+            folder, table, proposals, screened, trials, origins, goal, models, known, rules
+        )
         write_details(
             folder, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
-            n_realised=settings.n_realised, goal=goal, toolbox=toolbox,
+            n_realised=settings.n_realised, goal=goal, models=models, known=known,
         )  # fmt: skip
-    provenance = _provenance(goal, settings, toolbox, watch)
+    provenance = _provenance(goal, request, watch)
     write_json(folder / "provenance.json", provenance)
     progress("write", 2, 3, "report")
     write_report(folder)
@@ -399,21 +414,20 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-def _provenance(
-    goal: Goal, settings: SearchSettings, toolbox: Toolbox, watch: Stopwatch
-) -> dict[str, Any]:
+def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any]:
+    models, table = request.models, request.known.table
     return {
         "schema": 1,
         "goal": {"words": goal.in_words(), "shown": goal.shown, **asdict(goal)},
-        "settings": asdict(settings),
+        "settings": asdict(request.settings),
         "known_materials": {
-            "table": "starter set" if toolbox.known_table is None else toolbox.known_table.name,
-            "rows": len(toolbox.materials),
-            "sha256": None if toolbox.known_table is None else checksum(toolbox.known_table),
+            "table": "starter set" if table is None else table.name,
+            "rows": len(request.known.materials),
+            "sha256": None if table is None else checksum(table),
         },
-        "units": {name: endpoint.unit for name, endpoint in toolbox.endpoints.items()},
-        "models": _model_digests(toolbox),
-        "trained_on": _trained_on(toolbox),
+        "units": {name: endpoint.unit for name, endpoint in models.endpoints.items()},
+        "models": _model_digests(models),
+        "trained_on": _trained_on(models),
         "versions": {
             "matlode": __version__,
             "python": platform.python_version(),
@@ -425,17 +439,17 @@ def _provenance(
     }
 
 
-def _model_digests(toolbox: Toolbox) -> dict[str, str]:
+def _model_digests(used: Models) -> dict[str, str]:
     """Model → checksum of its header; the user's own stand in for shipped ones of their names."""
-    roots = [shipped_models(), *([toolbox.models_folder] if toolbox.models_folder else [])]
+    roots = [shipped_models(), *([used.folder] if used.folder else [])]
     models = {
         path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
     }
     return {name: checksum(path) for name, path in sorted(models.items())}
 
 
-def _trained_on(toolbox: Toolbox) -> Any:
-    place = find_model("standard-pattern-vae", toolbox.models_folder)
+def _trained_on(models: Models) -> Any:
+    place = find_model("standard-pattern-vae", models.folder)
     return load_header(place).get("trained_on")
 
 

@@ -1,4 +1,4 @@
-"""From trials to ranked candidates with structures: what crystals keep of a point's promise."""
+"""From trials to ranked candidates with structures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.jobs.models import Models
 from matlode.jobs.run_folder import Proposal
-from matlode.jobs.starts import SearchSettings
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.starts import SearchSettings, scale_to_expected_volume
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.preferences import Decoded
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
+from matlode.realisation.builder import Builder
+from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate
 from matlode.screening.funnel import screen
+from matlode.screening.rule import Rule
 
 N_JUDGED = 1500
 """Distinct formulas, the best, whose crystals are looked at before any is chosen."""
@@ -27,10 +30,12 @@ N_CRYSTALS = 4
 _BATCH = 256
 
 
-def screened_proposals(
+def screen_proposals(
     campaign: Campaign,
     trials: Trials,
-    toolbox: Toolbox,
+    models: Models,
+    templates: PrototypeLibrary,
+    rules: Sequence[Rule],
     settings: SearchSettings,
     progress: Progress = silent,
 ) -> list[Proposal]:
@@ -45,7 +50,7 @@ def screened_proposals(
         trials, trials.merits(campaign.goal), N_JUDGED, max_per_system=N_JUDGED
     )
     trials = trials.take(everything)
-    kept = crystal_merits(campaign, toolbox, trials.formulas.tolist(), progress)
+    kept = crystal_merits(campaign, models, templates, trials.formulas.tolist(), progress)
     typed, inside = ~np.isnan(kept), trials.in_ranges(campaign.goal)
     merits = np.fmin(trials.merits(campaign.goal), kept)
     rows = np.concatenate([
@@ -59,12 +64,12 @@ def screened_proposals(
     ])[: settings.n_screened]  # fmt: skip
     chosen = trials.take(rows)
     _, patterns = campaign.space.decode(chosen.points)
-    candidates = toolbox.candidates(
+    candidates = models.predict_candidates(
         [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
     )
     if campaign.goal.space_groups:
         candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
-    screened = screen(candidates, toolbox.rules)
+    screened = screen(candidates, rules)
     accepted = sum(s.accepted for s in screened)
     progress("screen", len(trials), len(trials), f"{accepted} of {len(screened)} accepted")
     proposals = [
@@ -100,7 +105,8 @@ def _rank_key(proposal: Proposal) -> tuple[bool, bool, bool, float]:
 
 def crystal_merits(
     campaign: Campaign,
-    toolbox: Toolbox,
+    models: Models,
+    templates: PrototypeLibrary,
     formulas: Sequence[str],
     progress: Progress = silent,
 ) -> NDArray[np.float64]:
@@ -116,16 +122,16 @@ def crystal_merits(
         found = [
             (owner, substitution)
             for owner, formula in enumerate(part)
-            for substitution in toolbox.prototypes.substitutions(
+            for substitution in templates.substitutions(
                 formula, N_CRYSTALS, space_groups=campaign.goal.space_groups
             )
         ]
         if not found:
             continue
-        crystals = toolbox.prototypes.crystals([substitution for _, substitution in found])
-        rows, compositions, patterns = toolbox.at_expected_volume(crystals)
+        crystals = templates.crystals([substitution for _, substitution in found])
+        rows, compositions, patterns = scale_to_expected_volume(crystals, models.properties)
         owners = np.array([owner for owner, _ in found])[rows]
-        estimates = toolbox.models.predict(
+        estimates = models.properties.predict(
             compositions, patterns, case="simulated", names=campaign.goal.endpoints
         )
         points = campaign.space.encode(compositions, patterns, refine=0)
@@ -136,8 +142,12 @@ def crystal_merits(
     return merits
 
 
-def realised_proposals(
-    proposals: Sequence[Proposal], campaign: Campaign, toolbox: Toolbox, progress: Progress
+def realise_proposals(
+    proposals: Sequence[Proposal],
+    campaign: Campaign,
+    models: Models,
+    builder: Builder,
+    progress: Progress,
 ) -> list[Proposal]:
     """Proposals with their structures, and with merits that hold for these too.
 
@@ -148,7 +158,7 @@ def realised_proposals(
     done: list[Proposal] = []
     for proposal in proposals:
         volume = proposal.candidate.predictions[VOLUME].value
-        found = toolbox.builder.structures(
+        found = builder.structures(
             proposal.candidate, volume, space_groups=campaign.goal.space_groups
         )
         done.append(replace(proposal, built=next(found, None)))
@@ -158,12 +168,12 @@ def realised_proposals(
     if rows:
         patterns = np.array([p.built.pattern for p in done if p.built is not None])
         compositions = np.array([done[i].candidate.composition for i in rows])
-        estimates = toolbox.models.predict(compositions, patterns, case="simulated")
+        estimates = models.properties.predict(compositions, patterns, case="simulated")
         formulas = [done[i].candidate.formula for i in rows]
         points = campaign.space.encode(compositions, patterns)
         merits = campaign.merits(Decoded(points, formulas, compositions, patterns), estimates)
         for i, merit_built, predictions in zip(
-            rows, merits, toolbox.predictions(estimates), strict=True
+            rows, merits, models.list_predictions(estimates), strict=True
         ):
             lower = min(done[i].merit, float(merit_built))
             missed = done[i].missed or tuple(campaign.goal.missed(predictions))
@@ -171,7 +181,7 @@ def realised_proposals(
     return done
 
 
-def ranked_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
+def rank_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
     """Accepted before rejected, in the ranges that were asked for before outside, with a
     structure before without, then by merit; of one chemical system at most ``max_per_system``,
     of one prototype at most ``max_per_prototype``."""

@@ -1,9 +1,11 @@
-"""Soft wishes of a goal, made of the loaded models; and where a search for likeness begins."""
+"""Preferences of a goal, and the latent points where a search for a likeness begins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from matlode.data.formulas import canonical_formula
 from matlode.data.readers import read_materials
 from matlode.errors import GoalError, InputError
-from matlode.jobs.toolbox import Toolbox
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import (
@@ -27,86 +30,99 @@ from matlode.representation.composition import composition_vectors, formula_vect
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
-from matlode.screening.plausibility import PatternBands
+from matlode.screening.novelty import FormulaFilter, KnownMaterials
+
+if TYPE_CHECKING:
+    from matlode.latent.space import LatentSpace
 
 N_STARTS = 64
-"""Points about what is to be resembled that a search begins with, beside known materials."""
+"""Points drawn around the material or pattern to resemble."""
 START_SCATTER = 0.15
-"""Their standard deviation, in latent units."""
+"""Standard deviation of these points, in latent units."""
 
 
-def preferences_of(goal: Goal, toolbox: Toolbox) -> tuple[Preference, ...]:
+def make_preferences(goal: Goal, models: Models, known: Known) -> tuple[Preference, ...]:
     """The goal's preferences in their order, and its space groups as one more.
 
     Raises GoalError for a material that is to be resembled and cannot be read.
     """
     makers: dict[str, Callable[[], Preference]] = {
         "charge_neutral": Neutral,
-        "plausible_pattern": lambda: Plausible(bands=PatternBands.load(toolbox.models_folder)),
-        "novel": lambda: New(known=KnownFormulas(toolbox)),
-        "like": lambda: Near(point=like_point(goal.like, toolbox)),
-        "like_pattern": lambda: PatternLike(pattern=measured_pattern(goal.like_pattern)),
+        "plausible_pattern": lambda: Plausible(bands=models.pattern_bands),
+        "novel": lambda: New(known=KnownFormulas(known.catalogue, models.formula_filter)),
+        "like": lambda: Near(point=find_like_point(goal.like, models.space, known)),
+        "like_pattern": lambda: PatternLike(pattern=read_gridded_pattern(goal.like_pattern)),
     }
     wishes = [makers[name]() for name in goal.preferences]
     if goal.space_groups:
-        wishes.append(SpaceGroups(classifier=toolbox.symmetry, wanted=goal.space_groups))
+        wishes.append(SpaceGroups(classifier=models.symmetry, wanted=goal.space_groups))
     return tuple(wishes)
 
 
+@dataclass(frozen=True)
 class KnownFormulas:
-    """Formulas at hand, and those that the models were trained on."""
+    """The formulas of known materials and those that the models were trained on."""
 
-    def __init__(self, toolbox: Toolbox) -> None:
-        self._known = toolbox.known
+    known: KnownMaterials
+    trained_on: FormulaFilter
 
     def __contains__(self, formula: object) -> bool:
-        return formula in self._known.rows_by_formula or str(formula) in self._known.trained_on
+        return formula in self.known.rows_by_formula or str(formula) in self.trained_on
 
 
-def like_point(like: str, toolbox: Toolbox) -> NDArray[np.float64]:
-    """Where the material in a structure file lies, or that of a formula: (88,), or (24,) for a
-    formula of which no structure is at hand."""
+def find_like_point(like: str, space: LatentSpace, known: Known) -> NDArray[np.float64]:
+    """Latent point of the material in a structure file or with a formula: shape (88,), or (24,)
+    for a formula without a known structure.
+
+    Raises GoalError if ``like`` is neither.
+    """
     if Path(like).is_file():
         materials = read_materials([like])
         if not len(materials):
             raise GoalError(f"like = {like!r}: {materials.dropped[0].reason}")
         composition = composition_vectors(materials.crystals)[:1]
         pattern = simulate_patterns(materials.crystals.take(np.array([0])))
-        return toolbox.space.encode(composition, pattern)[0].astype(float)
+        return space.encode(composition, pattern)[0].astype(float)
     try:
         formula = canonical_formula(like)
     except InputError as error:
         raise GoalError(f"like = {like!r} is neither a structure file nor a formula.") from error
-    rows = toolbox.known.rows_by_formula.get(formula)
+    rows = known.catalogue.rows_by_formula.get(formula)
     composition = formula_vectors([formula])
     if rows is None:
-        return toolbox.space.composition.encode(composition)[0].astype(float)
-    pattern = simulate_patterns(toolbox.materials.crystals.take(np.array(rows[:1])))
-    return toolbox.space.encode(composition, pattern)[0].astype(float)
+        return space.composition.encode(composition)[0].astype(float)
+    pattern = simulate_patterns(known.materials.crystals.take(np.array(rows[:1])))
+    return space.encode(composition, pattern)[0].astype(float)
 
 
-def measured_pattern(path: str) -> NDArray[np.float64]:
-    """A measured pattern (1601,) as patterns are compared here; raises InputError,
+def read_gridded_pattern(path: str) -> NDArray[np.float64]:
+    """Read a measured pattern onto the standard grid, (1601,); raises InputError,
     GridMismatchError."""
     return to_grid(read_pattern(path)).intensity
 
 
-def likeness_starts(
-    goal: Goal, toolbox: Toolbox, start: NDArray[np.floating], rng: np.random.Generator
+def draw_like_points(
+    goal: Goal,
+    space: LatentSpace,
+    known: Known,
+    start: NDArray[np.floating],
+    rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """(m, 88), points about what is to be resembled; the halves that nothing is said of are
-    those of the ``start`` points, or such as go with the others."""
-    space = toolbox.space
+    """Draw latent points (m, 88) around the material or the pattern that the goal names.
+
+    A half that the goal does not determine is taken from the ``start`` points, or drawn from
+    the joint prior given the other half.
+    """
     found = [np.zeros((0, space.size))]
     if "like" in goal.preferences:
-        point = like_point(goal.like, toolbox)
+        point = find_like_point(goal.like, space, known)
         about = point + START_SCATTER * rng.standard_normal((N_STARTS, len(point)))
         if len(point) < space.size:
             assert space.pairing is not None
             about = np.hstack([about, space.pairing.draw(about, rng)])
         found.append(about)
     if "like_pattern" in goal.preferences:
-        point = space.encode_patterns(measured_pattern(goal.like_pattern)[None])[0]
+        point = space.encode_patterns(read_gridded_pattern(goal.like_pattern)[None])[0]
         about = point + START_SCATTER * rng.standard_normal((N_STARTS, len(point)))
         halves = start[rng.integers(len(start), size=N_STARTS), :COMPOSITION_LATENT]
         found.append(np.hstack([halves, about]))

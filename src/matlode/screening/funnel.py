@@ -15,7 +15,7 @@ from matlode.records import Candidate, Verdict
 from matlode.screening.applicability import Applicable
 from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
-from matlode.screening.novelty import KnownMaterials, Novel
+from matlode.screening.novelty import FormulaFilter, KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
 from matlode.screening.round_trip import ComesBack
 from matlode.screening.rule import Rule
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def every_rule(
     known: KnownMaterials,
+    trained_on: FormulaFilter,
     bands: PatternBands,
     space: Callable[[], LatentSpace],
     applicability: Applicability | None = None,
@@ -44,7 +45,7 @@ def every_rule(
         Affordable(),
         NotRadioactive(),
         NotToxic(),
-        Novel(known=known),
+        Novel(known=known, trained_on=trained_on),
     )
     return rules if applicability is None else (*rules, Applicable(applicability=applicability))
 

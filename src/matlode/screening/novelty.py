@@ -88,7 +88,6 @@ class KnownMaterials:
     space_groups: tuple[int, ...]
     compositions: NDArray[np.floating]
     """(n, 100)."""
-    trained_on: FormulaFilter
     patterns: KnownPatterns | None = None
     """If known, verdicts on what is not at hand name the nearest pattern."""
 
@@ -113,15 +112,17 @@ class KnownMaterials:
         compositions: NDArray[np.floating],
         space_groups: Sequence[int],
         patterns: NDArray[np.floating] | None = None,
+        *,
+        trained_on: FormulaFilter,
     ) -> list[Verdict]:
         """One verdict per formula with its composition (n, 100), space group and, where known,
-        pattern (n, 1601).
+        pattern (n, 1601). Formulas in ``trained_on`` are known without a structure.
 
         A formula at hand in other space groups only is a new polymorph.
         """
         nearest = self.nearest(compositions)
         verdicts = [
-            self._judge(formula, group, *near)
+            self._judge(formula, group, *near, trained_on)
             for formula, group, near in zip(formulas, space_groups, nearest, strict=True)
         ]
         if self.patterns is None or patterns is None:
@@ -132,7 +133,9 @@ class KnownMaterials:
             verdicts[row] = replace(verdicts[row], reason=reason)
         return verdicts
 
-    def _judge(self, formula: str, group: int, index: int, distance: float) -> Verdict:
+    def _judge(
+        self, formula: str, group: int, index: int, distance: float, trained_on: FormulaFilter
+    ) -> Verdict:
         rows = self.rows_by_formula.get(formula, [])
         same = [row for row in rows if self.space_groups[row] == group]
         if same:
@@ -141,13 +144,13 @@ class KnownMaterials:
             groups = ", ".join(str(g) for g in sorted({self.space_groups[row] for row in rows}))
             value = POLYMORPH
             reason = f"known in space group {groups} ({self._name(rows[0])}), not in {group}"
-        elif formula in self.trained_on:
+        elif formula in trained_on:
             value, reason = KNOWN, "known: among the formulas that the models were trained on"
         else:
             value = NOVEL
             reason = (
                 f"not among {len(self.rows_by_formula):,} formulas at hand and "
-                f"{self.trained_on.n_formulas:,} trained on; nearest {self._name(index)}, "
+                f"{trained_on.n_formulas:,} trained on; nearest {self._name(index)}, "
                 f"{distance:.2f} of the atoms differ; {self._prototype(formula, group)}"
             )
         return Verdict("novel", value == NOVEL, value, NOVEL, reason)
@@ -198,6 +201,7 @@ class Novel(Rule):
     """The formula is not among the known ones. It marks, unless made required."""
 
     known: KnownMaterials
+    trained_on: FormulaFilter
     required: bool = False
     name = "novel"
 
@@ -212,6 +216,7 @@ class Novel(Rule):
             np.array([c.composition for c in candidates]),
             [c.space_group for c in candidates],
             np.array([c.pattern for c in candidates]),
+            trained_on=self.trained_on,
         )
 
 

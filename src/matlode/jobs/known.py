@@ -1,0 +1,100 @@
+"""Known materials, as one noun that functions are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from matlode.data.formulas import element_symbols
+from matlode.data.tables import Materials, checksum, load_starter, read_table, starter_path
+from matlode.errors import ArtefactError, InputError
+from matlode.progress import Progress, silent
+from matlode.representation.composition import composition_vectors
+from matlode.screening.known_patterns import KnownPatterns
+from matlode.screening.novelty import KnownMaterials
+
+if TYPE_CHECKING:
+    # building structures and identifying patterns load much that predictions do not need
+    from matlode.realisation.builder import Builder
+    from matlode.realisation.prototypes import PrototypeLibrary
+    from matlode.screening.known_lines import KnownLines
+
+
+@dataclass(frozen=True)
+class Known:
+    """A table of known materials; each view of it is made when it is first used."""
+
+    table: Path | None = None
+    """Parquet table of structures (default: the starter set)."""
+    index: Path | None = None
+    """Folder of the table's index for search-match (default: one in the user's cache)."""
+    progress: Progress = silent
+    """Reporter of the index being built."""
+
+    @cached_property
+    def materials(self) -> Materials:
+        """The table itself."""
+        return read_table(self.table) if self.table else load_starter()
+
+    @cached_property
+    def catalogue(self) -> KnownMaterials:
+        """The materials that candidates are compared with."""
+        frame = self.materials.frame
+        return KnownMaterials(
+            tuple(frame["formula"]),
+            tuple(frame["id"].astype(str)),
+            tuple(frame["space_group"].astype(int)),
+            composition_vectors(self.materials.crystals),
+            KnownPatterns(self.materials.crystals),
+        )
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of the elements that the materials contain."""
+        present = self.catalogue.compositions.any(axis=0)
+        return [element_symbols()[z] for z in np.flatnonzero(present)]
+
+    @cached_property
+    def prototypes(self) -> PrototypeLibrary:
+        """The materials as templates."""
+        from matlode.realisation.prototypes import PrototypeLibrary
+
+        return PrototypeLibrary.build(self.materials)
+
+    @cached_property
+    def builder(self) -> Builder:
+        """Builds structures from the templates."""
+        from matlode.realisation.builder import Builder
+        from matlode.realisation.structure_types import read_types
+
+        return Builder(self.prototypes, read_types(self.table))
+
+    @cached_property
+    def index_folder(self) -> Path:
+        """Folder of the table's index."""
+        from matlode.evidence.laboratory import cache_folder
+
+        return self.index or cache_folder() / "lines" / self._checksum[:16]
+
+    @cached_property
+    def _checksum(self) -> str:
+        table = self.table or starter_path()
+        if not table.is_file():
+            raise InputError(f"no structure table at {table}; name a Parquet file.")
+        return checksum(table)
+
+    @cached_property
+    def lines(self) -> KnownLines:
+        """The index of powder lines; built and saved if there is none of this table."""
+        from matlode.screening.known_lines import KnownLines
+
+        try:
+            return KnownLines.load(self.index_folder, self._checksum)
+        except ArtefactError:
+            lines = KnownLines.build(self.materials, self.progress)
+            lines.save(self.index_folder, self._checksum)
+            return lines
