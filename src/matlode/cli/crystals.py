@@ -39,7 +39,7 @@ def predict(
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Properties, verdicts and nearest known material of crystals."""
+    """Predict properties, verdicts and the nearest known material."""
     from matlode.jobs.predict import stream_predictions
 
     with progress_of() as progress:
@@ -60,8 +60,8 @@ def predict(
 @commands.command()
 def solve(
     pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
-    formula: Annotated[str, typer.Option(help="Of the sample, such as TiO2.")],
-    count: Annotated[int, typer.Option(min=1, help="Different structures.")] = 5,
+    formula: Annotated[str, typer.Option(help="Formula of the sample, such as TiO2.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of different structures.")] = 5,
     wavelength: Annotated[
         str | None,
         typer.Option(
@@ -70,14 +70,14 @@ def solve(
         ),
     ] = None,
     hide_known: Annotated[
-        bool, typer.Option(help="Leave out known structures of the very formula.")
+        bool, typer.Option(help="Leave out known structures of this formula.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Crystal structures for a measured powder pattern."""
+    """Find crystal structures for a measured powder pattern."""
     from matlode.jobs.solve import solve as run_solve
 
     with progress_of() as progress:
@@ -122,14 +122,17 @@ def identify(
         Path | None,
         typer.Option(help="Folder of the table's index (default: in the user's cache)."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Phases to name.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of phases.")] = 10,
     plot: Annotated[
         Path | None, typer.Option(help="Figure of the best phases over the pattern.")
     ] = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Known phases in a measured powder pattern, its space group, and what it may consist of."""
+    """Identify known phases in a measured powder pattern.
+
+    Also its space group and its likely elements, from the pattern alone.
+    """
     from matlode.jobs.identify import Identifier
     from matlode.jobs.identify import identify as run_identify
 
@@ -166,7 +169,7 @@ def xrd(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Peak lists of crystals: 2θ, d, intensity, indices.
+    """List powder peaks: 2θ, d, intensity, indices.
 
     The multiplicities of the indices, too.
     """

@@ -20,8 +20,10 @@ from matlode.cli.shared import (
     Storage,
     examination_of,
     given,
+    numbers_in,
     pairs_in,
     progress_of,
+    refuse,
     symbols_in,
     toolbox_of,
 )
@@ -34,43 +36,49 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
+def _present_name(option: str) -> str:
+    """The name of an option that was called otherwise until version 0.1."""
+    return {"judge": "potential", "witness": "second-potential"}.get(option, option)
+
+
 @commands.command()
 def search(
+    ctx: typer.Context,
     goal: Annotated[
         Path | None, typer.Argument(help="Goal file (docs/goal.md); options come on top.")
     ] = None,
     maximize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to make as large as possible.",
+            help="Property to maximize; `matlode properties` lists them.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
     minimize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to make as small as possible.",
+            help="Property to minimize.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
     near: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to bring to a value: band_gap=1.4",
+            help="Property to bring near a value: band_gap=1.4 (PBE gap).",
             autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
         ),
     ] = None,
     within: Annotated[
         list[str] | None,
         typer.Option(
-            help='Range of a property: "band_gap=1.1..1.7"',
+            help='Range of a property: "band_gap=1.1..1.7" (PBE gap).',
             autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
         ),
     ] = None,
     elements: Annotated[
         str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
     ] = None,
-    require: Annotated[str | None, typer.Option(help="Elements that must be there.")] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
     formula: Annotated[
         str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
@@ -99,27 +107,26 @@ def search(
         "runs/search"
     ),
     relax: Annotated[
-        int, typer.Option(min=0, help="Relax so many of the best afterwards (`matlode relax`).")
+        int, typer.Option(min=0, help="Best candidates to verify afterwards (`matlode relax`).")
     ] = 0,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Search again, corrected by what was computed (--relax).")
+        int, typer.Option(min=1, help="Searches, each corrected by --relax of those before.")
     ] = 1,
     storage: Storage = None,
     campaign: Annotated[
-        str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
+        str | None, typer.Option(help="Name in the storage (default: that of the folder).")
     ] = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The main job: search, screen, build crystal structures, report."""
-    from matlode.errors import InputError
+    """Search for materials, screen them, build crystal structures."""
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
     wishes = {
-        "near": pairs_in(near, number=True),
+        "near": numbers_in(near),
         "within": pairs_in(within),
         "elements": given(required=symbols_in(require)),
         "formula": given(stoichiometry=formula),
@@ -135,7 +142,9 @@ def search(
         "goal": with_options(read_goal_file(goal) if goal else {}, given(**wishes)),
     }
     if rounds > 1 and not relax:
-        raise InputError("--rounds learns from what is computed; say how many with --relax.")
+        ctx.fail("--rounds needs --relax N: each round learns from N verified candidates.")
+    if rounds > 1:
+        refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
     examination = examination_of(toolbox) if relax else None  # a missing package is told first
     with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
@@ -158,14 +167,17 @@ def search(
 
 
 @commands.command()
-def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Go on with a search that was interrupted."""
+def resume(
+    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+) -> None:
+    """Continue a search that was interrupted."""
     from matlode.jobs.rounds import resume_rounds
     from matlode.jobs.run_folder import ROUNDS_FILE
     from matlode.jobs.search import resume as resume_run
 
     with shown_progress(lambda: _going_on(run, storage)) as progress:
         if (run / ROUNDS_FILE).exists():
+            refuse(ctx, "storage", when=f"for {run}, a folder of rounds")
             finished = resume_rounds(run, progress=progress)
         else:
             finished = resume_run(run, storage=storage, progress=progress)
@@ -174,14 +186,14 @@ def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> 
 
 @commands.command()
 def work(
-    storage: Annotated[str, typer.Argument(help="Database URL that the search was given.")],
+    storage: Annotated[str, typer.Argument(help="Database URL of the search (its --storage).")],
     campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
     known: KnownTable = None,
     models: ModelsFolder = None,
 ) -> None:
-    """Help with a search that another process began.
+    """Work on a search that another process began.
 
-    Does batches until all are done.
+    Evaluates batches until all are done.
     """
     from matlode.jobs.search import work as run_work
 
@@ -190,45 +202,51 @@ def work(
     print(f"{campaign}: all {n} points are evaluated.")
 
 
-@commands.command()
+@commands.command(context_settings={"token_normalize_func": _present_name})
 def relax(
+    ctx: typer.Context,
     sources: Annotated[
         list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
-    judge: Annotated[
+    top: Annotated[int, typer.Option(min=1, help="Best candidates of a search.")] = 10,
+    potential: Annotated[
         str,
         typer.Option(
-            help="Potential that everything is computed with.",
+            help="ML potential for all results.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "sevennet-l3i5",
-    witness: Annotated[
+    second_potential: Annotated[
         str,
         typer.Option(
-            help="Potential that is asked whether it agrees.",
+            help="ML potential that the energies are checked with.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "chgnet",
-    hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
+    hull: Annotated[bool, typer.Option(help="Energy above the hull of known phases.")] = True,
     elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
     jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
-    out: Annotated[Path, typer.Option(help="Of structure files: folder of the results.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results of structure files.")] = Path(
         "relaxed"
     ),
     known: KnownTable = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evidence of two potentials: relax, hold against a hull, strain."""
+    """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.relax import relax_files, relax_run, sources_of
 
+    of_run = len(sources) == 1 and sources[0].is_dir()
+    if of_run:
+        refuse(ctx, "out", when="for a search: the results go into its folder")
+    else:
+        refuse(ctx, "top", when="for structure files: all of them are relaxed")
     examination = replace(
         examination_of(toolbox_of(models, known)),
-        judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
+        judge=potential, witness=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
     with progress_of(kept=True) as progress:
-        if len(sources) == 1 and sources[0].is_dir():
+        if of_run:
             rows = relax_run(sources[0], top, examination, progress)
         else:
             rows = relax_files(sources_of(sources), out, examination, progress)
@@ -239,8 +257,10 @@ def relax(
 
 
 @commands.command()
-def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Print the candidates of a run, or where it stands."""
+def show(
+    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+) -> None:
+    """Print the candidates of a search, or its progress."""
     from matlode.artefacts import understood
     from matlode.errors import InputError
 
@@ -262,6 +282,7 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
         )
         return
     rows = _read_run(run, "candidates.json")
+    refuse(ctx, "storage", when=f"for {run}: the search is finished")
     with understood(run, InputError):
         if as_json:
             print_json(rows)
@@ -272,10 +293,10 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
 @commands.command()
 def explain(
     run: RunFolder,
-    formula: Annotated[str, typer.Argument(help="A candidate.")],
+    formula: Annotated[str, typer.Argument(help="Formula of a candidate.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell why a candidate stands where it stands."""
+    """Explain the rank of a candidate: its verdicts and reasons."""
     from matlode.artefacts import understood
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
@@ -300,7 +321,7 @@ def explain(
 
 @commands.command()
 def report(run: RunFolder) -> None:
-    """Write report.html of a run anew."""
+    """Rewrite report.html of a search."""
     from matlode.report.html import write_report
 
     print(write_report(run))
