@@ -21,7 +21,7 @@ def tune(
         str,
         typer.Argument(
             help="A reference model, such as reference-pattern-vae.",
-            autocompletion=completion.trainable,
+            autocompletion=completion.complete_models,
         ),
     ],
     data: DataTable = None,

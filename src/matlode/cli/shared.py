@@ -138,7 +138,10 @@ ScreensFile = Annotated[
 ]
 DataTable = Annotated[
     Path | None,
-    typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
+    typer.Option(
+        "--data",
+        help="Structure table, or its folder (default: $MATLODE_DATA, else the starter set).",
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
 Storage = Annotated[
@@ -167,21 +170,21 @@ def toolbox_of(models: Path | None, known: Path | None, screens: Path | None = N
 
 
 def examination_of(toolbox: Toolbox) -> Examination:
-    """Both potentials and this machine, as they are without options."""
+    """The verification with the default potentials on this machine."""
     from matlode.evidence.examination import Examination
 
     return Examination(toolbox.materials, toolbox.models_folder)
 
 
 def symbols_in(text: str | None) -> list[str] | None:
-    """["B", "C"] of "B, C"."""
+    """Split a list of elements: ["B", "C"] of "B, C"."""
     if text is None:
         return None
     return [part for part in text.replace(" ", ",").split(",") if part]
 
 
 def given(**options: object) -> dict[str, object]:
-    """Options that were used."""
+    """Return the options that have a value."""
     return {name: value for name, value in options.items() if value not in (None, {}, [])}
 
 

@@ -45,7 +45,7 @@ def train_models(
         list[str] | None,
         typer.Argument(
             help="Models (default: those of --settings, else the standard ones).",
-            autocompletion=completion.trainable,
+            autocompletion=completion.complete_models,
         ),
     ] = None,
     data: DataTable = None,
