@@ -86,8 +86,8 @@ def command_page() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "Tables and JSON go to stdout, progress to stderr. Exit status 0: done; 1: an error, with"
-    yield "advice; 2: wrong usage; 130: Ctrl-C, with how to continue. An option without effect is an"
-    yield "error. `matlode --install-completion` makes your shell complete commands, options and"
+    yield "advice; 2: wrong usage; 130: Ctrl-C, with how to continue. An option without effect is"
+    yield "an error. `matlode --install-completion` makes your shell complete commands, options and"
     yield "names, `matlode --version` prints the version."
     group: Any = get_command(app)
     shared = {option.name for option in group.params}
