@@ -278,7 +278,7 @@ def show(
         )
         print(
             f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
-            f"{len(where['workers'])} in work; best: {best}. `matlode resume {run}` goes on."
+            f"{len(where['workers'])} in progress; best: {best}. `matlode resume {run}` continues."
         )
         return
     rows = _read_run(run, "candidates.json")
@@ -315,7 +315,7 @@ def explain(
                 print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
                 return
     near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
-    advice = f" Near it: {', '.join(near)}." if near else ""
+    advice = f" Similar: {', '.join(near)}." if near else ""
     raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
@@ -328,17 +328,17 @@ def report(run: RunFolder) -> None:
 
 
 def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
-    """How, after Ctrl-C in a search."""
+    """How to continue after Ctrl-C in a search."""
     from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
 
     if (out / ROUNDS_FILE).exists():
-        return f"`matlode resume {out}` goes on."
+        return f"`matlode resume {out}` continues."
     if (out / "report.html").exists():
-        return f"The search is done; `matlode relax {out} --top {n_relaxed}` goes on."
+        return f"The search is done; `matlode relax {out} --top {n_relaxed}` continues."
     if not (out / REQUEST_FILE).exists():
-        return "Nothing had been begun."
+        return "Nothing had been started."
     # a storage's URL may hold a password
-    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` goes on"
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` continues"
     return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
 
 
@@ -367,5 +367,5 @@ def _read_run(run: Path, name: str) -> Any:
             advice = f" {suggest(run.name, others)}" if others else ""
             raise InputError(f"{run}: no such run.{advice}") from error
         begun = (run / REQUEST_FILE).exists()
-        advice = f" `matlode resume {run}` goes on with it." if begun else ""
+        advice = f" `matlode resume {run}` continues it." if begun else ""
         raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
