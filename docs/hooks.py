@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +86,27 @@ def command_page() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "Tables and JSON go to stdout, progress to stderr. Exit status 0: done; 1: an error, with"
-    yield "advice; 2: wrong usage; 130: Ctrl-C, and how to go on is told. `matlode"
-    yield "--install-completion` teaches your shell to complete commands, options and names."
+    yield "advice; 2: wrong usage; 130: Ctrl-C, with how to continue. An option without effect is"
+    yield "an error. `matlode --install-completion` makes your shell complete commands, options and"
+    yield "names, `matlode --version` prints the version."
     group: Any = get_command(app)
     shared = {option.name for option in group.params}
     yield "\nEvery command takes these, before its name or after:\n"
     yield from _options([option for option in group.params if option.name in ("quiet", "verbose")])
-    for path, command in _commands(group, "matlode"):
-        yield f"\n## {path}\n"
-        yield command.help or ""
-        arguments = [p for p in command.params if p.param_type_name == "argument"]
-        usage = " ".join(["[OPTIONS]", *(_shown(argument) for argument in arguments)])
-        yield f"\n```\n{path} {usage}\n```\n"
-        yield from _options([p for p in command.params if p.name not in shared])
+    for heading, names in group.sections().items():
+        yield f"\n## {heading}"
+        for name in names:
+            for path, command in _commands(group.commands[name], f"matlode {name}"):
+                yield from _command(path, command, shared)
+
+
+def _command(path: str, command: Any, shared: Collection[str]) -> Iterator[str]:
+    yield f"\n### {path}\n"
+    yield command.help or ""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(["[OPTIONS]", *(_shown(argument) for argument in arguments)])
+    yield f"\n```\n{path} {usage}\n```\n"
+    yield from _options([p for p in command.params if p.name not in shared])
 
 
 def _shown(argument: Any) -> str:
@@ -106,12 +114,13 @@ def _shown(argument: Any) -> str:
     return name if argument.required else f"[{name}]"
 
 
-def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
+def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The command, or of a group each of its commands."""
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, below in command.commands.items():
+        yield from _commands(below, f"{path} {name}")
 
 
 def _options(params: list[Any]) -> Iterator[str]:

@@ -8,10 +8,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from matlode import completion
+from matlode.cli import app
 from matlode.data.tables import starter_path, write_materials
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rock_salt, rutile
+from matlode.version import __version__
 
 
 def matlode(*arguments, cwd=None):
@@ -22,6 +27,11 @@ def matlode(*arguments, cwd=None):
         cwd=cwd,
         check=False,
     )
+
+
+def run(*arguments):
+    """What a command does, in this process."""
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +126,7 @@ def test_data_check_gives_a_verdict_and_no_error(tmp_path):
 
 
 def test_stored_scores_are_printed_beside_baselines():
-    done = matlode("evaluate", "--stored", "shear_modulus")
+    done = run("evaluate", "properties", "--stored", "shear_modulus")
     assert "nearest formula" in done.stdout
     assert "standard, decoded pattern" in done.stdout
 
@@ -136,7 +146,7 @@ def test_tuning_shows_the_papers_optimum_beside_the_best(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "paper's optimum" in done.stdout
     assert "held-out loss / nats" in done.stdout
-    assert f"matlode train --settings {tmp_path}/best.toml" in done.stdout.replace("\n", "")
+    assert f"matlode train models --settings {tmp_path}/best.toml" in done.stdout.replace("\n", "")
 
 
 def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
@@ -168,13 +178,133 @@ def test_mistyped_names_are_told_with_the_nearest(tmp_path):
     wrong = {
         ("serach",): "Did you mean 'search'",
         ("data", "chekc", "x"): "Did you mean 'check'",
+        ("bench", "serach"): "Did you mean 'search'",
+        ("evaluate", "latnet"): "Did you mean 'latent'",
         ("search", "--maximise", "bulk_modulus"): "--maximize",
     }
     for arguments, told in wrong.items():
         done = matlode(*arguments)
         assert done.returncode == 2
         assert told in done.stderr
-    assert 'Did you mean "search"' in matlode("bench", "serach").stderr
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout == f"matlode {__version__}\n"
+
+
+def test_help_lists_every_command_under_a_heading_users_first():
+    lines = run("--help").stdout.splitlines()
+    headings = [line.strip(" :") for line in lines if re.fullmatch(r"[A-Z].*:", line)]
+    group = get_command(app)
+    assert headings == ["Options", *group.headings]
+    assert headings[1:3] == ["Find", "Your crystals and patterns"]
+    below = {line.split()[0] for line in lines if re.match(r"  [a-z]", line)}
+    assert below == {*group.commands}
+    assert [name for names in group.sections().values() for name in names] == [
+        name for names in group.headings.values() for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"),
+    [
+        ("evaluate", "properties latent folds symmetry realisation potentials accuracy"),
+        ("train", "models properties"),
+        ("bench", "xrd training predict search rediscovery discovery identify scale"),
+        ("data", "features import elements prototypes info check"),
+    ],
+)
+def test_a_group_lists_its_commands_and_each_has_help(group, commands):
+    shown = run(group, "--help").stdout
+    below = [line.split()[0] for line in shown.splitlines() if re.match(r"  [a-z]", line)]
+    assert below == commands.split()
+    for name in below:
+        done = run(group, name, "--help")
+        assert done.exit_code == 0
+        assert f"{group} {name} [OPTIONS]" in done.stdout
+    nothing = run(group)
+    assert nothing.exit_code == 2
+    assert "Usage:" in nothing.output
+
+
+@pytest.mark.parametrize(
+    ("line", "new_form"),
+    [
+        ("evaluate --stored", "evaluate properties --stored"),
+        ("evaluate bulk_modulus", "evaluate properties bulk_modulus"),
+        ("evaluate my_own", "evaluate properties my_own"),
+        ("train --data TABLE", "train models --data"),
+        ("train standard-properties", "train models standard-properties"),
+        ("train --properties my.toml", "train properties FILE"),
+    ],
+)
+def test_the_form_of_before_ends_with_the_new_form(line, new_form):
+    done = run(*line.split())
+    assert done.exit_code == 2
+    assert f"`matlode {new_form}`" in done.stderr
+    assert "Did you mean" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("search --maximize band_gap --rounds 2 --relax 1 --storage sqlite:///x", "--storage"),
+        ("search --maximize band_gap --rounds 2 --relax 1 --campaign x", "--campaign"),
+        ("resume rounds --storage sqlite:///x", "--storage"),
+        ("show finished --storage sqlite:///x", "--storage"),
+        ("relax finished --out x", "--out"),
+        ("relax a.cif --top 3", "--top"),
+        ("data import a.cif --out x --filter nelements=2", "--filter"),
+        ("train models reference-bulk-modulus --epochs 3", "--epochs"),
+        ("train models --settings head.toml --epochs 3", "--epochs"),
+        ("train models reference-shear-modulus --settings head.toml", "--settings"),
+        ("train properties own.toml --settings head.toml", "--settings"),
+        ("tune reference-bulk-modulus --epochs 3", "--epochs"),
+        ("evaluate properties --stored --data x", "--data"),
+        ("evaluate properties --stored --properties x.toml", "--properties"),
+        ("evaluate accuracy --data x", "--data"),
+        ("reproduce --quick --seeds 3", "--seeds"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_an_error(line, option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, file in (("rounds", "rounds.json"), ("finished", "candidates.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text("[]")
+    (tmp_path / "own.toml").write_text('index = { column = "n_refr" }')
+    (tmp_path / "head.toml").write_text("[reference-bulk-modulus]\nn_rounds = 10\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = run(*line.split())
+    assert done.exit_code == 2, done.output
+    assert f"Error: {option} has no effect" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_rounds_need_relaxations():
+    done = run("search", "--maximize", "band_gap", "--rounds", 2)
+    assert done.exit_code == 2
+    assert "--rounds needs --relax" in done.stderr
+
+
+def test_a_storage_of_the_environment_is_no_option(run_folder, monkeypatch):
+    monkeypatch.setenv("MATLODE_STORAGE", "sqlite:///elsewhere")
+    assert run("show", run_folder[0]).exit_code == 0
+
+
+def test_former_names_of_potentials_still_work(tmp_path):
+    rock_salt("NaCl", a_angstrom=5.64).to(filename=str(tmp_path / "salt.cif"))
+    for option in ("--judge", "--potential", "--witness", "--second-potential"):
+        done = run("relax", tmp_path / "salt.cif", option, "nix", "--out", tmp_path / "out")
+        assert '"nix"' in str(done.exception)
+    assert "--judge" not in run("relax", "--help").stdout
+
+
+def test_properties_are_listed_with_unit_range_and_error():
+    printed = run("properties").stdout
+    assert "PBE Kohn-Sham gap" in printed
+    assert re.search(r"bulk_modulus +GPa .*Voigt.* \d+\.\.\d+ +MAE \d", printed)
+    rows = json.loads(run("properties", "--json").stdout)
+    assert [row["name"] for row in rows] == list(completion.PROPERTIES)
 
 
 def test_progress_is_as_loud_as_asked(tmp_path):
@@ -205,10 +335,10 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert f"Interrupted. `matlode resume {out}` goes on." in rest
+    assert f"Interrupted. `matlode resume {out}` continues." in rest
     assert "Traceback" not in rest
     shown = matlode("show", out)
-    assert "of 313 batches done, 0 in work" in shown.stdout
+    assert "of 313 batches done, 0 in progress" in shown.stdout
 
 
 def test_doctor_finds_what_ships(tmp_path):

@@ -32,8 +32,8 @@ def test_names_are_those_of_the_tables(names, table):
 
 
 def test_every_model_offered_can_be_trained():
-    assert set(completion.trainable("")) <= set(MODELS)
-    assert "standard-properties" in completion.trainable("standard")
+    assert set(completion.complete_models("")) <= set(MODELS)
+    assert "standard-properties" in completion.complete_models("standard")
 
 
 def test_every_radiation_offered_is_known():

@@ -97,7 +97,7 @@ def find_model(name: str, folder: Path | None = None) -> Path:
     if not has_models(folder):
         raise ArtefactError(
             f"no model at {folder / name} (nor another in that folder); "
-            "`matlode train` makes the models."
+            "`matlode train models` makes the models."
         )
     own = folder / name
     return own if (own / HEADER_FILE).exists() else shipped_models() / name
@@ -139,7 +139,7 @@ def load_header(folder: Path) -> dict[str, Any]:
         header = read_json(path, ArtefactError)
     except FileNotFoundError as error:
         raise ArtefactError(
-            f"no model at {folder} (no {HEADER_FILE}); `matlode train` makes the models."
+            f"no model at {folder} (no {HEADER_FILE}); `matlode train models` makes the models."
         ) from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         found = header.get("schema") if isinstance(header, dict) else None
@@ -161,7 +161,7 @@ def load_artefact(folder: Path) -> Artefact:
         if not path.exists():
             raise ArtefactError(
                 f"{folder} holds scores but no weights (the reference models ship so); "
-                f"`matlode train {folder.name}` remakes them."
+                f"`matlode train models {folder.name}` remakes them."
             )
         arrays = read_arrays(path, header["arrays"])
     for name, claim in header["arrays"].items():

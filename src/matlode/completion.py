@@ -1,7 +1,7 @@
 """Names that a shell completes.
 
-They stand here because a shell does not wait for the modules that hold their tables, which load
-numpy or torch; tests/test_completion.py holds them against these.
+They are repeated here because the modules that define them load numpy or torch, for which a shell
+does not wait; tests/test_completion.py compares them with the definitions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROPERTIES = (
     "poisson_ratio", "pugh_ratio", "heat_capacity_cv", "heat_capacity_cp",
     "thermal_conductivity_600k", "density",
 )  # fmt: skip
-"""That matlode brings; own ones are added by folders of models."""
+"""Those that matlode brings; folders of models add a user's own."""
 SAMPLERS = ("tpe", "tpe-independent", "gp", "cma-es", "gradient", "map-elites", "random")
 POTENTIALS = ("sevennet-l3i5", "sevennet-0", "chgnet")
 SPLITS = ("random", "formula", "chemical_system", "prototype")
@@ -25,15 +25,10 @@ PRUNERS = ("hyperband", "median", "none")
 ARRAYS = ("patterns", "compositions", "composition-descriptors", "pattern-descriptors")
 CELLS = ("primitive", "conventional", "as-is")
 RADIATIONS = ("CuKa", "CuKa1", "MoKa", "MoKa1", "AgKa", "CoKa1", "CrKa1", "FeKa1")
-EVALUATIONS = ("latent", "folds", "symmetry", "realisation", "potentials", "accuracy")
-"""What `matlode evaluate` measures besides properties."""
-BENCHMARKS = (
-    *("xrd", "training", "predict", "search", "rediscovery", "discovery", "identify", "scale"),
-)
 
 
 def of(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Completion of an option or argument by these names.
+    """Return a function that completes an option or argument by these names.
 
     >>> of(SAMPLERS)("tpe")
     ['tpe', 'tpe-independent']
@@ -42,10 +37,10 @@ def of(names: Iterable[str]) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in known if name.startswith(incomplete)]
 
 
-def trainable(incomplete: str) -> list[str]:
-    """Models that `matlode train` makes: those that ship, by the names of their folders.
+def complete_models(incomplete: str) -> list[str]:
+    """Models that `matlode train models` trains: those that ship, by the names of their folders.
 
-    >>> trainable("standard-sp")
+    >>> complete_models("standard-sp")
     ['standard-space-group']
     """
     from importlib import resources

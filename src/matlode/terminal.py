@@ -1,4 +1,4 @@
-"""What a person sees beside the results: bars or lines on stderr, and how to go on after Ctrl-C."""
+"""What a person sees beside the results: bars or lines on stderr, and advice after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from enum import Enum
 from matlode.progress import Progress, silent
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 and the signal's number, as shells have it."""
+"""Exit status after Ctrl-C, by the convention of shells: 128 plus the signal's number."""
 
 
 class Volume(Enum):
-    """How much is told on stderr; results and errors are told at any."""
+    """How much is written to stderr; results and errors are written at any volume."""
 
     QUIET = "quiet"
     """No progress."""
     NORMAL = "normal"
-    """Bars on a terminal; elsewhere, such as in the log of a cluster, a line now and then."""
+    """Bars on a terminal; elsewhere, such as in the log of a cluster, a line every 30 s."""
     VERBOSE = "verbose"
     """Lines with times everywhere, and where an error comes from."""
 
@@ -31,37 +31,37 @@ volume: ContextVar[Volume] = ContextVar("volume", default=Volume.NORMAL)
 
 
 @contextmanager
-def shown_progress(going_on: Callable[[], str]) -> Iterator[Progress]:
-    """Progress of a command, as loud as ``volume`` says.
+def shown_progress(advise: Callable[[], str]) -> Iterator[Progress]:
+    """Show the progress of a command at the current ``volume``.
 
-    Ctrl-C inside tells what ``going_on`` answers, how the work is taken up again, and ends the
-    process with status 130.
+    Ctrl-C inside prints what ``advise`` returns, how to continue the work, and ends the process
+    with status 130.
     """
     try:
-        with _drawn() as tell:
-            yield tell
+        with _show() as report:
+            yield report
     except KeyboardInterrupt:
-        print(f"Interrupted. {going_on()}", file=sys.stderr)
+        print(f"Interrupted. {advise()}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
 @contextmanager
-def _drawn() -> Iterator[Progress]:
-    loud = volume.get()
-    if loud is Volume.QUIET:
+def _show() -> Iterator[Progress]:
+    current = volume.get()
+    if current is Volume.QUIET:
         yield silent
-    elif loud is Volume.NORMAL and sys.stderr.isatty():
-        with _bars() as tell:
-            yield tell
+    elif current is Volume.NORMAL and sys.stderr.isatty():
+        with _show_bars() as report:
+            yield report
     else:
-        lines = Lines(2.0 if loud is Volume.VERBOSE else 30.0)
+        lines = Lines(2.0 if current is Volume.VERBOSE else 30.0)
         yield lines
         lines.close()
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
-    """One per stage."""
+def _show_bars() -> Iterator[Progress]:
+    """Draw one bar per stage."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -80,30 +80,29 @@ def _bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    # what is printed in between belongs to stdout, wherever that leads
+    # what is printed meanwhile belongs to stdout, which may not be the terminal
     console = Console(stderr=True)
     with Bars(*columns, console=console, redirect_stdout=stdout_is_terminal()) as bars:
         tasks = {}
 
-        def tell(stage: str, done: float, total: float, note: str = "") -> None:
+        def report(stage: str, done: float, total: float, note: str = "") -> None:
             known = total if math.isfinite(total) else None
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=known, note=note)
-            elif done < bars.tasks[tasks[stage]].completed:  # the stage comes again
+            elif done < bars.tasks[tasks[stage]].completed:  # the stage is repeated
                 bars.reset(tasks[stage], total=known)
             bars.update(tasks[stage], completed=done, total=known, note=note)
 
-        yield tell
+        yield report
 
 
 def stdout_is_terminal() -> bool:
-    """Whether a person sees what is printed; closed, it is nobody's."""
+    """Whether stdout is a terminal; a closed one is not."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 class Lines:
-    """Progress as lines: at once, when a stage ends, and in between not oftener than
-    ``interval_s``."""
+    """Progress as lines: one when a stage ends, and others at least ``interval_s`` apart."""
 
     def __init__(
         self,
@@ -116,18 +115,18 @@ class Lines:
         self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
         self._clock = clock
         self._start = self._last = clock()
-        self._told = -math.inf
+        self._written_at = -math.inf
         self._stage, self._ended = "", False
         self._began = self._start
         self._line = ""
-        """Of the last call, if it has not been written."""
+        """The line of the last call, if it has not been written."""
 
     def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
         """See Progress."""
         now = self._clock()
         if stage != self._stage:
             self.close()
-            # one that is only told when it is done began when the last word was heard
+            # a stage that is reported only at its end began with the last report before
             self._stage, self._began = stage, self._last if done >= total else now
         elif done >= total and self._ended:
             return
@@ -139,14 +138,14 @@ class Lines:
             times = f"about {_duration(left)} left"
         parts = [f"{done:,.0f} of {total:,.0f}" if known else f"{done:,.0f}", times, note]
         self._line = f"[{now - self._start:7.1f} s] {stage}: " + ", ".join(filter(None, parts))
-        if done >= total or now - self._told >= self._interval_s:
+        if done >= total or now - self._written_at >= self._interval_s:
             self.close()
 
     def close(self) -> None:
-        """Write what was heard last, if it was not written."""
+        """Write the line of the last call, if it has not been written."""
         if self._line:
             self._write(self._line)
-            self._line, self._told = "", self._last
+            self._line, self._written_at = "", self._last
 
 
 def _duration(seconds: float) -> str:

@@ -141,7 +141,7 @@ def test_too_little_memory_is_told_in_one_line(work):
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "MemoryError: the memory does not suffice; close other programs or do less at once.\n"
+        "MemoryError: not enough memory; close other programs, or process less at once.\n"
     )
 
 

@@ -135,7 +135,7 @@ def test_real_potentials_relax_rock_salt(tmp_path, monkeypatch):
     salt.to(str(path))
     done = CliRunner().invoke(
         app,
-        ["relax", str(path), "--out", str(tmp_path / "out"), "--judge", "sevennet-0",
+        ["relax", str(path), "--out", str(tmp_path / "out"), "--potential", "sevennet-0",
          "--jobs", "1", "--no-hull", "--json"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output

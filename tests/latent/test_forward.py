@@ -127,7 +127,7 @@ def test_weights_fit_themselves_and_nothing_else(network, shapes):
         for changed in (array[..., :-1], array[None], np.full_like(array, np.nan), huge,
                         array.astype(int), array.astype("M8[s]")):  # fmt: skip
             other = {**arrays, name: changed}
-            with pytest.raises(ArtefactError, match=r"^model: .* `matlode train model`"):
+            with pytest.raises(ArtefactError, match=r"^model: .* `matlode train models model`"):
                 fitting(other, shapes(other), Path("model"))
         less = {key: value for key, value in arrays.items() if key != name}
         with pytest.raises(ArtefactError, match="another architecture"):

@@ -1,8 +1,8 @@
-"""The commands. Each reads its options, calls one job, and prints.
+"""The command line: each command reads its options, calls one job, and prints.
 
 Tables and JSON go to stdout, progress to stderr (`--quiet`: none, `--verbose`: as lines with
-times). Exit status 0: done; 1: our error, with advice; 2: wrong usage; 130: Ctrl-C, and how to go
-on is told.
+times). Exit status 0: done; 1: an error of ours, with advice; 2: wrong usage; 130: Ctrl-C, with how
+to continue.
 """
 
 from __future__ import annotations
@@ -11,35 +11,84 @@ import gc
 import io
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import typer
 
-from matlode.cli import checks, crystals, models, searches, tables
+from matlode.cli import (
+    benchmarks,
+    checks,
+    crystals,
+    evaluations,
+    paper,
+    properties,
+    searches,
+    tables,
+    training,
+)
 from matlode.cli.shared import Commands
 from matlode.errors import MatlodeError
 from matlode.terminal import Volume, volume
+from matlode.version import __version__
+
+
+class AllCommands(Commands):
+    """The commands below `matlode`."""
+
+    headings: ClassVar[Mapping[str, Sequence[str]]] = {
+        "Find": ("search", "resume", "work", "show", "explain", "report", "relax", "properties"),
+        "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
+        "Your data": ("data",),
+        "Models": ("train",),
+        "Measure": ("evaluate", "bench"),
+        "Reproduce the paper": ("tune", "reproduce"),
+        "This machine": ("doctor",),
+    }
+
 
 app = typer.Typer(
     help="Find functional crystals outside the known databases.",
-    cls=Commands,
+    cls=AllCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help and errors: drawing boxes would take half of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (searches, crystals, models, checks):
+for module in (searches, properties, crystals, paper, checks):
     app.add_typer(module.commands)
 app.add_typer(tables.commands, name="data")
+app.add_typer(training.commands, name="train")
+app.add_typer(evaluations.commands, name="evaluate")
+app.add_typer(benchmarks.commands, name="bench")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"matlode {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
 
 
 NO_MEMORY = ("can't allocate memory", "can't start new thread")
-"""In texts of what PyTorch and Python raise when there is too little of it."""
+"""In messages of PyTorch and Python when memory is short."""
 
 
 def main() -> None:
     """Run the command line; our errors end in one line of advice."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # names of files may hold what is no character
+        # file names may hold bytes that are not characters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
@@ -60,9 +109,9 @@ def main() -> None:
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """What to do about what is no fault of ours: a full disk, missing rights, too little memory."""
-    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
-        return "MemoryError: the memory does not suffice; close other programs or do less at once."
+    """Advice on errors of the machine: a full disk, missing rights, too little memory."""
+    if isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY):
+        return "MemoryError: not enough memory; close other programs, or process less at once."
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{type(error).__name__}: {place}{error.strerror}."

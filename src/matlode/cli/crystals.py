@@ -39,7 +39,7 @@ def predict(
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict properties, verdicts and the nearest known material of crystals."""
+    """Predict properties, verdicts and the nearest known material."""
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.predict import stream_predictions
@@ -83,7 +83,7 @@ def solve(
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find crystal structures for a measured powder pattern of a known formula."""
+    """Find crystal structures for a measured powder pattern."""
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.solve import solve as run_solve
@@ -130,14 +130,17 @@ def identify(
         Path | None,
         typer.Option(help="Folder of the table's index (default: in the user's cache)."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Largest number of phases.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of phases.")] = 10,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the best phases over the pattern into this file.")
     ] = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Identify the known phases in a measured powder pattern."""
+    """Identify known phases in a measured powder pattern.
+
+    Also its space group and its likely elements, from the pattern alone.
+    """
     from matlode.jobs.identify import identify as run_identify
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
@@ -177,7 +180,7 @@ def xrd(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the powder peaks of crystals: 2θ, d, intensity, indices with multiplicities."""
+    """List powder peaks: 2θ, d, intensity, indices with multiplicities."""
     from matlode.jobs.xrd import list_peaks, write_patterns
     from matlode.representation.diffraction import DiffractionSettings
     from matlode.representation.radiation import find_wavelength

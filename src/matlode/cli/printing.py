@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matlode.training.check_data import PropertyCheck, TableCheck
 
 
-def print_json(value: Any) -> None:
-    """Of numbers, texts, lists and dictionaries."""
+def print_json(value: object) -> None:
+    """Print numbers, texts, lists and dictionaries as JSON."""
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def print_json_list(values: Iterable[Any]) -> None:
-    """What ``print_json`` prints of the list, each value as it comes."""
+def print_json_list(values: Iterable[object]) -> None:
+    """Print what ``print_json`` prints of the list, each value as soon as it is known."""
     before = "["
     for value in values:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
@@ -32,7 +32,7 @@ def print_json_list(values: Iterable[Any]) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Columns under headings, texts as they are."""
+    """Print columns under headings; texts are not interpreted."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -40,10 +40,10 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: s
     table = Table(*headings, box=box.SIMPLE, title=title or None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    # a pipe has no width of its own; tables there are for other programs and for logs
+    # a pipe has no width: a fixed one suits logs and other programs
     console = Console(
         width=None if stdout_is_terminal() else 150, highlight=False, markup=False
-    )  # what stands in brackets is meant
+    )  # brackets are text
     console.print(table)
 
 
@@ -55,8 +55,8 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def digits(value: Any) -> str:
-    """Five of a float."""
+def digits(value: object) -> str:
+    """A float with five digits; anything else as text."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -237,7 +237,7 @@ def print_identified(answer: Identification) -> None:
 
 
 def print_scores(rows: Sequence[dict[str, Any]]) -> None:
-    """One row per model and split; only the measures that any has."""
+    """Print one row per model and split, with the measures that occur."""
     metrics = ["mae", "mae_ln", "rmse", "r2", "r2_ln", "coverage", "interval_width"]
     metrics += ["auc", "brier", "accuracy", "f1", "space_group", "space_group_top_5"]
     metrics += ["crystal_system", "space_group_of_surest_half", "set_coverage", "set_size"]
@@ -255,7 +255,7 @@ def print_scores(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_check(check: TableCheck) -> None:
-    """What is in a table, and what of it can be learned."""
+    """Print what a table holds, and which properties can be learned from it."""
     print(f"{check.source}: {check.rows:,} materials, {check.formulas:,} formulas")
     for reason, n in check.dropped.items():
         print(f"  {n:,} dropped: {reason}")

@@ -21,8 +21,10 @@ from matlode.cli.shared import (
     given,
     load_screens,
     make_examination,
+    numbers_in,
     pairs_in,
     progress_of,
+    refuse,
     symbols_in,
 )
 from matlode.terminal import shown_progress
@@ -34,43 +36,49 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
+def _present_name(option: str) -> str:
+    """The name of an option that was called otherwise until version 0.1."""
+    return {"judge": "potential", "witness": "second-potential"}.get(option, option)
+
+
 @commands.command()
 def search(
+    ctx: typer.Context,
     goal: Annotated[
         Path | None, typer.Argument(help="Goal file (docs/goal.md); options come on top.")
     ] = None,
     maximize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to make as large as possible.",
+            help="Property to maximize; `matlode properties` lists them.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
     minimize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to make as small as possible.",
+            help="Property to minimize.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
     near: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to bring to a value: band_gap=1.4",
+            help="Property to bring near a value: band_gap=1.4 (PBE gap).",
             autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
         ),
     ] = None,
     within: Annotated[
         list[str] | None,
         typer.Option(
-            help='Range of a property: "band_gap=1.1..1.7"',
+            help='Range of a property: "band_gap=1.1..1.7" (PBE gap).',
             autocompletion=completion.of(f"{name}=" for name in completion.PROPERTIES),
         ),
     ] = None,
     elements: Annotated[
         str | None, typer.Option(help="The only elements allowed, such as B,C,N,W.")
     ] = None,
-    require: Annotated[str | None, typer.Option(help="Elements that must be there.")] = None,
+    require: Annotated[str | None, typer.Option(help="Elements that must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
     formula: Annotated[
         str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
@@ -99,29 +107,28 @@ def search(
         "runs/search"
     ),
     relax: Annotated[
-        int, typer.Option(min=0, help="Relax so many of the best afterwards (`matlode relax`).")
+        int, typer.Option(min=0, help="Best candidates to verify afterwards (`matlode relax`).")
     ] = 0,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Search again, corrected by what was computed (--relax).")
+        int, typer.Option(min=1, help="Searches, each corrected by --relax of those before.")
     ] = 1,
     storage: Storage = None,
     campaign: Annotated[
-        str | None, typer.Option(help="Its name in the storage (default: that of the folder).")
+        str | None, typer.Option(help="Name in the storage (default: that of the folder).")
     ] = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     screens: ScreensFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The main job: search, screen, build crystal structures, report."""
-    from matlode.errors import InputError
+    """Search for materials, screen them, build crystal structures."""
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
     wishes = {
-        "near": pairs_in(near, number=True),
+        "near": numbers_in(near),
         "within": pairs_in(within),
         "elements": given(required=symbols_in(require)),
         "formula": given(stoichiometry=formula),
@@ -140,10 +147,11 @@ def search(
         "goal": with_options(read_goal_file(goal) if goal else {}, given(**wishes)),
     }
     if rounds > 1 and not relax:
-        raise InputError("--rounds learns from what is computed; say how many with --relax.")
-    examination = (
-        make_examination(table.materials, models) if relax else None
-    )  # a missing package is told first
+        ctx.fail("--rounds needs --relax N: each round learns from N verified candidates.")
+    if rounds > 1:
+        refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
+    # before the search, so that a missing package is reported first
+    examination = make_examination(table.materials, models) if relax else None
     with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
@@ -165,14 +173,17 @@ def search(
 
 
 @commands.command()
-def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Go on with a search that was interrupted."""
+def resume(
+    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+) -> None:
+    """Continue a search that was interrupted."""
     from matlode.jobs.rounds import resume_rounds
     from matlode.jobs.run_folder import ROUNDS_FILE
     from matlode.jobs.search import resume as resume_run
 
     with shown_progress(lambda: _going_on(run, storage)) as progress:
         if (run / ROUNDS_FILE).exists():
+            refuse(ctx, "storage", when=f"for {run}, a folder of rounds")
             finished = resume_rounds(run, progress=progress)
         else:
             finished = resume_run(run, storage=storage, progress=progress)
@@ -181,14 +192,14 @@ def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> 
 
 @commands.command()
 def work(
-    storage: Annotated[str, typer.Argument(help="Database URL that the search was given.")],
+    storage: Annotated[str, typer.Argument(help="Database URL of the search (its --storage).")],
     campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
     known: KnownTable = None,
     models: ModelsFolder = None,
 ) -> None:
-    """Help with a search that another process began.
+    """Work on a search that another process began.
 
-    Does batches until all are done.
+    Evaluates batches until all are done.
     """
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
@@ -201,46 +212,52 @@ def work(
     print(f"{campaign}: all {n} points are evaluated.")
 
 
-@commands.command()
+@commands.command(context_settings={"token_normalize_func": _present_name})
 def relax(
+    ctx: typer.Context,
     sources: Annotated[
         list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
-    judge: Annotated[
+    top: Annotated[int, typer.Option(min=1, help="Best candidates of a search.")] = 10,
+    potential: Annotated[
         str,
         typer.Option(
-            help="Potential that everything is computed with.",
+            help="ML potential for all results.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "sevennet-l3i5",
-    witness: Annotated[
+    second_potential: Annotated[
         str,
         typer.Option(
-            help="Potential that is asked whether it agrees.",
+            help="ML potential that the energies are checked with.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "chgnet",
-    hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
+    hull: Annotated[bool, typer.Option(help="Energy above the hull of known phases.")] = True,
     elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
     jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
-    out: Annotated[Path, typer.Option(help="Of structure files: folder of the results.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results of structure files.")] = Path(
         "relaxed"
     ),
     known: KnownTable = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evidence of two potentials: relax, hold against a hull, strain."""
+    """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.known import Known
     from matlode.jobs.relax import relax_files, relax_run, sources_of
 
+    of_run = len(sources) == 1 and sources[0].is_dir()
+    if of_run:
+        refuse(ctx, "out", when="for a search: the results go into its folder")
+    else:
+        refuse(ctx, "top", when="for structure files: all of them are relaxed")
     examination = replace(
         make_examination(Known(known).materials, models),
-        judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
+        judge=potential, witness=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
     with progress_of(kept=True) as progress:
-        if len(sources) == 1 and sources[0].is_dir():
+        if of_run:
             rows = relax_run(sources[0], top, examination, progress)
         else:
             rows = relax_files(sources_of(sources), out, examination, progress)
@@ -251,8 +268,10 @@ def relax(
 
 
 @commands.command()
-def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Print the candidates of a run, or where it stands."""
+def show(
+    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+) -> None:
+    """Print the candidates of a search, or its progress."""
     from matlode.artefacts import understood
     from matlode.errors import InputError
 
@@ -270,10 +289,11 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
         )
         print(
             f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
-            f"{len(where['workers'])} in work; best: {best}. `matlode resume {run}` goes on."
+            f"{len(where['workers'])} in progress; best: {best}. `matlode resume {run}` continues."
         )
         return
     rows = _read_run(run, "candidates.json")
+    refuse(ctx, "storage", when=f"for {run}: the search is finished")
     with understood(run, InputError):
         if as_json:
             print_json(rows)
@@ -284,10 +304,10 @@ def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> No
 @commands.command()
 def explain(
     run: RunFolder,
-    formula: Annotated[str, typer.Argument(help="A candidate.")],
+    formula: Annotated[str, typer.Argument(help="Formula of a candidate.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell why a candidate stands where it stands."""
+    """Explain the rank of a candidate: its verdicts and reasons."""
     from matlode.artefacts import understood
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
@@ -306,30 +326,30 @@ def explain(
                 print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
                 return
     near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
-    advice = f" Near it: {', '.join(near)}." if near else ""
+    advice = f" Similar: {', '.join(near)}." if near else ""
     raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
 @commands.command()
 def report(run: RunFolder) -> None:
-    """Write report.html of a run anew."""
+    """Rewrite report.html of a search."""
     from matlode.report.html import write_report
 
     print(write_report(run))
 
 
 def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
-    """How, after Ctrl-C in a search."""
+    """How to continue after Ctrl-C in a search."""
     from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
 
     if (out / ROUNDS_FILE).exists():
-        return f"`matlode resume {out}` goes on."
+        return f"`matlode resume {out}` continues."
     if (out / "report.html").exists():
-        return f"The search is done; `matlode relax {out} --top {n_relaxed}` goes on."
+        return f"The search is done; `matlode relax {out} --top {n_relaxed}` continues."
     if not (out / REQUEST_FILE).exists():
-        return "Nothing had been begun."
+        return "Nothing had been started."
     # a storage's URL may hold a password
-    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` goes on"
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` continues"
     return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
 
 
@@ -358,5 +378,5 @@ def _read_run(run: Path, name: str) -> Any:
             advice = f" {suggest(run.name, others)}" if others else ""
             raise InputError(f"{run}: no such run.{advice}") from error
         begun = (run / REQUEST_FILE).exists()
-        advice = f" `matlode resume {run}` goes on with it." if begun else ""
+        advice = f" `matlode resume {run}` continues it." if begun else ""
         raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error

@@ -1,11 +1,13 @@
-"""Options that several commands share, and what is made of them."""
+"""Options that several commands share, what is made of them, and how commands are grouped."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
@@ -44,7 +46,7 @@ def _loudness(
         ),
     ] = False,
 ) -> None:
-    """Options that every command shares: of a command of their own, so that typer makes them."""
+    """Options that every command takes: of a command of their own, so that typer makes them."""
 
 
 def _set_volume(loud: Volume, given: bool) -> bool:
@@ -54,7 +56,10 @@ def _set_volume(loud: Volume, given: bool) -> bool:
 
 
 class Commands(TyperGroup):
-    """A group whose commands all are as loud as they are told, before their names or after."""
+    """A group of commands that all take --quiet and --verbose, before their names or after."""
+
+    headings: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Heading in the help → the commands below it; the others stand below the last one."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -63,17 +68,65 @@ class Commands(TyperGroup):
         for command in (self, *commands):
             command.params += options
 
+    def sections(self) -> dict[str, list[str]]:
+        """Heading → names of its commands, in the order in which help shows them."""
+        placed = {name for names in self.headings.values() for name in names}
+        rest = [name for name in self.commands if name not in placed]
+        found = {heading: list(names) for heading, names in self.headings.items()}
+        return {**found, "Commands": rest} if rest else found
+
+    def format_commands(self, ctx: object, formatter: Any) -> None:
+        """Write the commands with their first sentences, in one column under all headings."""
+        width = max(map(len, self.commands))
+        for heading, names in self.sections().items():
+            rows = []
+            for name in names:
+                text = self.commands[name].get_short_help_str(formatter.width - 6 - width)
+                rows.append((name.ljust(width), text))  # padded: sections align by themselves
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names; where there is none, a usage error with what
+        ``advise`` says, unless a command is spelled like it."""
+        word = args[0]
+        typo = word[0] != "-" and get_close_matches(word, self.commands, cutoff=0.75)
+        if word not in self.commands and not typo and (advice := self.advise(word)):
+            ctx.fail(f"No such command {word!r}. {advice}")
+        return super().resolve_command(ctx, args)
+
+    def advise(self, word: str) -> str:
+        """What to write in place of a word that is not a command, if that is known."""
+        return ""
+
+
+FORMER_COMMAND = {"ignore_unknown_options": True}
+"""Context settings of a group that was one command: ``advise`` answers its former options, too."""
+
+
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line: not by the environment or by default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse(ctx: typer.Context, *names: str, when: str) -> None:
+    """End with a usage error if one of these options was given, which has no effect ``when``."""
+    for option in ctx.command.params:
+        if option.name in names and is_given(ctx, option.name):
+            ctx.fail(f"{option.opts[0]} has no effect {when}; leave it out.")
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ModelsFolder = Annotated[
     Path | None,
     typer.Option(
-        "--models", help="Folder of models; what it lacks is taken from the shipped ones."
+        "--models", help="Folder of models; models that it lacks are taken from the shipped ones."
     ),
 ]
 PropertiesFile = Annotated[
     Path | None,
-    typer.Option("--properties", help="TOML file of own properties (docs/own-properties.md)."),
+    typer.Option("--properties", help="TOML file of your own properties (docs/own-properties.md)."),
 ]
 KnownTable = Annotated[
     Path | None,
@@ -81,11 +134,14 @@ KnownTable = Annotated[
 ]
 ScreensFile = Annotated[
     Path | None,
-    typer.Option("--screens", help="TOML file that sets and switches screening rules."),
+    typer.Option("--screens", help="TOML file that switches screening rules and sets limits."),
 ]
 DataTable = Annotated[
     Path | None,
-    typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
+    typer.Option(
+        "--data",
+        help="Structure table, or its folder (default: $MATLODE_DATA, else the starter set).",
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
 Storage = Annotated[
@@ -99,9 +155,9 @@ Storage = Annotated[
 
 
 def progress_of(*, kept: bool = False) -> AbstractContextManager[Progress]:
-    """Of a command that, after Ctrl-C, goes on when it is given again (``kept``), or begins
-    anew."""
-    advice = "goes on from there" if kept else "begins anew, for nothing is kept"
+    """Progress of a command that, after Ctrl-C, continues when it is run again (``kept``), or
+    starts from the beginning."""
+    advice = "continues from there" if kept else "starts from the beginning; nothing was kept"
     return shown_progress(lambda: f"The same command {advice}.")
 
 
@@ -113,29 +169,44 @@ def load_screens(file: Path | None) -> dict[str, object]:
 
 
 def make_examination(materials: Materials, models: Path | None) -> Examination:
-    """Both potentials and this machine, with the default settings."""
+    """The verification with the default potentials on this machine."""
     from matlode.evidence.examination import Examination
 
     return Examination(materials, models)
 
 
 def symbols_in(text: str | None) -> list[str] | None:
-    """["B", "C"] of "B, C"."""
+    """Split a list of elements: ["B", "C"] of "B, C"."""
     if text is None:
         return None
     return [part for part in text.replace(" ", ",").split(",") if part]
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Options that were used."""
+def given(**options: object) -> dict[str, object]:
+    """Return the options that have a value."""
     return {name: value for name, value in options.items() if value not in (None, {}, [])}
 
 
-def pairs_in(texts: list[str] | None, *, number: bool = False) -> dict[str, Any]:
+def numbers_in(texts: list[str] | None) -> dict[str, float]:
+    """{"band_gap": 1.4} of ["band_gap=1.4"]; raises GoalError for what is not a number."""
+    from matlode.errors import GoalError
+
+    numbers = {}
+    for name, value in pairs_in(texts).items():
+        try:
+            numbers[name] = float(value)
+        except ValueError as error:
+            raise GoalError(
+                f'"{name}={value}": {value!r} is not a number; write a number, such as {name}=1.4.'
+            ) from error
+    return numbers
+
+
+def pairs_in(texts: list[str] | None) -> dict[str, str]:
     """{"band_gap": "1.1..1.7"} of ["band_gap=1.1..1.7"]."""
     from matlode.errors import GoalError
 
-    pairs: dict[str, Any] = {}
+    pairs = {}
     for text in texts or ():
         name, sign, value = text.partition("=")
         if name.strip().endswith(("<", ">")):  # band_gap>=1
@@ -143,9 +214,6 @@ def pairs_in(texts: list[str] | None, *, number: bool = False) -> dict[str, Any]
         elif not sign and (found := re.fullmatch(r"([^<>]+)([<>].*)", text)):
             name, value = found[1], found[2]
         if not value.strip():
-            raise GoalError(f'"{text}": wanted a property and a value, such as band_gap=1.4.')
-        try:
-            pairs[name.strip()] = float(value) if number else value.strip()
-        except ValueError as error:
-            raise GoalError(f'"{text}": {value!r} is no number.') from error
+            raise GoalError(f'"{text}": write a property and a value, such as band_gap=1.4.')
+        pairs[name.strip()] = value.strip()
     return pairs

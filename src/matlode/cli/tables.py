@@ -9,14 +9,16 @@ import typer
 
 from matlode import completion
 from matlode.cli.printing import print_check, print_json, print_table
-from matlode.cli.shared import AsJson, Commands, DataTable, PropertiesFile, progress_of
+from matlode.cli.shared import AsJson, Commands, DataTable, PropertiesFile, progress_of, refuse
 
-commands = typer.Typer(help="Tables of materials.", cls=Commands, no_args_is_help=True)
+commands = typer.Typer(
+    help="Import, check and describe tables of materials.", cls=Commands, no_args_is_help=True
+)
 
 
 @commands.command("features")
 def data_features(
-    table: Annotated[Path, typer.Argument(help="Parquet table of structures, of any size.")],
+    table: Annotated[Path, typer.Argument(help="Parquet table of structures of any size.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.npy, unusable.csv, arrays.json.")],
     names: Annotated[
         list[str] | None,
@@ -30,7 +32,7 @@ def data_features(
         str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
     ] = None,
 ) -> None:
-    """Patterns and descriptors of a table as memory-mapped arrays; memory stays flat."""
+    """Compute patterns and descriptors, as memory-mapped arrays."""
     from contextlib import ExitStack
 
     from matlode.representation.streaming import stream_table
@@ -48,6 +50,7 @@ def data_features(
 
 @commands.command("import")
 def data_import(
+    ctx: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -62,7 +65,7 @@ def data_import(
     cell: Annotated[
         str,
         typer.Option(
-            help="Of ordered crystals: primitive, conventional or as-is.",
+            help="Cell of ordered crystals: primitive, conventional or as-is.",
             autocompletion=completion.of(completion.CELLS),
         ),
     ] = "primitive",
@@ -79,16 +82,21 @@ def data_import(
     drop_disordered: Annotated[
         bool, typer.Option(help="Leave out crystals with mixed or partly filled sites.")
     ] = False,
-    licence: Annotated[str | None, typer.Option(help="Of rows whose source states none.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of rows without one.")] = None,
     optimade_filter: Annotated[
         str | None, typer.Option("--filter", help="OPTIMADE filter, such as 'nelements=2'.")
     ] = None,
 ) -> None:
-    """Bring structures into one table; what cannot be used is told in dropped.csv."""
+    """Import structures into one table.
+
+    dropped.csv lists what cannot be used, and why.
+    """
     from matlode.data.cells import parse_cell
     from matlode.data.labels import Column
     from matlode.jobs.import_data import ImportSettings, import_data
 
+    if not any(source.startswith("optimade:") for source in sources):
+        refuse(ctx, "optimade_filter", when="without an optimade: source")
     settings = ImportSettings(
         cell=parse_cell(cell),
         columns=tuple(Column.parse(text) for text in column or ()),
@@ -111,10 +119,13 @@ def data_elements(
     table: Annotated[
         Path | None, typer.Argument(help="Structure table (default: the starter set).")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of models that they go into.")] = Path("models"),
+    out: Annotated[Path, typer.Option(help="Folder of models.")] = Path("models"),
     as_json: AsJson = False,
 ) -> None:
-    """Energies of the elements in the potentials, which formation energies are counted from."""
+    """Compute the energies of the elements in both potentials.
+
+    Formation energies refer to them.
+    """
     from matlode.data.tables import load_starter, read_table
     from matlode.evidence.examination import Examination, element_references
 
@@ -134,11 +145,11 @@ def data_prototypes(
         Path | None, typer.Argument(help="Structure table (default: the starter set).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV to write (default: beside the table).")
+        Path | None, typer.Option(help="CSV file to write (default: beside the table).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Structure types of a table's crystals, by Wyckoff sequence, with their usual names."""
+    """Find the structure types of a table, by Wyckoff sequence."""
     from matlode.data.tables import load_starter, read_table
     from matlode.realisation.structure_types import structure_types, types_file, write_types
 
@@ -157,7 +168,7 @@ def data_prototypes(
 
 @commands.command("info")
 def data_info(data: DataTable = None, as_json: AsJson = False) -> None:
-    """What a table holds: rows, formulas, labels."""
+    """Count the rows, formulas and labels of a table."""
     from matlode.data.tables import load_materials
 
     materials = load_materials(data)
@@ -185,7 +196,10 @@ def data_check(
     properties: PropertiesFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Is this enough to train on? Counts, elements, leakage, outliers, and a verdict."""
+    """Check whether a table is enough to train on.
+
+    Counts, elements, leakage, outliers, and a verdict.
+    """
     from dataclasses import asdict
 
     from matlode.training.check_data import check_data

@@ -235,9 +235,9 @@ def accuracy_page(evidence: Evidence, *, command: str, figures: Mapping[str, str
     parts = [
         "# How accurate the models are",
         f"Made by `{command}` from what other commands measured: the headers of the models "
-        "(`matlode train`), folds (`matlode evaluate folds`), space groups (`matlode evaluate "
-        'symmetry`). What was not measured says so. Models of the table "{table}": {rows:,} '
-        "structures of {formulas:,} formulas.".format(**table),
+        "(`matlode train models`), folds (`matlode evaluate folds`), space groups (`matlode "
+        'evaluate symmetry`). What was not measured says so. Models of the table "{table}": '
+        "{rows:,} structures of {formulas:,} formulas.".format(**table),
         "Cells hold the scores that the first column names, with standard deviations over the "
         'folds where there are some. "By formula": a tenth of the formulas, held out from '
         'everything; two columns are ours, for the pattern of the real structure and for what '

@@ -41,7 +41,7 @@ FOLD_FILE = re.compile(
     rf"(reference-)?(?P<split>{'|'.join(SPLITS)})-(?P<number>\d+)-of-(?P<n>\d+)-(?P<sha>\w+)"
 )
 CASE = "simulated"
-"""Patterns of real structures: what the decoded ones cost is told by ``matlode evaluate``."""
+"""Patterns of real structures; ``matlode evaluate properties`` also scores decoded ones."""
 FOLD_TRAINING = replace(TRAINING[NETWORK_MODEL], batch_size=512, max_epochs=8, patience=8)
 """Cheaper than what ships, which is a little better for it."""
 MAX_BASELINE_ROWS = 20_000

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import HEADER_FILE, find_model, load_header
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
-from matlode.properties.formation_net import FORMATION_NET
 from matlode.properties.heads import CASES
-from matlode.properties.models import find_heads, known_endpoints
-from matlode.properties.network import NETWORK_MODEL
+from matlode.properties.models import known_endpoints
 from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
+from matlode.properties.stored import read_stored_scores
 from matlode.training.recipes import decoded_compositions
 from matlode.training.table import TrainingTable
 
@@ -31,25 +29,13 @@ def stored_scores(
     """What stands in the models' headers, measured when they were trained: one row per
     endpoint and model, with the rows and the split that it was measured on."""
     wanted = _endpoints(endpoints, known_endpoints(models))
-    network = load_header(find_model(NETWORK_MODEL, models))
-    places = {face: find_heads(models, face=face) for face in ("standard", "reference")}
-    formation = find_model(FORMATION_NET, models)
-    others = [load_header(formation)] if (formation / HEADER_FILE).exists() else []
-    rows = []
-    for endpoint in wanted:
-        found = []
-        if endpoint.name in network["scores"]:
-            name = endpoint.name
-            found.append((network["scores"][name], network["rows"][name], network["split"]))
-        own = [load_header(of[endpoint.name]) for of in places.values() if endpoint.name in of]
-        own += [header for header in others if header["endpoint"] == endpoint.name]
-        found += [(header["scores"], header["rows"], header["split"]) for header in own]
-        for scores, counts, split in found:
-            rows += [
-                _row(endpoint, model, counts[TEST], split, of_model)
-                for model, of_model in scores.items()
-            ]
-    return rows
+    stored = list(read_stored_scores(models))
+    return [
+        _row(endpoint, found.model, found.test_rows, found.split, dict(found.scores))
+        for endpoint in wanted
+        for found in stored
+        if found.endpoint == endpoint.name
+    ]
 
 
 def measure_scores(

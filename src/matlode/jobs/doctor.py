@@ -158,7 +158,11 @@ def _table(name: str, path: Path) -> Finding:
 def _models(folder: Path, whose: str) -> Iterator[Finding]:
     headers = sorted(folder.glob(f"*/{HEADER_FILE}"))
     if not headers:
-        advice = "the package is incomplete" if whose == "shipped" else "`matlode train` makes them"
+        advice = (
+            "the package is incomplete"
+            if whose == "shipped"
+            else "`matlode train models` makes them"
+        )
         yield Finding("models", whose, f"none in {folder}", "wrong", advice)
         return
     size = sum(file.stat().st_size for file in folder.glob("*/*"))

@@ -64,7 +64,7 @@ def fitting(arrays: Mapping[str, NDArray[Any]], shapes: Shapes, folder: Path) ->
         why = "they are not finite"
     raise ArtefactError(
         f"{folder}: weights of another architecture or damaged ({why}); remake it with "
-        f"`matlode train {folder.name}`."
+        f"`matlode train models {folder.name}`."
     )
 
 

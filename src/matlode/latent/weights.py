@@ -46,7 +46,7 @@ def network_of(
     except MALFORMED as error:  # sizes, or arguments that are not known
         raise ArtefactError(
             f"{folder}: weights of another architecture or damaged ({error}); remake it with "
-            f"`matlode train {folder.name}`."
+            f"`matlode train models {folder.name}`."
         ) from error
     return network.eval()
 

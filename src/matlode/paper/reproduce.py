@@ -192,8 +192,8 @@ def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
         ]  # fmt: skip
     return Section(
         f"Table {name}",
-        "Ranges that “matlode tune” searches, and the optimum that “matlode train” takes. What the "
-        "paper does not say is chosen here, most of it as Keras and XGBoost have it.",
+        "Ranges that “matlode tune” searches, and the optimum that “matlode train models” takes. "
+        "What the paper does not say is chosen here, most of it as Keras and XGBoost have it.",
         rows,
         (),
     )

@@ -136,7 +136,7 @@ def _names(model: str) -> dict[str, tuple[str, int | None]]:
 
 
 def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
-    """name → what `matlode train` takes: the paper's optimum."""
+    """name → what `matlode train models` takes: the paper's optimum."""
     defaults = default_settings(model)
     return {r.name: defaults[r.key] if r.at is None else defaults[r.key][r.at] for r in space}
 

@@ -57,7 +57,7 @@ MAX_RETRIES = 3
 ROUNDS_PER_REPORT = 50
 """Trees tell how good they are after so many rounds."""
 START = "start"
-"""Marks the trial of what `matlode train` takes, which is never pruned."""
+"""Marks the trial of what `matlode train models` takes, which is never pruned."""
 BUDGET = "budget"
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -151,7 +151,7 @@ def tune(
 
     Every trial trains on the training rows and is measured on the calibration rows; test rows
     leave the table before anything is looked at. The first trial has the settings of
-    `matlode train`, the paper's optimum. ``space`` is a TOML file of ranges (default: the
+    `matlode train models`, the paper's optimum. ``space`` is a TOML file of ranges (default: the
     paper's, ``spaces.read_space``); ``storage`` a URL of SQLAlchemy (default: study.db in
     ``out``, for one process at a time), and processes with the same storage and ``study``
     (default: the model's name) share the work; ``models`` holds the autoencoders that heads
@@ -555,7 +555,7 @@ def _write(
         f"{tuning.trials['pruned']} pruned trials.\n"
         f"{tuning.measure}: {tuning.value:.5g}{beside}. {tuning.rows[TRAIN]} training rows, "
         f"{tuning.rows[CALIBRATION]} that measured, seed {settings.seed}.\n"
-        f"matlode train {tuning.model} --settings {folder.name}/best.toml"
+        f"matlode train models {tuning.model} --settings {folder.name}/best.toml"
     )
     write_settings(folder / "best.toml", tuning.model, tuning.settings, note)
     complete = frame[frame["state"] == "complete"]

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from matlode.latent.layers import activation_layer, initialise
 from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT
-
-FORMATION_NET = "reference-formation-net"
+from matlode.properties.stored import FORMATION_NET as FORMATION_NET
 
 
 class ReferenceFormationNet(nn.Module):

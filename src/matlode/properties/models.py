@@ -62,7 +62,8 @@ class PropertyModels:
         places = find_heads(folder, face=face)
         if face != "standard" and not places:
             raise ArtefactError(
-                f"no {face} property models in {folder or shipped_models()}; run `matlode train`."
+                f"no {face} property models in {folder or shipped_models()}; run "
+                "`matlode train models`."
             )
         digests = {below.name: checksum(below / ARRAYS_FILE) for below in _below_head(folder, face)}
         network = None
@@ -195,7 +196,7 @@ def _check_foundations(report: Mapping[str, Any], place: Path, now: Mapping[str,
     if other:
         raise ArtefactError(
             f"{place} was trained on another {' and '.join(other)} than those in use; run "
-            f"`matlode train {place.name} --out {place.parent}` again."
+            f"`matlode train models {place.name} --out {place.parent}` again."
         )
 
 

@@ -129,13 +129,14 @@ class PatternBands:
             if names != tuple(CHARACTERISTICS):
                 raise ArtefactError(
                     f"the bands are those of {', '.join(names)}; this matlode computes "
-                    f"{', '.join(CHARACTERISTICS)}. Run `matlode train {PLAUSIBILITY_MODEL}`."
+                    f"{', '.join(CHARACTERISTICS)}. "
+                    f"Run `matlode train models {PLAUSIBILITY_MODEL}`."
                 )
             bands = cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
             if not bands._can_be():
                 raise ArtefactError(
                     "these are distributions of no patterns: quantiles that do not ascend, or "
-                    f"correlations that none have. Run `matlode train {PLAUSIBILITY_MODEL}`."
+                    f"correlations that none have. Run `matlode train models {PLAUSIBILITY_MODEL}`."
                 )
             return bands
 

@@ -23,7 +23,7 @@ from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.training.table import TrainingTable
 
 VERDICTS = ("enough", "thin", "too few", "unusable")
-"""Best first. "too few" and "unusable" are what `matlode train` refuses."""
+"""Best first. "too few" and "unusable" are what `matlode train properties` refuses."""
 
 ENOUGH_TRAINING_ROWS = 400
 """From here on, twice the rows take less than a fifth off the error.

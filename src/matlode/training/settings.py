@@ -73,7 +73,7 @@ SPELLINGS = {"lambda": "lambda_"}
 
 
 def is_head(model: str) -> bool:
-    """Whether a model of `matlode train` is boosted trees."""
+    """Whether a model of `matlode train models` is boosted trees."""
     return model not in TRAINING and model not in WITHOUT_SETTINGS
 
 

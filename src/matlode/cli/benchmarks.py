@@ -1,0 +1,205 @@
+"""Benchmarks: how fast and how exact the parts are, beside other programs and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matlode import completion
+from matlode.cli.printing import print_json, print_table
+from matlode.cli.shared import (
+    AsJson,
+    Commands,
+    DataTable,
+    make_examination,
+    progress_of,
+)
+
+commands = typer.Typer(
+    help="Measure speed and exactness beside other programs.",
+    cls=Commands,
+    no_args_is_help=True,
+)
+
+Results = Mapping[str, Sequence[Mapping[str, object]]]
+"""Title of a table → its rows."""
+
+
+@commands.command("xrd")
+def bench_xrd(
+    data: DataTable = None,
+    structures: Annotated[int, typer.Option(min=10, help="Structures that are timed.")] = 600,
+    exact: Annotated[
+        int, typer.Option(min=10, help="Structures compared with brute force.")
+    ] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Powder patterns: time and exactness."""
+    from matlode.benchmarks.diffraction import bench_diffraction
+    from matlode.data.tables import full_table_path
+
+    with progress_of() as progress:
+        found = bench_diffraction(
+            full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
+        )
+    _print(found, as_json)
+
+
+@commands.command("training")
+def bench_training(data: DataTable = None, as_json: AsJson = False) -> None:
+    """Training: seconds per epoch of each network."""
+    from matlode.benchmarks.training import bench_training
+
+    with progress_of() as progress:
+        found = bench_training(data, progress=progress)
+    _print(found, as_json)
+
+
+@commands.command("predict")
+def bench_predict(
+    data: DataTable = None,
+    structures: Annotated[int, typer.Option(min=10, help="Structures to predict.")] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """Predictions: the start of the command, then stage by stage."""
+    from matlode.benchmarks.prediction import bench_prediction
+    from matlode.data.tables import full_table_path
+
+    with progress_of() as progress:
+        found = bench_prediction(full_table_path(data), n_structures=structures, progress=progress)
+    _print(found, as_json)
+
+
+@commands.command("search")
+def bench_search(
+    data: DataTable = None,
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this sampler (may be repeated; default: all).",
+            autocompletion=completion.of(completion.SAMPLERS),
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each sampler.")] = 20,
+    trials: Annotated[int, typer.Option(min=64, help="Points per run.")] = 2048,
+    out: Annotated[Path, typer.Option(help="Folder for results and figures.")] = Path("arena"),
+    as_json: AsJson = False,
+) -> None:
+    """Samplers: on functions, in the latent space, cost of suggestions."""
+    from matlode.benchmarks.search import bench_search
+
+    with progress_of(kept=True) as progress:
+        found = bench_search(
+            sampler or (), n_seeds=seeds, n_trials=trials, data=data, out=out, progress=progress
+        )
+    _print(found, as_json)
+
+
+@commands.command("rediscovery")
+def bench_rediscovery(
+    data: DataTable = None,
+    hide: Annotated[
+        Path | None, typer.Option(help="File of formulas to hide (default: 20 hard phases).")
+    ] = None,
+    goal: Annotated[
+        Path | None, typer.Option(help="Goal file (default: the hardest materials).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 3,
+    trials: Annotated[
+        int | None, typer.Option(min=64, help="Points per search (default: 4,096).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for models and results.")] = Path("rediscovery"),
+    as_json: AsJson = False,
+) -> None:
+    """How many known phases a search finds if they are hidden."""
+    from matlode.benchmarks.rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
+
+    with progress_of(kept=True) as progress:
+        found = bench_rediscovery(
+            hide or HARD_PHASES,
+            goal=goal or GOAL,
+            settings=replace(SETTINGS, trials=trials or SETTINGS.trials),
+            n_seeds=seeds,
+            data=data,
+            out=out,
+            progress=progress,
+        )
+    _print(found, as_json)
+
+
+@commands.command("discovery")
+def bench_discovery(
+    data: DataTable = None,
+    structures: Annotated[int, typer.Option(min=10, help="Proposals of each method.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("discovery"),
+    as_json: AsJson = False,
+) -> None:
+    """Proposals of a search and of baselines, in two ML potentials."""
+    from matlode.benchmarks.discovery import bench_discovery
+    from matlode.data.tables import full_table_path
+    from matlode.jobs.known import Known
+
+    with progress_of(kept=True) as progress:
+        known = Known(full_table_path(data))
+        found = bench_discovery(
+            n=structures,
+            n_seeds=seeds,
+            examination=make_examination(known.materials, None),
+            known=known,
+            out=out,
+            progress=progress,
+        )
+    _print(found, as_json)
+
+
+@commands.command("identify")
+def bench_identify(
+    data: DataTable = None,
+    structures: Annotated[int, typer.Option(min=10, help="Patterns to identify.")] = 504,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for finished parts (default: kept nowhere).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How often the phase of a powder pattern is found."""
+    from matlode.benchmarks.identify import bench_identify
+    from matlode.data.tables import full_table_path
+
+    with progress_of(kept=out is not None) as progress:
+        found = bench_identify(
+            full_table_path(data), n_patterns=structures, out=out, progress=progress
+        )
+    _print(found, as_json)
+
+
+@commands.command("scale")
+def bench_scale(
+    data: DataTable = None,
+    trials: Annotated[int, typer.Option(min=64, help="Points of the largest search.")] = 1_000_000,
+    structures: Annotated[
+        int, typer.Option(min=10, help="Structures of the largest table.")
+    ] = 1_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Time and memory of long searches and large tables."""
+    from matlode.benchmarks.scale import bench_scale
+
+    with progress_of() as progress:
+        found = bench_scale(n_trials=trials, n_structures=structures, data=data, progress=progress)
+    _print(found, as_json)
+
+
+def _print(found: Results, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for title, rows in found.items():
+        cells = [
+            [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows
+        ]
+        print_table(list(rows[0]), cells, title=title)
