@@ -314,9 +314,7 @@ def _read_text(path: Path, error: type[MatlodeError]) -> str:
     with path.open("rb") as stream:  # the size of a device or pipe is unknown before reading
         data = stream.read(MAX_TEXT_BYTES + 1)
     if len(data) > MAX_TEXT_BYTES:
-        raise error(
-            f"{path} has more than {MAX_TEXT_BYTES >> 20} MB; it is not a file of matlode."
-        )
+        raise error(f"{path} has more than {MAX_TEXT_BYTES >> 20} MB; it is not a file of matlode.")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as problem:
