@@ -147,7 +147,7 @@ class DiffractionSettings:
         return np.sqrt(fwhm2) / FWHM_PER_SIGMA
 
     def _axis_per_deg(self, two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the derivative of the axis with respect to 2θ in degrees."""
+        """Return the absolute derivative of the axis with respect to 2θ in degrees."""
         theta = np.radians(two_theta_deg / 2)
         relative = np.pi / 360 / np.tan(theta)  # d(ln Q) / d(2θ in degrees)
         if self.axis == "two_theta":

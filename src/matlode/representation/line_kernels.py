@@ -87,8 +87,8 @@ def profile_match(
 ):  # fmt: skip
     """Draw a profile and return its cosine similarity to an observed one (square roots of both).
 
-    ``metric`` (6,) is the reciprocal metric, by whose components the ``products`` (n, 6) of
-    indices are multiplied; ``damping`` is the displacement factor B of all atoms in Å². ``roots``
+    ``metric`` (6,) is the reciprocal metric, and 1/d² is ``products @ metric`` with the products
+    of indices (n, 6); ``damping`` is the displacement factor B of all atoms in Å². ``roots``
     (n_points,) has norm 1 and is 0 where not ``seen``.
     """
     profile[:] = 0.0

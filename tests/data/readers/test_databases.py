@@ -103,7 +103,7 @@ def test_summary_documents_are_what_the_projects_own_model_writes():
 @pytest.mark.usefixtures("_client")
 def test_the_key_comes_from_the_environment(monkeypatch):
     monkeypatch.delenv(MP_KEY_VARIABLE)
-    with pytest.raises(InputError, match="requires an API key; set .* MP_API_KEY to yours"):
+    with pytest.raises(InputError, match=r"requires an API key; set .* MP_API_KEY to yours"):
         open_source("mp:NaCl")
 
 

@@ -130,13 +130,13 @@ def test_what_comes_back_is_what_went_in(server, some):
 
 def test_all_pages_are_read_once(server, monkeypatch):
     asked = []
-    get = databases._get
+    get = databases._request
 
     def remember(session, url, parameters):
         asked.append(url)
         return get(session, url, parameters)
 
-    monkeypatch.setattr(databases, "_get", remember)
+    monkeypatch.setattr(databases, "_request", remember)
     read = gather(open_source(f"optimade:{server}"))
     assert len(read) == read.frame["id"].nunique() == N + 1
     pages = [url for url in asked if "/structures" in url and "/info" not in url]

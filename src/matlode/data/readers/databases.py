@@ -157,14 +157,14 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
     meta = info.get("meta", {})
     own = [name for name in _request_properties(client, base) if name.startswith("_")]
     # a provider that lists no specific properties may still send some if no fields are requested
-    asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
+    parameters = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
     if options.filter:
-        asked["filter"] = options.filter
+        parameters["filter"] = options.filter
     provider = (meta.get("provider") or {}).get("name", base)
     return Source(
         name=f"{provider}, OPTIMADE {meta.get('api_version', '1')} at {base}",
         chunks=pack_records(
-            _request_structures(client, f"{base}/structures", asked),
+            _request_structures(client, f"{base}/structures", parameters),
             name="optimade",
             options=ReadOptions(),
         ),

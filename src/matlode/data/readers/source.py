@@ -184,11 +184,11 @@ def _read(item: object) -> Structure:
 
 
 def _find_structure_column(row: Row, name: str, options: ReadOptions) -> str:
-    wanted = options.structure_column
-    if wanted is not None:
-        if wanted not in row:
-            raise InputError(f'{name}: no column "{wanted}". {suggest(wanted, map(str, row))}')
-        return wanted
+    given = options.structure_column
+    if given is not None:
+        if given not in row:
+            raise InputError(f'{name}: no column "{given}". {suggest(given, map(str, row))}')
+        return given
     lower = {str(key).lower(): str(key) for key in row}
     for usual in STRUCTURE_COLUMNS:
         if usual in lower:
