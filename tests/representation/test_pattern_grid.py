@@ -276,7 +276,7 @@ def test_too_little_of_the_grid_is_told():
         to_grid(measured(np.ones(len(two_theta)), two_theta))
     assert str(caught.value) == (
         "test: 2.00..11.99° at λ = 1.54184 Å covers 2% of the grid 10..90° at λ = 1.54184 Å; "
-        "wanted 12.5% or more. Check the wavelength, or measure further."
+        "expected at least 12.5%. Check the wavelength, or measure a wider range."
     )
 
 
