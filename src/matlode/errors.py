@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each says what came, what was wanted, and what to do."""
+"""Exceptions of matlode. Each message says what is wrong, what is expected, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class MatlodeError(Exception):
-    """Base of everything that matlode raises on purpose."""
+    """Base class of all exceptions that matlode raises deliberately."""
 
 
 class InputError(MatlodeError):
@@ -15,11 +15,11 @@ class InputError(MatlodeError):
 
 
 class GoalError(MatlodeError):
-    """A search goal that contradicts itself or names something unknown."""
+    """A search goal that contradicts itself or contains an unknown name."""
 
 
 class ArtefactError(MatlodeError):
-    """A saved model or run that cannot be loaded as it stands."""
+    """A saved model or run that cannot be loaded."""
 
 
 class WriteError(MatlodeError):
@@ -27,14 +27,14 @@ class WriteError(MatlodeError):
 
 
 class GridMismatchError(MatlodeError):
-    """A pattern whose 2θ grid is not the one that a model was fitted on."""
+    """A pattern on a 2θ grid that differs from the grid of the model."""
 
 
 class PatternError(MatlodeError):
-    """Crystals for which no powder pattern exists; ``indices`` names them in the batch."""
+    """Crystals without a powder pattern; ``indices`` are their positions in the batch."""
 
     reason = "no powder pattern"
-    """Of each of them, in few words."""
+    """Short reason for each of the crystals."""
 
     def __init__(self, message: str, indices: Iterable[int]) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class EmptyPatternError(PatternError):
 
 
 class CellError(PatternError):
-    """A cell has no volume, or a number of it is not finite."""
+    """A cell has no volume or contains a number that is not finite."""
 
     reason = "a cell without volume, or a number that is not finite"
 
@@ -60,7 +60,7 @@ class ScatteringError(PatternError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Tail of an error text: the nearest known name, or all of them.
+    """Return the end of an error message: the most similar known name, or all known names.
 
     >>> suggest("bulk_module", ["bulk_modulus", "shear_modulus"])
     'Did you mean "bulk_modulus"?'

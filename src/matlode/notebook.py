@@ -1,4 +1,4 @@
-"""How results show themselves in notebooks: HTML tables, and plots as pictures inside them."""
+"""HTML representation of results in notebooks: tables, and plots as embedded images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table of cells that are shown as text, whatever they hold."""
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return an HTML table; cells are converted to text and escaped."""
     head = "".join(f"<th>{escape(str(heading))}</th>" for heading in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
@@ -24,10 +23,10 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def pattern_picture(
     two_theta_deg: NDArray[np.floating], patterns: Mapping[str, NDArray[np.floating]]
 ) -> str:
-    """Powder patterns (n,) by name, one above the other, as an image tag that holds its picture."""
+    """Plot powder patterns (n,) by name in one diagram and return it as an HTML image tag."""
     from matplotlib.figure import Figure
 
-    # without pyplot: a notebook's own figures and backend stay as they are
+    # not with pyplot, which would change the figures and the backend of the notebook
     figure = Figure(figsize=(7, 2.2), layout="constrained")
     axis = figure.subplots()
     for name, intensity in patterns.items():

@@ -1,4 +1,4 @@
-"""How long work tells where it stands; the command line draws it, libraries stay silent."""
+"""Progress reports of long computations: shown by the command line, silent by default."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as work advances."""
+    """Callback that is called as a computation advances."""
 
     def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
-        """``done`` of ``total`` steps of ``stage`` are finished, infinity where nobody knows how
-        many there are; ``note`` is for people."""
+        """Report that ``done`` of ``total`` steps of ``stage`` are finished.
+
+        ``total`` is infinite if unknown; ``note`` is a text to be shown.
+        """
 
 
 def silent(stage: str, done: float, total: float, note: str = "") -> None:
-    """Says nothing."""
+    """Report nothing."""

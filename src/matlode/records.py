@@ -1,4 +1,4 @@
-"""The nouns that travel between rooms."""
+"""Records that are passed between the subpackages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 Case: TypeAlias = Literal["simulated", "decoded"]
-"""Where a pattern comes from: simulated from a structure, or decoded from the latent space.
-Intervals and probabilities are calibrated for each apart."""
+"""Origin of a pattern: simulated from a structure, or decoded from the latent space. Intervals
+and probabilities are calibrated separately for the two."""
 Cell: TypeAlias = str | int | float | bool | None
-"""What a cell of a table holds."""
+"""Value of a table cell."""
 PATTERN_RANGE_DEG = (10.0, 90.0)
 """First and last 2θ of a candidate's pattern."""
 
 
 def legible(text: str) -> str:
-    """With ? for what is no character, such as half of a surrogate pair: broken JSON and names of
-    files in no known encoding have them, and nothing can write them.
+    """Replace lone surrogates by "?".
+
+    They occur in broken JSON and in file names of unknown encoding, and cannot be written.
 
     >>> legible("Na\\ud800Cl")
     'Na?Cl'
@@ -38,10 +39,10 @@ def legible(text: str) -> str:
 
 @dataclass(frozen=True)
 class DroppedRow:
-    """Something that was left out, and why."""
+    """A row or file that was left out, with the reason."""
 
     id: str
-    """Of a row in a table; of a file its path."""
+    """Id of a row in a table, or path of a file."""
     reason: str
     is_file: bool = False
 
@@ -52,7 +53,7 @@ class DroppedRow:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A property as a model sees it, with its interval."""
+    """A predicted property with its 90 % interval."""
 
     value: float
     low: float
@@ -62,7 +63,7 @@ class Prediction:
     unit: str
 
     def in_words(self) -> str:
-        """Value and interval, rounded for people, without the unit.
+        """Format the rounded value and interval, without the unit.
 
         >>> Prediction(291.3, 274.9, 307.6, "GPa").in_words()
         '291.3 (275…308)'
@@ -70,26 +71,27 @@ class Prediction:
         return f"{self.value:.4g} ({self.low:.3g}…{self.high:.3g})"
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """Show the value and interval in notebooks."""
         return html_table(["value (90 % interval)", "unit"], [[self.in_words(), self.unit]])
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one rule says of one material, and why."""
+    """The result of one screening rule for one material."""
 
     rule: str
     passed: bool
     value: float | str
-    """What the rule looked at (a probability, a charge, a nearest formula)."""
+    """The quantity that the rule checks (a probability, a charge, a nearest formula)."""
     limit: float | str
-    """What ``value`` was held against."""
+    """The limit that ``value`` is compared with."""
     reason: str
+    """Explanation of the result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A material that a search proposes, or that a file holds: what rules look at."""
+    """A material that a search proposes or a file contains; the input of screening rules."""
 
     formula: str
     """Canonical: reduced, elements in alphabetical order."""
@@ -98,28 +100,28 @@ class Candidate:
     pattern: NDArray[np.floating]
     """(1601,), strongest point 1: decoded, simulated or measured."""
     predictions: Mapping[str, Prediction]
-    """By endpoint."""
+    """Predictions by endpoint."""
     space_groups: NDArray[np.floating]
     """(230,), probabilities."""
     space_group_set: tuple[int, ...] = ()
-    """Numbers among which the true one is in 90 % of cases, the likeliest first."""
+    """Space-group numbers that contain the true one in 90 % of cases, most probable first."""
     chemistry_distance: float = math.nan
-    """How far the composition is from those that the property models learned from
-    (``properties.applicability``); NaN if they cannot tell."""
+    """Distance of the composition from the training compositions of the property models
+    (``properties.applicability``); NaN if the models do not provide it."""
 
     @property
     def space_group(self) -> int:
-        """The likeliest space-group number."""
+        """The most probable space-group number."""
         return int(self.space_groups.argmax()) + 1
 
     def _repr_html_(self) -> str:
-        """For notebooks: predictions, and the pattern."""
+        """Show the predictions and the pattern in notebooks."""
         chance = float(self.space_groups.max())
         rows = [
             [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
         ]
         return (
-            f"<p><b>{escape(self.formula)}</b>, likeliest space group {self.space_group} "
+            f"<p><b>{escape(self.formula)}</b>, most probable space group {self.space_group} "
             f"(probability {chance:.2f})</p>"
             + html_table(["property", "value (90 % interval)", "unit"], rows)
             + pattern_picture(
@@ -135,17 +137,17 @@ class RealisedStructure:
     structure: Structure
     """Symmetrised conventional cell."""
     space_group: int
-    """International number, as found in the structure."""
+    """International number of the space group, determined from the structure."""
     pattern: NDArray[np.floating]
     """(1601,), simulated."""
     match: float
-    """Cosine of the candidate's pattern and this one, 0..1."""
+    """Cosine similarity of ``pattern`` and the candidate's pattern, 0..1."""
     template_id: str
-    """The known structure that atoms were exchanged in."""
+    """Id of the known structure in which elements were substituted."""
     template_formula: str
     substitution: str
-    """Which element took whose place."""
+    """The substitution of elements."""
     prototype: str
-    """The template's structure type: AFLOW's label and its names; empty if unknown."""
+    """Structure type of the template (AFLOW label and names); empty if unknown."""
     n_trials: int
-    """Trial structures simulated for it."""
+    """Number of trial structures that were simulated for it."""

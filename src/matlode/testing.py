@@ -1,6 +1,6 @@
-"""Small well-known crystals and tolerances named for their reason, for tests of any code.
+"""Well-known small crystals, named tolerances and contract checks for tests.
 
-Crystals are conventional cells, written as formulas in the order of the roles:
+Crystals are conventional cells; the elements of a formula are given in the order of their sites:
 
 >>> perovskite("SrTiO3").composition.reduced_formula
 'SrTiO3'
@@ -9,29 +9,32 @@ Crystals are conventional cells, written as formulas in the order of the roles:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
 
+from matlode.records import Candidate, Verdict
+
 ROUND_OFF = 1e-10
-"""Double-precision sums of numbers about 1, taken in another order."""
+"""For double-precision sums of numbers of order 1 in a different order."""
 SINGLE_PRECISION = 1e-6
-"""Numbers about 1 that went through float32."""
+"""For numbers of order 1 that were stored as float32."""
 HALF_PRECISION = 2.0**-11
-"""Relative error of a number that was kept as float16."""
+"""Relative error of a number that was stored as float16."""
 GRID_STEP_DEG = 0.05
-"""A position read off the standard 2θ grid is known to one step."""
+"""Resolution of a position that is read from the standard 2θ grid: one step."""
 PRINTED_SPACING_ANGSTROM = 0.002
-"""What the d of a powder diffraction file may be off: measured, then rounded."""
+"""Error of a d spacing in a powder diffraction file, which is measured and rounded."""
 OTHER_ENGINE = 1e-4
-"""Profiles (strongest point 1) of another engine that leaves out other weak peaks."""
+"""For profiles (strongest point 1) of another engine that omits different weak peaks."""
 SAMPLING_SIGMAS = 5.0
-"""Standard errors by which a mean over random draws may be off."""
+"""Number of standard errors by which a mean over random draws may deviate."""
 
 FAST_ENGINE = 1e-7
-"""Profiles (strongest point 1) of the compiled engine: tables and averages over symmetry."""
+"""For profiles (strongest point 1) of the compiled engine, which uses tables and averages over
+symmetry."""
 
 Site = tuple[float, float, float]
 
@@ -40,45 +43,45 @@ _FCC: tuple[Site, ...] = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.
 
 def rock_salt(formula: str = "NaCl", *, a_angstrom: float = 5.6402) -> Structure:
     """Cation and anion, Fm-3m (225). NaCl: Swanson and Fuyat, NBS Circular 539 II (1953)."""
-    cation, anion = _roles(formula)
-    sites = {cation: _FCC, anion: _shifted(_FCC, 0.5)}
-    return _crystal(Lattice.cubic(a_angstrom), sites)
+    cation, anion = _split_formula(formula)
+    sites = {cation: _FCC, anion: _shift_sites(_FCC, 0.5)}
+    return _build_crystal(Lattice.cubic(a_angstrom), sites)
 
 
 def caesium_chloride(formula: str = "CsCl", *, a_angstrom: float = 4.123) -> Structure:
     """Cation and anion, Pm-3m (221)."""
-    cation, anion = _roles(formula)
+    cation, anion = _split_formula(formula)
     sites = {cation: [(0.0, 0.0, 0.0)], anion: [(0.5, 0.5, 0.5)]}
-    return _crystal(Lattice.cubic(a_angstrom), sites)
+    return _build_crystal(Lattice.cubic(a_angstrom), sites)
 
 
 def fluorite(formula: str = "CaF2", *, a_angstrom: float = 5.4626) -> Structure:
     """Cation and anion, Fm-3m (225)."""
-    cation, anion = _roles(formula)
-    sites = {cation: _FCC, anion: [*_shifted(_FCC, 0.25), *_shifted(_FCC, 0.75)]}
-    return _crystal(Lattice.cubic(a_angstrom), sites)
+    cation, anion = _split_formula(formula)
+    sites = {cation: _FCC, anion: [*_shift_sites(_FCC, 0.25), *_shift_sites(_FCC, 0.75)]}
+    return _build_crystal(Lattice.cubic(a_angstrom), sites)
 
 
 def zinc_blende(formula: str = "ZnS", *, a_angstrom: float = 5.4093) -> Structure:
     """Cation and anion, F-43m (216)."""
-    cation, anion = _roles(formula)
-    sites = {cation: _FCC, anion: _shifted(_FCC, 0.25)}
-    return _crystal(Lattice.cubic(a_angstrom), sites)
+    cation, anion = _split_formula(formula)
+    sites = {cation: _FCC, anion: _shift_sites(_FCC, 0.25)}
+    return _build_crystal(Lattice.cubic(a_angstrom), sites)
 
 
 def diamond(element: str = "Si", *, a_angstrom: float = 5.43102) -> Structure:
     """One element, Fd-3m (227). Si: CODATA 2018."""
-    return _crystal(Lattice.cubic(a_angstrom), {element: [*_FCC, *_shifted(_FCC, 0.25)]})
+    return _build_crystal(Lattice.cubic(a_angstrom), {element: [*_FCC, *_shift_sites(_FCC, 0.25)]})
 
 
 def body_centred_cubic(element: str = "Fe", *, a_angstrom: float = 2.8665) -> Structure:
     """One element, Im-3m (229)."""
-    return _crystal(Lattice.cubic(a_angstrom), {element: [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)]})
+    return _build_crystal(Lattice.cubic(a_angstrom), {element: [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)]})
 
 
 def face_centred_cubic(element: str = "Cu", *, a_angstrom: float = 3.6149) -> Structure:
     """One element, Fm-3m (225)."""
-    return _crystal(Lattice.cubic(a_angstrom), {element: _FCC})
+    return _build_crystal(Lattice.cubic(a_angstrom), {element: _FCC})
 
 
 def hexagonal_close_packed(
@@ -86,7 +89,7 @@ def hexagonal_close_packed(
 ) -> Structure:
     """One element, P6_3/mmc (194)."""
     sites = {element: [(1 / 3, 2 / 3, 0.25), (2 / 3, 1 / 3, 0.75)]}
-    return _crystal(Lattice.hexagonal(a_angstrom, c_angstrom), sites)
+    return _build_crystal(Lattice.hexagonal(a_angstrom, c_angstrom), sites)
 
 
 def rutile(
@@ -97,24 +100,24 @@ def rutile(
     u: float = 0.3048,
 ) -> Structure:
     """Cation and anion, P4_2/mnm (136). TiO2: Abrahams and Bernstein, JCP 55, 3206 (1971)."""
-    cation, anion = _roles(formula)
+    cation, anion = _split_formula(formula)
     v = 0.5 - u
     sites = {
         cation: [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)],
         anion: [(u, u, 0.0), (-u, -u, 0.0), (v, 0.5 + u, 0.5), (0.5 + u, v, 0.5)],
     }
-    return _crystal(Lattice.tetragonal(a_angstrom, c_angstrom), sites)
+    return _build_crystal(Lattice.tetragonal(a_angstrom, c_angstrom), sites)
 
 
 def perovskite(formula: str = "SrTiO3", *, a_angstrom: float = 3.905) -> Structure:
     """Large cation, small cation and anion, Pm-3m (221)."""
-    large, small, anion = _roles(formula)
+    large, small, anion = _split_formula(formula)
     sites = {
         large: [(0.0, 0.0, 0.0)],
         small: [(0.5, 0.5, 0.5)],
         anion: [(0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)],
     }
-    return _crystal(Lattice.cubic(a_angstrom), sites)
+    return _build_crystal(Lattice.cubic(a_angstrom), sites)
 
 
 SMALL_CRYSTALS: dict[str, Callable[[], Structure]] = {
@@ -129,29 +132,90 @@ SMALL_CRYSTALS: dict[str, Callable[[], Structure]] = {
     "rutile": rutile,
     "perovskite": perovskite,
 }
-"""name → builder, each with a real material as default."""
+"""Builder by name; the default of each is a real material."""
 
 
-def _roles(formula: str) -> list[str]:
+def _split_formula(formula: str) -> list[str]:
     return [element.symbol for element in Composition(formula).elements]
 
 
-def _shifted(sites: Iterable[Site], by: float) -> list[Site]:
+def _shift_sites(sites: Iterable[Site], by: float) -> list[Site]:
     return [(x + by, y + by, z + by) for x, y, z in sites]
 
 
-def _crystal(lattice: Lattice, sites: Mapping[str, Iterable[Site]]) -> Structure:
+def _build_crystal(lattice: Lattice, sites: Mapping[str, Iterable[Site]]) -> Structure:
     species = [symbol for symbol, places in sites.items() for _ in places]
     coords = [site for places in sites.values() for site in places]
     return Structure(lattice, species, coords, to_unit_cell=True)
 
 
-def check_sampler(sampler: Any, history: Callable[..., Any], *, n_variables: int = 5) -> None:
-    """The contract of a Sampler: raises AssertionError, saying what is broken.
+Float = NDArray[np.float64]
+SeenT = TypeVar("SeenT", contravariant=True)
 
-    ``history`` makes what a sampler is told (``optimisation.sampler.History``). Points stay in
-    the box, the same seed gives the same points, other seeds others, inputs are left as they
-    were, and any batch size works, also with few points seen.
+
+class SamplerLike(Protocol[SeenT]):
+    """Interface of a sampler (``optimisation.sampler.Sampler``)."""
+
+    def suggest(
+        self, seen: SeenT, bounds: Float, n: int, rng: np.random.Generator, /
+    ) -> NDArray[np.floating]:
+        """Return the next ``n`` points (n, d) in the box ``bounds`` (d, 2)."""
+
+
+class RuleLike(Protocol):
+    """Interface of a rule (``screening.rule.Rule``)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the rule in its verdicts."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a candidate that fails the rule is rejected."""
+
+    def check(self, candidate: Candidate, /) -> Verdict:
+        """Return the verdict for one candidate."""
+
+
+class EndpointLike(Protocol):
+    """Interface of an endpoint (``properties.endpoints.Endpoint``)."""
+
+    @property
+    def lowest(self) -> float:
+        """Physical lower limit."""
+
+    @property
+    def highest(self) -> float:
+        """Physical upper limit."""
+
+
+class EstimatesLike(Protocol):
+    """Interface of estimates (``properties.endpoints.Estimates``), (n,) each."""
+
+    @property
+    def value(self) -> Float:
+        """Predicted values."""
+
+    @property
+    def low(self) -> Float:
+        """Lower ends of the intervals."""
+
+    @property
+    def high(self) -> Float:
+        """Upper ends of the intervals."""
+
+
+def check_sampler(
+    sampler: SamplerLike[SeenT],
+    history: Callable[[Float, Float, NDArray[np.str_], int], SeenT],
+    *,
+    n_variables: int = 5,
+) -> None:
+    """Check the contract of a sampler. Raises AssertionError with the violated condition.
+
+    ``history`` makes the first argument of ``suggest`` (``optimisation.sampler.History``).
+    Suggested points must lie in the box, equal seeds must give equal points and other seeds other
+    points, inputs must not be modified, and any batch size must work, also with few seen points.
     """
     bounds = np.stack([np.linspace(-2, 0, n_variables), np.linspace(1, 3, n_variables)], axis=1)
     for n_seen in (8, 200):
@@ -161,62 +225,66 @@ def check_sampler(sampler: Any, history: Callable[..., Any], *, n_variables: int
         groups = np.array([f"group {i % 7}" for i in range(n_seen)])
         given = points.copy(), merits.copy(), bounds.copy()
 
-        told = history(points, merits, groups, 5)
+        seen = history(points, merits, groups, 5)
 
-        def suggest(seed: int, n: int, told: Any = told) -> Any:
-            return sampler.suggest(told, bounds, n, np.random.default_rng(seed))
+        def suggest(seed: int, n: int, seen: SeenT = seen) -> NDArray[np.floating]:
+            return sampler.suggest(seen, bounds, n, np.random.default_rng(seed))
 
         for n in (1, 16):
             new = suggest(1, n)
-            assert new.shape == (n, n_variables), f"wanted {(n, n_variables)}, got {new.shape}"
+            assert new.shape == (n, n_variables), f"expected {(n, n_variables)}, got {new.shape}"
             assert (new >= bounds[:, 0]).all(), "a point lies below the box"
             assert (new <= bounds[:, 1]).all(), "a point lies above the box"
             assert np.array_equal(new, suggest(1, n)), "the same seed gave other points"
             assert not np.array_equal(new, suggest(2, n)), "another seed gave the same points"
         for before, after in zip(given, (points, merits, bounds), strict=True):
-            assert np.array_equal(before, after), "an input was changed"
+            assert np.array_equal(before, after), "an input was modified"
 
 
-def check_rule(rule: Any, candidate: Any) -> None:
-    """The contract of a Rule: raises AssertionError, saying what is broken."""
+def check_rule(rule: RuleLike, candidate: Candidate) -> None:
+    """Check the contract of a rule. Raises AssertionError with the violated condition."""
     verdict = rule.check(candidate)
-    assert verdict.rule == rule.name, f'verdict of "{rule.name}" is signed "{verdict.rule}"'
-    assert isinstance(verdict.passed, bool), f"passed is a {type(verdict.passed).__name__}"
-    assert isinstance(rule.required, bool), "required must be a bool"
-    assert len(verdict.reason) > 10, f'reason "{verdict.reason}" tells nothing'
-    assert verdict == rule.check(candidate), "the same candidate got two verdicts"
+    passed: object = verdict.passed
+    required: object = rule.required
+    assert verdict.rule == rule.name, f'verdict of "{rule.name}" names the rule "{verdict.rule}"'
+    assert isinstance(passed, bool), f"passed is a {type(passed).__name__}, expected a bool"
+    assert isinstance(required, bool), "required must be a bool"
+    assert len(verdict.reason) > 10, f'reason "{verdict.reason}" is too short to explain anything'
+    assert verdict == rule.check(candidate), "the same candidate got two different verdicts"
 
 
 def check_estimates(
-    endpoints: Mapping[str, Any], predict: Callable[..., Any], *data: NDArray[Any]
+    endpoints: Mapping[str, EndpointLike],
+    predict: Callable[..., Mapping[str, EstimatesLike]],
+    *data: NDArray[np.generic],
 ) -> None:
-    """The contract of whatever predicts: raises AssertionError, saying what is broken.
+    """Check the contract of a predictor. Raises AssertionError with the violated condition.
 
-    ``predict`` makes {endpoint name: estimates} of arrays with n rows. Values lie inside their
-    intervals and physical limits, a batch is its singles, the order of rows is irrelevant, the
-    input stays untouched.
+    ``predict`` returns {endpoint name: estimates} for arrays with n rows. Values must lie inside
+    their intervals and physical limits, must not depend on the batch or the order of the rows,
+    and the input must not be modified.
     """
     given = [array.copy() for array in data]
     together = predict(*data)
     backwards = predict(*(array[::-1].copy() for array in data))
     singles = [predict(*(array[row : row + 1] for array in data)) for row in range(3)]
     for before, after in zip(given, data, strict=True):
-        assert np.array_equal(before, after), "the input was changed"
+        assert np.array_equal(before, after), "the input was modified"
     for name, endpoint in endpoints.items():
         found = together[name]
-        for part in ("value", "low", "high"):
-            values = getattr(found, part)
-            assert values.shape == (len(data[0]),), f"{name}: {part} has another shape"
+        for part, values in (("value", found.value), ("low", found.low), ("high", found.high)):
+            assert values.shape == (len(data[0]),), f"{name}: {part} has shape {values.shape}"
             assert np.isfinite(values).all(), f"{name}: {part} is not finite"
         assert (found.low <= found.value).all(), f"{name}: a value lies below its interval"
         assert (found.value <= found.high).all(), f"{name}: a value lies above its interval"
         assert (found.value >= endpoint.lowest).all(), f"{name}: a value lies below its limit"
         assert (found.value <= endpoint.highest).all(), f"{name}: a value lies above its limit"
         again = backwards[name].value[::-1]
-        assert np.allclose(again, found.value, rtol=1e-3, atol=1e-4), f"{name}: order matters"
+        same = np.allclose(again, found.value, rtol=1e-3, atol=1e-4)
+        assert same, f"{name}: values depend on the order of the rows"
         alone = np.array([single[name].value[0] for single in singles])
         near = np.allclose(alone, found.value[:3], rtol=1e-3, atol=1e-4)
-        assert near, f"{name}: a single differs from its batch"
+        assert near, f"{name}: a single row is predicted differently from the batch"
 
 
 def brute_force_pattern(
@@ -228,11 +296,12 @@ def brute_force_pattern(
     sigma_deg: float = 0.15,
     merge_deg: float = 1e-4,
 ) -> NDArray[np.float64]:
-    """A powder pattern (n_points,), strongest point 1, with nothing done cleverly.
+    """Simulate a powder pattern (n_points,), strongest point 1, without any optimisation.
 
-    pymatgen's physics in double precision: every reciprocal-lattice point of the sphere, exact
-    exponentials, no symmetry; neighbours closer than ``merge_deg`` are one peak at their mean,
-    and peaks below 1e-5 of the strongest are left out. What fast engines are held against.
+    This is the reference for fast engines: pymatgen's physics in double precision, all
+    reciprocal-lattice points of the sphere, exact exponentials, no symmetry. Peaks closer than
+    ``merge_deg`` are merged at their weighted mean; peaks below 1e-5 of the strongest are left
+    out.
     """
     from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
 
@@ -275,7 +344,7 @@ def gaussian_profile(
     n_points: int = 1601,
     sigma_deg: float = 0.15,
 ) -> NDArray[np.float64]:
-    """Peaks as Gaussians on an even grid, the strongest point 1."""
+    """Draw peaks as Gaussians on an evenly spaced grid; the strongest point is 1."""
     grid = np.linspace(*two_theta_range_deg, n_points)
     offsets = (grid - np.asarray(two_theta_deg)[:, None]) / sigma_deg
     summed = np.asarray(intensity) @ np.exp(-0.5 * offsets**2)

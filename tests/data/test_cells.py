@@ -73,5 +73,5 @@ def test_no_crystals_have_no_cells():
 
 
 def test_an_unknown_cell_is_told():
-    with pytest.raises(InputError, match=r'no cell is called "primitve"\. Did you mean "primitive'):
+    with pytest.raises(InputError, match=r'unknown cell "primitve"\. Did you mean "primitive'):
         parse_cell("primitve")

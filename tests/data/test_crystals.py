@@ -157,5 +157,7 @@ def test_columns_hold_what_a_table_needs():
 def test_occupancies_that_do_not_fit_the_atoms_are_refused():
     table = as_table(Crystals.from_structures([rock_salt(), diamond()]))
     wrong = table.append_column("occupancies", [[[1.0] * 8, [1.0] * 7]])
-    with pytest.raises(InputError, match=r"row 1: .* one number per atom, has 7 for 8 atoms"):
+    with pytest.raises(
+        InputError, match=r"row 1: .* one number per atom, but it has 7 for 8 atoms"
+    ):
         Crystals.from_table(wrong)

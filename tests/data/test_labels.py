@@ -213,7 +213,7 @@ def test_names_are_copied_rather_than_moved():
 
 def test_what_is_made_from_the_crystals_is_no_label():
     for name in ("formula", "space_group", "lattice", "occupancies", "is_file"):
-        with pytest.raises(InputError, match=f'matlode fills "{name}" itself'):
+        with pytest.raises(InputError, match=f'"{name}" in .* is a reserved name'):
             Column.parse(f"{name}=theirs")
 
 
@@ -227,7 +227,7 @@ def test_what_is_asked_wins_over_what_is_known_and_what_is_there():
 
 @pytest.mark.parametrize("text", ["", "a", "=b", "a=", "a=b:", "a=:eV"])
 def test_a_column_is_written_in_one_way(text):
-    with pytest.raises(InputError, match=f'"{text}" tells of no column; write NAME=THEIRS'):
+    with pytest.raises(InputError, match=f'invalid column "{text}"; expected NAME=THEIRS'):
         Column.parse(text)
 
 

@@ -103,11 +103,11 @@ def test_all_the_room_is_taken_at_once(monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    with pytest.raises(WriteError, match=r"no room .* TMPDIR"):
+    with pytest.raises(WriteError, match=r"no space for temporary files .* TMPDIR"):
         MappedArray.zeros(float, (3,))
-    with pytest.raises(WriteError, match=r"no room .* TMPDIR"):
+    with pytest.raises(WriteError, match=r"no space for temporary files .* TMPDIR"):
         SpooledCrystals([])
-    with pytest.raises(WriteError, match=r"no room .* TMPDIR"):
+    with pytest.raises(WriteError, match=r"no space for temporary files .* TMPDIR"):
         SpooledTables()
 
 
@@ -140,5 +140,8 @@ def test_a_full_disk_is_told_wherever_it_shows(what, monkeypatch):
 
     setattr(Full, what, full)
     monkeypatch.setattr(module, "TemporaryFile", Full)
-    with pytest.raises(WriteError, match=r"no room .* TMPDIR"), SpooledTables() as spool:
+    with (
+        pytest.raises(WriteError, match=r"no space for temporary files .* TMPDIR"),
+        SpooledTables() as spool,
+    ):
         spool.add(pa.table({"a": [1, 2]}))

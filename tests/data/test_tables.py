@@ -133,7 +133,7 @@ def test_the_folder_of_an_import_is_a_table(tmp_path, table):
 
 
 def test_a_place_without_a_table_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no structure table at .*; name a Parquet file, or a"):
+    with pytest.raises(InputError, match=r"no structure table at .*; give a Parquet file, or a"):
         full_table_path(tmp_path)
 
 

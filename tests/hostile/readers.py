@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from matlode.artefacts import load_artefact, save_artefact, shipped_models
-from matlode.data.batches import crystal_batches
 from matlode.data.cleaning import crystal_problems
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonical_formula, parse_formula
-from matlode.data.tables import load_starter, read_table, write_materials
+from matlode.data.tables import crystal_batches, load_starter, read_table, write_materials
 from matlode.errors import MatlodeError
 from matlode.jobs.import_data import import_data
 from matlode.representation.composition import composition_vectors

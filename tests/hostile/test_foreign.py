@@ -63,9 +63,9 @@ def test_a_run_names_no_file_outside_of_itself(hard_run, tmp_path, name):
     rows = json.loads((folder / "candidates.json").read_text())
     rows[0]["structure_file"] = name
     (folder / "candidates.json").write_text(json.dumps(rows))
-    with pytest.raises(InputError, match="outside of it"):
+    with pytest.raises(InputError, match="outside the folder"):
         write_report(folder)
-    with pytest.raises(InputError, match="outside of it"):
+    with pytest.raises(InputError, match="outside the folder"):
         inside(folder, name)
 
 
@@ -102,7 +102,9 @@ def test_keys_are_neither_stored_nor_printed(tmp_path, monkeypatch, capsys):
         def __init__(self, *arguments, **more):
             raise ValueError(f"invalid key {secret}")
 
-    monkeypatch.setattr(databases, "_package", lambda *names: SimpleNamespace(MPRester=Refuses))
+    monkeypatch.setattr(
+        databases, "_import_client", lambda *names: SimpleNamespace(MPRester=Refuses)
+    )
     from matlode.jobs.import_data import import_data
 
     with pytest.raises(MatlodeError) as told:

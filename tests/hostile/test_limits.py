@@ -108,7 +108,7 @@ def test_a_lock_ends_with_its_process_however_that_ended(tmp_path):
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "inside\n"
-    with pytest.raises(InputError, match="another process works on"), locked(tmp_path):
+    with pytest.raises(InputError, match="another process is using"), locked(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()

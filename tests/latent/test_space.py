@@ -201,7 +201,7 @@ def test_an_unknown_face_is_refused(tmp_path):
 
 def test_an_artefact_of_another_kind_is_refused(tmp_path):
     save_artefact(tmp_path / "head", kind="head", header={}, arrays={})
-    with pytest.raises(ArtefactError, match='is a "head", wanted a "autoencoder"'):
+    with pytest.raises(ArtefactError, match='is a "head", expected a "autoencoder"'):
         load_view(tmp_path / "head")
 
 

@@ -376,7 +376,7 @@ def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, t
 
 
 def test_one_process_at_a_time_works_in_a_folder(table, tmp_path):
-    with locked(tmp_path), pytest.raises(InputError, match="another process works on"):
+    with locked(tmp_path), pytest.raises(InputError, match="another process is using"):
         tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
 
 

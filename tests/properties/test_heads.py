@@ -83,7 +83,7 @@ def test_probabilities_are_calibrated():
 def test_another_kind_of_artefact_is_refused():
     from matlode.artefacts import shipped_models
 
-    with pytest.raises(ArtefactError, match='is a "bands", wanted a "head"'):
+    with pytest.raises(ArtefactError, match='is a "bands", expected a "head"'):
         Head.load(shipped_models() / "pattern-characteristics")
 
 

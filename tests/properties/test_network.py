@@ -227,7 +227,7 @@ def test_trees_are_saved_with_the_network(counselled, materials, tmp_path):
 
 def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / NETWORK_MODEL, kind="head", header={}, arrays={})
-    with pytest.raises(ArtefactError, match='is a "head", wanted a "properties"'):
+    with pytest.raises(ArtefactError, match='is a "head", expected a "properties"'):
         PropertyNetwork.load(tmp_path / NETWORK_MODEL)
 
 

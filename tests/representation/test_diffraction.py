@@ -488,7 +488,7 @@ def test_caglioti_widths_keep_the_areas():
     gaussians = np.exp(-0.5 * ((how.grid - angles[:, None]) / sigma[:, None]) ** 2)
     summed = (heights / sigma) @ gaussians
     assert_allclose(curve, summed / summed.max(), atol=1e-4)
-    with pytest.raises(InputError, match="gives no width at 2θ"):
+    with pytest.raises(InputError, match="gives no valid width at 2θ"):
         simulate_patterns([rock_salt()], DiffractionSettings(caglioti=(0.0, -1.0, 0.1)))
 
 
@@ -499,7 +499,7 @@ def test_displacement_factors_agree_with_pymatgen():
     theirs = calculator.get_pattern(rock_salt(), two_theta_range=(10, 90))
     (ours,) = simulate_patterns([rock_salt()], how, dtype=float)
     assert_allclose(ours, profile(theirs.x, theirs.y), atol=OTHER_ENGINE)
-    with pytest.raises(InputError, match="Xx: no such element"):
+    with pytest.raises(InputError, match="unknown element Xx"):
         simulate_patterns([rock_salt()], DiffractionSettings(debye_waller_factors={"Xx": 1.0}))
 
 
@@ -512,9 +512,9 @@ def test_radiation_by_name_agrees_with_pymatgen(name):
 
 
 def test_settings_that_cannot_be_say_so():
-    with pytest.raises(InputError, match=r"no part of 0\.\.180°"):
+    with pytest.raises(InputError, match=r"expected a range within 0\.\.180°"):
         DiffractionSettings(two_theta_min_deg=90, two_theta_max_deg=20)
-    with pytest.raises(InputError, match="no peak shape"):
+    with pytest.raises(InputError, match="unknown peak shape"):
         simulate_patterns([rock_salt()], DiffractionSettings(shape="square"))
     with pytest.raises(InputError, match='Did you mean "CuKa1"'):
         find_wavelength("CuKalpha1")

@@ -79,7 +79,7 @@ def test_no_two_that_stay_are_equal_however_many_are_looked_at_at_once(size, see
     roots[:2] = 0  # without a pattern
     rows = draw.permutation(24)
     blocks = [(rows[a : a + size], roots[rows[a : a + size]]) for a in range(0, 24, size)]
-    found = {d.row: d for d in duplicates._equal(blocks, threshold)}
+    found = {d.row: d for d in duplicates._find_equal(blocks, threshold)}
     stay: list[int] = []
     for row in rows:
         equal = [of for of in stay if roots[row] @ roots[of] >= threshold]

@@ -276,7 +276,7 @@ def test_too_little_of_the_grid_is_told():
         to_grid(measured(np.ones(len(two_theta)), two_theta))
     assert str(caught.value) == (
         "test: 2.00..11.99° at λ = 1.54184 Å covers 2% of the grid 10..90° at λ = 1.54184 Å; "
-        "wanted 12.5% or more. Check the wavelength, or measure further."
+        "expected at least 12.5%. Check the wavelength, or measure a wider range."
     )
 
 
@@ -288,12 +288,12 @@ def test_nothing_in_reach_of_the_models_wavelength_is_told():
 
 
 def test_a_pattern_below_zero_on_the_grid_is_told():
-    with pytest.raises(InputError, match="test: nothing rises above the background on the grid"):
+    with pytest.raises(InputError, match="test: no intensity above the background on the grid"):
         to_grid(measured(-1 - np.sin(GRID) ** 2), background=None)
 
 
 def test_unknown_backgrounds_and_negative_widths_are_told():
-    with pytest.raises(InputError, match='"snips" is no way to find a background'):
+    with pytest.raises(InputError, match='unknown background method "snips"'):
         to_grid(simulated(rock_salt()), background="snips")
-    with pytest.raises(InputError, match="peak_sigma_deg is -1; wanted 0 or more"):
+    with pytest.raises(InputError, match="peak_sigma_deg is -1; expected 0 or more"):
         to_grid(simulated(rock_salt()), peak_sigma_deg=-1)

@@ -424,53 +424,61 @@ RAS = (SPECIMENS / "smartlab.ras").read_text(encoding="utf-8")
     [
         ("p.xy", "", "the file is empty; export the pattern again."),
         ("p.xy", " \n\n", "the file is empty"),
-        ("p.pdf", "x", 'no reader for ".pdf". Known: .brml, .csv'),
-        ("p.xyz", "x", 'no reader for ".xyz". Did you mean ".xy"?'),
-        ("p.xy", b"10 \x00\x01 5", "byte 3 is no text; export the pattern as two columns"),
-        ("p.xy", "only words\nand more", "no row of numbers; wanted columns of position and"),
-        ("p.xy", "10 5\n11 abc\n", 'line 2: "abc" is no number; correct or delete the line.'),
-        ("p.xy", "# c\n10 5\n11 nan\n", 'line 3: "nan" is no number'),
-        ("p.xy", "10 inf\n", 'line 1: "inf" is no number'),
-        ("p.xy", "10 5\n11 5 1\n", "line 2: 3 columns, but 2 in the first row"),
-        ("p.xy", "10\n11\n", 'line 1: "10" alone; wanted position and intensity.'),
-        ("p.xy", columns(TWO_THETA[:9], COUNTS[:9]), "9 points; a pattern has at least 10."),
-        ("p.xy", columns(TWO_THETA, 0 * COUNTS), "no intensity above zero (the highest is 0)."),
-        ("p.xy", columns(TWO_THETA - 10.1), "point 1 is at -0.1; wanted 2θ in 0..180°; cut the"),
-        ("p.xy", columns(TWO_THETA + 169.5), "point 27 is at 180.02; wanted 2θ in 0..180°"),
+        ("p.pdf", "x", 'unknown file ending ".pdf". Known: .brml, .csv'),
+        ("p.xyz", "x", 'unknown file ending ".xyz". Did you mean ".xy"?'),
+        ("p.xy", b"10 \x00\x01 5", "not a text file: byte 3 is binary; export the pattern"),
+        ("p.xy", "only words\nand more", "no rows of numbers; expected columns of position"),
+        ("p.xy", "10 5\n11 abc\n", 'line 2: "abc" is not a number; correct or delete the line.'),
+        ("p.xy", "# c\n10 5\n11 nan\n", 'line 3: "nan" is not a number'),
+        ("p.xy", "10 inf\n", 'line 1: "inf" is not a number'),
+        ("p.xy", "10 5\n11 5 1\n", "line 2: 3 columns; expected 2 as in the first row"),
+        ("p.xy", "10\n11\n", 'line 1: only one column ("10"); expected position and'),
+        ("p.xy", columns(TWO_THETA[:9], COUNTS[:9]), "only 9 points; expected at least 10."),
+        ("p.xy", columns(TWO_THETA, 0 * COUNTS), "no intensity above zero (the highest is 0);"),
+        ("p.xy", columns(TWO_THETA - 10.1), "point 1 is at -0.1; expected 2θ in 0..180°;"),
+        ("p.xy", columns(TWO_THETA + 169.5), "point 27 is at 180.02; expected 2θ in 0..180°"),
         (
             "p.xy",
             columns(np.append(TWO_THETA[20:], TWO_THETA[:20] + 0.5)),
-            "positions go back from 10.78° to 10.5°; wanted one scan, ascending or descending.",
+            "10.78° is followed by 10.5°; expected one scan, ascending or descending.",
         ),
-        ("p.xy", "# wavelength = 154\n" + columns(), "a wavelength of 154 Å is outside"),
-        ("p.xy", "# q i\n" + columns(TWO_THETA - 10), "point 1 is at 0; wanted q above 0; cut"),
-        ("p.xrdml", long_xrdml("</xrdMeasurements>", ""), "the file is no complete XML"),
-        ("p.xrdml", long_xrdml("UTF-8", "UTF-inf"), "the file is no complete XML"),
-        ("p.xrdml", "<a/>", "the file has no scan over 2θ; export the powder scan alone."),
+        (
+            "p.xy",
+            "# wavelength = 154\n" + columns(),
+            "invalid wavelength 154 Å; expected 0.01..10 Å.",
+        ),
+        (
+            "p.xy",
+            "# q i\n" + columns(TWO_THETA - 10),
+            "point 1 is at 0; expected q above 0; remove",
+        ),
+        ("p.xrdml", long_xrdml("</xrdMeasurements>", ""), "the file is not complete XML"),
+        ("p.xrdml", long_xrdml("UTF-8", "UTF-inf"), "the file is not complete XML"),
+        ("p.xrdml", "<a/>", "the file has no scan over 2θ; export only the powder scan."),
         ("p.xrdml", long_xrdml("dataPoints", "points"), "scan 1 has no <dataPoints>"),
         ("p.xrdml", long_xrdml("intensities", "other"), "scan 1 has neither <intensities> nor"),
-        ("p.xrdml", long_xrdml('"counts">42', '"counts">x'), 'scan 1, <intensities>: "x" is no'),
-        ("p.xrdml", long_xrdml("1.5405980", "long"), '<kAlpha1> is "long"; wanted a number.'),
-        ("p.xrdml", long_xrdml('"2Theta"', '"Omega"'), "scan 1 does not run over 2θ"),
-        ("p.xrdml", long_xrdml(">0.44<", ">0<"), "a counting time of 0 s; export the pattern"),
+        ("p.xrdml", long_xrdml('"counts">42', '"counts">x'), 'scan 1, <intensities>: "x" is not'),
+        ("p.xrdml", long_xrdml("1.5405980", "long"), '<kAlpha1> is "long"; expected a number.'),
+        ("p.xrdml", long_xrdml('"2Theta"', '"Omega"'), "scan 1 is not a scan over 2θ"),
+        ("p.xrdml", long_xrdml(">0.44<", ">0<"), "invalid counting time 0 s; expected times"),
         (
             "p.xrdml",
             long_xrdml("<commonC", "<countingTimes>1 2</countingTimes><commonC"),
             "scan 1 has 2 counting times for 201 intensities; export it again.",
         ),
-        ("p.ras", RAS.partition("*RAS_INT_END")[0], "*RAS_INT_END is missing: the file was cut"),
-        ("p.ras", RAS.replace("TwoThetaTheta", "Omega"), 'line 6: a scan over "Omega"; wanted'),
+        ("p.ras", RAS.partition("*RAS_INT_END")[0], "the file is truncated: *RAS_INT_END is"),
+        ("p.ras", RAS.replace("TwoThetaTheta", "Omega"), 'line 6: the scan axis is "Omega";'),
         ("p.ras", "*RAS_DATA_START\n", "the file has no scan over 2θ"),
-        ("p.ras", RAS.replace("25.0000 ", "25.x "), 'line 9: "25.x" is no number'),
-        ("p.rasx", b"PK nothing", "it is no zip archive, or was cut short; copy it again."),
-        ("p.rasx", rasx(ONE_RANGE, axis="Phi"), 'MesurementConditions0.xml: a scan over "Phi"'),
-        ("p.brml", brml(ONE_RANGE)[:-40], "it is no zip archive, or was cut short"),
-        ("p.brml", brml(ONE_RANGE, axis="Phi"), "RawData0.xml is no 2θ scan of one counter"),
+        ("p.ras", RAS.replace("25.0000 ", "25.x "), 'line 9: "25.x" is not a number'),
+        ("p.rasx", b"PK nothing", "not a zip archive, or truncated; copy it again."),
+        ("p.rasx", rasx(ONE_RANGE, axis="Phi"), 'Conditions0.xml: the scan axis is "Phi"'),
+        ("p.brml", brml(ONE_RANGE)[:-40], "not a zip archive, or truncated"),
+        ("p.brml", brml(ONE_RANGE, axis="Phi"), "RawData0.xml is not a 2θ scan with exactly one"),
         ("p.brml", archive({"a.txt": "a"}), "the file has no scan over 2θ"),
-        ("p.raw", b"FI\x00\x00some Rigaku", 'a RAW file that begins with "FI'),
-        ("p.raw", b"RAW5.00 " + bytes(99), "(Bruker RAW 1, 2, 1.01 and 4.00 are; Rigaku's and"),
-        ("p.raw", raw_4(ONE_RANGE, kind=b"Rocking Curve"), 'is a "Rocking Curve" scan; wanted a'),
-        ("p.raw", raw_3([(np.zeros(40), COUNTS, 1.0)]), "a range with steps of 0°; wanted a scan"),
+        ("p.raw", b"FI\x00\x00some Rigaku", 'unsupported RAW file: it begins with "FI'),
+        ("p.raw", b"RAW5.00 " + bytes(99), "expected Bruker RAW 1, 2, 1.01 or 4.00 (the binary"),
+        ("p.raw", raw_4(ONE_RANGE, kind=b"Rocking Curve"), 'is a "Rocking Curve" scan; expected a'),
+        ("p.raw", raw_3([(np.zeros(40), COUNTS, 1.0)]), "a range has steps of 0°; expected a scan"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_place(write, name, content, said):
@@ -486,7 +494,7 @@ def test_what_is_wrong_is_told_with_the_place(write, name, content, said):
 def test_truncated_raw_files_are_told_with_the_byte(write, writer, kept):
     whole = writer(ONE_RANGE)
     part = whole[: int(kept * len(whole))]
-    with pytest.raises(InputError, match=f"ends at byte {len(part)}, but its header promises"):
+    with pytest.raises(InputError, match=f"ends at byte {len(part)}, but its header declares"):
         read_pattern(write("part.raw", part))
 
 
@@ -507,9 +515,9 @@ def test_missing_files_and_directories_are_told(tmp_path):
 
 def test_unknown_radiation_and_axes_are_told(write):
     path = write("pattern.xy", columns())
-    with pytest.raises(InputError, match='"unobtainium" is no radiation'):
+    with pytest.raises(InputError, match='unknown radiation "unobtainium"'):
         read_pattern(path, wavelength="unobtainium")
-    with pytest.raises(InputError, match='"two_teta" is no axis of a pattern'):
+    with pytest.raises(InputError, match='unknown axis "two_teta"'):
         read_pattern(path, axis="two_teta")
 
 

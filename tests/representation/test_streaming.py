@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from matlode.data.batches import count_rows, crystal_batches
 from matlode.data.crystals import Crystals
-from matlode.data.tables import starter_path
+from matlode.data.tables import count_rows, crystal_batches, starter_path
 from matlode.errors import InputError
 from matlode.representation.composition import composition_vectors
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors

@@ -102,7 +102,7 @@ def test_a_filter_of_another_size_is_refused(tmp_path, n_formulas):
 
 def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / FORMULA_FILTER, kind="bands", header={}, arrays={})
-    with pytest.raises(ArtefactError, match='is a "bands", wanted a "filter"'):
+    with pytest.raises(ArtefactError, match='is a "bands", expected a "filter"'):
         FormulaFilter.load(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_saved_bands_judge_alike(bands, real, tmp_path):
 
 def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / PLAUSIBILITY_MODEL, kind="head", header={}, arrays={})
-    with pytest.raises(ArtefactError, match='is a "head", wanted a "bands"'):
+    with pytest.raises(ArtefactError, match='is a "head", expected a "bands"'):
         PatternBands.load(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""What is known: crystals and their labels, from files, tables and the embedded starter set."""
+"""Crystals and their labels, from files, tables, databases and the embedded starter set."""

@@ -1,10 +1,9 @@
-"""The choice of cell: primitive or conventional, the crystal staying what it is."""
+"""Conversion of crystals to their primitive or conventional standard cell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from matlode.errors import InputError, suggest
 
 
 class Cell(StrEnum):
-    """Which cell a crystal is written in."""
+    """The cell that crystals are converted to."""
 
     PRIMITIVE = "primitive"
     CONVENTIONAL = "conventional"
@@ -23,27 +22,27 @@ class Cell(StrEnum):
 
 
 def parse_cell(text: str) -> Cell:
-    """The cell of that name; raises InputError for another."""
+    """Convert a name to a Cell. Raises InputError if it is unknown."""
     try:
         return Cell(text)
     except ValueError as error:
-        raise InputError(f'no cell is called "{text}". {suggest(text, list(Cell))}') from error
+        raise InputError(f'unknown cell "{text}". {suggest(text, list(Cell))}') from error
 
 
 def reduce_cells(crystals: Crystals, cell: Cell) -> Crystals:
-    """Ordered crystals in their standard cell (moyopy); disordered ones as they are."""
+    """Convert ordered crystals to their standard cell (moyopy); disordered ones are unchanged."""
     if cell is Cell.AS_IS or not len(crystals):
         return crystals
     ordered = ~is_disordered(crystals)
     reduced = [
-        _standard_cell(crystals, index, cell) if ordered[index] else crystals.take([index])
+        _reduce_cell(crystals, index, cell) if ordered[index] else crystals.take([index])
         for index in range(len(crystals))
     ]
     return Crystals.concatenate(reduced)
 
 
 def is_disordered(crystals: Crystals) -> NDArray[np.bool_]:
-    """(n,), whether a crystal has a mixed or partly filled site."""
+    """Return (n,), whether each crystal has a mixed or partially occupied site."""
     part = np.zeros(len(crystals), dtype=bool)
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
     part[owners[crystals.occupancies != 1]] = True
@@ -51,7 +50,7 @@ def is_disordered(crystals: Crystals) -> NDArray[np.bool_]:
 
 
 def site_counts(crystals: Crystals) -> NDArray[np.int64]:
-    """(n,), sites per cell; a mixed site counts once."""
+    """Return (n,), the number of sites per cell; a mixed site counts once."""
     counts = crystals.n_atoms.copy()
     for index in map(int, np.flatnonzero(is_disordered(crystals))):
         places = np.round(crystals.frac_coords[crystals.atoms(index)] % 1, COORDINATE_DIGITS)
@@ -59,7 +58,7 @@ def site_counts(crystals: Crystals) -> NDArray[np.int64]:
     return counts
 
 
-def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
+def _reduce_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
     import moyopy
 
     rows = crystals.atoms(index)
@@ -72,8 +71,12 @@ def _standard_cell(crystals: Crystals, index: int, cell: Cell) -> Crystals:
     if found is None:
         return crystals.take([index])
     standard = found.prim_std_cell if cell is Cell.PRIMITIVE else found.std_cell
-    return _crystal(standard.basis, standard.numbers, standard.positions)
+    return _pack_cell(standard.basis, standard.numbers, standard.positions)
 
 
-def _crystal(basis: Sequence[Any], numbers: Sequence[int], positions: Sequence[Any]) -> Crystals:
+def _pack_cell(
+    basis: Sequence[Sequence[float]],
+    numbers: Sequence[int],
+    positions: Sequence[Sequence[float]],
+) -> Crystals:
     return Crystals.from_arrays([np.array(basis)], [np.array(numbers)], [np.array(positions)])

@@ -1,4 +1,4 @@
-"""What makes a crystal unusable, in words."""
+"""Find crystals that cannot be used, with the reason."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 
 MIN_VOLUME_PER_ATOM_A3 = 2.0
-"""Below any known solid (diamond has 5.7, H in metals about 2.5)."""
+"""Below that of any known solid (diamond: 5.7, H in metals: about 2.5)."""
 MAX_VOLUME_PER_ATOM_A3 = 500.0
-"""Above any dense crystal; such cells are gases or broken files."""
+"""Above that of any dense crystal; larger cells are gases or damaged files."""
 MAX_EDGE_A = 1000.0
-"""The longest of 74,760 known cells has 162 Å."""
+"""Longest allowed cell vector; the longest of 74,760 known cells has 162 Å."""
 MAX_SKEW = 1000.0
-"""Product of the edges over the volume: 1 for a box, 130 for the most skewed of these cells. Beyond
-both, planes to look at would take all memory."""
+"""Largest product of the edges divided by the volume: 1 for a rectangular cell, 130 for the most
+skewed known cell. Beyond these two limits, lattice planes would need too much memory."""
 MAX_COORDINATE = 1e6
-"""Fractional; of larger ones too few digits stand behind the point."""
+"""Largest fractional coordinate; larger ones have too few digits after the decimal point."""
 SAME_PLACE = 10_000
-"""Atoms whose fractional coordinates agree to one in so many stand at one place."""
+"""Atoms are at the same place if their fractional coordinates agree to 1 / SAME_PLACE."""
 FULL_SITE = 1.06
-"""Parts of a mixed site may sum to a little more than 1 by rounding."""
+"""Largest sum of the occupancies of a site; more than 1 because of rounding."""
 
 
 def crystal_problems(crystals: Crystals) -> list[str | None]:
-    """Per crystal: None, or why it cannot be used."""
+    """Return for each crystal None, or the reason why it cannot be used."""
     reasons: list[str | None] = [None] * len(crystals)
     with np.errstate(invalid="ignore", over="ignore"):
         volumes = crystals.volumes_a3
     for index in np.flatnonzero(_are_suspicious(crystals, volumes)):
-        reasons[index] = _problem(crystals, index, float(volumes[index]))
-    for crowded, amount in _crowded(crystals).items():
+        reasons[index] = _describe_problem(crystals, index, float(volumes[index]))
+    for crowded, amount in _find_crowded(crystals).items():
         reasons[crowded] = reasons[crowded] or (
             f"{amount:.3g} atoms stand at one place; a site holds at most one"
         )
     return reasons
 
 
-def _crowded(crystals: Crystals) -> dict[int, float]:
-    """crystal → how much stands at one place, where that is more than an atom."""
+def _find_crowded(crystals: Crystals) -> dict[int, float]:
+    """Return {crystal: occupancy} for crystals with more than one atom at one place."""
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
-    sound = np.isfinite(crystals.frac_coords).all(axis=1)
-    # one integer for crystal and place: sorting it is cheap beside all else
+    finite = np.isfinite(crystals.frac_coords).all(axis=1)
+    # crystal and place are encoded in one integer, which can be sorted quickly
     with np.errstate(invalid="ignore"):
         places = np.rint(crystals.frac_coords % 1 * SAME_PLACE).astype(np.int64) % SAME_PLACE
     keys = ((owners * SAME_PLACE + places[:, 0]) * SAME_PLACE + places[:, 1]) * SAME_PLACE
-    keys = (keys + places[:, 2])[sound]
+    keys = (keys + places[:, 2])[finite]
     in_order = np.sort(keys)
     if not (in_order[1:] == in_order[:-1]).any():
         return {}
     _, at, place = np.unique(keys, return_index=True, return_inverse=True)
-    amounts = np.bincount(place, crystals.occupancies[sound])
+    amounts = np.bincount(place, crystals.occupancies[finite])
     return {
-        int(owners[sound][at[p]]): float(amounts[p]) for p in np.flatnonzero(amounts > FULL_SITE)
+        int(owners[finite][at[p]]): float(amounts[p]) for p in np.flatnonzero(amounts > FULL_SITE)
     }
 
 
 def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,), whether anything that ``_problem`` objects to is there; all crystals at once."""
+    """Return (n,), whether ``_describe_problem`` would find a problem; fast for many crystals."""
     n = len(crystals)
     owners = np.repeat(np.arange(n), crystals.n_atoms)
     bad_atoms = (
@@ -70,21 +70,21 @@ def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDAr
     amounts = np.bincount(owners, crystals.occupancies, minlength=n)
     with np.errstate(invalid="ignore", divide="ignore"):
         per_atom = volumes_a3 / amounts
-    # comparisons with NaN are false, so that NaN is suspicious too
+    # comparisons with NaN are false, so NaN is suspicious too
     fits = (per_atom >= MIN_VOLUME_PER_ATOM_A3) & (per_atom <= MAX_VOLUME_PER_ATOM_A3)
-    edges = _edges_a(crystals)
+    edges = _edge_lengths(crystals)
     with np.errstate(over="ignore", invalid="ignore"):
         fits &= (edges.max(axis=1) <= MAX_EDGE_A) & (edges.prod(axis=1) <= MAX_SKEW * volumes_a3)
     return (np.bincount(owners[bad_atoms], minlength=n) > 0) | ~fits
 
 
-def _edges_a(crystals: Crystals) -> NDArray[np.float64]:
-    """(n, 3), lengths of the cell vectors."""
+def _edge_lengths(crystals: Crystals) -> NDArray[np.float64]:
+    """Return (n, 3), the lengths of the cell vectors."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.sqrt((crystals.lattices**2).sum(axis=2)).reshape(-1, 3)
 
 
-def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str | None:
+def _describe_problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str | None:
     rows = crystals.atoms(index)
     numbers = crystals.numbers[rows]
     if len(numbers) == 0:
@@ -114,8 +114,8 @@ def _problem(crystals: Crystals, index: int | np.intp, volume_a3: float) -> str 
             f"{per_atom:.3g} Å³ per atom; a crystal has "
             f"{MIN_VOLUME_PER_ATOM_A3:g}..{MAX_VOLUME_PER_ATOM_A3:g}"
         )
-    longest = float(_edges_a(crystals)[index].max())
-    skew = float(_edges_a(crystals)[index].prod() / volume_a3)
+    longest = float(_edge_lengths(crystals)[index].max())
+    skew = float(_edge_lengths(crystals)[index].prod() / volume_a3)
     if not (longest <= MAX_EDGE_A and skew <= MAX_SKEW):
         return (
             f"its longest edge has {longest:.3g} Å, its edges' product is {skew:.3g} times its "

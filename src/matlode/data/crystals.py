@@ -1,29 +1,30 @@
-"""Many crystals in few arrays: what the fast parts of matlode compute on."""
+"""Batches of crystals as arrays, the input of all fast computations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pymatgen.core import Structure
+    from pymatgen.core import Element, Structure
 
 CRYSTAL_COLUMNS = ("lattice", "numbers", "frac_coords")
-"""Columns of a structure table that hold the crystal itself."""
+"""Columns of a structure table that describe the crystal."""
 
 OCCUPANCY_COLUMN = "occupancies"
-"""One number per atom, for tables with mixed or partly filled sites; without it all are full."""
+"""Optional column with one number per atom; without it all sites are fully occupied."""
 
 ALL_CRYSTAL_COLUMNS = (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)
-"""What is no label."""
+"""All columns that are not labels."""
 
 MAX_ATOMIC_NUMBER = 100
 """Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
@@ -31,9 +32,9 @@ MAX_ATOMIC_NUMBER = 100
 
 @dataclass(frozen=True)
 class Crystals:
-    """A batch of n periodic crystals with m atoms in all.
+    """A batch of n periodic crystals with m atoms in total.
 
-    A mixed site stands as several atoms at one place whose occupancies sum to at most 1.
+    A mixed site is represented by several atoms at one place whose occupancies sum to at most 1.
     """
 
     lattices: NDArray[np.float64]
@@ -45,14 +46,14 @@ class Crystals:
     occupancies: NDArray[np.float64]
     """(m,), 0..1."""
     offsets: NDArray[np.int64]
-    """(n + 1,); crystal i owns the atoms offsets[i]:offsets[i + 1]."""
+    """(n + 1,); the atoms of crystal i are offsets[i]:offsets[i + 1]."""
 
     def __len__(self) -> int:
         return len(self.lattices)
 
     @property
     def n_atoms(self) -> NDArray[np.int64]:
-        """(n,), atoms per cell (species of a mixed site counted apart)."""
+        """(n,), atoms per cell (each species of a mixed site counts)."""
         return np.diff(self.offsets)
 
     @property
@@ -66,12 +67,12 @@ class Crystals:
         return self.volumes_a3 / np.add.reduceat(self.occupancies, self.offsets[:-1])
 
     def atoms(self, index: int | np.intp) -> slice:
-        """The atoms of one crystal, as a slice of the atom arrays."""
+        """Return the slice of the atom arrays that belongs to one crystal."""
         return slice(self.offsets[index], self.offsets[index + 1])
 
-    def take(self, indices: Sequence[int] | NDArray[Any]) -> Crystals:
-        """The crystals at ``indices`` (integers or a boolean mask), in that order."""
-        # an empty list has no type of its own
+    def take(self, indices: Sequence[int] | NDArray[np.integer | np.bool_]) -> Crystals:
+        """Return the crystals at ``indices`` (integers or a boolean mask), in that order."""
+        # NumPy would convert an empty list to floats
         chosen = np.arange(len(self))[np.asarray(indices, None if len(indices) else int)]
         counts = self.n_atoms[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -85,33 +86,35 @@ class Crystals:
         )
 
     def parts(self, n: int) -> Iterator[tuple[slice, Crystals]]:
-        """Rows and their crystals, ``n`` at a time, in order; of none an empty part."""
-        for at in range(0, max(len(self), 1), n):
-            rows = slice(at, min(at + n, len(self)))
+        """Yield slices of rows and their crystals, ``n`` at a time, in order.
+
+        If there are no crystals, one empty part is yielded.
+        """
+        for rows in split_range(len(self), n) or [slice(0, 0)]:
             yield rows, self.take(np.arange(rows.start, rows.stop))
 
     def structure(self, index: int) -> Structure:
-        """One crystal as a pymatgen Structure."""
+        """Convert one crystal to a pymatgen Structure."""
         from pymatgen.core import Structure
 
         rows = self.atoms(index)
         occupancies = self.occupancies[rows]
         if np.all(occupancies == 1):
             return Structure(self.lattices[index], self.numbers[rows], self.frac_coords[rows])
-        sites: dict[tuple[float, ...], dict[Any, float]] = {}
+        sites: dict[tuple[float, ...], dict[Element, float]] = {}
         for z, xyz, part in zip(
             self.numbers[rows], self.frac_coords[rows], occupancies, strict=True
         ):
-            sites.setdefault(tuple(xyz), {})[_element(int(z))] = float(part)
+            sites.setdefault(tuple(xyz), {})[_make_element(int(z))] = float(part)
         return Structure(self.lattices[index], list(sites.values()), list(sites))
 
     def structures(self) -> list[Structure]:
-        """All crystals as pymatgen Structures."""
+        """Convert all crystals to pymatgen Structures."""
         return [self.structure(index) for index in range(len(self))]
 
     @classmethod
     def concatenate(cls, batches: Sequence[Crystals]) -> Crystals:
-        """One batch from several, in order."""
+        """Concatenate batches in order."""
         counts = np.concatenate([np.zeros(1, np.int64), *[b.n_atoms for b in batches]])
         return cls(
             np.concatenate([b.lattices for b in batches]).reshape(-1, 3, 3),
@@ -124,11 +127,11 @@ class Crystals:
     @classmethod
     def from_arrays(
         cls,
-        lattices: Iterable[NDArray[Any]],
-        numbers: Iterable[NDArray[Any]],
-        frac_coords: Iterable[NDArray[Any]],
+        lattices: Iterable[NDArray[np.floating | np.integer]],
+        numbers: Iterable[NDArray[np.integer]],
+        frac_coords: Iterable[NDArray[np.floating | np.integer]],
     ) -> Crystals:
-        """Pack ordered crystals given as one array of each kind per crystal."""
+        """Pack ordered crystals, given as one array of each kind per crystal."""
         numbers = [np.asarray(z, dtype=np.int64) for z in numbers]
         atoms = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
         frac = [np.asarray(x, dtype=float).reshape(-1, 3) for x in frac_coords]
@@ -143,10 +146,10 @@ class Crystals:
 
     @classmethod
     def from_structures(cls, structures: Iterable[Structure]) -> Crystals:
-        """Pack pymatgen Structures; partial and mixed occupancies are kept."""
-        lattices: list[Any] = []
+        """Pack pymatgen Structures, with their partial and mixed occupancies."""
+        lattices: list[NDArray[np.float64]] = []
         numbers: list[int] = []
-        frac: list[Any] = []
+        frac: list[NDArray[np.float64]] = []
         parts: list[float] = []
         counts = [0]
         for structure in structures:
@@ -170,18 +173,18 @@ class Crystals:
     def from_table(cls, table: pa.Table | pd.DataFrame, *, first_row: int = 0) -> Crystals:
         """Pack the columns lattice (9 numbers, Å), numbers (Z) and frac_coords (3N) of a table.
 
-        ``occupancies`` (N, 0..1) is read where the table has it; without it all sites are full.
-        Raises InputError if a column is missing or the lengths disagree, with the number of the
-        row, counted from ``first_row``.
+        The column ``occupancies`` (N, 0..1) is optional; without it all sites are fully occupied.
+        Raises InputError if a column is missing or the lengths disagree; the message contains
+        the row number, counted from ``first_row``.
         """
         names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
         missing = [name for name in CRYSTAL_COLUMNS if name not in names]
         if missing:
             raise InputError(
-                f"table has no column {', '.join(missing)}; a structure table needs "
+                f"the table has no column {', '.join(missing)}; a structure table needs "
                 f"{', '.join(CRYSTAL_COLUMNS)} (9, N and 3N numbers per row)."
             )
-        cells, numbers, frac = (_list_column(table, name) for name in CRYSTAL_COLUMNS)
+        cells, numbers, frac = (_read_lists(table, name) for name in CRYSTAL_COLUMNS)
         counts = np.diff(numbers.offsets.to_numpy())
         bad = np.flatnonzero(
             (np.diff(cells.offsets.to_numpy()) != 9)
@@ -197,45 +200,47 @@ class Crystals:
             cells.flatten().to_numpy().reshape(-1, 3, 3),
             atoms,
             frac.flatten().to_numpy().reshape(-1, 3),
-            _occupancies(table, counts, first_row)
+            _read_occupancies(table, counts, first_row)
             if OCCUPANCY_COLUMN in names
             else np.ones(len(atoms)),
             np.concatenate([[0], np.cumsum(counts)]),
         )
 
     def columns(self, *, mixed: bool | None = None) -> dict[str, pa.ListArray]:
-        """What ``from_table`` reads; ``occupancies`` if ``mixed`` (default: where a site is not
-        full)."""
+        """Return the columns that ``from_table`` reads.
+
+        ``mixed``: whether to include ``occupancies``; None: if a site is not fully occupied.
+        """
         columns = {
-            "lattice": _lists(9 * np.arange(len(self) + 1), self.lattices.ravel()),
-            "numbers": _lists(self.offsets, self.numbers.astype(np.uint8)),
-            "frac_coords": _lists(3 * self.offsets, self.frac_coords.ravel()),
+            "lattice": _pack_lists(9 * np.arange(len(self) + 1), self.lattices.ravel()),
+            "numbers": _pack_lists(self.offsets, self.numbers.astype(np.uint8)),
+            "frac_coords": _pack_lists(3 * self.offsets, self.frac_coords.ravel()),
         }
         if (self.occupancies != 1).any() if mixed is None else mixed:
-            columns[OCCUPANCY_COLUMN] = _lists(self.offsets, self.occupancies)
+            columns[OCCUPANCY_COLUMN] = _pack_lists(self.offsets, self.occupancies)
         return columns
 
 
-def _lists(offsets: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
+def _pack_lists(offsets: NDArray[np.int64], values: NDArray[np.generic]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def _occupancies(
+def _read_occupancies(
     table: pa.Table | pd.DataFrame, counts: NDArray[np.int64], first_row: int
 ) -> NDArray[np.float64]:
-    column = _list_column(table, OCCUPANCY_COLUMN)
+    column = _read_lists(table, OCCUPANCY_COLUMN)
     found = np.diff(column.offsets.to_numpy())
     bad = np.flatnonzero(found != counts)
     if len(bad):
         raise InputError(
-            f"row {first_row + bad[0]}: occupancies must hold one number per atom, has "
+            f"row {first_row + bad[0]}: occupancies must hold one number per atom, but it has "
             f"{found[bad[0]]} for {counts[bad[0]]} atoms; {len(bad)} such rows."
         )
     return column.flatten().to_numpy()
 
 
-def _list_column(table: pa.Table | pd.DataFrame, name: str) -> pa.ListArray:
-    """A column of lists of numbers, in one chunk and without holes."""
+def _read_lists(table: pa.Table | pd.DataFrame, name: str) -> pa.ListArray:
+    """Return a column of lists of numbers, in one chunk and without missing values."""
     kind = pa.list_(pa.int64() if name == "numbers" else pa.float64())
     try:
         if isinstance(table, pa.Table):
@@ -245,12 +250,12 @@ def _list_column(table: pa.Table | pd.DataFrame, name: str) -> pa.ListArray:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
         raise InputError(f"column {name} must hold a list of numbers per row ({error}).") from error
     if column.null_count or column.values.null_count:
-        raise InputError(f"column {name} has missing values; leave such rows out.")
+        raise InputError(f"column {name} has missing values; remove these rows.")
     return column
 
 
 def pack_crystals(source: Crystals | pa.Table | pd.DataFrame | Sequence[Structure]) -> Crystals:
-    """Whatever holds crystals, as one batch."""
+    """Convert a table or a list of structures to one batch."""
     if isinstance(source, Crystals):
         return source
     if isinstance(source, pa.Table) or hasattr(source, "columns"):
@@ -258,7 +263,7 @@ def pack_crystals(source: Crystals | pa.Table | pd.DataFrame | Sequence[Structur
     return Crystals.from_structures(source)
 
 
-def _element(z: int) -> Any:
+def _make_element(z: int) -> Element:
     from pymatgen.core import Element
 
     return Element.from_Z(z)

@@ -1,4 +1,4 @@
-"""Formulas as text: read, reduced, written in one canonical way."""
+"""Parse, reduce and write chemical formulas."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.errors import InputError
 
 MAX_AMOUNT = 1_000_000
-"""Of one element: beyond any cell, and exact in floating point."""
+"""Largest amount of one element: larger than in any cell, and exact in floating point."""
 MAX_DENOMINATOR = 100
-"""Partial occupancies are read as fractions with at most this denominator."""
+"""Partial occupancies are converted to fractions with at most this denominator."""
 
 
 @cache
 def element_symbols() -> tuple[str, ...]:
-    """Symbols of Z = 1..100; entry z - 1 belongs to atomic number z."""
+    """Return the symbols of Z = 1..100; entry z - 1 belongs to atomic number z."""
     from pymatgen.core import Element
 
     return tuple(Element.from_Z(z).symbol for z in range(1, MAX_ATOMIC_NUMBER + 1))
@@ -33,12 +33,12 @@ def element_symbols() -> tuple[str, ...]:
 
 @cache
 def atomic_numbers() -> dict[str, int]:
-    """Atomic number of each symbol that compositions may hold."""
+    """Return the atomic number of each symbol, Z = 1..100."""
     return {symbol: z for z, symbol in enumerate(element_symbols(), start=1)}
 
 
 def write_formula(amounts: Mapping[str, int]) -> str:
-    """Elements in alphabetical order, amounts divided by their common divisor.
+    """Write the elements in alphabetical order, with amounts divided by their common divisor.
 
     >>> write_formula({"Ti": 2, "O": 4})
     'O2Ti'
@@ -50,12 +50,14 @@ def write_formula(amounts: Mapping[str, int]) -> str:
 
 @lru_cache(maxsize=2**17)
 def parse_formula(text: str) -> Mapping[str, int]:
-    """Integer amounts of a reduced formula; raises InputError for what is not one.
+    """Return the integer amounts of the reduced formula.
+
+    Raises InputError if ``text`` is not a formula.
 
     >>> dict(parse_formula("Fe4(SiO4)2"))
     {'Fe': 2, 'O': 4, 'Si': 1}
     """
-    plain = _plain_amounts(text)
+    plain = _parse_plain_formula(text)
     if plain is not None:
         return MappingProxyType(plain)
     from pymatgen.core import Composition
@@ -70,8 +72,11 @@ def parse_formula(text: str) -> Mapping[str, int]:
     return MappingProxyType(_reduce(amounts, origin=text))
 
 
-def _plain_amounts(text: str) -> dict[str, int] | None:
-    """What ``parse_formula`` gives, ten times as fast, of symbols and whole numbers alone."""
+def _parse_plain_formula(text: str) -> dict[str, int] | None:
+    """Parse a formula of symbols and integers only, ten times as fast as ``parse_formula``.
+
+    Returns None for any other formula.
+    """
     parts = _SYMBOL_AND_NUMBER.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
         return None
@@ -94,7 +99,7 @@ _SYMBOL_AND_NUMBER = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 
 
 def canonical_formula(text: str) -> str:
-    """Any way of writing a formula, in the one way that matlode compares by.
+    """Return the canonical form of a formula, by which matlode compares formulas.
 
     >>> canonical_formula("TiO2"), canonical_formula("Ti2O4")
     ('O2Ti', 'O2Ti')
@@ -104,7 +109,7 @@ def canonical_formula(text: str) -> str:
 
 @cache
 def conventional_formula(formula: str) -> str:
-    """The formula as chemists write it (by electronegativity), for people to read.
+    """Return a formula with its elements ordered by electronegativity, for display.
 
     >>> conventional_formula("O2Ti"), conventional_formula("CW")
     ('TiO2', 'WC')
@@ -115,15 +120,15 @@ def conventional_formula(formula: str) -> str:
     if len(symbols) == 1:  # pymatgen writes O as O2
         return next(iter(symbols))
     with warnings.catch_warnings():
-        # ordering by electronegativity warns of noble gases, which have none
+        # pymatgen warns that noble gases have no electronegativity
         warnings.simplefilter("ignore")
         written = str(Composition(dict(symbols)).reduced_formula)
-    # every table reader takes sodium nitride 1:1 for a missing value
+    # table readers would interpret sodium nitride 1:1 as a missing value
     return formula if written == "NaN" else written
 
 
 def anonymous_formula(formula: str) -> str:
-    """A formula without its elements, the rarest first.
+    """Replace the elements of a formula by letters, in order of increasing amount.
 
     >>> anonymous_formula("CaO3Ti")
     'ABC3'
@@ -136,7 +141,7 @@ def anonymous_formula(formula: str) -> str:
 
 
 def chemical_system(formula: str) -> str:
-    """The elements of a formula, alphabetical, joined by hyphens.
+    """Return the elements of a formula in alphabetical order, joined by hyphens.
 
     >>> chemical_system("TiO2")
     'O-Ti'
@@ -145,7 +150,7 @@ def chemical_system(formula: str) -> str:
 
 
 def reduced_formulas(crystals: Crystals) -> list[str]:
-    """The reduced formula of each crystal; sites may come in any order."""
+    """Return the canonical formula of each crystal; the order of the sites is irrelevant."""
     symbols = element_symbols()
     formulas = []
     for index in range(len(crystals)):
@@ -153,7 +158,7 @@ def reduced_formulas(crystals: Crystals) -> list[str]:
         totals = np.bincount(crystals.numbers[rows], weights=crystals.occupancies[rows]).tolist()
         parts = {symbols[z - 1]: part for z, part in enumerate(totals) if part}
         if parts and all(part.is_integer() for part in parts.values()):
-            # whole amounts, as nearly always: fractions would cost ten times the time
+            # integer amounts, the usual case: using fractions would take ten times as long
             whole = {symbol: int(part) for symbol, part in parts.items()}
         else:
             whole = _reduce(parts, origin=f"crystal {index}")

@@ -1,4 +1,4 @@
-"""Labels as they come, made into columns: numbers, text, or nothing; known names, known units."""
+"""Convert label columns of sources to typed columns with the names and units of matlode."""
 
 from __future__ import annotations
 
@@ -22,31 +22,34 @@ from matlode.errors import InputError
 from matlode.records import legible
 
 MISSING_TEXTS = frozenset({"", "-", "--", "—", "?", ".", "na", "n/a", "nan", "none", "null"})
-"""Cells that say there is no value, in lower case."""
+"""Texts of cells without a value, in lower case."""
 NAMES = ("id", "formula", "source", "source_id", "licence")
-"""Columns that are texts, whatever stands there: 007 is a name."""
+"""Columns that are always text: the id 007 is not a number."""
 NEVER_MISSING = ("id", "formula")
-"""Whose texts say what they say: NaN is sodium nitride."""
+"""Columns in which MISSING_TEXTS are values: NaN is sodium nitride."""
 RESERVED = (
     *("formula", "space_group", "n_sites", "volume", "volume_per_atom", "disordered", "is_file"),
     *ALL_CRYSTAL_COLUMNS,
 )
-"""Columns that no label becomes: the crystal itself, what is computed from it, a mark of ours."""
+"""Names that labels cannot have: crystal columns, computed columns and internal flags."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """How a column of a source becomes one of ours."""
+    """Conversion of a column of a source to a column of matlode."""
 
     name: str
-    """Ours."""
+    """Name in matlode."""
     theirs: str
+    """Name in the source."""
     unit: str | None = None
-    """Theirs; None if it is ours already."""
+    """Unit in the source; None if it needs no conversion."""
 
     @classmethod
     def parse(cls, text: str) -> Column:
-        """From NAME=THEIRS[:UNIT]; raises InputError if the text is not so, or the unit is wrong.
+        """Parse NAME=THEIRS[:UNIT].
+
+        Raises InputError if the text has another form, or the unit does not fit the column.
 
         >>> Column.parse("bulk_modulus_vrh=k_vrh:Mbar")
         Column(name='bulk_modulus_vrh', theirs='k_vrh', unit='Mbar')
@@ -55,11 +58,14 @@ class Column:
         theirs, colon, unit = rest.partition(":")
         if not (name and equals and theirs) or (colon and not unit):
             raise InputError(
-                f'"{text}" tells of no column; write NAME=THEIRS or NAME=THEIRS:UNIT, such as '
+                f'invalid column "{text}"; expected NAME=THEIRS or NAME=THEIRS:UNIT, such as '
                 "bulk_modulus_vrh=k_vrh:Mbar."
             )
         if name in RESERVED:
-            raise InputError(f'matlode fills "{name}" itself; choose another name in "{text}".')
+            raise InputError(
+                f'"{name}" in "{text}" is a reserved name, which matlode computes itself; choose '
+                "another name."
+            )
         column = cls(name, theirs, unit or None)
         if column.unit:
             to_canonical(
@@ -69,10 +75,10 @@ class Column:
 
 
 class Kind(StrEnum):
-    """What the values of a column are, all of them."""
+    """Common type of all values of a column."""
 
     NOTHING = "nothing"
-    """Not a single value."""
+    """The column has no values."""
     FLAGS = "flags"
     INTEGERS = "integers"
     NUMBERS = "numbers"
@@ -86,15 +92,15 @@ ARROW_TYPES = {
     Kind.NUMBERS: pa.float64(),
     Kind.TEXTS: pa.string(),
 }
-"""How a column of each kind is written."""
+"""Arrow type of a column of each kind."""
 _AS_GIVEN = pa.struct([("text", pa.string()), ("number", pa.float64())])
-"""A value in a column of any values: as text, and the number that the text is, if any."""
+"""Type of a column of arbitrary values: each as text, and as a number if the text is one."""
 _INTEGER = r"^-?(0|[1-9]\d{0,17})$"
-"""What 64 bits hold, whatever its digits are."""
+"""Integers with at most 18 digits, which always fit into 64 bits."""
 
 
 def common_kind(kinds: Iterable[Kind]) -> Kind:
-    """What values of several kinds are together: texts, where they are not alike.
+    """Return the kind that can hold values of all ``kinds``: texts if they do not agree.
 
     >>> common_kind([Kind.NOTHING, Kind.INTEGERS, Kind.NUMBERS])
     <Kind.NUMBERS: 'numbers'>
@@ -106,39 +112,41 @@ def common_kind(kinds: Iterable[Kind]) -> Kind:
 
 
 class RawLabels:
-    """Label columns of a source as they stand there, part by part, on the disk.
+    """Unconverted label columns of a source, stored part by part on disk.
 
-    What a column is shows when all of it was seen: it is asked for after the last part.
+    The kind of a column depends on all its values, so ``kind`` and ``cleaned`` must be called
+    after the last part has been added.
     """
 
     def __init__(self, spool: SpooledTables) -> None:
-        """The spool may be shared with other sources."""
+        """Store the parts in ``spool``, which may be shared with other sources."""
         self._spool = spool
         self._parts: list[tuple[slice, NDArray[np.float64]]] = []
         self._kinds: dict[str, Kind] = {}
 
-    def add(self, frame: pd.DataFrame, atoms_per_cell: NDArray[Any]) -> None:
-        """The next rows, with the atoms in the cell of each, which values per cell refer to.
+    def add(self, frame: pd.DataFrame, atoms_per_cell: NDArray[np.floating | np.integer]) -> None:
+        """Add the next n rows; ``atoms_per_cell`` (n,) is used to convert values per cell.
 
-        Raises WriteError if the disk has no room for them.
+        Raises WriteError if the disk is full.
         """
-        columns = {name: _packed(frame[name], name) for name in frame.columns}
+        columns = {name: _pack_column(frame[name], name) for name in frame.columns}
         for name, values in columns.items():
-            self._kinds[name] = common_kind([self._kinds.get(name, Kind.NOTHING), _kind(values)])
+            kinds = self._kinds.get(name, Kind.NOTHING), _find_kind(values)
+            self._kinds[name] = common_kind(kinds)
         place = self._spool.add(pa.table(columns))
         self._parts.append((place, np.asarray(atoms_per_cell, dtype=float)))
 
     @property
     def names(self) -> list[str]:
-        """Of all columns that any part has."""
+        """Names of the columns that occur in any part."""
         return list(self._kinds)
 
     def cleaned(self, *, known: Iterable[Column] = (), asked: Iterable[Column] = ()) -> CleanLabels:
-        """The columns in our names and units.
+        """Convert the columns to the names and units of matlode.
 
-        ``asked`` columns are converted where they are there (the first of several for one name),
-        ``known`` ones where these leave them. Columns with our names and no conversion are taken
-        to be in our units; other columns keep their names and values.
+        ``asked`` conversions apply to the columns that exist (the first one if several have the
+        same name), then ``known`` conversions to the remaining columns. Columns that already have
+        a name of matlode are assumed to have its unit; all others keep their names and values.
         """
         chosen: dict[str, Column] = {}
         for columns in (asked, known):
@@ -151,34 +159,34 @@ class RawLabels:
         return CleanLabels(self, kept | chosen)
 
     def kind(self, column: Column) -> Kind:
-        """What a column of it is, with our name."""
+        """Return the kind of a column after the conversion."""
         if column.name in NAMES:
             return Kind.TEXTS
         return Kind.NUMBERS if column.name in UNITS else self._kinds[column.theirs]
 
     def parts(self) -> Iterator[tuple[pa.Table, NDArray[np.float64]]]:
-        """The rows as they came, with the atoms in the cell of each; again and again."""
+        """Yield tables of the rows in order, and their atoms per cell; may be called repeatedly."""
         return ((self._spool.read(place), atoms) for place, atoms in self._parts)
 
 
 @dataclass(frozen=True)
 class CleanLabels:
-    """Label columns in our names and units, of a source."""
+    """Label columns of a source with the names and units of matlode."""
 
     raw: RawLabels
     columns: Mapping[str, Column]
-    """By our names."""
+    """Conversions by the name in matlode."""
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """Of each column, by our names."""
+        """Kind of each column, by the name in matlode."""
         return {name: self.raw.kind(column) for name, column in self.columns.items()}
 
     def parts(self, kinds: Mapping[str, Kind] | None = None) -> Iterator[CleanPart]:
-        """The rows part by part, as they came; again and again.
+        """Yield the converted rows part by part, in order; may be called repeatedly.
 
-        Each part has just the columns of ``kinds`` (default: all of the source), which may be of
-        a wider kind than the source's own, and empty where it has none.
+        Each part has exactly the columns of ``kinds`` (default: all columns of the source). These
+        kinds may be more general than those of the source; missing columns are empty.
         """
         kinds = self.kinds if kinds is None else kinds
         for table, atoms in self.raw.parts():
@@ -189,23 +197,23 @@ class CleanLabels:
                     columns[name] = pa.nulls(len(table), ARROW_TYPES[kind])
                     continue
                 given = table[column.theirs].combine_chunks()
-                columns[name] = values = _converted(_as(given, kind), column, table, atoms)
-                if lost := _n_values(given) - (len(values) - values.null_count):
+                columns[name] = values = _convert(_cast(given, kind), column, table, atoms)
+                if lost := _count_values(given) - (len(values) - values.null_count):
                     unreadable[name] = lost
             yield CleanPart(pa.table(columns), unreadable)
 
 
 @dataclass(frozen=True)
 class CleanPart:
-    """Some rows of clean labels, and what had to be left empty for it."""
+    """Part of the converted labels, with the number of values that could not be converted."""
 
     table: pa.Table
     unreadable: Mapping[str, int]
-    """Per column: values that are no finite number."""
+    """Number of values per column that are not finite numbers."""
 
 
-def _packed(column: pd.Series[Any], name: str) -> pa.Array:
-    """Flags, integers and numbers by their type; all else as text and, where it is one, number."""
+def _pack_column(column: pd.Series, name: str) -> pa.Array:
+    """Keep flags, integers and numbers; store other values as text and, if possible, as number."""
     typed = isinstance(column.dtype, np.dtype) and name not in NAMES
     if typed and column.dtype.kind == "b":
         return pa.array(column, pa.bool_())
@@ -213,8 +221,8 @@ def _packed(column: pd.Series[Any], name: str) -> pa.Array:
         return pa.array(column.to_numpy(np.int64))
     if typed and column.dtype.kind == "f":
         return pa.array(column.to_numpy(np.float64), from_pandas=True)
-    plain = [_plain(value, keep_all=name in NEVER_MISSING) for value in column]
-    # true and false are 1 and 0 to pandas
+    plain = [_simplify(value, keep_all=name in NEVER_MISSING) for value in column]
+    # without booleans, which pandas would convert to 1 and 0
     numbers = pd.Series([None if isinstance(v, bool) else v for v in plain], dtype=object)
     return pa.StructArray.from_arrays(
         [
@@ -225,12 +233,12 @@ def _packed(column: pd.Series[Any], name: str) -> pa.Array:
     )
 
 
-def _plain(value: Any, *, keep_all: bool) -> bool | float | str | None:
-    """None for what is missing, JSON for what is nested, text for what is no number."""
+def _simplify(value: Any, *, keep_all: bool) -> bool | float | str | None:
+    """Convert a missing value to None, a nested one to JSON, others except numbers to text."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict | list | tuple):
-        value = json.dumps(value, default=_nested)
+        value = json.dumps(value, default=_simplify_nested)
     if isinstance(value, str):
         return None if not keep_all and value.strip().lower() in MISSING_TEXTS else value
     if pd.isna(value):
@@ -238,12 +246,12 @@ def _plain(value: Any, *, keep_all: bool) -> bool | float | str | None:
     return value if isinstance(value, bool | float) else str(value)
 
 
-def _nested(value: Any) -> Any:
+def _simplify_nested(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def _kind(values: pa.Array) -> Kind:
-    if _n_values(values) == 0:
+def _find_kind(values: pa.Array) -> Kind:
+    if _count_values(values) == 0:
         return Kind.NOTHING
     if values.type != _AS_GIVEN:
         return next(k for k, t in ARROW_TYPES.items() if t == values.type and k != Kind.NOTHING)
@@ -256,14 +264,14 @@ def _kind(values: pa.Array) -> Kind:
     return Kind.NUMBERS if numbers.null_count == texts.null_count else Kind.TEXTS
 
 
-def _n_values(values: pa.Array) -> int:
+def _count_values(values: pa.Array) -> int:
     given = values.field("text") if values.type == _AS_GIVEN else values
     return len(given) - given.null_count
 
 
-def _as(values: pa.Array, kind: Kind) -> pa.Array:
-    """Values as ``_packed`` gives them, as what their column is; nothing, where they cannot be."""
-    if _n_values(values) == 0:
+def _cast(values: pa.Array, kind: Kind) -> pa.Array:
+    """Cast values of ``_pack_column`` to the kind of their column; null if impossible."""
+    if _count_values(values) == 0:
         return pa.nulls(len(values), ARROW_TYPES[kind])
     as_given = values.type == _AS_GIVEN
     if kind is Kind.TEXTS and as_given:
@@ -280,11 +288,11 @@ def _as(values: pa.Array, kind: Kind) -> pa.Array:
 
 
 def finite(numbers: pa.Array) -> pa.Array:
-    """Numbers, but for those that are none or endless."""
+    """Replace NaN and infinity by null."""
     return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
 
 
-def _converted(
+def _convert(
     values: pa.Array, column: Column, table: pa.Table, atoms_per_cell: NDArray[np.float64]
 ) -> pa.Array:
     if column.unit is None:

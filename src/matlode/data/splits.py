@@ -1,4 +1,4 @@
-"""Which rows may be learned from and which only measure, decided by formula."""
+"""Split tables into training, calibration and test rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 
 
 def formula_fractions(formulas: Iterable[str], *, seed: int = 0) -> NDArray[np.float64]:
-    """A number in [0, 1) per formula: uniform over formulas, equal for equal ones.
+    """Map each formula to a number in [0, 1), uniform over formulas and equal for equal ones.
 
-    It hashes the text, so a split is the same in every table, order and process, and rows
-    of one formula (polymorphs, other databases) are never torn apart.
+    The number is a hash of the text. Therefore a split is the same in every table, order and
+    process, and rows with one formula (polymorphs, other databases) are never separated.
     """
     cache: dict[str, float] = {}
     salt = str(seed).encode()
@@ -27,7 +27,7 @@ def formula_fractions(formulas: Iterable[str], *, seed: int = 0) -> NDArray[np.f
     for formula in formulas:
         if formula not in cache:
             digest = hashlib.blake2b(formula.encode(), digest_size=8, key=salt).digest()
-            # 53 bits: every value is a float64 below 1
+            # 53 bits, so that every value is exact in float64 and below 1
             cache[formula] = (int.from_bytes(digest, "big") >> 11) / 2**53
         values.append(cache[formula])
     return np.array(values)
@@ -36,7 +36,7 @@ def formula_fractions(formulas: Iterable[str], *, seed: int = 0) -> NDArray[np.f
 def split_by_formula(
     formulas: Iterable[str], *, calibration: float = 0.1, test: float = 0.1, seed: int = 0
 ) -> NDArray[np.str_]:
-    """Role of each row, (n,): "train", "calibration" (early stopping, intervals) or "test".
+    """Assign each row, (n,), to "train", "calibration" (early stopping, intervals) or "test".
 
     >>> split_by_formula(["ClNa", "ClNa", "O2Ti"]).tolist()
     ['train', 'train', 'train']
@@ -46,45 +46,46 @@ def split_by_formula(
 
 
 SPLITS = ("random", "formula", "chemical_system", "prototype")
-"""What two rows must share to stay on one side: nothing, the formula, the set of elements, or
-anonymous formula and space group. In this order they get harder, the last two as it happens."""
+"""What rows of one group have in common: nothing, the formula, the set of elements, or anonymous
+formula and space group. Groups are never divided. In our measurements the splits become harder
+in this order."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One of ``n`` parts of a cross-validation: it tests, a tenth of the rest calibrates."""
+    """One fold of a cross-validation: 1 / n of the groups test, a tenth of the rest calibrates."""
 
     how: str
     """One of SPLITS."""
     number: int
-    """0..n - 1."""
+    """Number of the fold, 0..n - 1."""
     n: int = 5
 
     def roles(self, frame: pd.DataFrame) -> NDArray[np.str_]:
-        """(n,), role of each row of a table with formula, space_group and id."""
-        return self._roles(_groups(frame, self.how))
+        """Return (m,), the role of each row of a table with formula, space_group and id."""
+        return self._assign_roles(_find_groups(frame, self.how))
 
     def roles_of_formulas(
         self, formulas: Iterable[str], frame: pd.DataFrame, roles: NDArray[np.str_]
     ) -> NDArray[np.str_]:
-        """The same for formulas without a structure.
+        """Return the role of each of m formulas without a structure, (m,).
 
-        Formulas, and with "chemical_system" systems, that ``frame`` has outside the training
-        rows are not learned from: they get the role "test".
+        A formula gets the role "test" if it (or, with "chemical_system", its chemical system) is
+        in a row of ``frame`` outside the training set; ``roles`` are the roles of these rows.
         """
-        kin = chemical_system if self.how == "chemical_system" else str
-        held = {kin(formula) for formula in frame["formula"][roles != TRAIN]}
-        return np.array([TEST if kin(formula) in held else TRAIN for formula in formulas])
+        key_of = chemical_system if self.how == "chemical_system" else str
+        held_out = {key_of(formula) for formula in frame["formula"][roles != TRAIN]}
+        return np.array([TEST if key_of(formula) in held_out else TRAIN for formula in formulas])
 
-    def _roles(self, groups: list[str]) -> NDArray[np.str_]:
+    def _assign_roles(self, groups: list[str]) -> NDArray[np.str_]:
         test = (formula_fractions(groups, seed=0) * self.n).astype(int) == self.number
         calibration = formula_fractions(groups, seed=1) < 0.1
         return np.where(test, TEST, np.where(calibration, CALIBRATION, TRAIN))
 
 
-def _groups(frame: pd.DataFrame, how: str) -> list[str]:
+def _find_groups(frame: pd.DataFrame, how: str) -> list[str]:
     if how == "random":
-        # ids repeat between databases
+        # with the row number, since different databases may use the same ids
         return [f"{name} {row}" for row, name in enumerate(frame["id"])]
     formulas = frame["formula"].astype(str)
     if how == "formula":

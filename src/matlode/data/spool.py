@@ -1,7 +1,7 @@
-"""Arrays and tables in files without names: what is large and used in parts needs no memory.
+"""Arrays and tables in unnamed temporary files, so that large ones need no memory.
 
-The files are in the folder of temporary files (TMPDIR); where that is memory itself, nothing is
-gained by them.
+The files are in the folder of temporary files (TMPDIR). If that is a file system in memory, no
+memory is saved.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _FIELDS: dict[str, tuple[DTypeLike, tuple[int, ...]]] = {
 
 
 class MappedArray:
-    """An array whose content is a file's, from its beginning."""
+    """An array that is mapped to the content of a file."""
 
     def __init__(self, file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
         if file.tell() == 0:
-            _write(file, b"\0")  # nothing cannot be mapped
-        with _room():
+            _write(file, b"\0")  # an empty file cannot be mapped
+        with _convert_os_errors():
             file.flush()
         self._mapped = mmap.mmap(file.fileno(), 0)
         self.values: NDArray[Any] = np.frombuffer(self._mapped, dtype, math.prod(shape))
@@ -45,10 +45,14 @@ class MappedArray:
 
     @classmethod
     def zeros(cls, dtype: DTypeLike, shape: tuple[int, ...]) -> MappedArray:
-        """Raises WriteError if the disk has no room for all of it: later that would be a signal."""
+        """Return an array of zeros. Raises WriteError if the disk is full.
+
+        The space is allocated in advance, since writing to a mapped array on a full disk would
+        kill the process.
+        """
         n_bytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
-        with _unnamed_file() as file:
-            with _room():
+        with _open_unnamed_file() as file:
+            with _convert_os_errors():
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, n_bytes)
                 file.truncate(n_bytes)
@@ -56,19 +60,19 @@ class MappedArray:
             return cls(file, dtype, shape)
 
     def let_go(self) -> None:
-        """Have the system take back the memory that parts of the file are in, where it can."""
+        """Release the memory of the mapped pages if the operating system supports it."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class SpooledCrystals:
-    """Crystals that came part by part, on the disk."""
+    """A batch of crystals that is stored on disk."""
 
     def __init__(self, parts: Iterable[Crystals]) -> None:
-        """Raises WriteError if the disk has no room for them."""
+        """Store consecutive parts. Raises WriteError if the disk is full."""
         counts = [np.zeros(1, np.int64)]
         with ExitStack() as stack:
-            files = {name: stack.enter_context(_unnamed_file()) for name in _FIELDS}
+            files = {name: stack.enter_context(_open_unnamed_file()) for name in _FIELDS}
             for part in parts:
                 counts.append(part.n_atoms)
                 for name, file in files.items():
@@ -82,16 +86,16 @@ class SpooledCrystals:
             }
         arrays = {name: array.values for name, array in self._arrays.items()}
         self.crystals = Crystals(offsets=offsets, **arrays)
-        """All of them, in order."""
+        """All crystals in order."""
 
     def taken(self, keep: NDArray[np.bool_]) -> SpooledCrystals:
-        """Those of a mask (n,)."""
+        """Return the crystals selected by a mask (n,)."""
         return SpooledCrystals(
             part.take(keep[rows]) for rows, part in self.parts(_CRYSTALS_AT_ONCE)
         )
 
     def parts(self, n: int) -> Iterator[tuple[slice, Crystals]]:
-        """Their rows and they, ``n`` at a time; of none an empty part."""
+        """Yield slices of rows and their crystals as ``Crystals.parts`` does."""
         for rows, part in self.crystals.parts(n):
             yield rows, part
             for array in self._arrays.values():
@@ -99,21 +103,21 @@ class SpooledCrystals:
 
 
 class SpooledTables:
-    """Tables, each with columns of its own, on the disk until they are closed."""
+    """Tables with arbitrary columns, stored on disk until the object is closed."""
 
     def __init__(self) -> None:
-        """Raises WriteError if there can be no file."""
+        """Open the file. Raises WriteError if that fails."""
         self._open = ExitStack()
-        self._file = self._open.enter_context(_unnamed_file())
+        self._file = self._open.enter_context(_open_unnamed_file())
         self._end = 0
 
     def add(self, table: pa.Table) -> slice:
-        """Where it lies; raises WriteError if the disk has no room for it."""
+        """Store a table and return its place. Raises WriteError if the disk is full."""
         packed = pa.BufferOutputStream()
         with pa.ipc.new_stream(packed, table.schema) as writer:
             writer.write_table(table)
         data = packed.getvalue()
-        with _room():
+        with _convert_os_errors():
             self._file.seek(self._end)
             self._file.write(data)
             self._file.flush()
@@ -122,7 +126,7 @@ class SpooledTables:
         return place
 
     def read(self, place: slice) -> pa.Table:
-        """The table that lies there."""
+        """Return the table that ``add`` stored at ``place``."""
         self._file.seek(place.start)
         with pa.ipc.open_stream(self._file.read(place.stop - place.start)) as reader:
             return reader.read_all()
@@ -140,31 +144,31 @@ class SpooledTables:
 
 
 @contextmanager
-def _unnamed_file() -> Iterator[IO[bytes]]:
-    """Gone with the last who holds it; raises WriteError if there can be none."""
+def _open_unnamed_file() -> Iterator[IO[bytes]]:
+    """Open a file that disappears when its last user closes it. Raises WriteError if it fails."""
     with ExitStack() as stack:
-        with _room():
+        with _convert_os_errors():
             file = stack.enter_context(TemporaryFile())
         try:
             yield file
         finally:
-            # what finds no room now was told, or nobody wants it
+            # an error was already reported when writing, or the content is not needed any more
             with suppress(OSError):
                 file.close()
 
 
 def _write(file: IO[bytes], data: bytes) -> None:
-    with _room():
+    with _convert_os_errors():
         file.write(data)
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """What the system refuses in the block is told as a WriteError with what to do."""
+def _convert_os_errors() -> Iterator[None]:
+    """Convert each OSError of the block to a WriteError that says what to do."""
     try:
         yield
     except OSError as error:
         raise WriteError(
-            f"no room for what does not fit into memory ({error.strerror or error}); make some in "
-            "the folder of temporary files, or name another in the environment variable TMPDIR."
+            f"no space for temporary files ({error.strerror or error}); free some space in the "
+            "folder of temporary files, or set the environment variable TMPDIR to another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""One crystal, from a file or from whatever a table's cell holds."""
+"""Read one crystal from a file, a text, a dictionary or an object of pymatgen or ASE."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifParser
 
+StructureDict: TypeAlias = Mapping[str, Any]
+"""A crystal as a dictionary of pymatgen, JARVIS, ASE or OPTIMADE."""
+
 CIF_ENDINGS = (".cif", ".mcif")
 MAX_CIF_POSITIONS = 4000
-"""pymatgen compares each position (site and operation) with each distinct one: this takes 5 s of so
-many sites without symmetry."""
+"""Number of sites without symmetry that pymatgen reads in 5 s; it compares each position (site
+and operation) with each distinct one."""
 MAX_OPERATIONS = 192
-"""Of a space group in its conventional cell."""
+"""Largest number of operations of a space group in its conventional cell."""
 MAX_OPERATION_LENGTH = 200
-"""Characters; those with ten digits in each number have 100."""
+"""Characters of a symmetry operation; one with ten digits in each number has 100."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
 OCCUPANCY_TOLERANCE = 1.05
-"""Sums of occupancies up to this are rounding, and are scaled to 1."""
+"""Sums of occupancies up to this value are attributed to rounding and scaled to 1."""
 
 
 def read_structure(path: Path) -> Structure:
-    """One crystal of a CIF or POSCAR file (the first of a CIF with several blocks).
+    """Read the crystal in a CIF or POSCAR file, or any other file that pymatgen reads.
 
-    Raises InputError, naming the reason, for whatever pymatgen cannot read.
+    Of a CIF with several blocks, the first is read. Raises InputError with the reason if the file
+    cannot be read.
     """
 
     def read() -> Structure:
@@ -42,45 +47,49 @@ def read_structure(path: Path) -> Structure:
 
         if path.suffix.lower() in CIF_ENDINGS or is_structure_file(path):
             text = path.read_text(encoding="utf-8", errors="replace")
-            return _of_cif(text) if path.suffix.lower() in CIF_ENDINGS else _of_poscar(text)
+            return _parse_cif(text) if path.suffix.lower() in CIF_ENDINGS else _parse_poscar(text)
         return Structure.from_file(path)
 
-    return _sound(read)
+    return _check_structure(read)
 
 
-def structure_from(value: Any) -> Structure:
-    """One crystal from any form that tables and databases hold it in.
+def structure_from(value: object) -> Structure:
+    """Convert any representation of a crystal in tables and databases to a Structure.
 
-    CIF or POSCAR text; a dictionary of pymatgen, ASE, JARVIS or OPTIMADE, also as JSON text;
-    a pymatgen Structure or ASE Atoms. Raises InputError, naming the reason, if it is none.
+    ``value`` is CIF or POSCAR text, a dictionary of pymatgen, ASE, JARVIS or OPTIMADE (or its
+    JSON text), a pymatgen Structure, or ASE Atoms. Raises InputError with the reason if it cannot
+    be converted.
     """
-    return _sound(lambda: _convert(value))
+    return _check_structure(lambda: _convert(value))
 
 
 def is_structure_file(path: Path) -> bool:
-    """Whether the name says CIF or POSCAR."""
+    """Return whether the name is that of a CIF or POSCAR file."""
     return (
         path.suffix.lower() in (*CIF_ENDINGS, *POSCAR_ENDINGS)
         or path.name.split(".")[0].split("_")[0].upper() in POSCAR_NAMES
     )
 
 
-def is_structure_dict(value: Any) -> bool:
-    """Whether a dictionary is itself one crystal, in a form that ``structure_from`` reads."""
+def is_structure_dict(value: object) -> bool:
+    """Return whether ``value`` is a dictionary that ``structure_from`` can convert."""
     return isinstance(value, Mapping) and any(value.keys() >= keys for keys, _ in _DICTIONARIES)
 
 
-def _sound(read: Callable[[], Structure]) -> Structure:
-    """A periodic crystal of elements, without charges; any failure is an InputError."""
+def _check_structure(read: Callable[[], Structure]) -> Structure:
+    """Call ``read``, check that the result is a periodic crystal, and remove oxidation states.
+
+    Raises InputError with the reason for any failure.
+    """
     from pymatgen.core import DummySpecies, Structure
 
     try:
         with warnings.catch_warnings():
-            # what pymatgen mends (rounded thirds, missing occupancies) is no concern here
+            # pymatgen warns of corrections that do not matter here (rounded thirds, occupancies)
             warnings.simplefilter("ignore")
             structure = read()
     except Exception as error:
-        # readers raise whatever their parsing stumbles over
+        # the readers can raise any exception for invalid content
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"not readable as a crystal structure: {reason}") from error
     if not isinstance(structure, Structure):
@@ -93,31 +102,31 @@ def _sound(read: Callable[[], Structure]) -> Structure:
     return structure
 
 
-def _convert(value: Any) -> Structure:
+def _convert(value: object) -> Structure:
     from pymatgen.core import Structure
 
     if isinstance(value, Structure):
         return value.copy()
     if hasattr(value, "get_scaled_positions"):
-        return _of_ase(value)
+        return _convert_atoms(value)
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):
-        return _of_text(value)
+        return _parse_text(value)
     for keys, convert in _DICTIONARIES:
         if isinstance(value, Mapping) and value.keys() >= keys:
             return convert(value)
     raise InputError(f"a {type(value).__name__} of no known form")
 
 
-def _of_text(text: str) -> Structure:
+def _parse_text(text: str) -> Structure:
     start = text.lstrip()
     if start.startswith("{"):
         return _convert(json.loads(start))
-    return _of_cif(text) if "_cell_length_a" in text.lower() else _of_poscar(text)
+    return _parse_cif(text) if "_cell_length_a" in text.lower() else _parse_poscar(text)
 
 
-def _of_cif(text: str) -> Structure:
+def _parse_cif(text: str) -> Structure:
     from pymatgen.io.cif import CifParser
 
     parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
@@ -127,8 +136,10 @@ def _of_cif(text: str) -> Structure:
 
 
 def _check_operations(parser: CifParser) -> None:
-    """Raises InputError for a symmetry operation of so many characters that pymatgen's pattern
-    would not come to an end: its time grows with their cube."""
+    """Raise InputError for a symmetry operation with too many characters.
+
+    The time that pymatgen needs to parse an operation grows with the cube of its length.
+    """
     for block in parser.as_dict().values():
         for key, value in block.items():
             operations = value if isinstance(value, list) else [value]
@@ -138,14 +149,14 @@ def _check_operations(parser: CifParser) -> None:
 
 
 def _check_positions(parser: CifParser) -> None:
-    """Raises InputError for a CIF of so many positions that pymatgen would not come to an end."""
+    """Raise InputError for a CIF with too many positions for pymatgen to read in a short time."""
     from pymatgen.io.cif import str2float
 
     comparisons = 0
     for block in parser.as_dict().values():
         sites = [block.get(f"_atom_site_fract_{x}") for x in "xyz"]
         if not all(isinstance(column, list) for column in sites):
-            continue  # one site, or none
+            continue  # at most one site
         if len(sites[0]) * MAX_OPERATIONS <= MAX_CIF_POSITIONS:
             continue
         places = np.array([[str2float(x) for x in column] for column in sites])
@@ -153,7 +164,7 @@ def _check_positions(parser: CifParser) -> None:
         operations = find(SimpleNamespace(data=block))
         n_positions = places.shape[1] * len(operations)
         n_distinct = n_positions
-        if n_positions < 100 * MAX_CIF_POSITIONS:  # else they are too many, wherever they are
+        if n_positions < 100 * MAX_CIF_POSITIONS:  # otherwise there are too many in any case
             images = np.concatenate(
                 [op.rotation_matrix @ places + op.translation_vector[:, None] for op in operations],
                 1,
@@ -168,7 +179,7 @@ def _check_positions(parser: CifParser) -> None:
         )
 
 
-def _of_poscar(text: str) -> Structure:
+def _parse_poscar(text: str) -> Structure:
     from pymatgen.io.vasp import Poscar
 
     _check_counts(text)
@@ -179,25 +190,27 @@ def _of_poscar(text: str) -> Structure:
 
 
 def _check_counts(text: str) -> None:
-    """Raises InputError for a POSCAR that promises more atoms than it has lines: pymatgen would
-    make room for all of them first."""
+    """Raise InputError for a POSCAR that declares more atoms than it has lines.
+
+    pymatgen would allocate memory for all declared atoms.
+    """
     lines = text.splitlines()
-    for line in lines[5:7]:  # below the symbols, in old files in their place
+    for line in lines[5:7]:  # after the symbols, which old files do not have
         words = line.split("!")[0].split()
         if words and all(word.isdecimal() and len(word) < 4000 for word in words):
-            promised = sum(map(int, words))
-            if promised > len(lines):
-                raise InputError(f"POSCAR promises {promised:.6g} atoms in {len(lines)} lines")
+            n_declared = sum(map(int, words))
+            if n_declared > len(lines):
+                raise InputError(f"POSCAR promises {n_declared:.6g} atoms in {len(lines)} lines")
             return
 
 
-def _of_pymatgen(value: Mapping[str, Any]) -> Structure:
+def _convert_pymatgen(value: StructureDict) -> Structure:
     from pymatgen.core import Structure
 
     return Structure.from_dict(dict(value))
 
 
-def _of_jarvis(value: Mapping[str, Any]) -> Structure:
+def _convert_jarvis(value: StructureDict) -> Structure:
     from pymatgen.core import Structure
 
     return Structure(
@@ -208,35 +221,35 @@ def _of_jarvis(value: Mapping[str, Any]) -> Structure:
     )
 
 
-def _of_ase_dict(value: Mapping[str, Any]) -> Structure:
+def _convert_ase(value: StructureDict) -> Structure:
     from ase import Atoms
     from ase.io import jsonio
 
     plain = jsonio.decode(json.dumps(dict(value), default=_as_list))
     if isinstance(plain, Atoms):
-        return _of_ase(plain)
+        return _convert_atoms(plain)
     known = ("numbers", "positions", "cell", "pbc")
-    return _of_ase(Atoms(**{key: np.asarray(plain[key]) for key in known if key in plain}))
+    return _convert_atoms(Atoms(**{key: np.asarray(plain[key]) for key in known if key in plain}))
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: Any) -> object:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value.todict()
 
 
-def _of_ase(atoms: Any) -> Structure:
+def _convert_atoms(atoms: Atoms) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     if atoms.cell.rank < 3:
         raise InputError("has no cell")
     if (atoms.numbers == 0).any():
         raise InputError("holds a species that is no element")
-    # a file that says nothing of periodicity has none in ASE's eyes; its cell says otherwise
+    # ASE reads files without information on periodicity as not periodic, even if they have a cell
     periodic = tuple(map(bool, atoms.pbc)) if any(atoms.pbc) else (True, True, True)
     cell = Lattice(atoms.cell.array, pbc=periodic)
     return Structure(cell, atoms.numbers, atoms.get_scaled_positions(wrap=False))
 
 
-def _of_optimade(value: Mapping[str, Any]) -> Structure:
+def _convert_optimade(value: StructureDict) -> Structure:
     from optimade.adapters import Structure as Adapter
 
     if value["attributes"].get("nperiodic_dimensions") != 3:
@@ -244,10 +257,10 @@ def _of_optimade(value: Mapping[str, Any]) -> Structure:
     return Adapter(dict(value)).convert("pymatgen")
 
 
-_DICTIONARIES: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Structure]], ...] = (
-    ({"lattice", "sites"}, _of_pymatgen),
-    ({"lattice_mat", "elements", "coords"}, _of_jarvis),
-    ({"numbers", "positions", "cell"}, _of_ase_dict),
-    ({"type", "attributes"}, _of_optimade),
+_DICTIONARIES: tuple[tuple[set[str], Callable[[StructureDict], Structure]], ...] = (
+    ({"lattice", "sites"}, _convert_pymatgen),
+    ({"lattice_mat", "elements", "coords"}, _convert_jarvis),
+    ({"numbers", "positions", "cell"}, _convert_ase),
+    ({"type", "attributes"}, _convert_optimade),
 )
-"""Keys that tell a form, and who reads it."""
+"""Required keys of each kind of dictionary, and the function that converts it."""

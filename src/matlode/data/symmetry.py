@@ -1,6 +1,6 @@
-"""Space groups: what they are called, and how they are found in crystals (moyopy).
+"""Space groups: their crystal systems, and their determination with moyopy.
 
-Whoever asks for a space group takes a tolerance from here, named by its reason.
+All tolerances of symmetry searches are defined here, each named by its purpose.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 LABEL_SYMPREC_A = 0.1
-"""Tolerance of every space group that is reported, in Å: labels of tables, built and relaxed
-structures. One tolerance for all, so that a crystal changes its label only if it changes."""
+"""Tolerance of all reported space groups in Å: labels of tables, built and relaxed structures.
+With one tolerance, the label of a crystal changes only if the crystal changes."""
 CELL_SYMPREC_A = 0.01
-"""Tolerance for finding the cell, Å. A standard cell has its atoms moved onto the symmetry found.
+"""Tolerance for the conversion to standard cells in Å, which moves atoms to symmetric positions.
 
-On 1,500 structures of the starter set the powder patterns (square roots of intensity) before
-and after have a cosine of at least 0.99997 with this tolerance, 0.82 with 0.1 Å.
+For 1,500 structures of the starter set, the cosine similarity of the powder patterns (square
+roots of intensity) before and after is at least 0.99997 with this tolerance, 0.82 with 0.1 Å.
 """
 CIF_SYMPREC_A = 0.01
-"""Tolerance for writing CIF files, Å: structures were symmetrised before, so a tight one finds
-their symmetry again."""
+"""Tolerance for writing CIF files in Å. The structures were symmetrised before, so a small
+tolerance finds their symmetry."""
 RELAXATION_SYMPREC_A = 0.05
-"""Tolerance of the symmetry that relaxations and elastic constants keep, Å."""
+"""Tolerance in Å of the symmetry that is preserved in relaxations and elastic constants."""
 COORDINATE_DIGITS = 6
-"""Species of a mixed site stand at one place: fractional coordinates equal to so many digits."""
+"""Decimal digits to which the fractional coordinates of the species of a mixed site agree."""
 
-# moyo remarks on operations of centred cells; nobody but a caller's own log wants to know
+# hides moyo's messages on operations of centred cells, unless the application configures logging
 logging.getLogger("moyo").addHandler(logging.NullHandler())
 
 N_SPACE_GROUPS = 230
@@ -50,11 +50,13 @@ CRYSTAL_SYSTEMS = {
     "hexagonal": (168, 194),
     "cubic": (195, 230),
 }
-"""name → first and last space-group number (International Tables A)."""
+"""First and last space-group number by crystal system (International Tables A)."""
 
 
 def crystal_system(space_group: int) -> str:
-    """The crystal system of a space-group number.
+    """Return the crystal system of a space-group number.
+
+    Raises InputError if the number is not in 1..230.
 
     >>> crystal_system(225)
     'cubic'
@@ -63,31 +65,32 @@ def crystal_system(space_group: int) -> str:
         if first <= space_group <= last:
             return name
     raise InputError(
-        f"space group {space_group} does not exist; numbers run from 1 to {N_SPACE_GROUPS}."
+        f"unknown space group {space_group}; expected a number from 1 to {N_SPACE_GROUPS}."
     )
 
 
 def standard_cell(
     structure: Structure, *, symprec_a: float = LABEL_SYMPREC_A
 ) -> tuple[Structure, int]:
-    """The conventional standard cell of an ordered structure, symmetrised, and its space-group
-    number."""
+    """Return the symmetrised conventional standard cell of an ordered structure, and its
+    space-group number."""
     from moyopy.interface import MoyoAdapter
 
-    dataset = _dataset(structure, symprec_a)
+    dataset = _analyse_structure(structure, symprec_a)
     standard: Structure = MoyoAdapter.get_structure(dataset.std_cell)
     return standard, int(dataset.number)
 
 
 def primitive_cell(structure: Structure, *, symprec_a: float) -> Structure:
-    """The primitive standard cell of an ordered structure."""
+    """Return the symmetrised primitive standard cell of an ordered structure."""
     from moyopy.interface import MoyoAdapter
 
-    primitive: Structure = MoyoAdapter.get_structure(_dataset(structure, symprec_a).prim_std_cell)
+    dataset = _analyse_structure(structure, symprec_a)
+    primitive: Structure = MoyoAdapter.get_structure(dataset.prim_std_cell)
     return primitive
 
 
-def _dataset(structure: Structure, symprec_a: float) -> MoyoDataset:
+def _analyse_structure(structure: Structure, symprec_a: float) -> MoyoDataset:
     from moyopy import MoyoDataset
     from moyopy.interface import MoyoAdapter
 
@@ -95,7 +98,7 @@ def _dataset(structure: Structure, symprec_a: float) -> MoyoDataset:
 
 
 def find_symmetry(cell: moyopy.Cell, symprec_a: float) -> MoyoDataset | None:
-    """What moyopy finds within a tolerance in Å; None if it finds nothing, or gives up on it."""
+    """Return moyopy's symmetry dataset for a tolerance in Å; None if moyopy fails."""
     from moyopy import MoyoDataset
 
     try:
@@ -103,35 +106,40 @@ def find_symmetry(cell: moyopy.Cell, symprec_a: float) -> MoyoDataset | None:
     except ValueError:
         return None
     except BaseException as error:
-        # a panic of its Rust, which is no Exception, on cells that are hardly any
+        # nearly degenerate cells can cause a panic in Rust, which is not an Exception
         if type(error).__name__ != "PanicException":
             raise
         return None
 
 
 def find_space_group(crystals: Crystals, index: int) -> int:
-    """Space-group number of a crystal by moyopy; mixed sites count as their main element."""
+    """Return the space-group number of a crystal; 1 if moyopy fails.
+
+    Mixed sites are treated as occupied by their main element.
+    """
     dataset = find_dataset(crystals, index)
     return 1 if dataset is None else int(dataset.number)
 
 
 def find_dataset(crystals: Crystals, index: int) -> MoyoDataset | None:
-    """What moyopy finds of a crystal's symmetry, mixed sites as their main element; None if it
-    finds nothing within the tolerance."""
+    """Return moyopy's symmetry dataset of a crystal; None if moyopy fails.
+
+    Mixed sites are treated as occupied by their main element.
+    """
     from moyopy import Cell
 
     rows = crystals.atoms(index)
     places, numbers = crystals.frac_coords[rows], crystals.numbers[rows]
     if (crystals.occupancies[rows] < 1).any():
-        places, numbers = _main_elements(places, numbers, crystals.occupancies[rows])
+        places, numbers = _find_main_elements(places, numbers, crystals.occupancies[rows])
     cell = Cell(crystals.lattices[index].tolist(), places.tolist(), numbers.tolist())
     return find_symmetry(cell, LABEL_SYMPREC_A)
 
 
-def _main_elements(
+def _find_main_elements(
     places: NDArray[np.float64], numbers: NDArray[np.int64], occupancies: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Each place (n, 3) once, with the atomic number (n,) that has the largest part of it."""
+    """Return the distinct places (n, 3), and the atomic number of the largest occupancy (n,)."""
     by_part = np.argsort(-occupancies, kind="stable")
     rounded = np.round(places[by_part] % 1, COORDINATE_DIGITS)
     _, first = np.unique(rounded, axis=0, return_index=True)

@@ -1,4 +1,4 @@
-"""Tables of materials: reading them, the embedded starter set, and the full-size one."""
+"""Read and write tables of materials: any Parquet table, the starter set, the full-size table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -25,60 +25,64 @@ from matlode.errors import InputError
 from matlode.records import DroppedRow, legible
 
 TABLE_FILE = "materials.parquet"
-"""The table in a folder that ``write_materials`` made."""
+"""File name of the table in a folder that ``write_materials`` writes."""
 PART_ROWS = 16_384
-"""Rows written at once."""
+"""Number of rows written at once."""
+BATCH_ROWS = 4096
+"""Default number of crystals read at once: a few megabytes, enough work for several threads."""
 DATA_VARIABLE = "MATLODE_DATA"
 """Environment variable: a structure table, or a folder with one of TABLE_NAMES."""
 TABLE_NAMES = ("structures.parquet", "materials.parquet")
-"""Of tables in folders; the second is what `matlode data import` writes."""
+"""File names of tables in folders; `matlode data import` writes the second one."""
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Known or given materials: crystals and a frame of the same length beside them."""
+    """A table of n materials: crystals, and their labels in a frame of the same length."""
 
     frame: pd.DataFrame
     """id, formula (reduced, elements in alphabetical order) and any labels; index 0..n-1."""
     crystals: Crystals
     dropped: tuple[DroppedRow, ...] = field(default=())
-    """What could not be read or used, with reasons."""
+    """Rows that could not be read or used, with reasons."""
 
     def __len__(self) -> int:
         return len(self.frame)
 
-    def take(self, indices: NDArray[Any]) -> Materials:
-        """The rows at ``indices`` (integers or a boolean mask)."""
+    def take(self, indices: NDArray[np.integer | np.bool_]) -> Materials:
+        """Return the rows at ``indices`` (integers or a boolean mask)."""
         chosen = np.arange(len(self))[np.asarray(indices)]
         frame = self.frame.iloc[chosen].reset_index(drop=True)
         return Materials(frame, self.crystals.take(chosen), self.dropped)
 
     def label(self, column: str) -> NDArray[np.float64]:
-        """A numeric column as floats, NaN where it is unknown or the table lacks it."""
+        """Return a numeric column (n,) as floats; NaN for missing values and missing columns."""
         if column not in self.frame:
             return np.full(len(self), np.nan)
         return self.frame[column].to_numpy(dtype=float, na_value=np.nan)
 
 
 def read_table(path: Path) -> Materials:
-    """A Parquet table with the columns lattice, numbers, frac_coords and any labels.
+    """Read a Parquet table with the columns lattice, numbers, frac_coords and any labels.
 
-    Mixed sites stand in a column ``occupancies``. ``formula`` is made from the crystals (and
-    ``id``, if missing); unusable rows end in ``dropped``.
-    Raises InputError if the file cannot be read or holds no crystals.
+    The optional column ``occupancies`` describes mixed sites. ``formula`` is computed from the
+    crystals; missing ids are filled in; unusable rows are moved to ``dropped``. Raises InputError
+    if the file cannot be read or has no crystal columns.
     """
     with parquet_file(path) as file:
         table = file.read()
-        table.validate(full=True)  # damaged lists and texts would be read beyond their ends
+        table.validate(full=True)  # damaged lists and strings could be read beyond their ends
         return materials_from_table(table, name=path.name)
 
 
 @contextmanager
 def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
-    """A file of which no more is in memory than was asked for; whatever the block stumbles over in
-    it is an InputError."""
+    """Open a Parquet file, of which only the requested parts are read into memory.
+
+    Raises InputError if the file cannot be opened, and for read errors in the block.
+    """
     try:
-        # of pyarrow's ways the one that takes any name, a colon in it too
+        # the only interface of pyarrow that accepts any file name, including colons
         with (
             pa.OSFile(os.fsencode(path), "rb") as stream,
             pq.ParquetFile(stream, pre_buffer=False) as file,
@@ -88,8 +92,30 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
         raise InputError(f"{path}: not a readable Parquet table ({error}).") from error
 
 
+def count_rows(table: Path) -> int:
+    """Return the number of rows in the footer of a Parquet table.
+
+    Raises InputError if the table cannot be read.
+    """
+    with parquet_file(table) as file:
+        return file.metadata.num_rows
+
+
+def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]:
+    """Yield the crystals of a Parquet table in order, ``n_rows`` at a time.
+
+    Only the crystal columns of one row group are in memory. Raises InputError if the table
+    cannot be read or lacks a crystal column.
+    """
+    with parquet_file(table) as file:
+        present = [n for n in ALL_CRYSTAL_COLUMNS if n in file.schema_arrow.names]
+        for batch in file.iter_batches(n_rows, columns=present):
+            batch.validate(full=True)  # damaged lists could be read beyond their ends
+            yield Crystals.from_table(pa.Table.from_batches([batch]))
+
+
 def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
-    """What ``read_table`` gives, ``n_rows`` rows of the file at a time, in order."""
+    """Yield the materials of a table in order, ``n_rows`` rows at a time; see ``read_table``."""
     with parquet_file(path) as file:
         first = 0
         for batch in file.iter_batches(n_rows):
@@ -102,10 +128,10 @@ def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
 
 
 def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int = 0) -> Materials:
-    """Materials of a table in memory; see ``read_table``. Rows are counted from ``first_row``."""
+    """Convert a table in memory; see ``read_table``. Rows are numbered from ``first_row``."""
     crystals = Crystals.from_table(table, first_row=first_row)
     labels = [c for c in table.column_names if c not in ALL_CRYSTAL_COLUMNS]
-    # one chunk: pandas' string arrays split slowly otherwise; integers stay what they are
+    # combined into one chunk, since pandas slices chunked string arrays slowly
     frame = (
         table.select(labels)
         .combine_chunks()
@@ -122,7 +148,7 @@ def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int
     )
     materials = Materials(frame, crystals, dropped).take(usable)
     materials.frame["volume_per_atom"] = materials.crystals.volumes_per_atom_a3
-    # from the crystals themselves: however a table writes its formulas, ours compare
+    # computed from the crystals, so that formulas are comparable across tables
     materials.frame["formula"] = reduced_formulas(materials.crystals)
     return materials
 
@@ -130,7 +156,8 @@ def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int
 def write_materials(materials: Materials, folder: Path) -> None:
     """Write materials.parquet and dropped.csv (id, reason) into ``folder``.
 
-    Mixed sites add the column ``occupancies``. ``read_table`` reads what was written.
+    The column ``occupancies`` is written if there are mixed sites. ``read_table`` reads the
+    result. Raises WriteError if the folder cannot be written.
     """
     mixed = bool((materials.crystals.occupancies != 1).any())
     labels = materials.frame.drop(columns="is_file", errors="ignore")
@@ -150,14 +177,17 @@ def write_materials(materials: Materials, folder: Path) -> None:
 
 
 def with_crystals(table: pa.Table, crystals: Crystals, *, mixed: bool) -> pa.Table:
-    """Labels with the columns of their crystals; ``mixed`` if any of a file has a mixed site."""
+    """Append the crystal columns to a table of labels.
+
+    ``mixed``: whether to write occupancies; it must be the same for all parts of a file.
+    """
     for name, column in crystals.columns(mixed=mixed).items():
         table = table.append_column(name, column)
     return table
 
 
 def write_tables(tables: Iterable[pa.Table], folder: Path) -> Path:
-    """Write materials.parquet of tables with the same columns, in order; gives its path."""
+    """Write tables with the same columns to materials.parquet in order, and return its path."""
 
     def write(stream: IO[bytes]) -> None:
         parts = regrouped(tables, PART_ROWS)
@@ -173,8 +203,10 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Path:
 
 
 def regrouped(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
-    """The rows of tables (one at least) with the same columns, in order, ``n_rows`` at a time; of
-    no rows an empty table."""
+    """Yield the rows of at least one table with the same columns, ``n_rows`` at a time, in order.
+
+    If there are no rows, one empty table is yielded.
+    """
     waiting: list[pa.Table] = []
     some = False
     for table in tables:
@@ -191,24 +223,24 @@ def regrouped(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
 
 def write_dropped(dropped: Sequence[DroppedRow], folder: Path) -> None:
     """Write dropped.csv (id, reason) into ``folder``."""
-    told = pd.DataFrame([(row.id, row.reason) for row in dropped], columns=["id", "reason"])
-    write_text(folder / "dropped.csv", told.to_csv(index=False))
+    frame = pd.DataFrame([(row.id, row.reason) for row in dropped], columns=["id", "reason"])
+    write_text(folder / "dropped.csv", frame.to_csv(index=False))
 
 
 def load_starter() -> Materials:
-    """The embedded starter set: 5,785 structures of 5,226 formulas (see starter/NOTICE)."""
+    """Load the embedded starter set: 5,785 structures of 5,226 formulas (see starter/NOTICE)."""
     return read_table(starter_path())
 
 
 def starter_path() -> Path:
-    """Where the embedded starter set lies."""
+    """Return the path of the embedded starter set."""
     return Path(str(resources.files("matlode.data") / "starter" / "starter.parquet"))
 
 
 def full_table_path(option: Path | None = None) -> Path | None:
-    """The full-size structure table: the option, else $MATLODE_DATA, else None.
+    """Return the path of the full-size structure table: ``option``, else $MATLODE_DATA, else None.
 
-    Raises InputError if a place is named but nothing is there.
+    Raises InputError if a path is given but no table exists there.
     """
     named = option or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
     if named is None:
@@ -218,19 +250,19 @@ def full_table_path(option: Path | None = None) -> Path | None:
         if path.is_file():
             return path
     raise InputError(
-        f"no structure table at {named}; name a Parquet file, or a folder that holds "
+        f"no structure table at {named}; give a Parquet file, or a folder that contains "
         f"{' or '.join(TABLE_NAMES)} (--data or ${DATA_VARIABLE})."
     )
 
 
 def load_materials(option: Path | None = None) -> Materials:
-    """The full-size table where one is named (``full_table_path``), else the starter set."""
+    """Read the full-size table if one is given (``full_table_path``), else the starter set."""
     path = full_table_path(option)
     return load_starter() if path is None else read_table(path)
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return the SHA-256 checksum of a file in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,18 +1,21 @@
-"""Units of the label columns, and how other units become them. Units are converted nowhere else.
+"""Units of the label columns, and the conversion of other units. Units are converted only here.
 
-A cell and a formula unit are units of their own, so that a value per cell or per mole of
-formula units can become a value per atom, row by row.
+The cell and the formula unit are units too, so that values per cell or per mole of formula units
+can be converted to values per atom, row by row.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.errors import InputError
+
+if TYPE_CHECKING:
+    from pint import Unit, UnitRegistry
 
 UNITS = {
     "volume": "angstrom**3",
@@ -36,30 +39,31 @@ UNITS = {
     "ph_last_dos_peak_cm": "1/cm",
     "Tc_jarvis": "K",
 }
-"""Unit of each label column that matlode knows, as pint writes it."""
+"""Unit of each known label column, in the notation of pint."""
 
 PER_CELL_COLUMNS = tuple(name for name, unit in UNITS.items() if unit.endswith("/cell"))
-"""Labels that grow with the cell."""
+"""Labels that are proportional to the size of the cell."""
 
 ENTITIES = ("atom", "cell", "formula")
-"""What a value may be per; ``mol`` is a mole of formula units, ``mol_atoms`` of atoms."""
+"""Entities that a value can refer to; ``mol`` is a mole of formula units, ``mol_atoms`` one of
+atoms."""
 
 _LOGARITHM = "log10("
 
 
 def to_canonical(
-    values: NDArray[Any],
+    values: NDArray[np.floating | np.integer],
     column: str,
     unit: str,
     *,
-    atoms_per_cell: NDArray[Any],
-    atoms_per_formula: NDArray[Any],
+    atoms_per_cell: NDArray[np.floating | np.integer],
+    atoms_per_formula: NDArray[np.floating | np.integer],
 ) -> NDArray[np.float64]:
-    """Values (n,) given in ``unit`` in the unit of ``column``; the counts are (n,) too.
+    """Convert values (n,) from ``unit`` to the unit of ``column``; the counts are (n,) too.
 
-    ``unit`` is anything pint reads, with ``atom``, ``cell`` and ``formula`` beside it, or
-    ``log10(UNIT)``. Raises InputError if the column has no known unit, the unit is unknown,
-    or it measures something else.
+    ``unit`` is in the notation of pint, which may include ``atom``, ``cell`` and ``formula``, or
+    ``log10(UNIT)``. Raises InputError if the column has no known unit, or if the unit is unknown
+    or has another dimension.
 
     >>> one = np.ones(1)
     >>> to_canonical(one, "bulk_modulus_vrh", "Mbar", atoms_per_cell=one, atoms_per_formula=one)
@@ -67,8 +71,8 @@ def to_canonical(
     """
     if column not in UNITS:
         raise InputError(
-            f'column "{column}" has no unit that matlode knows, so "{unit}" cannot be '
-            f"converted; leave the unit out, or name one of {', '.join(UNITS)}."
+            f'cannot convert "{unit}": column "{column}" has no known unit; omit the unit, or '
+            f"choose one of the columns {', '.join(UNITS)}."
         )
     values = np.asarray(values, dtype=float)
     if unit.startswith(_LOGARITHM) and unit.endswith(")"):
@@ -76,33 +80,33 @@ def to_canonical(
     counts = {"atom": None, "cell": atoms_per_cell, "formula": atoms_per_formula}
     registry = _registry()
     wanted = registry.Unit(UNITS[column])
-    given = _parse(unit, column)
+    given = _parse_unit(unit, column)
     for entity, count in counts.items():
-        # a value per cell of n atoms is 1/n of it per atom
+        # a value per cell of n atoms is divided by n to get the value per atom
         whole = given if count is None else given * registry.Unit(entity) / registry.Unit("atom")
         if whole.is_compatible_with(wanted):
             converted = registry.Quantity(values, whole).to(wanted).magnitude
             return converted if count is None else converted / np.asarray(count, dtype=float)
     raise InputError(
         f'column "{column}": cannot convert "{unit}" to {UNITS[column]}; give a unit of the '
-        f"same kind ({', '.join(f'/{entity}' for entity in ENTITIES)} included)."
+        f"same kind (including {', '.join(f'/{entity}' for entity in ENTITIES)})."
     )
 
 
-def _parse(unit: str, column: str) -> Any:
+def _parse_unit(unit: str, column: str) -> Unit:
     from pint.errors import PintError
 
     try:
         return _registry().Unit(unit)
     except (PintError, ValueError, TypeError, AssertionError, AttributeError, SyntaxError) as error:
         raise InputError(
-            f'column "{column}": "{unit}" is not a unit; wanted {UNITS[column]} or one that '
-            "converts to it."
+            f'column "{column}": unknown unit "{unit}"; expected {UNITS[column]} or a unit that '
+            "can be converted to it."
         ) from error
 
 
 @cache
-def _registry() -> Any:
+def _registry() -> UnitRegistry:
     from pint import UnitRegistry
 
     registry = UnitRegistry()

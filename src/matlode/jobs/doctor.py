@@ -14,8 +14,7 @@ from typing import Literal
 
 import matlode
 from matlode.artefacts import HEADER_FILE, load_header, shipped_models
-from matlode.data.batches import count_rows
-from matlode.data.tables import DATA_VARIABLE, full_table_path, starter_path
+from matlode.data.tables import DATA_VARIABLE, count_rows, full_table_path, starter_path
 from matlode.errors import ArtefactError, InputError
 from matlode.evidence.laboratory import cache_folder
 

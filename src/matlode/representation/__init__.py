@@ -1,1 +1,1 @@
-"""Matter as arrays (composition, powder pattern, descriptors), and back where it can go back."""
+"""Representation of materials as arrays: compositions, powder patterns and descriptors."""

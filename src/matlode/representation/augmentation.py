@@ -1,14 +1,13 @@
-"""Patterns as instruments and samples make them: strained, textured, broad, noisy, shifted.
+"""Simulated patterns with the effects of real samples and instruments, for training models.
 
-For training models that are to read measured patterns. All chance comes from ``rng``: the same
-seed gives the same patterns on any number of threads.
+The effects are strain, texture, peak broadening, zero shift, background and noise. All random
+numbers come from ``rng``: the same seed gives the same patterns on any number of threads.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,31 +27,36 @@ from matlode.representation.profiles import add_peaks
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far patterns may stray. 0 (for ``texture``: 1) switches a part off."""
+    """Strength of each effect. 0 (1 for ``texture``) switches an effect off."""
 
     strain: float = 0.01
-    """Standard deviation of each component of the strain; the crystal's symmetry is kept."""
+    """Standard deviation of each strain component; the symmetry of the crystal is preserved."""
     texture: float = 1.5
-    """March's r is drawn between 1/texture and texture, evenly in its logarithm, along a random
-    direction of small indices."""
+    """March's r is drawn log-uniformly from 1/texture to texture, for a random preferred
+    direction with small indices."""
     sigma_deg: tuple[float, float] = (0.05, 0.25)
-    """Width of the peaks, the same for all peaks of a pattern, evenly between."""
+    """Range of the peak width, uniformly distributed and the same for all peaks of a pattern."""
     eta: tuple[float, float] = (0.0, 1.0)
-    """Lorentzian part of the peaks, evenly between."""
+    """Range of the Lorentzian fraction of the peaks, uniformly distributed."""
     zero_shift_deg: float = 0.05
     """Standard deviation of the zero shift in 2θ."""
     background: float = 0.1
-    """Largest height of a smooth background, as a part of the strongest peak."""
+    """Largest height of the smooth background, relative to the strongest peak."""
     counts: float = 1e4
-    """Counts at the strongest point; Poisson noise. 0: no noise."""
+    """Counts at the strongest point for Poisson noise; 0: no noise."""
 
     def __post_init__(self) -> None:
-        if self.texture < 1 or min(self.strain, self.zero_shift_deg, self.background) < 0:
-            raise InputError("texture must be at least 1, and the other widths at least 0.")
+        smallest = min(self.strain, self.zero_shift_deg, self.background)
+        if self.texture < 1 or smallest < 0:
+            raise InputError(
+                f"invalid augmentation: texture is {self.texture:g}, expected at least 1; the "
+                f"smallest of strain, zero_shift_deg and background is {smallest:g}, expected at "
+                "least 0."
+            )
 
 
 MEASURED_LIKE = Augmentation()
-"""A laboratory diffractometer and an imperfect sample."""
+"""Typical for a laboratory diffractometer and an imperfect sample."""
 
 
 def augmented_patterns(
@@ -63,18 +67,22 @@ def augmented_patterns(
     *,
     n_threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """(n, n_points), patterns of crystals as measurements might show them, strongest point 1.
+    """Simulate patterns (n, n_points) with the effects of measurements, strongest point 1.
 
-    Width and shape are the augmentation's, the rest of ``settings`` holds; the axis must be 2θ.
-    A crystal whose reflections all strain away from the grid leaves its background and noise.
-    Raises ScatteringError as ``simulate_patterns`` does, InputError for another axis.
+    Peak width and shape are taken from ``augmentation``, everything else from ``settings``, whose
+    axis must be 2θ. If the strain moves all reflections of a crystal off the grid, its pattern
+    consists of background and noise. Raises ScatteringError as ``simulate_patterns`` does, and
+    InputError for another axis.
     """
     if settings.axis != "two_theta":
-        raise InputError(f'patterns are augmented on the axis 2θ, not on "{settings.axis}".')
+        raise InputError(
+            f'cannot augment patterns on the axis "{settings.axis}"; expected the axis 2θ '
+            '("two_theta").'
+        )
     n = len(crystals)
     strains = rng.normal(0, augmentation.strain, (n, 3, 3))
     strained = crystals.lattices @ (np.eye(3) + (strains + strains.transpose(0, 2, 1)) / 2)
-    textures = _textures(n, augmentation.texture, rng)
+    textures = _draw_textures(n, augmentation.texture, rng)
     shifts = rng.normal(0, augmentation.zero_shift_deg, n)
     sigmas = rng.uniform(*augmentation.sigma_deg, n)
     etas = rng.uniform(*augmentation.eta, n)
@@ -94,24 +102,24 @@ def augmented_patterns(
 
     for_each_chunk(fill, n, n_threads)
     if augmentation.background > 0:
-        patterns += _backgrounds(n, augmentation.background, settings, rng)
+        patterns += _draw_backgrounds(n, augmentation.background, settings, rng)
     if augmentation.counts > 0:
         patterns = rng.poisson(patterns * augmentation.counts).astype(np.float32)
     return patterns / np.maximum(patterns.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def _textures(n: int, largest: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n, 4), a direction of indices -2..2 and March's r."""
+def _draw_textures(n: int, largest: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return (n, 4): a direction with indices -2..2 and March's r."""
     directions = rng.integers(-2, 3, (n, 3)).astype(float)
     directions[~directions.any(axis=1)] = (0, 0, 1)
     r = np.exp(rng.uniform(-math.log(largest), math.log(largest), n))
     return np.column_stack([directions, r])
 
 
-def _backgrounds(
+def _draw_backgrounds(
     n: int, highest: float, settings: DiffractionSettings, rng: np.random.Generator
-) -> NDArray[Any]:
-    """(n, n_points), air scatter that falls with 2θ, and one broad hump of something amorphous."""
+) -> NDArray[np.float64]:
+    """Return (n, n_points): air scattering, which decreases with 2θ, and one amorphous hump."""
     x = np.linspace(0, 1, settings.n_points)
     heights = rng.uniform(0, highest, (n, 2, 1))
     fall = np.exp(-rng.uniform(1, 8, (n, 1)) * x)

@@ -1,7 +1,6 @@
-"""Characteristics of a pattern as a series of numbers (the paper's Fig. S10).
+"""Time-series characteristics of patterns (Fig. S10 of the paper).
 
-Named as tsfresh names them (Christ et al., Neurocomputing 307, 72, 2018) and computed for many
-patterns at once.
+Names and definitions are those of tsfresh (Christ et al., Neurocomputing 307, 72, 2018).
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 from matlode.representation.diffraction import for_each_chunk
 
 FLOOR = 0.005
-"""Intensities below this part of the strongest point count as zero, as below a detector's
-noise; decoders never say exactly zero."""
+"""Intensities below this fraction of the strongest point are set to zero, like values below the
+noise of a detector. Decoded patterns are never exactly zero."""
 
 CHARACTERISTICS = (
     "mean",
@@ -37,12 +36,15 @@ CHARACTERISTICS = (
     "energy_ratio_by_chunks_4_3",
     "linear_trend_slope",
 )
-"""In the order in which ``series.characterise`` gives them. Kurtosis and skewness are population
-moments."""
+"""Names in the order of the columns of ``series.characterise``. Kurtosis and skewness are
+population moments."""
 
 
 def pattern_characteristics(patterns: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, len(CHARACTERISTICS)) of patterns (n, n_points), strongest point 1."""
+    """Return the characteristics (n, len(CHARACTERISTICS)) of patterns (n, n_points).
+
+    The strongest point of each pattern must be 1.
+    """
     from matlode.representation.series import characterise
 
     out = np.empty((len(patterns), len(CHARACTERISTICS)))

@@ -1,4 +1,4 @@
-"""Formulas and crystals as composition vectors, and vectors back as formulas."""
+"""Conversion of formulas and crystals to composition vectors, and of vectors to formulas."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 EXACT = 1e-6
-"""Fractions this near to a formula's are that formula: what float32 keeps."""
+"""Largest deviation of fractions that equal those of a formula: the accuracy of float32."""
 COMPLEXITY_COST = 0.003
-"""What an additional atom in the formula must gain in accuracy of the fractions."""
+"""Decrease of the largest error of the fractions that justifies one more atom in the formula."""
 
 
 def composition_vectors(
     structures: Sequence[Structure] | Crystals | pa.Table | pd.DataFrame,
 ) -> NDArray[np.float64]:
-    """Atomic fractions (n, 100) of n crystals; column z - 1 is element z, rows sum to 1.
+    """Return the atomic fractions (n, 100) of n crystals.
 
-    Sums over all sites of an element wherever they stand in the list.
+    Column z - 1 belongs to the element with atomic number z; rows sum to 1. The order of the
+    sites is irrelevant.
     """
     crystals = pack_crystals(structures)
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
@@ -37,7 +38,10 @@ def composition_vectors(
 
 
 def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
-    """Atomic fractions (n, 100) of n formulas; raises InputError for what is not a formula."""
+    """Return the atomic fractions (n, 100) of n formulas.
+
+    Raises InputError if a text is not a formula.
+    """
     z_of = atomic_numbers()
     vectors = np.zeros((len(formulas), MAX_ATOMIC_NUMBER))
     for row, formula in enumerate(formulas):
@@ -47,12 +51,12 @@ def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
 
 
 def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> NDArray[np.int64]:
-    """The simplest integer formulas (n, 100) that stand for fraction vectors (n, 100).
+    """Return the simplest integer formulas (n, 100) for fraction vectors (n, 100).
 
-    For each number of atoms up to ``max_atoms`` the fractions are rounded; of these formulas
-    the one is taken whose largest error in a fraction plus COMPLEXITY_COST per atom is least.
-    An exact one (within EXACT) is taken at once. Every element with a positive fraction keeps
-    at least one atom; zeros stay zero. Rows are reduced (common divisor 1).
+    The fractions are rounded for each number of atoms up to ``max_atoms``. The formula that
+    minimises the largest error of a fraction plus COMPLEXITY_COST per atom is chosen; a formula
+    that is exact within EXACT is preferred. Every element with a positive fraction gets at least
+    one atom; zeros stay zero. Rows are reduced (common divisor 1).
     """
     fractions = np.asarray(fractions, dtype=float)
     best = np.zeros(fractions.shape, np.int64)
@@ -66,13 +70,13 @@ def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> 
         better = (totals <= max_atoms) & (cost < best_cost)
         best[better] = amounts[better]
         best_cost[better] = cost[better]
-    # more elements than atoms allowed: one atom each is the only formula left
+    # with more elements than max_atoms, each element gets one atom
     best = np.where(np.isinf(best_cost)[:, None], present, best)
     return best // np.maximum(np.gcd.reduce(best, axis=1), 1)[:, None]
 
 
 def keep_largest(fractions: NDArray[np.floating], n: int) -> NDArray[np.float64]:
-    """The n largest fractions of each row (m, 100), renormalised."""
+    """Keep the n largest fractions of each row (m, 100) and renormalise the rows."""
     order = np.argsort(-fractions, axis=1, kind="stable")
     kept = np.array(fractions, dtype=float)
     np.put_along_axis(kept, order[:, n:], 0.0, axis=1)
@@ -80,7 +84,7 @@ def keep_largest(fractions: NDArray[np.floating], n: int) -> NDArray[np.float64]
 
 
 def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
-    """Canonical formulas of integer amounts (n, 100)."""
+    """Return the canonical formulas of integer amounts (n, 100)."""
     symbols = element_symbols()
     return [
         write_formula({symbols[z]: int(row[z]) for z in np.flatnonzero(row)}) for row in amounts
@@ -88,5 +92,5 @@ def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
 
 
 def integer_formulas(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> list[str]:
-    """Canonical formulas that stand for fraction vectors (n, 100); see ``integer_amounts``."""
+    """Return the canonical formulas of fraction vectors (n, 100); see ``integer_amounts``."""
     return formulas_of(integer_amounts(fractions, max_atoms=max_atoms))

@@ -1,4 +1,4 @@
-"""What property models look at: numbers that describe a composition and a powder pattern."""
+"""Descriptors of compositions and powder patterns, the input of property models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.representation.diffraction import (
     STANDARD_SETTINGS,
@@ -33,16 +34,18 @@ ELEMENT_PROPERTIES = (
     "bulk_modulus",
     "youngs_modulus",
 )
-"""Attributes of pymatgen's Element, taken as they are."""
+"""Attributes of pymatgen's Element."""
 
 SHELLS = ("s", "p", "d", "f")
 
 N_FIRST_PEAKS = 12
 N_STRONGEST_PEAKS = 8
 
+_ROWS_AT_ONCE = 1024
+
 
 def composition_descriptor_names() -> list[str]:
-    """Names of the columns of ``composition_descriptors``."""
+    """Return the names of the columns of ``composition_descriptors``."""
     names = [
         *ELEMENT_PROPERTIES,
         "max_oxidation_state",
@@ -57,10 +60,11 @@ def composition_descriptor_names() -> list[str]:
 
 
 def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Fractions and statistics of element properties, (n, n_columns), of fractions (n, 100).
+    """Return descriptors (n, n_columns) of compositions (n, 100).
 
-    Weighted mean and standard deviation, maximum, minimum and range of each property, in the
-    spirit of Ward et al., npj Comput. Mater. 2, 16028 (2016); values from pymatgen.
+    These are the atomic fractions, and the weighted mean, weighted standard deviation, maximum,
+    minimum and range of each element property, similar to Ward et al., npj Comput. Mater. 2,
+    16028 (2016). The properties are taken from pymatgen.
     """
     table = _element_table()
     x = np.asarray(compositions, dtype=float)
@@ -68,8 +72,7 @@ def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.fl
     std = np.sqrt(np.maximum(x @ table**2 - mean**2, 0))
     highest = np.empty_like(mean)
     lowest = np.empty_like(mean)
-    for at in range(0, len(x), 1024):
-        rows = slice(at, at + 1024)
+    for rows in split_range(len(x), _ROWS_AT_ONCE):
         absent = (x[rows] <= 0)[:, :, None]
         highest[rows] = np.where(absent, -np.inf, table).max(axis=1)
         lowest[rows] = np.where(absent, np.inf, table).min(axis=1)
@@ -78,7 +81,7 @@ def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.fl
 
 
 def pattern_descriptor_names() -> list[str]:
-    """Names of the columns of ``pattern_descriptors``."""
+    """Return the names of the columns of ``pattern_descriptors``."""
     return [
         *(f"d_first_{i}" for i in range(N_FIRST_PEAKS)),
         *(f"d_strongest_{i}" for i in range(N_STRONGEST_PEAKS)),
@@ -93,10 +96,10 @@ def pattern_descriptor_names() -> list[str]:
 def pattern_descriptors(
     patterns: NDArray[np.floating], settings: DiffractionSettings = STANDARD_SETTINGS
 ) -> NDArray[np.float32]:
-    """Peak positions (d, Å), strengths and moments, (n, n_columns), of patterns (n, n_points).
+    """Return descriptors (n, n_columns) of patterns (n, n_points).
 
-    The first peaks in order of angle and the strongest in order of intensity; 0 stands for a
-    peak that is not there.
+    These are d (Å) of the first peaks by angle, d and intensity of the strongest peaks by
+    intensity, and moments of the pattern. Values of missing peaks are 0.
     """
     from matlode.representation.series import read_peaks
 
@@ -114,8 +117,10 @@ def pattern_descriptors(
 
 @cache
 def electronegativity_order() -> NDArray[np.int64]:
-    """(100,), indices of the elements from the most to the least electronegative (Pauling);
-    elements without a value, noble gases mostly, come first."""
+    """Return (100,), indices of the elements in order of decreasing electronegativity (Pauling).
+
+    Elements without a value, mostly noble gases, come first.
+    """
     import warnings
 
     from pymatgen.core import Element
@@ -128,22 +133,24 @@ def electronegativity_order() -> NDArray[np.int64]:
 
 @cache
 def element_property_table() -> NDArray[np.float64]:
-    """(100, n_properties) of ``ELEMENT_PROPERTIES``, oxidation states and electrons per shell,
-    each with mean 0 and standard deviation 1 over the elements."""
+    """Return (100, n_properties): ``ELEMENT_PROPERTIES``, oxidation states, electrons per shell.
+
+    Each is scaled to mean 0 and standard deviation 1 over the elements.
+    """
     table = _element_table()
     return (table - table.mean(axis=0)) / table.std(axis=0)
 
 
 @cache
 def _element_table() -> NDArray[np.float64]:
-    """(100, n_properties); unknown values are the median of the known ones."""
+    """Return (100, n_properties); unknown values are replaced by the median of the known ones."""
     import warnings
 
     from pymatgen.core import Element
 
     rows = []
     with warnings.catch_warnings():
-        # pymatgen warns for each value that it does not know
+        # pymatgen warns of each unknown value
         warnings.simplefilter("ignore")
         for z in range(1, MAX_ATOMIC_NUMBER + 1):
             element = Element.from_Z(z)

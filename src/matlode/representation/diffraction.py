@@ -1,9 +1,9 @@
-"""Crystal structure to powder X-ray diffraction pattern.
+"""Simulation of powder X-ray diffraction patterns.
 
-The physics is pymatgen's XRDCalculator's; ``reflections`` holds the kernels for it, and
-``profiles`` those that draw the peaks. Kernels release the lock, so threads share the work.
-They are not differentiable, and run on the processor: at 0.03 ms per crystal the pattern is
-never what a search or a training waits for.
+The physics is that of pymatgen's XRDCalculator. ``reflections`` contains the kernels for it, and
+``profiles`` those that draw the peaks. Kernels release the global interpreter lock, so that
+threads share the work. They run on the CPU and are not differentiable; at 0.03 ms per crystal,
+simulation is never the bottleneck of a search or a training.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import element_symbols
 from matlode.errors import (
@@ -42,77 +43,86 @@ CU_K_ALPHA_ANGSTROM = 1.54184
 """Mean Cu Kα, as in pymatgen."""
 
 Shape = Literal["gaussian", "lorentzian", "pseudo_voigt"]
+Draw: TypeAlias = Callable[
+    [NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.generic]], None
+]
+"""Function of angles (deg), intensities, offsets of the crystals' peaks, and output patterns."""
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffractionSettings:
-    """What is measured, and how sharply. Other radiation: see ``radiation.find_wavelength``."""
+    """Radiation, grid and peak shape. For other radiation see ``radiation.find_wavelength``."""
 
     wavelength_angstrom: float = CU_K_ALPHA_ANGSTROM
-    """Cu Kα."""
+    """Wavelength in Å; default: Cu Kα."""
     two_theta_min_deg: float = 10.0
-    """Reflections below it are not seen; the end of the grid, whatever its axis."""
+    """Lower limit of 2θ of the reflections and the grid, for any axis."""
     two_theta_max_deg: float = 90.0
-    """Reflections above it are not seen; the end of the grid, whatever its axis."""
+    """Upper limit of 2θ of the reflections and the grid, for any axis."""
     n_points: int = 1601
-    """Grid points, evenly spaced on the axis (0.05° as they stand)."""
+    """Number of grid points, evenly spaced on the axis (default: step 0.05°)."""
     peak_sigma_deg: float = 0.15
     """Standard deviation of the Gaussian peaks: three grid steps. Lorentzian peaks have the
     same full width at half maximum (2.355 σ)."""
     axis: Axis = "two_theta"
-    """What the grid is even on: 2θ, d, Q or ln Q."""
+    """Axis on which the grid is evenly spaced: 2θ, d, Q or ln Q."""
     axis_sigma: float | None = None
-    """Width on the axis' own scale, the same everywhere, instead of one in 2θ: 0.005 on log_q
-    resolves 0.5 % in d."""
+    """Constant peak width in units of the axis, instead of a width in 2θ: 0.005 on log_q resolves
+    0.5 % in d."""
     shape: Shape = "gaussian"
-    """Of the peaks; pseudo_voigt adds a Lorentzian of weight eta to a Gaussian of 1 - eta."""
+    """Peak shape; pseudo_voigt is the sum of a Lorentzian of weight eta and a Gaussian of weight
+    1 - eta."""
     eta: float = 0.5
     """Mixing parameter of pseudo_voigt."""
     caglioti: tuple[float, float, float] | None = None
     """U, V, W in deg², instead of peak_sigma_deg: FWHM² = U tan²θ + V tanθ + W (Caglioti,
     Paoletti and Ricci, Nucl. Instrum. 3, 223, 1958). GSAS-II's numbers are 1e4 times these."""
     debye_waller_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """Element → B in Å², as in pymatgen; amplitudes fall by exp(-B s²). B = 8π² U_iso."""
+    """B in Å² by element, as in pymatgen; amplitudes are damped by exp(-B s²). B = 8π² U_iso."""
 
     def __post_init__(self) -> None:
         if not 0 < self.two_theta_min_deg < self.two_theta_max_deg < 180:
             raise InputError(
-                f"the range {self.two_theta_min_deg:g}..{self.two_theta_max_deg:g}° is no part "
-                "of 0..180° in 2θ."
+                f"invalid range {self.two_theta_min_deg:g}..{self.two_theta_max_deg:g}° in 2θ; "
+                "expected a range within 0..180°."
             )
         if self.n_points < 2 or self.peak_sigma_deg <= 0 or (self.axis_sigma or 1) <= 0:
-            raise InputError("a pattern needs at least 2 points, and peaks with a width above 0.")
+            raise InputError(
+                f"invalid grid or width: n_points is {self.n_points}, expected at least 2; "
+                f"peak_sigma_deg is {self.peak_sigma_deg:g} and axis_sigma {self.axis_sigma}, "
+                "expected widths above 0."
+            )
 
     @property
     def limits(self) -> tuple[float, float]:
-        """First and last grid point, on the axis."""
+        """First and last grid point on the axis."""
         ends = [self.two_theta_min_deg, self.two_theta_max_deg]
         low, high = sorted(self._on_axis(np.array(ends)))
         return float(low), float(high)
 
     @property
     def step(self) -> float:
-        """Distance of grid points, on the axis."""
+        """Distance between grid points on the axis."""
         low, high = self.limits
         return (high - low) / (self.n_points - 1)
 
     @property
     def grid(self) -> NDArray[np.float64]:
-        """(n_points,), the grid on its axis, ascending."""
+        """(n_points,), grid points on the axis, ascending."""
         return np.linspace(*self.limits, self.n_points)
 
     @property
     def two_theta_deg(self) -> NDArray[np.float64]:
-        """(n_points,), 2θ of the grid points; descending where the axis is d."""
+        """(n_points,), 2θ of the grid points; descending if the axis is d."""
         if self.axis == "two_theta":
             return self.grid
         q = to_q(self.grid, self.axis, self.wavelength_angstrom)
         return from_q(q, "two_theta", self.wavelength_angstrom)
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for headers."""
+        """Return the settings as plain values for headers."""
         return asdict(self)
 
     def _on_axis(self, two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,7 +132,7 @@ class DiffractionSettings:
         return from_q(q, self.axis, self.wavelength_angstrom)
 
     def _sigmas_deg(self, two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Widths of peaks in 2θ, as standard deviations."""
+        """Return the standard deviations of peaks in 2θ."""
         if self.caglioti is None:
             return np.full(len(two_theta_deg), self.peak_sigma_deg)
         u, v, w = self.caglioti
@@ -131,13 +141,13 @@ class DiffractionSettings:
         if (fwhm2 <= 0).any():
             worst = two_theta_deg[fwhm2.argmin()]
             raise InputError(
-                f"caglioti={self.caglioti} gives no width at 2θ = {worst:.4g}° (FWHM² = "
-                f"{fwhm2.min():.3g} deg²); check the signs, and that the unit is deg²."
+                f"caglioti={self.caglioti} gives no valid width at 2θ = {worst:.4g}° (FWHM² = "
+                f"{fwhm2.min():.3g} deg²); check the signs and the unit, deg²."
             )
         return np.sqrt(fwhm2) / FWHM_PER_SIGMA
 
     def _axis_per_deg(self, two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far a degree of 2θ goes on the axis, there."""
+        """Return the absolute derivative of the axis with respect to 2θ in degrees."""
         theta = np.radians(two_theta_deg / 2)
         relative = np.pi / 360 / np.tan(theta)  # d(ln Q) / d(2θ in degrees)
         if self.axis == "two_theta":
@@ -146,43 +156,43 @@ class DiffractionSettings:
 
 
 STANDARD_SETTINGS = DiffractionSettings()
-"""The paper's grid: Cu Kα, 10..90°, step 0.05°, σ = 3 steps."""
+"""The grid of the paper: Cu Kα, 10..90°, step 0.05°, σ = 3 steps."""
 
-# Scattering factors are tabulated over s = sinθ/λ and interpolated by cubics: with this many
-# intervals per Å⁻¹ the relative error of an intensity stays below 1e-8.
+# Scattering factors are tabulated over s = sinθ/λ and interpolated with cubics. With this number
+# of intervals per Å⁻¹ the relative error of intensities is below 1e-8.
 _INTERVALS_PER_S = 280
 
 CHUNK = 64
-"""Crystals per task of a thread: long enough to cost little, short enough to balance."""
+"""Crystals per task of a thread: enough to keep the overhead small and the load balanced."""
 
 NO_TEXTURE = np.array([0.0, 0.0, 1.0, 1.0])
-"""h, k, l of a preferred direction and March's r."""
+"""h, k, l of the preferred direction and March's r."""
 
 
 class Reflection(NamedTuple):
-    """Symmetry-equivalent lattice planes."""
+    """A family of symmetry-equivalent lattice planes."""
 
     hkl: tuple[int, int, int]
-    """Indices of one of them, in the axes of the crystal as it was given."""
+    """Indices of one of the planes, in the axes of the given crystal."""
     multiplicity: int
-    """How many planes, both sides counted."""
+    """Number of planes; hkl and -hkl count separately."""
 
 
 @dataclass(frozen=True, eq=False)
 class Peaks:
-    """The peaks of one crystal, by angle."""
+    """The peaks of one crystal in order of angle."""
 
     two_theta_deg: NDArray[np.float64]
     """(n,), ascending."""
     d_angstrom: NDArray[np.float64]
     """(n,), lattice spacings."""
     intensity: NDArray[np.float64]
-    """(n,), integrated, the strongest 1; those below 1e-5 are left out."""
+    """(n,), integrated intensities, the strongest 1; those below 1e-5 are left out."""
     reflections: tuple[tuple[Reflection, ...], ...]
-    """For each peak the families of planes that make it, strongest first."""
+    """Families of lattice planes that contribute to each peak, strongest first."""
 
     def _repr_html_(self) -> str:
-        """For notebooks: the peak list."""
+        """Show the peak list in notebooks."""
         families = [
             "; ".join(f"{' '.join(map(str, r.hkl))} (×{r.multiplicity})" for r in planes)
             for planes in self.reflections
@@ -203,21 +213,22 @@ def simulate_patterns(
     dtype: DTypeLike = np.float32,
     n_threads: int | None = None,
 ) -> NDArray[Any]:
-    """Powder patterns (n, settings.n_points) of n crystals, the strongest point of each 1.
+    """Simulate powder patterns (n, settings.n_points) of n crystals, strongest point of each 1.
 
     ``structures`` is a list of pymatgen Structures, packed ``Crystals``, or a table with the
-    columns lattice, numbers and frac_coords. Kinematic intensities with Lorentz-polarisation
-    factor; partial and mixed occupancies as they are (see ``reflections``). Reflections are
-    those with two_theta_min_deg ≤ 2θ ≤ two_theta_max_deg. ``n_threads``: all cores if None.
+    columns lattice, numbers and frac_coords. Intensities are kinematic with Lorentz-polarisation
+    factor (see ``reflections``); partial and mixed occupancies are taken into account.
+    Reflections with two_theta_min_deg ≤ 2θ ≤ two_theta_max_deg contribute. ``n_threads`` is the
+    number of threads (None: all cores).
 
     Raises EmptyPatternError if a crystal has no reflection on the grid, ScatteringError if an
-    element has no scattering factor, CellError for a cell without volume; all carry the indices
-    of the crystals.
+    element has no scattering factor, and CellError for a cell without volume. All have the
+    indices of the crystals.
     """
     crystals = pack_crystals(structures)
     require_cells(crystals)
     factors, per_s = usable_factors(crystals, settings)
-    draw = _drawing(settings)
+    draw = _choose_drawing(settings)
     patterns = np.empty((len(crystals), settings.n_points), dtype=dtype)
 
     n_peaks = np.empty(len(crystals), np.int64)
@@ -241,7 +252,7 @@ def simulate_patterns(
 
 
 def require_cells(crystals: Crystals) -> None:
-    """Raises CellError for crystals whose cells or coordinates no reflection can be made of."""
+    """Raise CellError if a cell has no volume, or if a number of a crystal is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         volumes = crystals.volumes_a3
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
@@ -260,8 +271,10 @@ def require_cells(crystals: Crystals) -> None:
 def simulate_possible(
     crystals: Crystals, settings: DiffractionSettings = STANDARD_SETTINGS
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], dict[int, PatternError]]:
-    """Rows (m,) of the crystals that have a pattern, these patterns (m, n_points), and by row
-    what is wrong with the others."""
+    """Simulate patterns of those crystals for which it is possible.
+
+    Returns their rows (m,), their patterns (m, n_points), and the errors of the other rows.
+    """
     rows = np.arange(len(crystals))
     refused: dict[int, PatternError] = {}
     while len(rows):
@@ -277,9 +290,9 @@ def simulate_possible(
 def simulate_peaks(
     structure: Structure, settings: DiffractionSettings = STANDARD_SETTINGS
 ) -> Peaks:
-    """The peak list of one crystal, with indices and multiplicities.
+    """Simulate the peak list of one crystal, with indices and multiplicities.
 
-    Raises as ``simulate_patterns`` does.
+    Raises the same errors as ``simulate_patterns``.
     """
     from matlode.representation.reflections import (
         WEAK_PEAK,
@@ -323,17 +336,17 @@ def simulate_peaks(
 
 def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
     """Call ``work`` with slices that cover 0..n - 1, from several threads (None: all cores)."""
-    chunks = [slice(at, min(at + CHUNK, n)) for at in range(0, n, CHUNK)]
-    if len(chunks) == 1:  # threads take longer to start than one chunk takes
+    chunks = split_range(n, CHUNK)
+    if len(chunks) == 1:  # starting threads takes longer than processing one chunk
         work(chunks[0])
         return
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-        # the kernels hold no lock; list() raises what a thread raised
+        # the kernels release the interpreter lock; list() re-raises exceptions of the threads
         list(pool.map(work, chunks))
 
 
 def limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
-    """|g| = 1/d of the ends of the range, Å⁻¹."""
+    """Return |g| = 1/d in Å⁻¹ at the limits of the range."""
     ends = np.array([settings.two_theta_min_deg, settings.two_theta_max_deg])
     low, high = to_q(ends, "two_theta", settings.wavelength_angstrom) / (2 * np.pi)
     return float(low), float(high)
@@ -348,9 +361,9 @@ def peaks_of_chunk(
     strained: NDArray[np.float64] | None = None,
     textures: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Angles, intensities and offsets of the peaks of a part of the crystals.
+    """Return angles, intensities and offsets of the peaks of a part of the crystals.
 
-    ``strained`` cells (n, 3, 3) and ``textures`` (n, 4) are those of this part.
+    ``strained`` (strained cells, (n, 3, 3)) and ``textures`` (n, 4) refer to this part.
     """
     from matlode.representation.reflections import peaks, reflection_room
 
@@ -371,14 +384,14 @@ def peaks_of_chunk(
     return angle[: ends[-1]], intensity[: ends[-1]], ends
 
 
-def _drawing(settings: DiffractionSettings) -> Any:
-    """The function (angles, intensities, offsets, patterns) that draws peaks into patterns."""
+def _choose_drawing(settings: DiffractionSettings) -> Draw:
+    """Return the function that draws peaks with these settings."""
     from matlode.representation.profiles import add_equal_gaussians, add_peaks
 
     start, step = settings.limits[0], settings.step
     lorentzian = {"gaussian": 0.0, "lorentzian": 1.0, "pseudo_voigt": settings.eta}
     if settings.shape not in lorentzian:
-        raise InputError(f'"{settings.shape}" is no peak shape; known: {", ".join(lorentzian)}.')
+        raise InputError(f'unknown peak shape "{settings.shape}"; known: {", ".join(lorentzian)}.')
     eta = lorentzian[settings.shape]
     one_width = settings.axis_sigma
     if settings.axis == "two_theta" and one_width is None and settings.caglioti is None:
@@ -386,13 +399,23 @@ def _drawing(settings: DiffractionSettings) -> Any:
     if eta == 0 and one_width is not None:
         table = _gaussian_table(one_width / step)
 
-        def draw_equal(angle: Any, intensity: Any, ends: Any, patterns: Any) -> None:
+        def draw_equal(
+            angle: NDArray[np.float64],
+            intensity: NDArray[np.float64],
+            ends: NDArray[np.int64],
+            patterns: NDArray[np.generic],
+        ) -> None:
             position = (settings._on_axis(angle) - start) / step
             add_equal_gaussians(position, intensity, ends, table, patterns)
 
         return draw_equal
 
-    def draw_any(angle: Any, intensity: Any, ends: Any, patterns: Any) -> None:
+    def draw_any(
+        angle: NDArray[np.float64],
+        intensity: NDArray[np.float64],
+        ends: NDArray[np.int64],
+        patterns: NDArray[np.generic],
+    ) -> None:
         if one_width is not None:
             sigma = np.full(len(angle), one_width)
             area = intensity
@@ -419,29 +442,32 @@ def _gaussian_table(sigma: float) -> NDArray[np.float64]:
 def usable_factors(
     crystals: Crystals, settings: DiffractionSettings
 ) -> tuple[NDArray[np.float64], float]:
-    """Scattering factors as the kernels take them; raises ScatteringError where one is missing."""
-    factors, per_s = _scattering_table(
+    """Return the scattering factors (element, interval, 4) and the intervals per Å⁻¹ for kernels.
+
+    Raises ScatteringError if the factor of an element is unknown.
+    """
+    factors, per_s = _tabulate_scattering(
         limits_of_g(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
     )
-    _refuse_unknown_elements(crystals, factors)
+    _require_known_elements(crystals, factors)
     return factors, per_s
 
 
 @cache
-def _scattering_table(
+def _tabulate_scattering(
     s_max: float, debye_waller_factors: tuple[tuple[str, float], ...]
 ) -> tuple[NDArray[np.float64], float]:
-    """f(s) exp(-B s²) as cubics (element, interval, power), and intervals per Å⁻¹ of s.
+    """Return f(s) exp(-B s²) as cubics (element, interval, power), and intervals per Å⁻¹ of s.
 
-    f = Z - 41.78214 s² Σ a exp(-b s²) with the coefficients of De Graef and McHenry (2012), as
-    pymatgen ships them. Elements without coefficients are NaN.
+    f = Z - 41.78214 s² Σ a exp(-b s²) with the coefficients of De Graef and McHenry (2012) from
+    pymatgen. Elements without coefficients are NaN.
     """
-    # from the file: pymatgen's module around it imports matplotlib
+    # read from the file, since the corresponding module of pymatgen imports matplotlib
     place = resources.files("pymatgen.analysis.diffraction") / "atomic_scattering_params.json"
     parameters = json.loads(place.read_text(encoding="utf-8"))
     damping = dict(debye_waller_factors)
     n = math.ceil(_INTERVALS_PER_S * s_max)
-    # one interval more than the range: a reflection on its very edge may round up
+    # one interval more than the range, since a reflection at its limit may be rounded up
     s = s_max * np.arange(n + 2) / n
     cubics = np.full((MAX_ATOMIC_NUMBER + 1, n + 1, 4), np.nan)
     for z, symbol in enumerate(element_symbols(), start=1):
@@ -452,20 +478,20 @@ def _scattering_table(
             f = z - 41.78214 * s**2 * waves.sum(axis=0)
             slope = -41.78214 * 2 * s * (waves * (1 - b * s**2)).sum(axis=0)
             factor = np.exp(-damp * s**2)
-            cubics[z] = _cubics(f * factor, (slope - 2 * damp * s * f) * factor * s_max / n)
+            cubics[z] = _fit_cubics(f * factor, (slope - 2 * damp * s * f) * factor * s_max / n)
     if damping:
-        raise InputError(f"debye_waller_factors names {', '.join(damping)}: no such element.")
+        raise InputError(f"debye_waller_factors: unknown element {', '.join(damping)}.")
     return cubics, n / s_max
 
 
-def _cubics(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Hermite cubics (n, 4) in 0..1 between n + 1 points; slopes are per interval."""
+def _fit_cubics(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Hermite cubics (n, 4) on 0..1 between n + 1 points; slopes are per interval."""
     rise = np.diff(values)
     left, right = slopes[:-1], slopes[1:]
     return np.stack([values[:-1], left, 3 * rise - 2 * left - right, left + right - 2 * rise], 1)
 
 
-def _refuse_unknown_elements(crystals: Crystals, factors: NDArray[np.float64]) -> None:
+def _require_known_elements(crystals: Crystals, factors: NDArray[np.float64]) -> None:
     inside = (crystals.numbers >= 1) & (crystals.numbers <= MAX_ATOMIC_NUMBER)
     unknown = ~inside | np.isnan(factors[np.where(inside, crystals.numbers, 0), 0, 0])
     if not unknown.any():

@@ -1,4 +1,4 @@
-"""The same crystal twice: same formula, same space group, same powder pattern."""
+"""Find duplicate crystals: same formula, same space group, same powder pattern."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
 from matlode.data.crystals import Crystals
 from matlode.errors import PatternError
 from matlode.representation.diffraction import simulate_patterns
 
 SAME_PATTERN_COSINE = 0.998
-"""From this cosine of the square roots of intensities on, two crystals are one.
+"""Smallest cosine similarity of the square roots of intensities of duplicates.
 
-Of 1,500 pairs of formula and space group in common, drawn from four databases, 92 reach it:
-pymatgen's StructureMatcher calls all of them equal, and their volumes differ by 0.1 % at most.
-At 0.99 it denies 4 of 174, at 0.95 12 of 326. Writing a crystal in another cell costs less than
-3e-5.
+Of 1,500 pairs with the same formula and space group from four databases, 92 reach it. pymatgen's
+StructureMatcher considers all of them equal, and their volumes differ by at most 0.1 %. With 0.99
+it considers 4 of 174 pairs different, with 0.95 12 of 326. Converting a crystal to another cell
+changes the cosine by less than 3e-5.
 """
 PATTERNS_AT_ONCE = 4096
-"""Patterns in memory: 26 MB."""
+"""Number of patterns in memory: 26 MB."""
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A crystal that is the same as one that stays."""
+    """A crystal that duplicates another one."""
 
     row: int
     of: int
-    """The row that stays."""
+    """Row of the crystal that is kept."""
     cosine: float
+    """Cosine similarity of the square roots of intensities."""
 
 
 def find_duplicates(
@@ -43,41 +45,46 @@ def find_duplicates(
     *,
     threshold: float = SAME_PATTERN_COSINE,
 ) -> list[Duplicate]:
-    """Rows that need not be kept: they have formula, space group and pattern of one that stays.
+    """Return the rows whose formula, space group and pattern equal those of a row that is kept.
 
-    Formulas, space groups and numbers of labels (default: none) are (n,). Of two equal rows the
-    one with more labels stays, else the earlier; no two rows that stay are equal. The choice of
-    cell changes nothing. Crystals without a pattern (no reflection, no scattering factor) equal
-    none.
+    ``formulas``, ``space_groups`` and ``n_labels`` (numbers of labels, default: 0) are (n,). Of
+    two equal rows the one with more labels is kept, else the first one; no two kept rows are
+    equal. The result does not depend on the choice of the cell. Crystals without a pattern (no
+    reflection, no scattering factor) are never duplicates.
     """
     labels = np.zeros(len(crystals), np.int64) if n_labels is None else np.asarray(n_labels)
-    groups = [rows[np.lexsort((rows, -labels[rows]))] for rows in _groups(formulas, space_groups)]
+    groups = [
+        rows[np.lexsort((rows, -labels[rows]))] for rows in _find_groups(formulas, space_groups)
+    ]
     found: list[Duplicate] = []
-    for batch in _batches(groups):
+    for batch in _batch_groups(groups):
         if len(batch) == 1:
-            found += _equal(_in_blocks(crystals, batch[0]), threshold)
+            found += _find_equal(_simulate_blocks(crystals, batch[0]), threshold)
             continue
         rows = np.concatenate(batch)
         roots = pattern_roots(crystals.take(rows))
         ends = np.cumsum([len(group) for group in batch])
         for group, mine in zip(batch, np.split(roots, ends[:-1]), strict=True):
-            found += _equal([(group, mine)], threshold)
+            found += _find_equal([(group, mine)], threshold)
     return sorted(found, key=lambda duplicate: duplicate.row)
 
 
-def _in_blocks(
+def _simulate_blocks(
     crystals: Crystals, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    for at in range(0, len(rows), PATTERNS_AT_ONCE):
-        block = rows[at : at + PATTERNS_AT_ONCE]
+    for part in split_range(len(rows), PATTERNS_AT_ONCE):
+        block = rows[part]
         yield block, pattern_roots(crystals.take(block))
 
 
-def _equal(
+def _find_equal(
     blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], threshold: float
 ) -> Iterator[Duplicate]:
-    """Of rows (the first to stay first) and their patterns' roots: each that equals one before it
-    that stays. Only those that stay are remembered, so that many equal ones cost little."""
+    """Yield the rows that equal a previous row that is kept.
+
+    ``blocks`` are rows in order of preference, and the square roots of their patterns. Only kept
+    rows are stored, so that many equal rows need little memory and time.
+    """
     kept: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     for rows, roots in blocks:
         for kept_rows, kept_roots in kept:
@@ -103,13 +110,13 @@ def _equal(
             kept.append((rows[stay], roots[stay]))
 
 
-def _groups(
+def _find_groups(
     formulas: Sequence[str] | pd.Series[str],
     space_groups: Sequence[int] | pd.Series[int] | NDArray[np.int64],
 ) -> list[NDArray[np.int64]]:
-    """Rows with formula and space group in common, two or more."""
+    """Return groups of at least two rows with the same formula and space group."""
     names, groups = pd.factorize(np.asarray(formulas, dtype=object))[0], np.asarray(space_groups)
-    # numbers of space groups have three digits
+    # space-group numbers have at most three digits
     keys = 1000 * names.astype(np.int64) + groups.astype(np.int64)
     order = np.argsort(keys, kind="stable")
     bounds = np.flatnonzero(np.diff(keys[order], prepend=-1, append=-1))
@@ -117,7 +124,7 @@ def _groups(
     return [order[bounds[at] : bounds[at + 1]] for at in several]
 
 
-def _batches(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
+def _batch_groups(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
     batch: list[NDArray[np.int64]] = []
     n_rows = 0
     for group in groups:
@@ -131,8 +138,10 @@ def _batches(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]
 
 
 def pattern_roots(crystals: Crystals) -> NDArray[np.float32]:
-    """(n, n_points), square roots of intensity scaled to length 1; 0 for crystals without a pattern
-    (no reflection, no scattering factor)."""
+    """Return (n, n_points), square roots of intensity scaled to norm 1.
+
+    Rows of crystals without a pattern (no reflection, no scattering factor) are 0.
+    """
     rows = np.arange(len(crystals))
     patterns = np.zeros((0, 0), np.float32)
     while len(rows):

@@ -1,9 +1,9 @@
-"""Compiled kernels of search-match: how well known crystals explain a measured pattern.
+"""Compiled kernels of search-match, which compare known crystals with a measured pattern.
 
-Two stages. ``correlate`` looks at all known crystals, as few lines on an axis even in ln Q where a
-larger lattice is a shift. ``fit_cells`` strains the cells of the best, within what their lattice
-allows, until their full profiles meet the measured one. Both compare square roots of intensity,
-so that weak lines count and texture, which multiplies intensities, hurts less.
+There are two stages. ``correlate`` compares the strongest lines of all known crystals on an axis
+evenly spaced in ln Q, on which a change of lattice size is a shift. ``fit_cell`` strains the cells
+of the best crystals, within the symmetry of their lattice, and compares full profiles. Both use
+square roots of intensity, which give more weight to weak lines and reduce the effect of texture.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numba import njit
 
 kernel = njit(cache=True, fastmath=True, nogil=True)
 CUT_OFF_SIGMAS = 3.5
-"""Where the Gaussian of a line ends: 0.2 % of its height."""
+"""Distance at which the Gaussian of a line is cut off; the value there is 0.2 % of its height."""
 
 
 @kernel
 def merge_lines(log_q, intensity, ends, distance, most, bins, amplitudes, counts):
-    """Lines ends[i]:ends[i + 1] of crystal i, ascending in ln Q (given in bins), as at most
-    ``most`` lines that are farther apart than ``distance``.
+    """Merge lines closer than ``distance`` and keep the strongest ``most`` lines of each crystal.
 
-    Writes, per crystal, positions (rounded), square roots of intensity and how many there are.
-    Their squares sum to 1 before the weakest are left out.
+    The lines ends[i]:ends[i + 1] of crystal i must be ascending in ln Q, in units of bins.
+    Writes rounded positions, square roots of intensity, and the number of lines of each crystal.
+    The intensities sum to 1 before the weakest lines are removed.
     """
     longest = 0
     for i in range(len(ends) - 1):
@@ -53,10 +53,11 @@ def merge_lines(log_q, intensity, ends, distance, most, bins, amplitudes, counts
 
 @kernel
 def correlate(bins, amplitudes, starts, rows, roots, seen, cost, scores, shifts):
-    """The best cosine over shifts of each crystal of ``rows``, less the cost of the shift.
+    """Write the largest cosine minus cost over all shifts, and this shift, for each of ``rows``.
 
-    Lines starts[row]:starts[row + 1] of a crystal stand at ``bins``; ``roots`` and ``seen``
-    (what was observed there, and whether) have a margin of half the shifts on both sides.
+    ``bins`` and ``amplitudes`` of a crystal are starts[row]:starts[row + 1]. ``roots`` (square
+    roots of the observed intensity) and ``seen`` (1 where measured) have a margin of half the
+    number of shifts on both sides.
     """
     n_shifts = len(cost)
     dot = np.empty(n_shifts, np.float32)
@@ -84,11 +85,11 @@ def profile_match(
     metric, zero_deg, damping, products, intensity, wavelength, start_deg, step_deg, sigma_deg,
     roots, seen, profile,
 ):  # fmt: skip
-    """Cosine of the square roots of a profile, drawn into ``profile``, and of an observed one.
+    """Draw a profile and return its cosine similarity to an observed one (square roots of both).
 
-    ``metric``: the reciprocal one (6,), as factors of ``products`` (n, 6) of indices;
-    ``damping``: B in Å², of all atoms. ``roots`` (n_points,) are of length 1, 0 where nothing was
-    ``seen``.
+    ``metric`` (6,) is the reciprocal metric, and 1/d² is ``products @ metric`` with the products
+    of indices (n, 6); ``damping`` is the displacement factor B of all atoms in Å². ``roots``
+    (n_points,) has norm 1 and is 0 where not ``seen``.
     """
     profile[:] = 0.0
     reach = CUT_OFF_SIGMAS * sigma_deg / step_deg
@@ -128,11 +129,11 @@ def fit_cell(
     metric, directions, values, steps, costs, products, intensity, wavelength, start_deg,
     step_deg, sigma_deg, roots, seen,
 ):  # fmt: skip
-    """Strain a cell until its profile meets the observed one; returns match less costs, and match.
+    """Strain a cell to fit an observed profile; return the match minus costs, and the match.
 
-    ``values``, in and out, are the strain along each of the ``directions`` (n, 6) of the metric,
-    the zero shift and the damping; ``costs`` are per their squares. Two rounds of search along
-    each, with half its step in the second; what has no step stays as it is.
+    ``values`` (modified in place) are the strains along the ``directions`` (n, 6) of the metric,
+    the zero shift and the damping; ``costs`` are the penalties per square of each value. Two
+    rounds of line searches are made, the second with half the steps; values with step 0 are kept.
     """
     n = len(directions)
     profile = np.empty(len(roots))
@@ -149,7 +150,7 @@ def fit_cell(
             for t in range(6):
                 if t < 5:
                     here = start + (t - 2) * step
-                else:  # the top of the parabola through the best of five
+                else:  # the maximum of the parabola through the best point and its neighbours
                     k = round((best - start) / step) + 2
                     if k == 0 or k == 4:
                         break

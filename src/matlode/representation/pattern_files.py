@@ -1,7 +1,8 @@
-"""What files of powder patterns say, and those of text (``pattern_xml``, ``pattern_raw``: others).
+"""The content of powder-pattern files, and the readers of text formats.
 
-Readers take the bytes of a file and give a ``Readout``. They raise InputError with the place and
-the reason; ``patterns.read_pattern`` puts the name of the file in front.
+Other formats are read by ``pattern_xml`` and ``pattern_raw``. Readers convert the bytes of a file
+to a ``Readout``. They raise InputError with the place and the reason; ``patterns.read_pattern``
+adds the name of the file.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from matlode.errors import InputError
 from matlode.representation.radiation import Axis
 
 MAX_PATTERN_BYTES: Final = 1 << 26
-"""Of a file or an archive unpacked; a million points of two numbers have 20 MB."""
+"""Largest size of a file or of an unpacked archive; a million points need about 20 MB."""
 K_ALPHA_RATIO: Final = 0.5
-"""Kα2 over Kα1 where a file does not say: the number of 2p electrons, 2 to 4."""
+"""Default ratio of Kα2 and Kα1, from the number of 2p electrons (2 and 4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """What a file says, before anything is assumed."""
+    """The content of a file, without any assumptions."""
 
     positions: NDArray[np.float64]
     """(n,), on ``axis``, in the order of the file (several scans: ascending)."""
     intensity: NDArray[np.float64]
     """(n,)."""
     sigma: NDArray[np.float64] | None = None
-    """(n,), standard deviations, if the file has them."""
+    """(n,), standard deviations, if the file contains them."""
     axis: Axis | None = None
-    """If the file names it."""
+    """Axis of the positions, if the file contains it."""
     wavelength_angstrom: float | None = None
-    """If the file tells it."""
+    """Wavelength in Å, if the file contains it."""
     notes: tuple[str, ...] = ()
-    """What was decided on the way."""
+    """Decisions and corrections made while reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +55,20 @@ class Scan:
 def join_scans(
     scans: Sequence[Scan], wavelength_angstrom: float | None, notes: Iterable[str] = ()
 ) -> Readout:
-    """One readout of several scans, all at the counting time of the first point."""
+    """Combine scans, scaled to the counting time of the first point.
+
+    Raises InputError if there are no scans, no points, or counting times that are not positive.
+    """
     if not scans:
-        raise InputError("the file has no scan over 2θ; export the powder scan alone.")
+        raise InputError("the file has no scan over 2θ; export only the powder scan.")
     seconds = np.concatenate([np.broadcast_to(scan.seconds, scan.counts.shape) for scan in scans])
     if not seconds.size:
-        raise InputError("the file has no point; export the pattern again.")
+        raise InputError("the file has no points; export the pattern again.")
     if seconds.min() <= 0:
-        raise InputError(f"a counting time of {seconds.min():g} s; export the pattern as .xy.")
+        raise InputError(
+            f"invalid counting time {seconds.min():g} s; expected times above 0: export the "
+            "pattern as .xy."
+        )
     positions = np.concatenate([scan.two_theta_deg for scan in scans])
     intensity = np.concatenate([scan.counts for scan in scans])
     notes = list(notes)
@@ -84,7 +91,7 @@ def join_scans(
 def mean_k_alpha(
     alpha1: float, alpha2: float, ratio: float = K_ALPHA_RATIO
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Mean of Kα1 and Kα2 in Å and a note about it; lengths that are not given are 0."""
+    """Return the weighted mean of Kα1 and Kα2 in Å, and notes; unknown wavelengths are 0."""
     if alpha1 <= 0:
         return None, ()
     if alpha2 <= 0 or ratio <= 0:
@@ -95,13 +102,14 @@ def mean_k_alpha(
 
 
 def decode(data: bytes) -> str:
-    """Text of a file in UTF-8, UTF-16 or Latin-1. Raises InputError for binary content."""
+    """Decode a text file in UTF-8, UTF-16 or Latin-1. Raises InputError for binary content."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     binary = re.search(rb"[\x00-\x08\x0e-\x19]", data)
     if binary:
         raise InputError(
-            f"byte {binary.start()} is no text; export the pattern as two columns of text."
+            f"not a text file: byte {binary.start()} is binary; export the pattern as two columns "
+            "of text."
         )
     try:
         return data.decode("utf-8-sig")
@@ -116,7 +124,7 @@ _AXES: Final[dict[Axis, str]] = {
     "q": r"q(?![a-z0-9])",
     "d": r"d(?![a-z0-9])|d-?spac",
 }
-"""How column headers begin."""
+"""Regular expressions for the beginnings of column headers."""
 _SIGMA = r"σ|sig|esd|err|unc|std|[se]$|[iy]_?(err|sig)"
 _WAVELENGTH = re.compile(
     r"(?:wave[\s_-]*length|lambda|λ)(?:\s*_?1(?![\d.]))?[^\d.]{0,20}"
@@ -126,10 +134,11 @@ _WAVELENGTH = re.compile(
 
 
 def read_columns(data: bytes) -> Readout:
-    """Rows of position, intensity and perhaps σ; or FullProf's start, step, stop and intensities.
+    """Read columns of position, intensity and optionally σ, or FullProf's free format.
 
-    Columns are parted by blanks, tabs, commas or semicolons; commas may be decimal where another
-    sign parts the columns. Comment lines, and lines of words above the first row, are its header.
+    Columns are separated by blanks, tabs, commas or semicolons; commas can be decimal separators
+    if another character separates the columns. Comment lines, and lines of text above the first
+    row, are the header. Raises InputError with the line number for invalid lines.
     """
     header: list[str] = []
     rows: list[list[float]] = []
@@ -144,8 +153,8 @@ def read_columns(data: bytes) -> Readout:
             return stepped
         rows.append(read_row(fields, number, len(rows[0]) if rows else len(fields)))
     if not rows:
-        raise InputError("no row of numbers; wanted columns of position and intensity.")
-    return _from_table(np.array(rows), header)
+        raise InputError("no rows of numbers; expected columns of position and intensity.")
+    return _interpret_table(np.array(rows), header)
 
 
 def _split(line: str) -> list[str]:
@@ -160,7 +169,7 @@ def _split(line: str) -> list[str]:
 
 
 def is_number(word: str) -> bool:
-    """Whether ``float`` reads it."""
+    """Return whether ``float`` can convert the word."""
     try:
         float(word)
     except ValueError:
@@ -169,22 +178,29 @@ def is_number(word: str) -> bool:
 
 
 def read_row(fields: list[str], number: int, n_columns: int) -> list[float]:
-    """The numbers of a line. Raises InputError if they are not numbers, or not as many."""
+    """Convert the fields of line ``number`` to floats.
+
+    Raises InputError if a field is not a finite number, or if there are not ``n_columns``.
+    """
     if len(fields) < 2:
-        raise InputError(f'line {number}: "{fields[0]}" alone; wanted position and intensity.')
+        raise InputError(
+            f'line {number}: only one column ("{fields[0]}"); expected position and intensity.'
+        )
     for field in fields:
         if not (is_number(field) and np.isfinite(float(field))):
-            raise InputError(f'line {number}: "{field}" is no number; correct or delete the line.')
+            raise InputError(
+                f'line {number}: "{field}" is not a number; correct or delete the line.'
+            )
     if len(fields) != n_columns:
         raise InputError(
-            f"line {number}: {len(fields)} columns, but {n_columns} in the first row; "
+            f"line {number}: {len(fields)} columns; expected {n_columns} as in the first row: "
             "correct or delete the line."
         )
     return [float(field) for field in fields]
 
 
 def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout | None:
-    """FullProf's free format; None unless the first line counts what follows exactly."""
+    """Read FullProf's free format; None if the first line does not fit the number of values."""
     words = " ".join(line for line in rest if line.strip()[:1] not in _COMMENT).split()
     if len(first) < 3 or not all(map(is_number, [*first[:3], *words])):
         return None
@@ -192,7 +208,7 @@ def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout
     # the last position is rounded in the file
     if step <= 0 or abs((stop - start) / step + 1 - len(words)) >= 0.5:
         return None
-    wavelength, notes = _wavelength_in(header)
+    wavelength, notes = _find_wavelength(header)
     return Readout(
         positions=start + step * np.arange(len(words), dtype=float),
         intensity=np.array(words, dtype=float),
@@ -202,16 +218,16 @@ def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout
     )
 
 
-def _from_table(table: NDArray[np.float64], header: list[str]) -> Readout:
+def _interpret_table(table: NDArray[np.float64], header: list[str]) -> Readout:
     names = _split(header[-1].lstrip(_COMMENT + " ").lower()) if header else []
-    axis = _axis_called(names[0]) if names else None
-    # the unit may be a word of its own
+    axis = _find_axis(names[0]) if names else None
+    # the unit may be a separate word
     in_nm = bool(names) and axis in ("q", "d") and "nm" in names[0] + " ".join(names[1:2])
     scale = {"q": 0.1, "d": 10.0}.get(axis or "", 1.0) if in_nm else 1.0
-    wavelength, notes = _wavelength_in(header)
+    wavelength, notes = _find_wavelength(header)
     if axis not in (None, "two_theta"):
         notes = (*notes, f'positions are {axis}, as the header "{header[-1]}" says.')
-    sigma = _sigma_column(names, table.shape[1])
+    sigma = _find_sigma_column(names, table.shape[1])
     return Readout(
         positions=scale * table[:, 0],
         intensity=table[:, 1],
@@ -222,30 +238,34 @@ def _from_table(table: NDArray[np.float64], header: list[str]) -> Readout:
     )
 
 
-def _axis_called(name: str) -> Axis | None:
+def _find_axis(name: str) -> Axis | None:
     return next((axis for axis, start in _AXES.items() if re.match(start, name)), None)
 
 
-def _sigma_column(names: list[str], n_columns: int) -> int | None:
-    if len(names) == n_columns and _axis_called(names[0]):
+def _find_sigma_column(names: list[str], n_columns: int) -> int | None:
+    if len(names) == n_columns and _find_axis(names[0]):
         return next((at for at in range(2, n_columns) if re.match(_SIGMA, names[at])), None)
     return 2 if n_columns == 3 else None
 
 
-def _wavelength_in(header: list[str]) -> tuple[float | None, tuple[str, ...]]:
-    """Wavelength in Å named by a header; Kα1 and Kα2 in succession give their mean."""
-    found = [_in_angstrom(match) for match in map(_WAVELENGTH.search, header) if match]
+def _find_wavelength(header: list[str]) -> tuple[float | None, tuple[str, ...]]:
+    """Return the wavelength in a header in Å, the mean if Kα1 is followed by Kα2, and notes."""
+    found = [_convert_length(match) for match in map(_WAVELENGTH.search, header) if match]
     doublets = ((a, b) for a, b in pairwise(found[:2]) if 1 < b / a < 1.02)
     return mean_k_alpha(*next(doublets, (found[0] if found else 0.0, 0.0)))
 
 
-def _in_angstrom(match: re.Match[str]) -> float:
+def _convert_length(match: re.Match[str]) -> float:
+    """Return the matched wavelength in Å."""
     unit = re.search(r"nm\b|(?<=[\d\s(])m$", match[0].lower())
     return float(match[1]) * {"nm": 10.0, "m": 1e10}.get(unit[0] if unit else "", 1.0)
 
 
 def read_ras(data: bytes) -> Readout:
-    """Rigaku's text format: 2θ, intensity and attenuation between *RAS_INT_START and _END."""
+    """Read Rigaku's text format: 2θ, intensity and attenuation from *RAS_INT_START to _END.
+
+    Raises InputError if the file is truncated, or if a scan is not over 2θ.
+    """
     header: dict[str, float] = {}
     scans: list[list[list[float]]] = []
     inside = False
@@ -263,20 +283,20 @@ def read_ras(data: bytes) -> Readout:
         elif is_number(value.strip(' "')):
             header[word] = float(value.strip(' "'))
     if inside:
-        raise InputError("*RAS_INT_END is missing: the file was cut short; copy it again.")
+        raise InputError("the file is truncated: *RAS_INT_END is missing; copy it again.")
     alpha1, alpha2 = (header.get(f"*HW_XG_WAVE_LENGTH_ALPHA{n}", 0.0) for n in (1, 2))
     return join_attenuated([np.array(rows) for rows in scans if rows], alpha1, alpha2)
 
 
 def require_two_theta(axis: str, where: str) -> None:
-    """Raise InputError for Rigaku's names of scans that are not over 2θ."""
+    """Raise InputError if ``axis`` is not one of Rigaku's names of scans over 2θ."""
     # "TwoThetaTheta" and "TwoThetaOmega" are coupled scans
     if not re.match(r"(2|two)-?theta|theta/2-?theta", axis.lower()):
-        raise InputError(f'{where}: a scan over "{axis}"; wanted a powder scan over 2θ.')
+        raise InputError(f'{where}: the scan axis is "{axis}"; expected a powder scan over 2θ.')
 
 
 def join_attenuated(tables: Sequence[NDArray[np.float64]], alpha1: float, alpha2: float) -> Readout:
-    """One readout of Rigaku's tables of 2θ, intensity and attenuation."""
+    """Combine Rigaku's tables (n, 3) of 2θ, intensity and attenuation."""
     wavelength, notes = mean_k_alpha(alpha1, alpha2)
     if any((table[:, 2] != 1).any() for table in tables):
         notes = (*notes, "intensities multiplied by the attenuation of the third column.")

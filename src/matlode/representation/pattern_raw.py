@@ -1,7 +1,7 @@
-"""Bruker's binary RAW formats, versions 1, 2, 3 (RAW1.01) and 4 (RAW4.00).
+"""Readers of Bruker's binary RAW formats, versions 1, 2, 3 (RAW1.01) and 4 (RAW4.00).
 
 Layouts: DIFFRAC-AT manual, appendix B (1 and 2); DIFFRAC plus XCH V5.0 manual, appendix A (3).
-Version 4 has no public manual; its blocks are those that independent readers agree on.
+There is no public manual for version 4; the layout is that on which independent readers agree.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ _TWO_THETA_SCANS = ("Locked Coupled", "Unlocked Coupled")
 
 
 def read_raw(data: bytes) -> Readout:
-    """Every range of a Bruker RAW file, by its magic; raises InputError for other makers'."""
+    """Read all ranges of a Bruker RAW file.
+
+    Raises InputError for RAW files of other manufacturers, and for truncated files.
+    """
     for magic, read in _VERSIONS.items():
         if data.startswith(magic):
             return read(data)
     raise InputError(
-        f'a RAW file that begins with "{data[:8].decode("ascii", "replace").rstrip()}" is not '
-        "supported (Bruker RAW 1, 2, 1.01 and 4.00 are; Rigaku's and STOE's binary are not); "
-        "export the pattern as .xy."
+        "unsupported RAW file: it begins with "
+        f'"{data[:8].decode("ascii", "replace").rstrip()}"; expected Bruker RAW 1, 2, 1.01 or 4.00 '
+        "(the binary formats of Rigaku and STOE cannot be read). Export the pattern as .xy."
     )
 
 
@@ -36,7 +39,7 @@ def _read_version_1(data: bytes) -> Readout:
     scans: list[Scan] = []
     at, following = 4, 1
     while following:
-        if scans and data[at : at + 4] == b"RAW ":  # early files do not repeat it
+        if scans and data[at : at + 4] == b"RAW ":  # not repeated in early files
             at += 4
         n_points, seconds, step = _unpack("Iff", data, at)
         (start,) = _unpack("f", data, at + 20)
@@ -89,22 +92,28 @@ def _read_version_4(data: bytes) -> Readout:
         if kind == _HARDWARE_BLOCK:
             alpha1, alpha2, _, ratio = _unpack("dddd", data, at + 80)
         if size < 8:
-            raise InputError(f"the block at byte {at} has {size} bytes; export it as .xy.")
+            raise InputError(
+                f"the block at byte {at} has {size} bytes; expected at least 8. Export the pattern "
+                "as .xy."
+            )
         at += size
     return join_scans(scans, *mean_k_alpha(alpha1, alpha2, ratio))
 
 
 def _read_range_4(data: bytes, at: int) -> tuple[Scan, int]:
-    """The range whose block begins at ``at``, and where it ends."""
+    """Read the range whose block begins at byte ``at``; return it and the end of the block."""
     (name,) = _unpack("24s", data, at + 32)
     kind = name.split(b"\0")[0].decode("ascii", "replace")
     if kind not in _TWO_THETA_SCANS:
-        raise InputError(f'the range at byte {at} is a "{kind}" scan; wanted a coupled one.')
+        raise InputError(f'the range at byte {at} is a "{kind}" scan; expected a coupled scan.')
     start, step, n_points, seconds = _unpack("ddIf", data, at + 72)
     width, header = _unpack("II", data, at + 136)
-    # of several numbers per point, the first is the intensity
+    # a point can consist of several numbers; the first is the intensity
     if width < 4 or width % 4:
-        raise InputError(f"points of {width} bytes at byte {at}; export the pattern as .xy.")
+        raise InputError(
+            f"the range at byte {at} has points of {width} bytes; expected a multiple of 4. Export "
+            "the pattern as .xy."
+        )
     first = at + 160 + header
     counts = _floats(data, first, n_points * width // 4)[:: width // 4]
     return _scan(start, step, seconds, counts), first + n_points * width
@@ -131,15 +140,15 @@ def _floats(data: bytes, at: int, n: int) -> NDArray[np.float64]:
 def _require_bytes(data: bytes, wanted: int) -> None:
     if len(data) < wanted:
         raise InputError(
-            f"the file ends at byte {len(data)}, but its header promises {wanted}; it was cut "
-            "short: copy it again."
+            f"the file is truncated: it ends at byte {len(data)}, but its header declares "
+            f"{wanted}; copy it again."
         )
 
 
 def _scan(start: float, step: float, seconds: float, counts: NDArray[np.float64]) -> Scan:
     if not step > 0:
-        raise InputError(f"a range with steps of {step:g}°; wanted a scan over 2θ.")
-    # a header without time means counts of unknown time, the same for all ranges
+        raise InputError(f"a range has steps of {step:g}°; expected a scan over 2θ.")
+    # without a counting time in the header, the unknown time is the same for all ranges
     return Scan(
         two_theta_deg=start + step * np.arange(len(counts), dtype=float),
         counts=counts,

@@ -1,4 +1,4 @@
-"""Measured powder patterns from the files of diffractometers."""
+"""Read measured powder patterns from the files of diffractometers."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
     ".brml": read_brml,
     ".raw": read_raw,
 }
-"""Reader by the ending of the file."""
+"""Readers by file ending."""
 
 MIN_POINTS: Final = 10
-"""Fewer are no pattern."""
+"""Smallest number of points of a pattern."""
 MAX_INTENSITY: Final = 1e100
-"""Sums and squares of larger ones would be infinite."""
+"""Largest intensity; sums and squares of larger ones would be infinite."""
 SAME_POSITION_DEG: Final = 1e-5
-"""Positions closer than this are one: below the resolution of any goniometer."""
+"""Positions closer than this are equal; it is below the resolution of any goniometer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredPattern:
-    """A powder pattern as it was measured."""
+    """A measured powder pattern of n points."""
 
     two_theta_deg: NDArray[np.float64]
-    """(n,), ascending, each once."""
+    """(n,), strictly ascending."""
     intensity: NDArray[np.float64]
-    """(n,), in the file's unit; negative values of files without background stay."""
+    """(n,), in the unit of the file; can be negative if the background was subtracted."""
     sigma: NDArray[np.float64] | None
-    """(n,), standard deviations, if the file has them."""
+    """(n,), standard deviations, if the file contains them."""
     wavelength_angstrom: float
-    """Of ``two_theta_deg``."""
+    """Wavelength to which ``two_theta_deg`` refers."""
     source: str
-    """The file."""
+    """Path of the file."""
     notes: tuple[str, ...] = ()
-    """What was assumed or changed."""
+    """Assumptions and changes."""
 
     def _repr_html_(self) -> str:
-        """For notebooks: the pattern, and what is known of it."""
+        """Show the pattern and its metadata in notebooks."""
         rows = [
             ["file", self.source],
             ["points", f"{len(self.two_theta_deg):,}"],
@@ -81,18 +81,21 @@ def read_pattern(
     wavelength: str | float | None = None,
     axis: Axis | None = None,
 ) -> MeasuredPattern:
-    """The powder pattern in a file (``READERS`` lists the formats).
+    """Read the powder pattern in a file (``READERS`` lists the formats).
 
-    ``wavelength``: a radiation such as "MoKa1" or Å; else what the file says; else Cu Kα.
-    ``axis``: what the first column is; else what its header says; else 2θ. Descending patterns
-    are turned round and repeated positions averaged. All that is assumed or changed is in the
-    notes. Raises InputError, with the file and the place in it, for what is no powder pattern.
+    ``wavelength`` is the name of a radiation such as "MoKa1", or a length in Å; default: that in
+    the file, else Cu Kα. ``axis`` is the quantity in the first column; default: that in the
+    header, else 2θ. Descending patterns are reversed, and repeated positions are averaged.
+    Assumptions and changes are described in the notes. Raises InputError, with the name of the
+    file and the place of the error, if the file is not a powder pattern.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     try:
         if reader is None:
-            raise InputError(f'no reader for "{path.suffix}". {suggest(path.suffix, READERS)}')
+            raise InputError(
+                f'unknown file ending "{path.suffix}". {suggest(path.suffix, READERS)}'
+            )
         readout = reader(_read_bytes(path))
         return _assemble(readout, str(path), wavelength, axis)
     except InputError as error:
@@ -101,14 +104,16 @@ def read_pattern(
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:  # the size of a device or a pipe is not known before
+        with path.open("rb") as stream:  # the size of a device or pipe is unknown before reading
             data = stream.read(MAX_PATTERN_BYTES + 1)
     except OSError as error:
         raise InputError(
-            f"cannot be read ({error.strerror}); give the file of a pattern."
+            f"cannot be read ({error.strerror}); expected the file of a powder pattern."
         ) from None
     if len(data) > MAX_PATTERN_BYTES:
-        raise InputError(f"has more than {MAX_PATTERN_BYTES / 1e6:.0f} MB; no pattern has.")
+        raise InputError(
+            f"the file is too large for a pattern: more than {MAX_PATTERN_BYTES / 1e6:.0f} MB."
+        )
     if not data.strip():
         raise InputError("the file is empty; export the pattern again.")
     return data
@@ -118,20 +123,23 @@ def _assemble(
     readout: Readout, source: str, wavelength: str | float | None, axis: Axis | None
 ) -> MeasuredPattern:
     notes = list(readout.notes)
-    told = readout.wavelength_angstrom
-    length = find_wavelength(wavelength or told or "CuKa")
-    if wavelength is None and told is None:
+    in_file = readout.wavelength_angstrom
+    length = find_wavelength(wavelength or in_file or "CuKa")
+    if wavelength is None and in_file is None:
         notes.append(f"no wavelength in the file; Cu Kα ({length:g} Å) assumed.")
-    elif told is not None and told != length:
-        notes.append(f"λ = {length:g} Å as given; the file says {told:g} Å.")
+    elif in_file is not None and in_file != length:
+        notes.append(f"λ = {length:g} Å as given; the file says {in_file:g} Å.")
     axis = axis or readout.axis or "two_theta"
     columns = [readout.intensity] if readout.sigma is None else [readout.intensity, readout.sigma]
-    two_theta, columns = _on_two_theta(readout.positions, columns, axis, length, notes)
-    two_theta, columns = _ascending(two_theta, columns, axis, notes)
+    two_theta, columns = _convert_to_two_theta(readout.positions, columns, axis, length, notes)
+    two_theta, columns = _sort_positions(two_theta, columns, axis, notes)
     if len(two_theta) < MIN_POINTS:
-        raise InputError(f"{len(two_theta)} points; a pattern has at least {MIN_POINTS}.")
+        raise InputError(f"only {len(two_theta)} points; expected at least {MIN_POINTS}.")
     if columns[0].max() <= 0:
-        raise InputError(f"no intensity above zero (the highest is {columns[0].max():g}).")
+        raise InputError(
+            f"no intensity above zero (the highest is {columns[0].max():g}); expected columns of "
+            "position and intensity."
+        )
     return MeasuredPattern(
         two_theta_deg=two_theta,
         intensity=columns[0],
@@ -142,7 +150,7 @@ def _assemble(
     )
 
 
-def _on_two_theta(
+def _convert_to_two_theta(
     positions: NDArray[np.float64],
     columns: list[NDArray[np.float64]],
     axis: Axis,
@@ -156,18 +164,18 @@ def _on_two_theta(
     beyond = abs(values).max(axis=0) > MAX_INTENSITY
     if beyond.any():
         raise InputError(
-            f"point {beyond.argmax() + 1} has {values[1:, beyond.argmax()].max():.3g}; no detector "
-            "counts so far: export the pattern again."
+            f"point {beyond.argmax() + 1} has {values[1:, beyond.argmax()].max():.3g}; expected "
+            f"intensities up to {MAX_INTENSITY:g}: export the pattern again."
         )
     if axis == "two_theta":
         outside = (positions < 0) | (positions > 180)
-        wanted = "2θ in 0..180°; cut the file or name its axis"
+        expected = "2θ in 0..180°; remove such points, or give the axis of the file"
     else:
         outside = (positions <= 0) & (axis != "log_q")
-        wanted = f"{axis} above 0; cut the file"
+        expected = f"{axis} above 0; remove such points"
     if outside.any():
         at = int(outside.argmax())
-        raise InputError(f"point {at + 1} is at {positions[at]:g}; wanted {wanted}.")
+        raise InputError(f"point {at + 1} is at {positions[at]:g}; expected {expected}.")
     if axis == "two_theta":
         return positions, columns
     two_theta = from_q(to_q(positions, axis, wavelength_angstrom), "two_theta", wavelength_angstrom)
@@ -179,7 +187,7 @@ def _on_two_theta(
     return two_theta[seen], [column[seen] for column in columns]
 
 
-def _ascending(
+def _sort_positions(
     two_theta: NDArray[np.float64],
     columns: list[NDArray[np.float64]],
     axis: Axis,
@@ -187,14 +195,14 @@ def _ascending(
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
     if len(two_theta) > 1 and two_theta[0] > two_theta[-1]:
         two_theta, columns = two_theta[::-1], [column[::-1] for column in columns]
-        if axis != "d":  # where it is the rule
+        if axis != "d":  # for which descending positions are normal
             notes.append("descending positions turned round.")
     steps = np.diff(two_theta)
     if (steps < 0).any():
         at = int((steps < 0).argmax())
         raise InputError(
-            f"positions go back from {two_theta[at]:.6g}° to {two_theta[at + 1]:.6g}°; wanted one "
-            "scan, ascending or descending."
+            f"positions are not monotonic: {two_theta[at]:.6g}° is followed by "
+            f"{two_theta[at + 1]:.6g}°; expected one scan, ascending or descending."
         )
     firsts = np.flatnonzero(np.concatenate([[True], steps > SAME_POSITION_DEG])[: len(two_theta)])
     repeats = len(two_theta) - len(firsts)
@@ -203,6 +211,6 @@ def _ascending(
     notes.append(f"{repeats} repeated positions averaged.")
     counts = np.diff([*firsts, len(two_theta)])
     mean = np.add.reduceat(columns[0], firsts) / counts
-    # the error of a mean
+    # standard deviations of the means
     errors = [np.sqrt(np.add.reduceat(sigma**2, firsts)) / counts for sigma in columns[1:]]
     return two_theta[firsts], [mean, *errors]

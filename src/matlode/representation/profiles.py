@@ -1,8 +1,8 @@
-"""Compiled kernels of the powder engine: peaks to profiles.
+"""Compiled kernels that draw peaks into profiles.
 
-Positions and widths are in steps of an evenly spaced grid, so that one kernel serves every
-axis. Gaussians of one width, the usual case, are added up from a table; any other mixture of
-Gaussian and Lorentzian from its formula.
+Positions and widths are in steps of an evenly spaced grid, so that the kernels work for every
+axis. Gaussians of one width, the usual case, are interpolated in a table; other mixtures of
+Gaussians and Lorentzians are computed from their formulas.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 CUT_OFF_SIGMAS = 6.0
-"""A Gaussian is 1.5e-8 of its height there: below float32 resolution of the profile."""
+"""Distance at which Gaussians are cut off; the value there is 1.5e-8 of the height, below the
+resolution of float32."""
 SUBSTEPS = 64
-"""Rows per grid step of the table, which the fastest cache holds; between them, parabolas are
-exact to 1e-8 of the height where σ is three steps."""
+"""Table rows per grid step. The table fits into the fastest cache; parabolic interpolation between
+rows is accurate to 1e-8 of the height for σ = 3 steps."""
 
 
 def gaussian_table(sigma: float) -> NDArray[np.float64]:
-    """Gaussians of height 1, σ in grid steps, that stand at -1/SUBSTEPS, 0, ... 1 + 1/SUBSTEPS
-    after a grid point: (SUBSTEPS + 3, 2 reach), the points from 1 - reach to reach around it."""
+    """Tabulate Gaussians of height 1; σ is in grid steps.
+
+    The rows (SUBSTEPS + 3) are centred at -1/SUBSTEPS, 0, ..., 1 + 1/SUBSTEPS relative to a grid
+    point, and the columns (2 reach) are the grid points 1 - reach to reach around it.
+    """
     reach = math.ceil(CUT_OFF_SIGMAS * sigma) + 1
-    reach += -reach % 4  # whole registers
+    reach += -reach % 4  # fills whole vector registers
     centres = np.arange(-1, SUBSTEPS + 2) / SUBSTEPS
     offsets = np.arange(1 - reach, reach + 1) - centres[:, None]
     return np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -32,16 +36,16 @@ def gaussian_table(sigma: float) -> NDArray[np.float64]:
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_equal_gaussians(position, height, ends, table, out):
-    """Max-normalised profiles of a batch of crystals from ``gaussian_table``.
+    """Draw profiles of a batch of crystals from ``gaussian_table``, scaled to maximum 1.
 
-    Peaks ends[i]:ends[i + 1] belong to crystal i and end in out[i]; a crystal without peaks on
-    the grid leaves zeros.
+    The peaks ends[i]:ends[i + 1] of crystal i are drawn into out[i]; it is 0 if there are no
+    peaks on the grid.
     """
     n = out.shape[1]
     substeps = len(table) - 3
-    # unsigned, since a look whether an index is negative would keep loops from being vectors
+    # unsigned, since tests for negative indices would prevent vectorisation of the loops
     width = np.uint64(table.shape[1])
-    # a margin on both sides takes what falls off the grid, so that no peak needs a special case
+    # with a margin on both sides for peaks near the ends of the grid
     profile = np.empty(n + 2 * table.shape[1])
     for i in range(len(out)):
         profile[:] = 0.0
@@ -69,10 +73,10 @@ def add_equal_gaussians(position, height, ends, table, out):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_peaks(position, gaussian, lorentzian, sigma, ends, out):
-    """Max-normalised profiles of a batch of crystals, each peak with its own width.
+    """Draw profiles of a batch of crystals with individual peak widths, scaled to maximum 1.
 
-    ``gaussian`` and ``lorentzian`` are the heights of a peak's two parts, which have the same
-    full width at half maximum (2.355 ``sigma``). Lorentzians have no end on the grid.
+    ``gaussian`` and ``lorentzian`` are the heights of the two components of a peak, which have
+    the same full width at half maximum (2.355 ``sigma``). Lorentzians extend over the whole grid.
     """
     n = out.shape[1]
     profile = np.empty(n)
@@ -90,7 +94,7 @@ def add_peaks(position, gaussian, lorentzian, sigma, ends, out):
 
 @njit(cache=True, fastmath=True)
 def _add_gaussian(position, height, sigma, profile):
-    """By recurrence instead of exponentials."""
+    """Add a Gaussian to a profile, with a recurrence relation instead of exponentials."""
     reach = CUT_OFF_SIGMAS * sigma
     first = max(math.ceil(position - reach), 0)
     last = min(math.floor(position + reach), len(profile) - 1)
@@ -110,7 +114,7 @@ def _normalise(profile, out):
     top = 0.0
     for x in range(len(profile)):
         top = max(top, profile[x])
-    # a hair too large, so that the strongest point is cut to 1 exactly
+    # slightly too large, so that the strongest point is clipped to exactly 1
     scale = (1.0 + 4e-16) / top if top > 0.0 else 0.0
     for x in range(len(profile)):
         out[x] = min(profile[x] * scale, 1.0)

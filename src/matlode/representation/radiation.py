@@ -1,4 +1,4 @@
-"""Radiation by name, and the axes that a powder pattern is drawn on: 2θ, d, Q and ln Q."""
+"""Wavelengths of X-ray radiation, and conversion between the axes 2θ, d, Q and ln Q."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Axis = Literal["two_theta", "d", "q", "log_q"]
 
 
 def find_wavelength(radiation: str | float) -> float:
-    """Wavelength in Å of radiation by pymatgen's name (CuKa1, MoKa, AgKa2, ...) or in Å itself.
+    """Return the wavelength in Å of a radiation, given by pymatgen's name or as a length in Å.
 
-    ``CuKa`` is the mean of CuKa1 and CuKa2 weighted 2:1. Raises InputError for an unknown name
-    and for lengths outside 0.01..10 Å.
+    Names are CuKa1, MoKa, AgKa2, etc.; ``CuKa`` is the mean of CuKa1 and CuKa2 with weights 2:1.
+    Raises InputError for an unknown name and for lengths outside 0.01..10 Å.
 
     >>> find_wavelength("MoKa1")
     0.7093
@@ -32,16 +32,16 @@ def find_wavelength(radiation: str | float) -> float:
         length = float(radiation)
     except ValueError:
         raise InputError(
-            f'"{radiation}" is no radiation; name one or give its wavelength in Å. '
+            f'unknown radiation "{radiation}"; expected a name or a wavelength in Å. '
             f"{suggest(str(radiation), WAVELENGTHS)}"
         ) from None
     if not 0.01 <= length <= 10:
-        raise InputError(f"a wavelength of {length:g} Å is outside 0.01..10 Å.")
+        raise InputError(f"invalid wavelength {length:g} Å; expected 0.01..10 Å.")
     return length
 
 
 def to_q(values: ArrayLike, axis: Axis, wavelength_angstrom: float) -> NDArray[np.float64]:
-    """Positions on ``axis`` as Q in Å⁻¹, same shape."""
+    """Convert positions on ``axis`` to Q in Å⁻¹, same shape."""
     values = np.asarray(values, dtype=float)
     if axis == "two_theta":
         return 4 * np.pi * np.sin(np.radians(values / 2)) / wavelength_angstrom
@@ -54,7 +54,7 @@ def to_q(values: ArrayLike, axis: Axis, wavelength_angstrom: float) -> NDArray[n
 
 
 def from_q(q: ArrayLike, axis: Axis, wavelength_angstrom: float) -> NDArray[np.float64]:
-    """Positions on ``axis`` of Q in Å⁻¹, same shape; NaN where 2θ does not reach Q."""
+    """Convert Q in Å⁻¹ to positions on ``axis``, same shape; NaN if no 2θ corresponds to Q."""
     q = np.asarray(q, dtype=float)
     if axis == "two_theta":
         sine = q * wavelength_angstrom / (4 * np.pi)
@@ -69,4 +69,4 @@ def from_q(q: ArrayLike, axis: Axis, wavelength_angstrom: float) -> NDArray[np.f
 
 def _require_axis(axis: str) -> None:
     if axis not in get_args(Axis):
-        raise InputError(f'"{axis}" is no axis of a pattern. {suggest(axis, get_args(Axis))}')
+        raise InputError(f'unknown axis "{axis}". {suggest(axis, get_args(Axis))}')

@@ -1,28 +1,28 @@
-"""Compiled kernels of the powder engine: crystals to their powder peaks.
+"""Compiled kernels that compute the powder peaks of crystals.
 
 Kinematic diffraction as in De Graef and McHenry, *Structure of Materials* (2012), chapters
-11 and 12, the physics of pymatgen's XRDCalculator: F(g) = Σ f_j occ_j exp(2πi g·r_j),
+11 and 12, and in pymatgen's XRDCalculator: F(g) = Σ f_j occ_j exp(2πi g·r_j),
 I = |F|² (1 + cos²2θ) / (sin²θ cosθ), summed over all g in the limiting sphere.
 
-The crystal's own symmetry saves most of the work, without a space-group library:
+The symmetry of the crystal is used to avoid most of the work, without a space-group library:
 
-- its operations are found among those of its lattice (``lattice_operations``,
-  ``_symmetrise``), within tolerances so tight that averaging over the group changes a profile
-  by less than 1e-7 of its height: what averaging leaves is of second order;
-- one reflection per orbit of the Laue group is computed and counted with its multiplicity.
-  The one is the lexicographically largest, so that the others are cut off by planes through
-  the origin and never visited (``_fundamental_planes``);
-- centring translations and a centre of symmetry leave one atom per orbit, and cosines only.
+- The operations of the crystal are found among those of its lattice (``lattice_operations``,
+  ``_symmetrise``). The tolerances are so small that averaging over the group changes a profile
+  by less than 1e-7 of its height, since the remaining error is of second order.
+- One reflection per orbit of the Laue group is computed and multiplied by its multiplicity. It is
+  the lexicographically largest one; the others lie beyond planes through the origin and are never
+  visited (``_fundamental_planes``).
+- Centring translations reduce the atoms to one per orbit; with a centre of symmetry, only cosines
+  are needed.
 
-The waves of an atom are then polynomials in vector registers, one reflection per lane.
-All numba functions stand in one file, since numba's cache does not see changes in others.
+The waves of an atom are evaluated as polynomials in vector registers, one reflection per lane.
+All numba functions are in one file, since numba's cache does not detect changes in other files.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -30,40 +30,43 @@ from numpy.typing import NDArray
 
 kernel = njit(cache=True, fastmath=True)
 leaf = njit(cache=True, fastmath=True, _nrt=False)
-"""Kernels that make no arrays. They need no counts of references, whose atomic additions would
-take a sixth of the engine's time."""
+"""Kernels that create no arrays. They need no reference counts, whose atomic updates would take a
+sixth of the time."""
 
 MERGE_TOLERANCE_DEG = 1e-4
-"""Neighbouring reflections closer than this are one peak (pymatgen's TWO_THETA_TOL)."""
+"""Neighbouring reflections closer than this are merged (pymatgen's TWO_THETA_TOL)."""
 WEAK_PEAK = 1e-5
-"""Peaks below this part of the strongest are left out (pymatgen's SCALED_INTENSITY_TOL)."""
+"""Peaks weaker than this fraction of the strongest are left out (pymatgen's
+SCALED_INTENSITY_TOL)."""
 POSITION_TOLERANCE_A = 2e-5
-"""Atoms this close to their image count as symmetric: (2π g δ)² is 1e-8 for Cu Kα at 90°."""
+"""Distance in Å up to which an atom and an image coincide: (2π g δ)² is 1e-8 for Cu Kα at 90°."""
 METRIC_TOLERANCE = 1.5e-6
-"""Relative difference of squared lengths that equal axes may have: 9e-5° in 2θ at 90°."""
+"""Relative difference of squared lengths of equal axes, corresponding to 9e-5° in 2θ at 90°."""
 NEAR_MISS = 6.0
-"""Deviations between a tolerance and this multiple of it leave open what is symmetric.
-Without any, operations within the tolerance form a group: the deviation of a product is no
-more than the sum of its factors', so it is within the tolerance too."""
+"""If a deviation lies between a tolerance and this multiple of it, the symmetry is ambiguous.
+Otherwise the operations within the tolerance form a group: the deviation of a product is at most
+the sum of the deviations of its factors, and therefore also within the tolerance."""
 
 
-def _even_polynomial(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Any:
-    """Coefficients of a polynomial in t² for |t| ≤ 1/2, by interpolation."""
+def _fit_even_polynomial(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> tuple[float, ...]:
+    """Return the coefficients of an interpolating polynomial in t² for |t| ≤ 1/2."""
     series = np.polynomial.Chebyshev.interpolate(
         lambda turn2: function(np.sqrt(turn2)), 7, domain=[0.0, 0.25]
     )
     return tuple(series.convert(kind=np.polynomial.Polynomial).coef.tolist())
 
 
-COSINE = _even_polynomial(lambda t: np.cos(2 * np.pi * t))
+COSINE = _fit_even_polynomial(lambda t: np.cos(2 * np.pi * t))
 """cos(2πt), to 2e-10."""
-SINE_PER_TURN = _even_polynomial(lambda t: 2 * np.pi * np.sinc(2 * t))
+SINE_PER_TURN = _fit_even_polynomial(lambda t: 2 * np.pi * np.sinc(2 * t))
 """sin(2πt) / t, to 1e-11."""
 
 
 @kernel
 def _inverse(metric):
-    """Inverse of a symmetric 3 by 3 matrix: the reciprocal metric."""
+    """Return the inverse of a symmetric 3 by 3 matrix, the reciprocal metric."""
     out = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
@@ -76,12 +79,12 @@ def _inverse(metric):
 
 @kernel
 def lattice_operations(metric, tolerance, found):
-    """Integer matrices W with W G Wᵀ = G and determinant 1 into ``found`` (24, 3, 3): the
-    rotations of the lattice, which has each of them with either sign.
+    """Write the integer matrices W with W G Wᵀ = G and determinant 1 to ``found`` (24, 3, 3).
 
-    Row i holds the image of cell vector i, a lattice vector of the same length; no index of
-    such a vector exceeds the product of this length with the reciprocal axis'. Returns how
-    many there are, 0 if there are near misses.
+    These are the rotations of the lattice, which also has the negative of each. Row i of W is
+    the image of cell vector i, a lattice vector of the same length; its indices are at most the
+    product of this length and that of the reciprocal axis. Returns the number of matrices, or 0
+    if there are near misses.
     """
     star = _inverse(metric)
     longest = max(metric[0, 0], metric[1, 1], metric[2, 2])
@@ -136,7 +139,7 @@ def lattice_operations(metric, tolerance, found):
 
 @leaf
 def _determinant(vectors, i, j, k):
-    """Of the matrix of candidates i, j and k for the three axes."""
+    """Return the determinant of the matrix of candidates i, j and k for the three axes."""
     total = 0.0
     for axis in range(3):
         after, before = (axis + 1) % 3, (axis + 2) % 3
@@ -149,7 +152,7 @@ def _determinant(vectors, i, j, k):
 
 @leaf
 def _angle_deviation(metric, vectors, i, j, first, second):
-    """How far the angle of candidates i and j for two axes is from that of the axes (cosine)."""
+    """Return the difference of the cosines of the angle of candidates i and j, and of two axes."""
     dot = 0.0
     for a in range(3):
         for b in range(3):
@@ -160,7 +163,7 @@ def _angle_deviation(metric, vectors, i, j, first, second):
 
 @leaf
 def _rotated(frac, atom, rotation, axis):
-    """One coordinate of an atom after a rotation about the origin."""
+    """Return one coordinate of an atom after a rotation about the origin."""
     return (
         frac[0, atom] * rotation[0, axis]
         + frac[1, atom] * rotation[1, axis]
@@ -170,12 +173,12 @@ def _rotated(frac, atom, rotation, axis):
 
 @leaf
 def _atom_at(frac, x, y, z, first, last, box, taken):
-    """Which of the atoms first:last is at a point, modulo the lattice; -1 if none.
+    """Return the index of the atom among first:last at a point, modulo the lattice; -1 if none.
 
-    Atoms that share a place, as parts of a split site do, are taken one after the other.
+    Atoms at the same place, such as those of a split site, are assigned one after the other.
     """
     hits = which = 0
-    # unsigned, since a look whether an index is negative would keep the loop from being vectors
+    # unsigned, since the test for negative indices would prevent vectorisation of the loop
     for j in range(np.uint64(first), np.uint64(last)):
         dx, dy, dz = x - frac[0, j], y - frac[1, j], z - frac[2, j]
         inside = (
@@ -201,11 +204,12 @@ def _atom_at(frac, x, y, z, first, last, box, taken):
 def _match_atoms(
     frac, metric, first, last, rotation, shift, tolerance, box, partner, lattice_shift, taken
 ):
-    """How far, squared, a rotation and a shift leave the worst atom from one of its own kind.
+    """Return the largest squared distance (Å²) of the rotated and shifted atoms to their images.
 
-    Writes the image of each atom i: atom partner[i] moved by the lattice vector
-    lattice_shift[:, i]. Atoms of the kind of i are first[i]:last[i]. Negative if it is more
-    than NEAR_MISS times the tolerance (Å; ``box`` is that in fractions).
+    Writes the image of each atom i: atom partner[i] shifted by the lattice vector
+    lattice_shift[:, i]. Atoms of the same kind as i are first[i]:last[i]. Returns -1 if the
+    distance exceeds NEAR_MISS times the tolerance (in Å; ``box`` is this in fractional
+    coordinates).
     """
     n = len(partner)
     worst = 0.0
@@ -237,7 +241,7 @@ def _match_atoms(
 
 @leaf
 def _add_images(frac, rotation, shift, partner, lattice_shift, total):
-    """Make ``shift`` the mean over all atoms, and add the image of each to its partner's."""
+    """Set ``shift`` to the mean over all atoms, and add the image of each atom to ``total``."""
     n = frac.shape[1]
     for axis in range(3):
         mean = 0.0
@@ -252,20 +256,20 @@ def _add_images(frac, rotation, shift, partner, lattice_shift, total):
 
 @kernel
 def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
-    """The crystal's operations; averages the coordinates, in place, over them.
+    """Find the operations of a crystal, and average its coordinates over them in place.
 
-    Writes the ``rotations`` of its Laue group, each without its negative, those
-    ``translations`` that are operations by themselves (at most as many as the rarest kind has
-    atoms), and for each atom the lowest index of its ``orbit`` under translations and
-    inversion. Returns how many rotations and translations there are, and whether there is a
-    centre of symmetry, put on the origin.
+    Writes the ``rotations`` of the Laue group (without their negatives), the ``translations``
+    that are operations by themselves (at most as many as the rarest kind has atoms), and for
+    each atom the lowest index of its ``orbit`` under translations and inversion. Returns the
+    numbers of rotations and translations, and whether there is a centre of symmetry, which is
+    then moved to the origin.
     """
     tolerance = 1.0
     for _ in range(3):
         found = _symmetrise(frac, metric, first, last, tolerance, rotations, translations, orbit)
         if found[0] > 0:
             return found
-        # a near miss: narrower tolerances may be clear
+        # a near miss, which a smaller tolerance may resolve
         tolerance /= 8
     for i in range(frac.shape[1]):
         orbit[i] = i
@@ -278,13 +282,12 @@ def _find_symmetry(frac, metric, first, last, rotations, translations, orbit):
 
 @kernel
 def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit):
-    """As ``_find_symmetry`` with tolerances times ``scale``; returns zeros if there are near
-    misses.
+    """Do the work of ``_find_symmetry`` with tolerances times ``scale``.
 
-    Translations and inversion first, then one operation for each rotation: the rest of the
-    group are their products, and averaging over the two parts is averaging over the group.
-    Relative to the atoms' centroid, an operation moves them by its rotation and by lattice
-    vectors alone, so the average is exactly symmetric.
+    Returns zeros if there are near misses. Translations and inversion are found first, then one
+    operation for each rotation. The other operations are their products, and averaging over the
+    two parts is equivalent to averaging over the group. Relative to the centroid of the atoms, an
+    operation is its rotation plus lattice vectors, so the average is exactly symmetric.
     """
     n = frac.shape[1]
     n_lattice = lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
@@ -372,7 +375,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
 
 @kernel
 def _average_metric(metric, rotations, n_rotations):
-    """The metric averaged over the crystal's operations."""
+    """Return the metric averaged over the operations of the crystal."""
     mean = np.zeros((3, 3))
     for index in range(n_rotations):
         for a in range(3):
@@ -390,12 +393,13 @@ def _average_metric(metric, rotations, n_rotations):
 
 @kernel
 def _fundamental_planes(rotations, n_rotations, limit):
-    """Planes u (3, n) with u·h ≥ 0 for the lexicographically largest h of each orbit.
+    """Return planes u (3, n) with u·h ≥ 0 for the lexicographically largest h of each orbit.
 
-    With v = (m², m, 1) and m above any difference of indices, v·h orders indices
-    lexicographically, and h comes before its image W h where (v - Wᵀv)·h ≥ 0. The planes of W
-    and -W (Friedel's law) are all there, that of the identity (0) included; h lies on as many
-    planes as operations leave it where it is. Integers, held as floats for speed.
+    With v = (m², m, 1) and m larger than any difference of indices, v·h orders indices
+    lexicographically, and h precedes its image W h if (v - Wᵀv)·h ≥ 0. There is one plane for
+    each W and -W (Friedel's law), including the identity (u = 0); the number of planes that
+    contain h is the number of operations that leave h invariant. The values are integers, stored
+    as floats for speed.
     """
     m = 4 * max(limit[0], limit[1], limit[2]) + 3
     planes = np.empty((3, 2 * n_rotations))
@@ -410,7 +414,7 @@ def _fundamental_planes(rotations, n_rotations, limit):
 
 @leaf
 def _line_in_sphere(aa, bc, cc, g2_max, l_max):
-    """The span of l in which aa + 2 bc l + cc l² ≤ g2_max; empty if the first exceeds the last."""
+    """Return the first and last l with aa + 2 bc l + cc l² ≤ g2_max; none if first > last."""
     inside = bc * bc - cc * (aa - g2_max)
     if inside < 0:
         return 1, 0
@@ -422,7 +426,7 @@ def _line_in_sphere(aa, bc, cc, g2_max, l_max):
 
 @leaf
 def _line_in_domain(planes, inverse, h, k, first, last):
-    """The part first..last of l on which no plane cuts (h, k, l) off."""
+    """Return the part of first..last in which (h, k, l) is on the positive side of all planes."""
     for p in range(planes.shape[1]):
         c = planes[0, p] * h + planes[1, p] * k
         u = planes[2, p]
@@ -440,7 +444,7 @@ def _line_in_domain(planes, inverse, h, k, first, last):
 
 @leaf
 def _is_absent(translations, n_translations, h, k, ell):
-    """Whether a centring translation extinguishes a reflection."""
+    """Return whether a centring translation extinguishes a reflection."""
     for t in range(1, n_translations):
         turn = h * translations[t, 0] + k * translations[t, 1] + ell * translations[t, 2]
         if abs(turn - math.floor(turn + 0.5)) > 0.01:
@@ -452,8 +456,10 @@ def _is_absent(translations, n_translations, h, k, ell):
 def _fundamental_reflections(
     metric, translations, n_translations, planes, limit, g_min, g_max, g2, multiplicity, hkl
 ):
-    """One reflection per orbit with g_min ≤ |g| ≤ g_max: g² (Å⁻²), how many are in the orbit,
-    and indices (3, n). Returns how many were written."""
+    """Write g² (Å⁻²), multiplicity and indices (3, n) of one reflection per orbit.
+
+    Only reflections with g_min ≤ |g| ≤ g_max are written. Returns their number.
+    """
     n_planes = planes.shape[1]
     inverse = np.empty(n_planes)
     for p in range(n_planes):
@@ -494,7 +500,7 @@ def _fundamental_reflections(
 
 @kernel
 def _cosine(turn2):
-    """cos(2πt) from t², |t| ≤ 1/2."""
+    """Return cos(2πt) for t², |t| ≤ 1/2."""
     c = COSINE
     high = c[4] + turn2 * (c[5] + turn2 * (c[6] + turn2 * c[7]))
     return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
@@ -502,7 +508,7 @@ def _cosine(turn2):
 
 @kernel
 def _sine_per_turn(turn2):
-    """sin(2πt) / t from t², |t| ≤ 1/2."""
+    """Return sin(2πt) / t for t², |t| ≤ 1/2."""
     c = SINE_PER_TURN
     high = c[4] + turn2 * (c[5] + turn2 * (c[6] + turn2 * c[7]))
     return c[0] + turn2 * (c[1] + turn2 * (c[2] + turn2 * (c[3] + turn2 * high)))
@@ -510,8 +516,10 @@ def _sine_per_turn(turn2):
 
 @leaf
 def _add_waves(h, k, ell, frac, amplitude, first, last, centred, real, imag):
-    """Add amplitude · exp(2πi (hx + ky + lz)) of atoms first:last for each reflection; of pairs
-    of atoms about the origin, the cosine alone."""
+    """Add amplitude · exp(2πi (hx + ky + lz)) of atoms first:last for each reflection.
+
+    If ``centred``, an atom represents a pair related by inversion, and only the cosine is added.
+    """
     for j in range(first, last):
         x, y, z, weight = frac[0, j], frac[1, j], frac[2, j], amplitude[j]
         if centred:
@@ -532,10 +540,10 @@ def _intensities(
     frac, amplitude, starts, elements, centred, hkl, g2, multiplicity, wavelength, factors, per_s,
     height,
 ):  # fmt: skip
-    """Intensities of n orbits of reflections.
+    """Write the intensities of n orbits of reflections to ``height``.
 
-    Atoms are sorted by element; elements[e] owns starts[e]:starts[e + 1]. ``amplitude`` holds
-    occupancy times the number of atoms that each stands for.
+    Atoms are sorted by element; those of elements[e] are starts[e]:starts[e + 1]. ``amplitude``
+    is the occupancy times the number of atoms that each atom represents.
     """
     n = len(g2)
     h, k, ell = hkl[0], hkl[1], hkl[2]
@@ -570,10 +578,10 @@ def _intensities(
 
 @kernel
 def _sort_by_length(g2, n, g_max):
-    """Indices of g2[:n] in ascending order.
+    """Return the indices that sort g2[:n] in ascending order.
 
-    Reciprocal-lattice points fill space evenly, so |g|³ is nearly uniform: one bucket per
-    point, then a nearly sorted list to mend by insertion.
+    Reciprocal-lattice points fill space evenly, so |g|³ is nearly uniform. Bucket sort with one
+    bucket per point gives a nearly sorted list, which insertion sort completes.
     """
     bucket = np.empty(n, np.int64)
     ends = np.zeros(n + 2, np.int64)
@@ -599,12 +607,12 @@ def _sort_by_length(g2, n, g_max):
 
 @leaf
 def _merge(g2, height, order, wavelength, peak_angle, peak_height, peak_of):
-    """Merge reflections closer than the tolerance to the one before; returns how many peaks.
+    """Merge each reflection with the previous one if they are close; return the number of peaks.
 
-    A peak stands at the mean of its reflections, weighted by height, so that the absent ones
-    of a supercell do not move it.
-    By gap, not by rounding to a bin: symmetry-equivalent reflections differ by round-off,
-    and a bin edge between them would split a peak in two.
+    The position of a peak is the mean of its reflections weighted by height, so that absent
+    reflections of a supercell do not move it. Reflections are merged by their distance instead of
+    rounded to bins, since equivalent reflections differ by round-off, and a bin edge between them
+    would split a peak.
     """
     m = -1
     previous = -1.0
@@ -630,7 +638,10 @@ def _merge(g2, height, order, wavelength, peak_angle, peak_height, peak_of):
 
 @njit(cache=True)
 def _sorted_atoms(numbers, occ):
-    """Indices of atoms by element, then by occupancy; lists in files mostly are, nearly."""
+    """Return the indices that sort atoms by element, then by occupancy.
+
+    Insertion sort, since lists of atoms in files are mostly nearly sorted.
+    """
     order = np.arange(len(numbers))
     for i in range(1, len(numbers)):
         j = i
@@ -649,13 +660,13 @@ def crystal_reflections(
     cell, strained, frac, occ, numbers, texture, g_min, g_max, wavelength, factors, per_s,
     g2, height, multiplicity, hkl,
 ):  # fmt: skip
-    """Symmetry-inequivalent reflections of one crystal, in no order; returns how many.
+    """Compute the symmetry-inequivalent reflections of one crystal; return their number.
 
     Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (3, n) in
-    the cell's own axes; there must be room for ``reflection_room`` of them. ``factors``
-    (element, interval, 4) holds cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
-    Lengths are those of ``strained``, averaged over the symmetry of ``cell``: strain does not
-    lower the crystal's symmetry. ``texture`` is h, k, l and March's r (1: no texture).
+    the axes of ``cell``, unsorted; the arrays must have at least ``reflection_room`` elements.
+    ``factors`` (element, interval, 4) are cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
+    Lengths are those of the cell ``strained``, averaged over the symmetry of ``cell``, so that
+    strain does not lower the symmetry. ``texture`` is h, k, l and March's r (1: no texture).
     """
     n = len(numbers)
     longest = 2
@@ -685,7 +696,7 @@ def crystal_reflections(
         own_frac, own, first, last, rotations, translations, orbit
     )
     metric = _average_metric(_metric(strained, longest), rotations, n_rotations)
-    # one atom per orbit, with the weight of all
+    # one atom per orbit, with the sum of their weights
     amplitude = np.zeros(n)
     for i in range(n):
         amplitude[orbit[i]] += occ[atoms[i]]
@@ -726,7 +737,7 @@ def crystal_reflections(
 
 @kernel
 def _metric(cell, longest):
-    """Products of cell vectors (Å²), the longest put last."""
+    """Return the scalar products of the cell vectors (Å²), with the longest vector last."""
     metric = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
@@ -742,8 +753,8 @@ def _metric(cell, longest):
 def _apply_texture(texture, longest, rotations, n_rotations, metric, hkl, n, height):
     """Multiply intensities by March's weights, averaged over each orbit.
 
-    (r² cos²α + sin²α / r)^(-3/2), α from the preferred direction (h, k, l) to the reflection's
-    (Dollase, J. Appl. Cryst. 19, 267, 1986).
+    The weight is (r² cos²α + sin²α / r)^(-3/2), where α is the angle between the preferred
+    direction (h, k, l) and the reflection (Dollase, J. Appl. Cryst. 19, 267, 1986).
     """
     star = _inverse(metric)
     axis = np.empty(3)
@@ -775,7 +786,7 @@ def _product(left, right, metric):
 
 @njit(cache=True)
 def merge_reflections(g2, height, n, g_max, wavelength, angle, intensity, peak_of):
-    """Peaks of one crystal from its n reflections; returns how many.
+    """Merge the n reflections of one crystal to peaks; return the number of peaks.
 
     Writes angles (degrees 2θ, ascending), intensities, and for each reflection the index of
     its peak.
@@ -789,11 +800,11 @@ def peaks(
     cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength,
     factors, per_s, room, angle, intensity, ends,
 ):  # fmt: skip
-    """Peaks of a batch of n crystals that are not too weak, the strongest of each crystal 1.
+    """Compute the peaks of a batch of n crystals; the strongest peak of each crystal is 1.
 
-    Those of crystal i are written to ``angle`` (degrees 2θ) and ``intensity``, from ends[i] to
-    ends[i + 1]. room[i] is what its reflections need (``reflection_room``); both outputs must
-    have room for the sum, of which only the beginning is touched.
+    Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to ``angle`` (degrees
+    2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its ``reflection_room``; both outputs
+    must have at least the sum of these as length.
     """
     largest = room.max()
     g2 = np.empty(largest)
@@ -825,11 +836,13 @@ def peaks(
 def reflection_room(
     cells: NDArray[np.float64], strained: NDArray[np.float64], g_max: float
 ) -> NDArray[np.int64]:
-    """(n,), an upper bound of the reflections of crystals with these cells (n, 3, 3): lattice
-    points in half the box around the limiting sphere."""
+    """Return (n,), upper bounds of the number of reflections for cells (n, 3, 3).
+
+    The bound is the number of lattice points in half of the box around the limiting sphere.
+    """
     lengths = np.linalg.norm(cells, axis=2)
     stretch = 1.0
     if strained is not cells:
-        # averaged over symmetry, an axis may stretch by as much as any other direction
+        # after averaging over the symmetry, an axis can stretch as much as any other direction
         stretch = np.linalg.norm(np.linalg.solve(cells, strained), ord=2, axis=(1, 2))[:, None]
     return (2 * np.floor(g_max * stretch * lengths + 1e-3).astype(np.int64) + 1).prod(1) // 2 + 1

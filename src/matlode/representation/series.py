@@ -1,4 +1,4 @@
-"""Compiled kernels that read patterns as series of numbers: their peaks, their characteristics."""
+"""Compiled kernels that compute peaks and time-series characteristics of patterns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numba import njit
 
 PEAK_THRESHOLD = 0.02
-"""Maxima below this part of the strongest are not counted as peaks."""
+"""Maxima below this fraction of the strongest point are not counted as peaks."""
 
 
 @njit(cache=True, nogil=True)
 def peak_indices(pattern, threshold=PEAK_THRESHOLD):
-    """Grid indices of local maxima above ``threshold``, by angle."""
+    """Return the grid indices of local maxima above ``threshold``, in order of angle."""
     found = np.empty(len(pattern), np.int64)
     n = 0
     for x in range(1, len(pattern) - 1):
@@ -26,7 +26,7 @@ def peak_indices(pattern, threshold=PEAK_THRESHOLD):
 
 @njit(cache=True, nogil=True)
 def read_peaks(patterns, two_theta_deg, d_angstrom, n_first, n_strongest, out):
-    """Rows of ``descriptors.pattern_descriptors``, for a batch of patterns."""
+    """Compute the rows of ``descriptors.pattern_descriptors`` for a batch of patterns."""
     n_points = patterns.shape[1]
     strongest = np.empty(n_strongest + 1, np.int64)
     for i in range(len(patterns)):
@@ -36,7 +36,7 @@ def read_peaks(patterns, two_theta_deg, d_angstrom, n_first, n_strongest, out):
             out[i, p] = d_angstrom[peaks[p]]
         kept = 0
         for peak in peaks:
-            # sorted in from the weak end, after those of equal height
+            # insertion from the weak end, after peaks of equal height
             place = kept
             while place > 0 and pattern[strongest[place - 1]] < pattern[peak]:
                 strongest[place] = strongest[place - 1]
@@ -61,9 +61,9 @@ def read_peaks(patterns, two_theta_deg, d_angstrom, n_first, n_strongest, out):
 
 @njit(cache=True, nogil=True)
 def characterise(patterns, floor, out):
-    """Columns of ``characteristics.CHARACTERISTICS``, for a batch of patterns.
+    """Compute the columns of ``characteristics.CHARACTERISTICS`` for a batch of patterns.
 
-    What is below ``floor`` counts as zero.
+    Values below ``floor`` are set to zero.
     """
     n = patterns.shape[1]
     x = np.empty(n)
@@ -104,7 +104,7 @@ def characterise(patterns, floor, out):
 
 @njit(cache=True)
 def _moments(x, mean):
-    """Second to fourth central moment, and the slope of the linear trend."""
+    """Return the second to fourth central moments, and the slope of the linear trend."""
     n = len(x)
     middle = (n - 1) / 2
     second = third = fourth = trend = weight = 0.0
@@ -120,9 +120,9 @@ def _moments(x, mean):
 
 @njit(cache=True)
 def _energies(x):
-    """Sum of squares, and its parts in the first and the last quarter."""
+    """Return the sum of squares, and its parts in the first and the last quarter."""
     n = len(x)
-    # as numpy.array_split cuts: the first parts are one longer
+    # as in numpy.array_split, the first parts are one element longer
     first_end = n // 4 + (1 if n % 4 > 0 else 0)
     last_start = n - n // 4
     energy = first = last = 0.0
@@ -138,7 +138,7 @@ def _energies(x):
 
 @njit(cache=True)
 def _changes(x):
-    """Mean size of the steps, and the root of the sum of their squares."""
+    """Return the mean absolute change, and the square root of the sum of squared changes."""
     total = squares = 0.0
     for p in range(1, len(x)):
         step = x[p] - x[p - 1]
@@ -149,7 +149,8 @@ def _changes(x):
 
 @njit(cache=True)
 def _levels(x, mean, far):
-    """Points above the mean, the longest run of them, and the share of points far from it."""
+    """Return the number of points above the mean, their longest run, and the fraction beyond
+    ``far`` from the mean."""
     above = run = longest = beyond = 0
     for value in x:
         run = run + 1 if value > mean else 0
@@ -161,7 +162,7 @@ def _levels(x, mean, far):
 
 @njit(cache=True)
 def _count_peaks(x, support):
-    """Points higher than ``support`` neighbours on either side."""
+    """Count the points that are higher than ``support`` neighbours on either side."""
     n_peaks = 0
     for p in range(support, len(x) - support):
         shift = 1
@@ -203,7 +204,7 @@ def _binned_entropy(x, bins):
 
 @njit(cache=True)
 def _index_of_half(x):
-    """How many points hold half of the sum."""
+    """Return the number of points that contain half of the sum."""
     total = 0.0
     for value in x:
         total += value

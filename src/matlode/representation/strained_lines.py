@@ -1,4 +1,4 @@
-"""The lines of one crystal, its cell strained until they meet an observed pattern."""
+"""Fit the lines of one crystal to an observed pattern by straining its cell."""
 
 from __future__ import annotations
 
@@ -16,95 +16,98 @@ from matlode.representation.diffraction import (
 from matlode.representation.observation import MATCH_SETTINGS, View
 
 WEAK_LINE = 2e-3
-"""Lines below this part of the strongest do not take part in a fit."""
+"""Lines weaker than this fraction of the strongest are excluded from a fit."""
 MOST_LINES = 400
-"""Nor do others than the strongest of a crystal with very many."""
+"""Largest number of lines in a fit, the strongest of the crystal."""
 LATTICE_TOLERANCE = 1e-3
-"""Relative deviation of squared lengths up to which axes count as equal: cells of tables are
-rounded, and a strain that keeps too much symmetry is still a strain."""
+"""Relative deviation of squared lengths up to which axes count as equal. It is large because cells
+in tables are rounded; too high a symmetry only reduces the number of strains."""
 Factors = tuple[NDArray[np.float64], float]
-"""What ``usable_factors`` gives."""
+"""Result of ``usable_factors``."""
 TYPICAL_DAMPING_A2 = 0.5
-"""Displacement factor B that a fit begins with."""
+"""Displacement factor B with which a fit begins, in Å²."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitCosts:
-    """What strains and shifts cost, as parts of a cosine; per their squares."""
+    """Penalties of strains and shifts per square of their values, in units of the cosine."""
 
     strain: float = 20.0
-    """1 % in all lengths costs 0.006: two crystals of one type are told apart by their size."""
+    """1 % in all lengths costs 0.006: this distinguishes isotypic crystals by their size."""
     zero_per_deg2: float = 0.2
     """A zero shift of 0.1° costs 0.002."""
     damping_per_a4: float = 0.002
-    """Of B in Å⁴: 1 Å², which is usual, costs 0.002."""
+    """A displacement factor B of 1 Å², a usual value, costs 0.002."""
 
 
 @dataclass(frozen=True)
 class CellFit:
-    """How far a crystal was strained, and how well it meets the pattern."""
+    """The strain of a crystal, and its agreement with the observed pattern."""
 
     match: float
-    """Cosine of the square roots of the profiles, 0..1."""
+    """Cosine similarity of the square roots of the profiles, 0..1."""
     score: float
-    """The match less what strain and zero shift cost."""
+    """``match`` minus the penalties of strain, zero shift and damping."""
     strains: NDArray[np.float64]
-    """(k,), along ``StrainedLines.tensors``."""
+    """(k,), coefficients of ``StrainedLines.tensors``."""
     zero_deg: float = 0.0
-    """Observed less calculated 2θ where the lattice fits."""
+    """Zero shift: observed minus calculated 2θ."""
     damping_a2: float = TYPICAL_DAMPING_A2
-    """Displacement factor B of all atoms, in Å²."""
+    """Displacement factor B of all atoms in Å²."""
 
 
 @dataclass(frozen=True)
 class StrainedLines:
-    """The lines of a crystal by the reciprocal metric of its cell."""
+    """The n lines of a crystal as a function of the reciprocal metric of its cell."""
 
     metric: NDArray[np.float64]
-    """(6,): 11, 22, 33, 23, 13, 12, in Å⁻²."""
+    """(6,), components 11, 22, 33, 23, 13, 12 in Å⁻²."""
     products: NDArray[np.float64]
-    """(n, 6), of indices: 1/d² is their product with the metric."""
+    """(n, 6), products of indices; 1/d² is ``products @ metric``."""
     intensity: NDArray[np.float64]
     """(n,), at the wavelength of MATCH_SETTINGS."""
     tensors: NDArray[np.float64]
-    """(k, 3, 3), ``lattice_strains``."""
+    """(k, 3, 3), strain tensors of ``lattice_strains``."""
     directions: NDArray[np.float64]
-    """(k, 6), of the metric under each."""
+    """(k, 6), derivative of the metric with respect to each strain."""
 
     @classmethod
     def of(cls, crystals: Crystals, index: int, factors: Factors | None = None) -> StrainedLines:
-        """Of one crystal of a batch; ``factors`` are what ``usable_factors`` says of the batch.
+        """Return the lines of one crystal of a batch.
 
-        Raises ScatteringError for elements without scattering factors.
+        ``factors`` are the result of ``usable_factors`` for the batch (None: computed). Raises
+        ScatteringError for elements without scattering factors.
         """
         cell = crystals.lattices[index]
         factors = factors or usable_factors(crystals, MATCH_SETTINGS)
-        hkl, intensity = _reflections(crystals, index, *factors)
+        hkl, intensity = _find_reflections(crystals, index, *factors)
         h, k, ell = hkl
         star = np.linalg.inv(cell)
         tensors = lattice_strains(cell)
         return cls(
-            _six(star.T @ star),
+            _pack_symmetric(star.T @ star),
             np.stack([h * h, k * k, ell * ell, 2 * k * ell, 2 * h * ell, 2 * h * k], axis=1),
             intensity,
             tensors,
-            np.array([_six(-2 * star.T @ tensor @ star) for tensor in tensors]),
+            np.array([_pack_symmetric(-2 * star.T @ tensor @ star) for tensor in tensors]),
         )
 
     def scaled(self, strain: float) -> CellFit:
-        """Where a fit may begin: all lengths changed by ``strain``."""
+        """Return a starting point of a fit with all lengths scaled by 1 + ``strain``."""
         strains = np.zeros(len(self.tensors))
         strains[0] = strain * np.sqrt(3)
         return CellFit(0.0, 0.0, strains)
 
     def fitted(self, start: CellFit, view: View, costs: FitCosts, *, strain_only: bool) -> CellFit:
-        """The fit, from ``start``, that meets an observed profile best; ``strain_only`` leaves
-        zero shift and damping as they are."""
+        """Fit the lines to an observed profile, beginning at ``start``.
+
+        ``strain_only`` keeps the zero shift and the damping constant.
+        """
         from matlode.representation.line_kernels import fit_cell
 
         n = len(start.strains)
         values = np.array([*start.strains, start.zero_deg, start.damping_a2])
-        # a step moves a line at 60° by the width of a peak
+        # a step shifts a line at 60° by the width of a peak
         steps = np.array([np.radians(view.sigma)] * n + [view.sigma / 3, 0.5])
         if strain_only:
             steps[n:] = 0
@@ -117,8 +120,11 @@ class StrainedLines:
         return CellFit(match, score, values[:n], float(values[n]), float(values[n + 1]))
 
     def profile(self, fit: CellFit, view: View) -> NDArray[np.float64]:
-        """(n,), the calculated profile on the grid of a view, as a part of the whole observed
-        intensity: as high as the square roots of both, in the mean over its own, allow."""
+        """Return (n,), the calculated profile on the grid of a view.
+
+        It is scaled to the observed profile, in units of the total observed intensity, by the
+        projection of the square roots of the two profiles.
+        """
         from matlode.representation.line_kernels import profile_match
 
         profile = np.empty(len(view.roots))
@@ -132,28 +138,28 @@ class StrainedLines:
         return np.asarray(profile * root_scale**2)
 
     def two_theta_deg(self, fit: CellFit) -> NDArray[np.float64]:
-        """(m,), where the lines of a fit are, ascending."""
+        """Return (m,), the positions of the lines of a fit, ascending."""
         inverse_d2 = self.products @ (self.metric + fit.strains @ self.directions)
         sines = MATCH_SETTINGS.wavelength_angstrom / 2 * np.sqrt(inverse_d2)
         return np.sort(2 * np.degrees(np.arcsin(sines[sines < 1]))) + fit.zero_deg
 
     def strain(self, fit: CellFit) -> NDArray[np.float64]:
-        """(3, 3), the symmetric strain of a fit: observed cell = known cell times (1 + strain)."""
+        """Return (3, 3), the symmetric strain of a fit: observed cell = known cell (1 + strain)."""
         return np.tensordot(fit.strains, self.tensors, 1)
 
 
 _LIMITS_OF_G = tuple(np.multiply(limits_of_g(MATCH_SETTINGS), (0.95, 1.05)).tolist())
-"""Strained lines may come in from outside the range."""
+"""Wider than the range of MATCH_SETTINGS, since strain can move lines into it."""
 
 
-def _six(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pack_symmetric(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def _reflections(
+def _find_reflections(
     crystals: Crystals, index: int, factors: NDArray[np.float64], per_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Indices (3, n) and intensities (n,) of a crystal's lines."""
+    """Return indices (3, n) and intensities (n,) of the lines of a crystal."""
     from matlode.representation.reflections import crystal_reflections, reflection_room
 
     at = crystals.atoms(index)
@@ -175,8 +181,9 @@ def _reflections(
 
 
 def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(k, 3, 3), orthonormal strains that keep the symmetry of a lattice, cell vectors in rows;
-    the first changes all lengths alike.
+    """Return (k, 3, 3), orthonormal strains that preserve the symmetry of a lattice.
+
+    The rows of ``cell`` are the cell vectors. The first strain scales all lengths equally.
 
     >>> len(lattice_strains(4.0 * np.eye(3))), len(lattice_strains(np.diag([4.0, 4.0, 6.0])))
     (1, 2)
@@ -185,7 +192,7 @@ def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
 
     found = np.empty((24, 3, 3))
     n, tolerance = 0, LATTICE_TOLERANCE
-    while n == 0 and tolerance > 1e-8:  # a near miss: narrower tolerances may be clear
+    while n == 0 and tolerance > 1e-8:  # a near miss, which a smaller tolerance may resolve
         n = lattice_operations(cell @ cell.T, tolerance, found)
         tolerance /= 8
     rotations = np.linalg.inv(cell) @ found[:n] @ cell if n else np.eye(3)[None]
@@ -205,4 +212,4 @@ _DEVIATORS = np.array(
         ),
     ]
 ) / np.sqrt(2)
-"""(5, 3, 3), orthonormal symmetric tensors without trace that span them all."""
+"""(5, 3, 3), an orthonormal basis of the traceless symmetric tensors."""

@@ -1,9 +1,9 @@
-"""Patterns and descriptors of tables of any size, into memory-mapped files.
+"""Compute patterns and descriptors of tables of any size and write them to .npy files.
 
-A table is read part by part; each part is computed here by threads, or on a Dask cluster, and
-written to its rows of ``NAME.npy``. Memory does not grow with the table. Parts carry their
-crystals with them, so workers need no shared file system, and a part whose worker dies is
-computed again by another.
+A table is read part by part. Each part is computed by threads or on a Dask cluster, and written
+to its rows of ``NAME.npy``, so that memory does not grow with the table. The crystals are sent
+with the tasks, so workers need no shared file system, and the task of a lost worker is repeated
+by another one.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_text
-from matlode.data.batches import BATCH_ROWS, count_rows, crystal_batches
 from matlode.data.cleaning import crystal_problems
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.data.tables import BATCH_ROWS, count_rows, crystal_batches
 from matlode.errors import InputError, PatternError, suggest
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
@@ -41,6 +41,7 @@ from matlode.representation.diffraction import (
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed import Future as DaskFuture
 
 HEADER = "arrays.json"
 UNUSABLE = "unusable.csv"
@@ -48,12 +49,12 @@ UNUSABLE = "unusable.csv"
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that is computed for every crystal."""
+    """A quantity that can be computed for every crystal."""
 
     width: Callable[[DiffractionSettings], int]
-    """Numbers per crystal."""
-    compute: Callable[[Crystals, NDArray[np.float32], DiffractionSettings], NDArray[Any]]
-    """Of crystals and their patterns."""
+    """Number of values per crystal."""
+    compute: Callable[[Crystals, NDArray[np.float32], DiffractionSettings], NDArray[np.floating]]
+    """Function of the crystals and their patterns that returns (n, width)."""
 
 
 QUANTITIES = {
@@ -70,7 +71,7 @@ QUANTITIES = {
         lambda _, patterns, settings: pattern_descriptors(patterns, settings),
     ),
 }
-"""name → what is computed; each ends in NAME.npy, float32, one row per row of the table."""
+"""Quantities by name; each is written to NAME.npy, float32, one row per row of the table."""
 
 
 def stream_table(
@@ -83,26 +84,26 @@ def stream_table(
     batch_rows: int = BATCH_ROWS,
     progress: Progress = silent,
 ) -> Path:
-    """Compute ``names`` (keys of QUANTITIES) of every crystal of a Parquet table into ``out``.
+    """Compute ``names`` (keys of QUANTITIES) for every crystal of a Parquet table.
 
-    Writes NAME.npy, (rows of the table, width) float32, for ``numpy.load(mmap_mode="r")``;
-    rows of crystals that cannot be used are zero and stand with their reason in unusable.csv.
-    ``client`` is a Dask client; without one this machine's threads do the work. The files are
-    the same either way. Returns the path of the header, arrays.json, which is written last.
-    Raises InputError for unknown names and unreadable tables.
+    Writes NAME.npy, (rows of the table, width) float32, to the folder ``out``; it can be read with
+    ``numpy.load(mmap_mode="r")``. Rows of crystals that cannot be used are zero; they are listed
+    with the reason in unusable.csv. ``client`` is a Dask client; without one, threads of this
+    process are used, with the same result. Returns the path of the header, arrays.json, which is
+    written last. Raises InputError for unknown names and unreadable tables.
     """
     for name in names:
         if name not in QUANTITIES:
-            raise InputError(f'"{name}" is not computed. {suggest(name, QUANTITIES)}')
+            raise InputError(f'unknown quantity "{name}". {suggest(name, QUANTITIES)}')
     n_rows = count_rows(table)
     out.mkdir(parents=True, exist_ok=True)
     (out / HEADER).unlink(missing_ok=True)
     shapes = {name: (n_rows, QUANTITIES[name].width(settings)) for name in names}
     batches = crystal_batches(table, batch_rows)
     parts = (
-        _computed_here(batches, names, settings)
+        _compute_with_threads(batches, names, settings)
         if client is None
-        else _computed_there(batches, names, settings, client)
+        else _compute_on_cluster(batches, names, settings, client)
     )
     unusable: list[tuple[int, str]] = []
     done = 0
@@ -133,7 +134,7 @@ def stream_table(
 class _RowFile:
     """A .npy file of float32 rows that are written in any order.
 
-    Written, not mapped: mapped pages would count as this process' memory until they are flushed.
+    The file is not mapped, since mapped pages count as memory of the process until written.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
@@ -148,20 +149,20 @@ class _RowFile:
         self.stream.close()
 
     def write(self, row: int, values: NDArray[np.float32]) -> None:
-        """Put ``values`` (n, width) at rows row..row + n - 1."""
+        """Write ``values`` (n, width) to the rows row..row + n - 1."""
         self.stream.seek(self.begin + row * self.row_bytes)
         self.stream.write(np.ascontiguousarray(values, np.float32).data)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was computed for consecutive rows of a table."""
+    """The quantities of consecutive rows of a table."""
 
     n_rows: int
     arrays: dict[str, NDArray[np.float32]]
-    """name → (n_rows, width)."""
+    """Arrays (n_rows, width) by name."""
     unusable: list[tuple[int, str]]
-    """Row in this part, and why."""
+    """Rows of this part that cannot be used, with the reason."""
 
 
 def compute_part(
@@ -170,7 +171,7 @@ def compute_part(
     settings: DiffractionSettings,
     n_threads: int | None = None,
 ) -> Part:
-    """The quantities of some crystals; those of unusable ones are zero."""
+    """Compute the quantities of some crystals; those of unusable crystals are zero."""
     unusable = {row: why for row, why in enumerate(crystal_problems(crystals)) if why}
     wanted = {"patterns", "pattern-descriptors"} & set(names)
     patterns = np.empty((0, settings.n_points), np.float32)
@@ -196,10 +197,10 @@ def compute_part(
     return Part(len(crystals), arrays, sorted(unusable.items()))
 
 
-def _computed_here(
+def _compute_with_threads(
     batches: Iterator[Crystals], names: Sequence[str], settings: DiffractionSettings
 ) -> Iterator[tuple[int, Part]]:
-    """Parts in order; the next one is read while one is computed."""
+    """Yield first rows and parts in order; the next part is read while one is computed."""
     start = 0
     with ThreadPoolExecutor(1) as reader:
         coming: Future[Crystals | None] = reader.submit(next, batches, None)
@@ -209,20 +210,20 @@ def _computed_here(
             start += len(crystals)
 
 
-def _computed_there(
+def _compute_on_cluster(
     batches: Iterator[Crystals],
     names: Sequence[str],
     settings: DiffractionSettings,
     client: Client,
 ) -> Iterator[tuple[int, Part]]:
-    """Parts as workers finish them; two per thread of the cluster are on their way at a time."""
+    """Yield first rows and parts as workers finish them; two per thread are submitted at a time."""
     from distributed import as_completed
 
     threads = sum(worker["nthreads"] for worker in client.scheduler_info(-1)["workers"].values())
     starts: dict[str, int] = {}
     start = 0
 
-    def submit() -> Any:
+    def submit() -> DaskFuture | None:
         nonlocal start
         crystals = next(batches, None)
         if crystals is None:

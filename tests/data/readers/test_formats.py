@@ -264,7 +264,7 @@ def test_the_structure_column_may_be_named(tmp_path, rows):
     named = gather(open_source(file, ReadOptions(structure_column="relaxed")))
     assert len(named) == 20
     with pytest.raises(
-        InputError, match=r"no column holds crystals; .* found relaxed, note\. Name"
+        InputError, match=r"no column contains crystals; .* found relaxed, note\. Give"
     ):
         read_materials([file])
     with pytest.raises(InputError, match=r'no column "relaxd"\. Did you mean "relaxed"\?'):
@@ -294,7 +294,9 @@ def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, ending):
         assert dropped.id == str(file)
         assert dropped.reason.startswith("cannot be read after frame 0")
         return
-    with pytest.raises(InputError, match=rf"wrong{ending}: (not readable as|not a|holds no rows)"):
+    with pytest.raises(
+        InputError, match=rf"wrong{ending}:? (not readable as|not a|contains no rows)"
+    ):
         read_materials([file])
 
 
@@ -302,7 +304,7 @@ def test_a_file_that_is_not_what_its_ending_says_is_told(tmp_path, ending):
 def test_a_table_without_rows_is_told(tmp_path, ending):
     file = tmp_path / f"empty{ending}"
     file.write_text("[]" if ending == ".json" else "" if ending == ".jsonl" else "cif,k\n")
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match="contains no rows"):
         read_materials([file])
 
 
@@ -350,7 +352,7 @@ def test_rows_longer_than_their_heading_are_told(tmp_path):
     """pandas takes the first field for a name of the row, and shifts all others."""
     file = tmp_path / "long.csv"
     file.write_text("structure,band_gap\nx.cif,1.5,2.5\ny.cif,1,2\n")
-    with pytest.raises(InputError, match="more fields than there are headings"):
+    with pytest.raises(InputError, match="more fields than the header line"):
         read_materials([file])
 
 

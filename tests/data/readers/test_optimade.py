@@ -130,13 +130,13 @@ def test_what_comes_back_is_what_went_in(server, some):
 
 def test_all_pages_are_read_once(server, monkeypatch):
     asked = []
-    get = databases._get
+    get = databases._request
 
     def remember(session, url, parameters):
         asked.append(url)
         return get(session, url, parameters)
 
-    monkeypatch.setattr(databases, "_get", remember)
+    monkeypatch.setattr(databases, "_request", remember)
     read = gather(open_source(f"optimade:{server}"))
     assert len(read) == read.frame["id"].nunique() == N + 1
     pages = [url for url in asked if "/structures" in url and "/info" not in url]
@@ -164,12 +164,12 @@ def test_provider_and_licence_are_told(server):
 
 def test_a_filter_that_is_refused_is_told(server):
     source = open_source(f"optimade:{server}", ReadOptions(filter="nelements=="))
-    with pytest.raises(InputError, match="the OPTIMADE provider refuses"):
+    with pytest.raises(InputError, match="the OPTIMADE provider rejected the request"):
         gather(source)
 
 
 def test_what_is_no_provider_is_told(server):
-    with pytest.raises(InputError, match=r"the OPTIMADE provider (refuses|does not answer)"):
+    with pytest.raises(InputError, match=r"the OPTIMADE provider (rejected the request|failed)"):
         open_source(f"optimade:{server}/nowhere")
-    with pytest.raises(InputError, match=r'"example" is no address of an OPTIMADE provider'):
+    with pytest.raises(InputError, match=r'"example" is not the URL of an OPTIMADE provider'):
         open_source("optimade:example")

@@ -1,7 +1,7 @@
-"""Materials from wherever they are: one reader per kind of source, one table of them.
+"""Readers of materials from files, folders and databases.
 
-A reader takes the source's text and the options and gives a ``Source``. A further kind is one
-function and one line in ``SCHEMES`` or ``ENDINGS``.
+A reader is a function of the source's name and the options that returns a ``Source``. To add one,
+write the function and add one line to ``SCHEMES`` or ``ENDINGS``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SCHEMES: dict[str, Reader] = {
     "jarvis": open_jarvis,
     "matminer": open_matminer,
 }
-"""Databases, by what stands before the colon."""
+"""Readers of databases, by the prefix before the colon."""
 
 ENDINGS: dict[str, Reader] = {
     ".parquet": open_parquet,
@@ -46,13 +46,13 @@ ENDINGS: dict[str, Reader] = {
     ".xyz": open_xyz,
     ".extxyz": open_xyz,
 }
-"""Files that hold many crystals, by their endings; others are read as one crystal."""
+"""Readers of files with many crystals, by file ending; other files are read as one crystal."""
 
 
 def open_source(source: str | Path, options: ReadOptions | None = None) -> Source:
-    """The source that a path or ``scheme:what`` names.
+    """Open the source with the given path or ``scheme:name``.
 
-    Raises InputError if there is none, or it cannot be opened.
+    Raises InputError if it does not exist or cannot be opened.
     """
     options = options or ReadOptions()
     text = str(source)
@@ -71,33 +71,38 @@ def open_source(source: str | Path, options: ReadOptions | None = None) -> Sourc
 
 
 def gather(source: Source) -> Materials:
-    """All chunks of a source as one, labels as they stand there."""
+    """Read all chunks of a source, with unconverted labels."""
     return joined(list(source.chunks))
 
 
 def open_sources(sources: Sequence[str | Path]) -> list[Source]:
-    """Raises InputError if one does not exist, a folder holds nothing readable, or there are
-    none."""
+    """Open several sources.
+
+    Raises InputError if the list is empty, a source does not exist, or a folder contains no
+    readable files.
+    """
     if not sources:
-        raise InputError("nothing to read: name at least one CIF, POSCAR, table or folder.")
+        raise InputError("nothing to read; give at least one CIF, POSCAR, table or folder.")
     return [open_source(source) for source in sources]
 
 
 def read_materials(sources: Sequence[str | Path]) -> Materials:
-    """Crystals of files, tables, folders and databases, in order, labels as they stand there.
+    """Read the crystals of files, tables, folders and databases in order, labels unconverted.
 
-    A row or file that cannot be used is in ``dropped`` with its reason. Raises InputError as
+    Rows and files that cannot be used are in ``dropped`` with the reason. Raises InputError as
     ``open_sources`` does.
     """
-    return joined([_marked(gather(source)) for source in open_sources(sources)])
+    return joined([_mark_files(gather(source)) for source in open_sources(sources)])
 
 
 def material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials]:
-    """What ``read_materials`` reads, up to ``n_rows`` crystals at a time, with what was dropped
-    beside them; labels of a part may have columns that others lack."""
+    """Yield the materials of ``read_materials`` in parts of at most ``n_rows`` crystals.
+
+    Each part contains its own dropped rows; the label columns of the parts may differ.
+    """
     waiting: list[Materials] = []
     for chunk in (chunk for source in sources for chunk in source.chunks):
-        waiting.append(_marked(chunk))
+        waiting.append(_mark_files(chunk))
         while sum(len(part) + len(part.dropped) for part in waiting) >= n_rows:
             together = joined(waiting)
             rows = np.arange(len(together))
@@ -108,14 +113,14 @@ def material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials
         yield last
 
 
-def _marked(part: Materials) -> Materials:
-    """With a column that says whether each row is a file of its own."""
+def _mark_files(part: Materials) -> Materials:
+    """Add the column ``is_file``: whether each row is a separate file."""
     frame = part.frame.assign(is_file="is_file" in part.frame)
     return Materials(frame, part.crystals, part.dropped)
 
 
 def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Several frames as one, in order; of empty ones the first."""
+    """Concatenate frames in order; if all are empty, return the first."""
     frames = [part for part in parts if len(part)] or parts[:1]
     return (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"id": [], "formula": []})
@@ -123,7 +128,7 @@ def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def joined(parts: Sequence[Materials]) -> Materials:
-    """Several batches of materials as one, in order."""
+    """Concatenate batches of materials in order."""
     return Materials(
         joined_frames([part.frame for part in parts]),
         Crystals.concatenate([part.crystals for part in parts] or [Crystals.from_structures([])]),

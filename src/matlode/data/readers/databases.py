@@ -1,4 +1,4 @@
-"""Public databases, each through its own client; nothing of them is imported before it is used."""
+"""Readers of public databases. The client of a database is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matlode.data.labels import Column
 from matlode.data.readers.source import UNKNOWN_LICENCE, ReadOptions, Source, pack_records
 from matlode.errors import InputError, suggest
 
+if TYPE_CHECKING:
+    from requests import Session
+
+Document: TypeAlias = Mapping[str, Any]
+"""A document that a database sends, in its own layout."""
+
 MP_KEY_VARIABLE = "MP_API_KEY"
-"""Environment variable: the key that the Materials Project gives its users."""
+"""Environment variable: the API key of the Materials Project."""
 MP_LICENCE = "CC BY 4.0"
 MP_FIELDS = (
     "material_id",
@@ -28,7 +35,7 @@ MP_FIELDS = (
     "symmetry",
     "theoretical",
 )
-"""What is asked of the Materials Project, eV, GPa and µB per cell."""
+"""Requested fields of the Materials Project, in eV, GPa and µB per cell."""
 
 OPTIMADE_PROPERTIES = (
     "chemical_formula_reduced",
@@ -46,17 +53,17 @@ OPTIMADE_PROPERTIES = (
     "species_at_sites",
     "structure_features",
 )
-"""What a crystal needs of the OPTIMADE specification 1.x."""
+"""Properties of the OPTIMADE specification 1.x that describe a crystal."""
 OPTIMADE_TIMEOUT_S = 60.0
 OPTIMADE_TRIES = 5
-"""Tries of a page when the provider is busy, with growing pauses."""
+"""Number of retries for a page if the provider is busy, with increasing delays."""
 
 JARVIS_COLUMNS = (
     Column("formation_energy_per_atom", "formation_energy_peratom", "eV/atom"),
     Column("energy_above_hull", "ehull", "eV/atom"),
     Column("band_gap", "optb88vdw_bandgap", "eV"),
 )
-"""Its moduli are Voigt averages, so they keep their names."""
+"""Conversions of JARVIS columns. Its moduli are Voigt averages and therefore not converted."""
 
 MATMINER_COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "elastic_tensor_2015": (
@@ -76,34 +83,33 @@ MATMINER_COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "matbench_phonons": (Column("ph_last_dos_peak_cm", "last phdos peak", "1/cm"),),
     "matbench_dielectric": (Column("n_refr", "n"),),
 }
-"""Columns of matminer's data sets that are certain to be what ours are."""
+"""Conversions of columns of matminer's data sets that have the same definition as in matlode."""
 
 
 def open_materials_project(query: str, options: ReadOptions) -> Source:
-    """``mp:`` and ids (mp-149,mp-804), a formula (GaN), a chemical system (Ga-N), or nothing.
+    """Query the Materials Project: ids (mp-149,mp-804), a formula (GaN), a chemical system (Ga-N).
 
-    The key is read from $MP_API_KEY. Raises InputError if it or mp-api is missing, or the
-    database does not answer.
+    An empty query returns all materials. Raises InputError if the API key ($MP_API_KEY) or
+    the package mp-api is missing, or if the request fails.
     """
-    client = _package("mp_api.client", "mp-api", "the Materials Project")
+    client = _import_client("mp_api.client", "mp-api", "the Materials Project")
     key = os.environ.get(MP_KEY_VARIABLE)
     if not key:
         raise InputError(
-            f"the Materials Project wants a key: set {MP_KEY_VARIABLE} to yours (from your page "
-            "at materialsproject.org/api)."
+            f"the Materials Project requires an API key; set the environment variable "
+            f"{MP_KEY_VARIABLE} to yours (see materialsproject.org/api)."
         )
     try:
-        # plain documents: the client's models change faster than the fields
+        # plain documents, since the models of the client change more often than the fields
         with client.MPRester(key, use_document_model=False, mute_progress_bars=True) as rester:
             version = str(rester.get_database_version())
             documents = rester.materials.summary.search(
-                **_mp_query(query), fields=list(MP_FIELDS), all_fields=False
+                **_parse_query(query), fields=list(MP_FIELDS), all_fields=False
             )
     except Exception as error:
-        # its client raises errors of many libraries
-        # and some of them repeat the key, which belongs into no log
-        told = str(error).replace(key, "***")
-        raise InputError(f"the Materials Project does not answer: {told}") from None
+        # the client raises exceptions of many libraries, some of which contain the secret key
+        message = str(error).replace(key, "***")
+        raise InputError(f"the request to the Materials Project failed: {message}") from None
     name = f"Materials Project {version}"
     return Source(
         name=name,
@@ -113,8 +119,8 @@ def open_materials_project(query: str, options: ReadOptions) -> Source:
     )
 
 
-def mp_records(documents: Iterable[Mapping[str, Any]], version: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of summary documents; moduli are the Voigt-Reuss-Hill averages."""
+def mp_records(documents: Iterable[Document], version: str) -> Iterator[Mapping[str, object]]:
+    """Convert summary documents to rows; moduli are the Voigt-Reuss-Hill averages."""
     for document in documents:
         symmetry = document.get("symmetry") or {}
         yield {
@@ -128,35 +134,37 @@ def mp_records(documents: Iterable[Mapping[str, Any]], version: str) -> Iterator
             "total_magnetization": document.get("total_magnetization"),
             "space_group_reported": symmetry.get("number"),
             "theoretical": document.get("theoretical"),
-            **_vintage(f"MP-{version}"),
+            **_label_vintages(f"MP-{version}"),
         }
 
 
 def open_optimade(url: str, options: ReadOptions) -> Source:
-    """``optimade:`` and the base address of any provider; all its pages are read.
+    """Query an OPTIMADE provider by its base URL and read all pages.
 
-    Properties of the provider's own (``_prefix_name``) become columns. Raises InputError if
-    the provider does not answer, or refuses the filter.
+    Provider-specific properties (``_prefix_name``) become columns. Raises InputError if the
+    request fails or the provider rejects the filter.
     """
-    _package("optimade.adapters", "optimade", "OPTIMADE")
+    _import_client("optimade.adapters", "optimade", "OPTIMADE")
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise InputError(f'"{url}" is no address of an OPTIMADE provider; write optimade:https://…')
+        raise InputError(
+            f'"{url}" is not the URL of an OPTIMADE provider; expected optimade:https://…'
+        )
     if not base.rpartition("/")[2].startswith("v"):
         base += "/v1"
-    client = _session()
-    info = _get(client, f"{base}/info", {})
+    client = _open_session()
+    info = _request(client, f"{base}/info", {})
     meta = info.get("meta", {})
-    own = [name for name in _properties(client, base) if name.startswith("_")]
-    # a provider that lists none of its own may still send some when not asked for anything
-    asked = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
+    own = [name for name in _request_properties(client, base) if name.startswith("_")]
+    # a provider that lists no specific properties may still send some if no fields are requested
+    parameters = {"response_fields": ",".join([*OPTIMADE_PROPERTIES, *own])} if own else {}
     if options.filter:
-        asked["filter"] = options.filter
+        parameters["filter"] = options.filter
     provider = (meta.get("provider") or {}).get("name", base)
     return Source(
         name=f"{provider}, OPTIMADE {meta.get('api_version', '1')} at {base}",
         chunks=pack_records(
-            _optimade_records(client, f"{base}/structures", asked),
+            _request_structures(client, f"{base}/structures", parameters),
             name="optimade",
             options=ReadOptions(),
         ),
@@ -165,23 +173,24 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
 
 
 def open_jarvis(name: str, options: ReadOptions) -> Source:
-    """``jarvis:`` and a data set of jarvis-tools, such as dft_3d.
+    """Read a data set of jarvis-tools, such as dft_3d.
 
-    Raises InputError if jarvis-tools is missing, or the set can be neither found nor fetched.
+    Raises InputError if jarvis-tools is missing, or if the data set is unknown or cannot be
+    downloaded.
     """
-    figshare = _package("jarvis.db.figshare", "jarvis-tools", "JARVIS")
+    figshare = _import_client("jarvis.db.figshare", "jarvis-tools", "JARVIS")
     info = figshare.get_db_info()
     if name not in info:
         raise InputError(f'JARVIS has no data set "{name}". {suggest(name, info)}')
     try:
-        # it talks; tables go to stdout here
+        # it prints messages, but our standard output is reserved for tables
         with redirect_stdout(sys.stderr):
             documents = figshare.data(name)
     except Exception as error:
         # download errors of several libraries
-        raise InputError(f"the data set {name} of JARVIS cannot be fetched: {error}") from error
+        raise InputError(f"cannot download the data set {name} of JARVIS: {error}") from error
     _, file_name, _, reference = info[name]
-    records = ({**document, **_vintage("JARVIS OptB88vdW")} for document in documents)
+    records = ({**document, **_label_vintages("JARVIS OptB88vdW")} for document in documents)
     return Source(
         name=f"JARVIS {name} ({file_name})",
         chunks=pack_records(records, name="jarvis", options=options),
@@ -191,11 +200,12 @@ def open_jarvis(name: str, options: ReadOptions) -> Source:
 
 
 def open_matminer(name: str, options: ReadOptions) -> Source:
-    """``matminer:`` and a data set with structures, such as elastic_tensor_2015.
+    """Read a data set of matminer that contains structures, such as elastic_tensor_2015.
 
-    Raises InputError if matminer is missing, or the set can be neither found nor fetched.
+    Raises InputError if matminer is missing, or if the data set is unknown or cannot be
+    downloaded.
     """
-    datasets = _package("matminer.datasets", "matminer", "matminer:")
+    datasets = _import_client("matminer.datasets", "matminer", "matminer:")
     known = datasets.get_available_datasets(print_format=None)
     if name not in known:
         raise InputError(f'matminer has no data set "{name}". {suggest(name, known)}')
@@ -203,7 +213,7 @@ def open_matminer(name: str, options: ReadOptions) -> Source:
         frame = datasets.load_dataset(name)
     except Exception as error:
         # download errors of several libraries
-        raise InputError(f"the data set {name} of matminer cannot be fetched: {error}") from error
+        raise InputError(f"cannot download the data set {name} of matminer: {error}") from error
     return Source(
         name=f"matminer {name}",
         chunks=pack_records(frame.to_dict("records"), name=name, options=options),
@@ -212,17 +222,17 @@ def open_matminer(name: str, options: ReadOptions) -> Source:
     )
 
 
-def _package(module: str, package: str, what: str) -> Any:
+def _import_client(module: str, package: str, what: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
         raise InputError(
             f"{what} needs the package {package} ({error}); "
-            'install it, or all of them with pip install "matlode[databases]".'
+            'install it, or the clients of all databases with pip install "matlode[databases]".'
         ) from error
 
 
-def _mp_query(text: str) -> dict[str, Any]:
+def _parse_query(text: str) -> dict[str, list[str]]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         return {}
@@ -231,12 +241,12 @@ def _mp_query(text: str) -> dict[str, Any]:
     return {"chemsys" if "-" in parts[0] else "formula": parts}
 
 
-def _vintage(text: str) -> dict[str, str]:
-    """Energies, hulls and gaps of two databases or versions of one must not be pooled."""
+def _label_vintages(text: str) -> dict[str, str]:
+    """Return columns that keep labels of different databases or versions from being combined."""
     return {"label_vintage": text, "hull_vintage": text, "gap_vintage": text}
 
 
-def _session() -> Any:
+def _open_session() -> Session:
     from requests import Session
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
@@ -249,28 +259,30 @@ def _session() -> Any:
     return session
 
 
-def _get(session: Any, url: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+def _request(session: Session, url: str, parameters: Mapping[str, str]) -> Document:
     from requests import RequestException
 
     try:
         response = session.get(url, params=parameters, timeout=OPTIMADE_TIMEOUT_S)
         content = response.json()
     except (RequestException, ValueError) as error:
-        raise InputError(f"{url}: the OPTIMADE provider does not answer ({error}).") from error
+        raise InputError(
+            f"{url}: the request to the OPTIMADE provider failed ({error})."
+        ) from error
     if not response.ok or "errors" in content:
         details = [str(e.get("detail") or e.get("title")) for e in content.get("errors", [])]
-        told = "; ".join(details) or f"HTTP status {response.status_code}"
-        raise InputError(f"{url}: the OPTIMADE provider refuses: {told}")
+        message = "; ".join(details) or f"HTTP status {response.status_code}"
+        raise InputError(f"{url}: the OPTIMADE provider rejected the request: {message}")
     return content
 
 
-def _properties(session: Any, base: str) -> list[str]:
-    data = _get(session, f"{base}/info/structures", {}).get("data", {})
+def _request_properties(session: Session, base: str) -> list[str]:
+    data = _request(session, f"{base}/info/structures", {}).get("data", {})
     return list(data.get("properties", {}))
 
 
-def optimade_licence(info: Mapping[str, Any]) -> str:
-    """The provider's own statement in its /info: SPDX names, else a link, else unknown."""
+def optimade_licence(info: Document) -> str:
+    """Return the licence in a provider's /info: SPDX names, else a link, else "unknown"."""
     attributes = (info.get("data") or {}).get("attributes") or {}
     named = attributes.get("available_licenses") or attributes.get("available_licenses_for_entries")
     if named:
@@ -281,17 +293,19 @@ def optimade_licence(info: Mapping[str, Any]) -> str:
     return str(stated) if stated else UNKNOWN_LICENCE
 
 
-def _optimade_records(
-    session: Any, url: str, parameters: Mapping[str, str]
-) -> Iterator[Mapping[str, Any]]:
+def _request_structures(
+    session: Session, url: str, parameters: Mapping[str, str]
+) -> Iterator[Mapping[str, object]]:
     seen = set()
     following: str | None = url
     while following:
         if following in seen:
-            raise InputError(f"{url}: the OPTIMADE provider's pages go round in a circle.")
+            raise InputError(
+                f"{url}: the OPTIMADE provider links to a page that was already read ({following})."
+            )
         seen.add(following)
-        # a link to the next page carries the parameters
-        page = _get(session, following, parameters if following == url else {})
+        # the link to the next page contains the parameters
+        page = _request(session, following, parameters if following == url else {})
         for document in page["data"]:
             own = {k: v for k, v in document["attributes"].items() if k.startswith("_")}
             yield {**own, "id": document["id"], "structure": document}

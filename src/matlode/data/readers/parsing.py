@@ -1,4 +1,4 @@
-"""Many crystals parsed at once, in several processes; one that fails costs only itself."""
+"""Parse many crystals in several processes; an item that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -9,80 +9,89 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from matlode.data.batches import split_range
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    Parse = Callable[[Any], Structure]
+ItemT = TypeVar("ItemT")
 
 BATCH = 32
-"""Crystals per task of a process: long enough to cost little, short enough to balance."""
+"""Crystals per task of a process: enough to keep the overhead small and the load balanced."""
 PARALLEL_FROM = 1024
-"""Items from which starting processes (some 3 s) pays."""
+"""Number of items from which starting processes (about 3 s) pays off."""
 TIME_LIMIT_S = 60.0
-"""What one crystal may take; the largest of real files take a few seconds."""
+"""Time limit for one crystal; the largest real files take a few seconds."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A batch of items after parsing."""
+    """The result of parsing a batch of items."""
 
     crystals: Crystals
-    """Of the items that could be read, in order."""
+    """Crystals of the items that could be parsed, in order."""
     reasons: tuple[str | None, ...]
-    """Per item: None, or why it could not be read."""
+    """For each item None, or the reason why it could not be parsed."""
 
 
-def parse_all(parse: Parse, items: Sequence[Any], *, n_jobs: int | None = None) -> Parsed:
-    """``parse`` of each item, in order; what it raises as InputError becomes a reason.
+def parse_all(
+    parse: Callable[[ItemT], Structure], items: Sequence[ItemT], *, n_jobs: int | None = None
+) -> Parsed:
+    """Apply ``parse`` to each item, in order; the message of an InputError becomes the reason.
 
-    Runs in ``n_jobs`` processes (all cores if None) when there are many items. An item that
-    takes too long or kills its process gets that as its reason.
+    Uses ``n_jobs`` processes (all cores if None) if there are many items. An item that takes too
+    long or terminates its process fails with a corresponding reason.
     """
     n_jobs = n_jobs or os.cpu_count() or 1
-    batches = [items[at : at + BATCH] for at in range(0, len(items), BATCH)]
+    batches = [items[rows] for rows in split_range(len(items), BATCH)]
     if n_jobs == 1 or len(items) < PARALLEL_FROM:
-        return _joined([_parse_batch(parse, batch) for batch in batches])
-    return _joined(list(_in_processes(parse, batches, n_jobs)))
+        return _join([_parse_batch(parse, batch) for batch in batches])
+    return _join(list(_parse_in_processes(parse, batches, n_jobs)))
 
 
-def _in_processes(parse: Parse, batches: Sequence[Sequence[Any]], n_jobs: int) -> Iterator[Parsed]:
+def _parse_in_processes(
+    parse: Callable[[ItemT], Structure], batches: Sequence[Sequence[ItemT]], n_jobs: int
+) -> Iterator[Parsed]:
     done = 0
     try:
         for parsed in _run(parse, batches, n_jobs):
             done += 1
             yield parsed
     except BrokenProcessPool:
-        # one item killed its process: from here on batch by batch, to find it
+        # an item terminated its process: parse the remaining batches one by one to find it
         for batch in batches[done:]:
-            yield from _survivors(parse, batch)
+            yield from _parse_survivors(parse, batch)
 
 
-def _survivors(parse: Parse, batch: Sequence[Any]) -> Iterator[Parsed]:
+def _parse_survivors(
+    parse: Callable[[ItemT], Structure], batch: Sequence[ItemT]
+) -> Iterator[Parsed]:
     try:
-        # two workers: joblib would run a single one in this very process
+        # two workers, since joblib would run a single one in this process
         yield from list(_run(parse, [batch], 2))
     except BrokenProcessPool:
         if len(batch) == 1:
             yield Parsed(Crystals.from_structures([]), ("crashed the program that reads it",))
             return
         half = len(batch) // 2
-        yield from _survivors(parse, batch[:half])
-        yield from _survivors(parse, batch[half:])
+        yield from _parse_survivors(parse, batch[:half])
+        yield from _parse_survivors(parse, batch[half:])
 
 
-def _run(parse: Parse, batches: Sequence[Sequence[Any]], n_jobs: int) -> Iterator[Parsed]:
+def _run(
+    parse: Callable[[ItemT], Structure], batches: Sequence[Sequence[ItemT]], n_jobs: int
+) -> Iterator[Parsed]:
     from joblib import Parallel, delayed
 
     work = Parallel(n_jobs=n_jobs, backend="loky", return_as="generator")
     yield from work(delayed(_parse_batch)(parse, batch) for batch in batches)
 
 
-def _parse_batch(parse: Parse, batch: Sequence[Any]) -> Parsed:
+def _parse_batch(parse: Callable[[ItemT], Structure], batch: Sequence[ItemT]) -> Parsed:
     structures: list[Structure] = []
     reasons: list[str | None] = []
     for item in batch:
@@ -95,7 +104,7 @@ def _parse_batch(parse: Parse, batch: Sequence[Any]) -> Parsed:
     return Parsed(Crystals.from_structures(structures), tuple(reasons))
 
 
-def _joined(parts: Sequence[Parsed]) -> Parsed:
+def _join(parts: Sequence[Parsed]) -> Parsed:
     if not parts:
         return Parsed(Crystals.from_structures([]), ())
     return Parsed(
@@ -106,7 +115,7 @@ def _joined(parts: Sequence[Parsed]) -> Parsed:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises InputError in the block when the time is up, where the system has alarms."""
+    """Raise InputError in the block after ``seconds``, on systems with alarm signals."""
     if not hasattr(signal, "setitimer") or (
         threading.current_thread() is not threading.main_thread()
     ):

@@ -1,4 +1,4 @@
-"""What a reader gives: materials chunk by chunk, and where they come from."""
+"""The result of a reader: chunks of materials, and information on their source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,12 @@ from matlode.records import DroppedRow, legible
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+Row: TypeAlias = Mapping[str, object]
+"""A row of a source: values of any type by column."""
+ItemT = TypeVar("ItemT")
+
 CHUNK = 2048
-"""Rows converted at once: large files never stand in memory as Python objects as a whole."""
+"""Rows converted at once, so that large files are never in memory as Python objects as a whole."""
 
 UNKNOWN_LICENCE = "unknown"
 
@@ -49,53 +53,54 @@ STRUCTURE_COLUMNS = (
     "filename",
     "path",
 )
-"""Names under which tables keep the crystal or its file, the first present is taken."""
+"""Usual names of the column with the crystal or its file; the first that exists is used."""
 ID_COLUMNS = ("id", "material_id", "jid", "mp_id", "mpid", "entry_id", "task_id", "_id")
-"""Names under which tables keep the row's name."""
+"""Usual names of the column with the id of the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What a reader may be told."""
+    """Options of readers."""
 
     structure_column: str | None = None
-    """Of CSV, JSON and Parquet files; None: the first of the usual names."""
+    """Column with the crystals in CSV, JSON and Parquet files; None: the first usual name."""
     filter: str | None = None
-    """Of OPTIMADE databases, in the OPTIMADE filter language."""
+    """Filter for OPTIMADE databases, in the OPTIMADE filter language."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Something that holds materials, opened."""
+    """An opened source of materials."""
 
     name: str
-    """Path or database, with the version where it tells one."""
+    """Path or database, with its version if known."""
     chunks: Iterator[Materials]
-    """Labels as they stand there; what cannot be used is in ``dropped``."""
+    """Materials with unconverted labels; rows that cannot be used are in ``dropped``."""
     files: tuple[Path, ...] = ()
     n_rows: float = math.inf
-    """Infinity where it does not show before all is read."""
+    """Number of rows; infinity if unknown before all rows are read."""
     licence: str = UNKNOWN_LICENCE
-    """As the source states it; never guessed."""
+    """Licence as stated by the source."""
     citation: str | None = None
     columns: tuple[Column, ...] = ()
-    """Its columns that have another name or unit with us."""
+    """Conversions of columns that have another name or unit in matlode."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", legible(self.name))
 
 
 def pack(
-    frame: pd.DataFrame, items: Sequence[Any], parse: Callable[[Any], Any] = structure_from
+    frame: pd.DataFrame, items: Sequence[ItemT], parse: Callable[[ItemT], Structure]
 ) -> Materials:
-    """Materials of items (paths, texts, dictionaries) and their labels (with ``id``), row by row.
+    """Parse items (paths, texts, dictionaries) and combine them with their labels, row by row.
 
-    Raises nothing for a single row: it ends in ``dropped`` with its reason.
+    ``frame`` must have the column ``id``. Rows that cannot be used are moved to ``dropped`` with
+    the reason.
     """
     parsed = parse_all(parse, items)
     reasons = list(parsed.reasons)
     rows = np.array([row for row, reason in enumerate(reasons) if reason is None], dtype=int)
-    problems = _problems(parsed.crystals)
+    problems = _find_problems(parsed.crystals)
     for row, problem in zip(rows, problems, strict=True):
         reasons[row] = problem
     crystals = parsed.crystals.take([at for at, problem in enumerate(problems) if problem is None])
@@ -111,8 +116,8 @@ def pack(
     return Materials(kept.reset_index(drop=True), crystals, dropped)
 
 
-def _problems(crystals: Crystals) -> list[str | None]:
-    """As ``crystal_problems``, formulas that cannot be written included."""
+def _find_problems(crystals: Crystals) -> list[str | None]:
+    """Return the problems of ``crystal_problems`` and those with formulas."""
     problems = crystal_problems(crystals)
     for index, problem in enumerate(problems):
         if problem is None:
@@ -124,23 +129,23 @@ def _problems(crystals: Crystals) -> list[str | None]:
 
 
 def pack_records(
-    records: Iterable[Mapping[str, Any] | DroppedRow],
+    records: Iterable[Row | DroppedRow],
     *,
     name: str,
     options: ReadOptions,
     folder: Path | None = None,
 ) -> Iterator[Materials]:
-    """Chunks of materials from rows: dictionaries of labels, one value of each the crystal,
-    or the name of its file in ``folder``.
+    """Yield chunks of materials from rows of labels.
 
-    Rows without an id are named ``name:row``. A DroppedRow among them is passed on. Raises
-    InputError if there are no rows or no column holds the crystals.
+    One column contains the crystals, or the names of their files in ``folder``. Rows without an
+    id get the id ``name:row``. DroppedRow objects are passed on. Raises InputError if there are
+    no rows or no column with crystals.
     """
     structure_column: str | None = None
     numbered = enumerate(records)
     part = list(islice(numbered, CHUNK))
     if not part:
-        raise InputError(f"{name}: holds no rows.")
+        raise InputError(f"{name} contains no rows; expected one row per crystal.")
     while part:
         dropped = [row for _, row in part if isinstance(row, DroppedRow)]
         rows = [
@@ -149,51 +154,52 @@ def pack_records(
             if not isinstance(row, DroppedRow)
         ]
         if rows and structure_column is None:
-            structure_column = _structure_column(rows[0][1], name, options)
+            structure_column = _find_structure_column(rows[0][1], name, options)
         present = []
         for at, row in rows:
             if _is_missing(row.get(str(structure_column))):
-                dropped.append(DroppedRow(_id(row, name, at), "has no structure"))
+                dropped.append(DroppedRow(_make_id(row, name, at), "has no structure"))
             else:
                 present.append((at, row))
-        # as they came: pandas would type each chunk by itself
-        frame = pd.DataFrame([_labels(row, structure_column) for _, row in present], dtype=object)
-        frame["id"] = [_id(row, name, at) for at, row in present]
-        crystals = [_crystal(row[str(structure_column)], folder) for _, row in present]
+        # as objects, since pandas would infer the types of each chunk separately
+        labels = [_select_labels(row, structure_column) for _, row in present]
+        frame = pd.DataFrame(labels, dtype=object)
+        frame["id"] = [_make_id(row, name, at) for at, row in present]
+        crystals = [_locate(row[str(structure_column)], folder) for _, row in present]
         materials = pack(frame, crystals, _read)
         yield Materials(materials.frame, materials.crystals, (*dropped, *materials.dropped))
         part = list(islice(numbered, CHUNK))
 
 
-def _crystal(value: Any, folder: Path | None) -> Any:
-    """The value, or the path of the CIF or POSCAR file that it names."""
+def _locate(value: object, folder: Path | None) -> object:
+    """Return the path of the CIF or POSCAR file that ``value`` names, else ``value`` itself."""
     if folder is None or not isinstance(value, str) or "\n" in value.strip():
         return value
     path = folder / value.strip()
     return path if is_structure_file(path) else value
 
 
-def _read(item: Any) -> Structure:
+def _read(item: object) -> Structure:
     return read_structure(item) if isinstance(item, Path) else structure_from(item)
 
 
-def _structure_column(row: Mapping[str, Any], name: str, options: ReadOptions) -> str:
-    wanted = options.structure_column
-    if wanted is not None:
-        if wanted not in row:
-            raise InputError(f'{name}: no column "{wanted}". {suggest(wanted, map(str, row))}')
-        return wanted
+def _find_structure_column(row: Row, name: str, options: ReadOptions) -> str:
+    given = options.structure_column
+    if given is not None:
+        if given not in row:
+            raise InputError(f'{name}: no column "{given}". {suggest(given, map(str, row))}')
+        return given
     lower = {str(key).lower(): str(key) for key in row}
     for usual in STRUCTURE_COLUMNS:
         if usual in lower:
             return lower[usual]
     raise InputError(
-        f"{name}: no column holds crystals; looked for {', '.join(STRUCTURE_COLUMNS)}, found "
-        f"{', '.join(map(str, row)) or 'none'}. Name it with --structure-column."
+        f"{name}: no column contains crystals; looked for {', '.join(STRUCTURE_COLUMNS)}, found "
+        f"{', '.join(map(str, row)) or 'none'}. Give its name with --structure-column."
     )
 
 
-def _labels(row: Mapping[str, Any], structure_column: str | None) -> dict[str, Any]:
+def _select_labels(row: Row, structure_column: str | None) -> dict[str, object]:
     crystal = (structure_column, *STRUCTURE_COLUMNS)
     return {
         legible(str(key)): legible(value) if isinstance(value, str) else value
@@ -202,12 +208,12 @@ def _labels(row: Mapping[str, Any], structure_column: str | None) -> dict[str, A
     }
 
 
-def _id(row: Mapping[str, Any], name: str, at: int) -> str:
+def _make_id(row: Row, name: str, at: int) -> str:
     for key in ID_COLUMNS:
         if not _is_missing(row.get(key)):
             return legible(str(row[key]))
     return legible(f"{name}:{at}")
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
