@@ -93,5 +93,5 @@ def test_arrays_that_are_no_trees_are_refused(name, change):
 def test_rows_of_too_few_columns_are_refused():
     x, y = data(200, 4)
     forest = fit_trees(x, y, TreeSettings(n_rounds=10), objective="reg:squarederror")
-    with pytest.raises(ArtefactError, match="look at column 5, the rows have 3"):
+    with pytest.raises(ArtefactError, match="use feature column 5, but the rows have 3"):
         forest.predict(x[:, :3])

@@ -203,5 +203,7 @@ def test_with_few_finite_distances_one_factor_is_left_and_it_is_finite(n_finite)
 
 def test_one_factor_holds_everywhere_and_more_ask_for_distances():
     assert factor_at(np.array([2.0]), None) == 2
-    with pytest.raises(ArtefactError, match=r"how far .* PropertyNetwork\.distances"):
+    with pytest.raises(
+        ArtefactError, match=r"distances are missing: .* PropertyNetwork\.distances"
+    ):
         factor_at(np.array([[1.0, 2.0], [np.inf, 3.0]]), None)

@@ -55,7 +55,9 @@ def test_no_rows_have_no_logits(network):
 def test_weights_of_another_network_are_refused(network, name):
     arrays = learned_weights(network)
     arrays[name] = arrays[name][..., :-1]
-    with pytest.raises(ArtefactError, match="models/own: weights of another architecture"):
+    with pytest.raises(
+        ArtefactError, match="models/own: weights are damaged or of another architecture"
+    ):
         StandardAnswers.of(arrays, Path("models/own"))
 
 

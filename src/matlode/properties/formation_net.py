@@ -15,9 +15,9 @@ FORMATION_NET = "reference-formation-net"
 
 
 class ReferenceFormationNet(nn.Module):
-    """88 latent variables → the chance that the formation energy is not positive.
+    """88 latent variables → probability that the formation energy is not positive.
 
-    Three dense layers of ``units`` with dropout after each; a sigmoid says the chance.
+    Three dense layers with ``units`` units, each followed by dropout, and a sigmoid output.
     """
 
     def __init__(
@@ -47,6 +47,6 @@ class ReferenceFormationNet(nn.Module):
             return torch.sigmoid(self(points))
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy; batch is (points, label 0 or 1)."""
+        """Cross-entropy of a batch (points (n, 88), labels 0 or 1 (n,))."""
         points, label = batch
         return {"loss": F.binary_cross_entropy_with_logits(self(points), label)}

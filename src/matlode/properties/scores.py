@@ -1,4 +1,4 @@
-"""How good a prediction is, and the baselines that every score stands beside."""
+"""Scores of predictions, and baseline models to compare them with."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
 
 
 def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float]:
-    """The scores that fit the endpoint's task; for logarithmic ones also the MAE and R² of the
-    natural logarithm."""
+    """Scores for the task of ``endpoint``: ``regression_scores`` or ``probability_scores``.
+
+    With a logarithmic transform also MAE and R² of the natural logarithm.
+    """
     if endpoint.task == "probability":
         return probability_scores(truth, predicted)
     scores = regression_scores(truth, predicted)
     if endpoint.transform == "log":
-        # a linear baseline may say less than nothing
+        # a linear baseline may predict negative values
         floor = truth[truth > 0].min()
         logs = (np.log(np.maximum(values, floor)) for values in (truth, predicted))
         of_log = regression_scores(*logs)
@@ -52,7 +54,7 @@ def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float
 
 
 def score_estimates(endpoint: Endpoint, truth: Array, estimates: Estimates) -> dict[str, float]:
-    """Scores of the values, and how often and how wide the intervals hold the truth."""
+    """Scores of the values; for a regression also coverage and mean width of the intervals."""
     scores = score(endpoint, truth, estimates.value)
     if endpoint.task == "regression":
         inside = (truth >= estimates.low) & (truth <= estimates.high)
@@ -78,14 +80,14 @@ def ridge_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Arra
 
 
 def nearest_formula_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
-    """The label of the nearest known composition (sum of absolute differences)."""
+    """The label of the nearest training composition (sum of absolute differences)."""
     from sklearn.neighbors import KNeighborsRegressor
 
     return np.asarray(KNeighborsRegressor(1, p=1).fit(x, y).predict(x_new))
 
 
 def element_statistics_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
-    """XGBoost on composition descriptors: no structure at all."""
+    """XGBoost on composition descriptors, without structural information."""
     objective = "binary:logistic" if endpoint.task == "probability" else "reg:squarederror"
     model = fit_trees(composition_descriptors(x), y, SETTINGS["standard"], objective=objective)
     return model.predict(composition_descriptors(x_new))
