@@ -25,12 +25,12 @@ _BATCH = 256
 """Points that are searched together."""
 
 
-def every_element() -> NDArray[np.bool_]:
+def _every_element() -> NDArray[np.bool_]:
     """(100,), all true."""
     return np.ones(MAX_ATOMIC_NUMBER, dtype=bool)
 
 
-def no_element() -> NDArray[np.bool_]:
+def _no_element() -> NDArray[np.bool_]:
     """(100,), all false."""
     return np.zeros(MAX_ATOMIC_NUMBER, dtype=bool)
 
@@ -42,9 +42,9 @@ class FormulaLimits:
     ``optimisation.goal`` rejects limits that no formula can satisfy.
     """
 
-    allowed: NDArray[np.bool_] = field(default_factory=every_element)
+    allowed: NDArray[np.bool_] = field(default_factory=_every_element)
     """(100,), elements that a formula may contain."""
-    required: NDArray[np.bool_] = field(default_factory=no_element)
+    required: NDArray[np.bool_] = field(default_factory=_no_element)
     """(100,), elements that a formula must contain."""
     min_elements: int = 1
     max_elements: int = 5

@@ -20,14 +20,14 @@ INITIALIZERS = ("lecun_normal", "he_normal", "he_uniform")
 """Distributions of initial weights: variance 1 (lecun) or 2 (he) over the number of inputs."""
 
 
-def activation_layer(name: str) -> nn.Module:
-    """A new layer of ACTIVATIONS; raises GoalError for an unknown name."""
+def make_activation(name: str) -> nn.Module:
+    """Create a layer of ACTIVATIONS; raises GoalError for an unknown name."""
     if name not in ACTIVATIONS:
         raise GoalError(f'unknown activation "{name}". {suggest(name, ACTIVATIONS)}')
     return ACTIVATIONS[name]()
 
 
-def initialise(model: nn.Module, scheme: str) -> None:
+def initialise_weights(model: nn.Module, scheme: str) -> None:
     """Draw the kernels of dense and convolutional layers at random and set biases to zero.
 
     Raises GoalError if ``scheme`` is not one of INITIALIZERS.
@@ -51,8 +51,8 @@ MANY_PRODUCTS = 1000
 """Above this many products per output value, a convolution is faster by Fourier transform."""
 
 
-def convolution(n_in: int, n_out: int, kernel: int, stride: int, padding: int) -> nn.Conv2d:
-    """The fastest form of a convolution along the last axis of (batch, n_in, 1, length)."""
+def make_convolution(n_in: int, n_out: int, kernel: int, stride: int, padding: int) -> nn.Conv2d:
+    """Create the fastest form of a convolution along the last axis of (batch, n_in, 1, length)."""
     if stride == 1 and n_in * kernel > MANY_PRODUCTS:
         return FourierConv(n_in, n_out, kernel, padding)
     return channels_last(nn.Conv2d(n_in, n_out, (1, kernel), (1, stride), (0, padding)))

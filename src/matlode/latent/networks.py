@@ -16,7 +16,7 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import GoalError
 from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
 from matlode.latent.forward import N_COARSE
-from matlode.latent.layers import activation_layer, channels_last, initialise
+from matlode.latent.layers import channels_last, initialise_weights, make_activation
 from matlode.representation.descriptors import electronegativity_order, element_property_table
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
@@ -96,7 +96,7 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
             *_dense(second, first, dropout, activation),
             nn.Linear(first, N_COMPOSITION),
         )
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
@@ -148,7 +148,7 @@ class ReferencePatternVAE(VariationalAutoencoder):
         first, second = units
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.activation = activation_layer(activation)
+        self.activation = make_activation(activation)
         self.down = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((1, a), (a, b), (b, c)))
         length = N_PATTERN
         for _ in self.down:
@@ -170,7 +170,7 @@ class ReferencePatternVAE(VariationalAutoencoder):
         )
         self.up = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((b, c), (c, b), (b, a)))
         self.last = _convolution(a, 1, kernel)
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
@@ -275,7 +275,7 @@ class StandardCompositionVAE(VariationalAutoencoder):
         error = self.properties(z) - x @ self.element_properties
         return self.weight * formula + self.properties_weight * (error**2).sum(1)
 
-    def best_formulas(self, z: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
+    def find_best_formulas(self, z: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
         """The ``n`` likeliest formulas within ``limits`` for points (batch, 24): amounts
         (batch, n, 100) and log p (batch, n), see ``find_likeliest_formulas``."""
         support, logits = self._heads(z)
@@ -409,7 +409,7 @@ def single(data: NDArray[np.floating]) -> Tensor:
 
 
 def _dense(n_in: int, n_out: int, dropout: float, activation: str) -> list[nn.Module]:
-    return [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
+    return [nn.Linear(n_in, n_out), make_activation(activation), nn.Dropout(dropout)]
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Module:

@@ -234,7 +234,7 @@ class LatentSpace:
             fractions = keep_largest(decoded, limits.max_elements)
             return integer_amounts(fractions, max_atoms=limits.max_atoms)
         with torch.inference_mode():
-            best, _ = network.best_formulas(single(points), 1, limits)
+            best, _ = network.find_best_formulas(single(points), 1, limits)
         amounts = best[:, 0].numpy()
         return amounts // np.gcd.reduce(amounts, axis=1)[:, None]
 

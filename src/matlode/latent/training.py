@@ -83,8 +83,8 @@ class TrainingState:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def best_device() -> torch.device:
-    """CUDA or Apple GPU if available, else the CPU."""
+def choose_device() -> torch.device:
+    """Choose a CUDA or Apple GPU if available, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -116,7 +116,7 @@ def train(
     Raises ArtefactError if the checkpoint was written with other settings or is damaged, or if
     the training diverges.
     """
-    device = device or best_device()
+    device = device or choose_device()
     model.to(device)
     optimizer = _optimizer(model, settings)
     state = TrainingState()

@@ -50,17 +50,17 @@ class Applicability:
     @classmethod
     def fit(
         cls,
-        readings: NDArray[np.floating],
+        encodings: NDArray[np.floating],
         compositions: NDArray[np.floating],
         unseen: tuple[NDArray[np.floating], NDArray[np.floating]],
     ) -> Applicability:
         """Fit to distinct training compositions (m, 100).
 
-        ``readings`` (n, n_encoded) are the network's encodings of the first n of them, from which
+        ``encodings`` (n, n_encoded) are those of the first n by the network, from which
         the landmarks are drawn; ``unseen`` are encodings and compositions of held-out materials.
         """
-        centre = readings.mean(axis=0, dtype=float).astype(np.float32)
-        apart = readings - centre
+        centre = encodings.mean(axis=0, dtype=float).astype(np.float32)
+        apart = encodings - centre
         axes = np.linalg.eigh(apart.T @ apart)[1][:, ::-1][:, :N_AXES].astype(np.float32)
         chosen = np.random.default_rng(0).permutation(len(apart))[:MAX_LANDMARKS]
         places = apart[chosen] @ axes
@@ -82,10 +82,10 @@ class Applicability:
         return replace(new, quantiles=np.quantile(found, np.linspace(0, 1, N_QUANTILES)))
 
     def distances(
-        self, readings: NDArray[np.floating], compositions: NDArray[np.floating]
+        self, encodings: NDArray[np.floating], compositions: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(n,), distances of compositions (n, 100) with encodings ``readings`` (n, n_encoded)."""
-        places = (readings - self.centre) @ self.axes
+        """(n,), distances of compositions (n, 100) from their ``encodings`` (n, n_encoded)."""
+        places = (encodings - self.centre) @ self.axes
         nearest = np.empty(len(places), np.int64)
         for at in range(0, len(places), _BATCH):
             products = places[at : at + _BATCH] @ self._landmarks.T

@@ -40,7 +40,7 @@ class Correction:
     log_ratios: Mapping[str, Array]
     """Endpoint of CORRECTED → (n,), ln(computed / predicted without correction)."""
 
-    def applied(
+    def apply(
         self, estimates: Mapping[str, Estimates], compositions: NDArray[np.floating]
     ) -> dict[str, Estimates]:
         """Correct the estimates of compositions (m, 100).

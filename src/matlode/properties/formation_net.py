@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.latent.layers import activation_layer, initialise
+from matlode.latent.layers import initialise_weights, make_activation
 from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT
 
 FORMATION_NET = "reference-formation-net"
@@ -32,9 +32,9 @@ class ReferenceFormationNet(nn.Module):
         sizes = (COMPOSITION_LATENT + PATTERN_LATENT, units, units, units)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
+            layers += [nn.Linear(n_in, n_out), make_activation(activation), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits (batch,) of latent points (batch, 88)."""

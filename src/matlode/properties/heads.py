@@ -14,9 +14,9 @@ from matlode.artefacts import grouped, load_artefact, save_artefact, understood,
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
+    apply_venn_abers,
     conformal_quantile,
-    venn_abers,
-    venn_abers_table,
+    fit_venn_abers,
 )
 from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
 
@@ -49,7 +49,7 @@ class Head:
         """Estimates (n,) for feature rows (n, n_columns); ``case`` is one of CASES."""
         raw = self.value_model.predict(features)
         if self.endpoint.task == "probability":
-            return Estimates(*venn_abers(self.calibration[case], raw))
+            return Estimates(*apply_venn_abers(self.calibration[case], raw))
         half = float(self.calibration[case][0]) * self.difficulty(features)
         return self.endpoint.estimates(raw, half)
 
@@ -124,7 +124,7 @@ def fit_head(
     value_model = fit_trees(features, labels, settings, objective=objective)
     if probability:
         tables = {
-            case: venn_abers_table(value_model.predict(rows), truth)
+            case: fit_venn_abers(value_model.predict(rows), truth)
             for case, (rows, truth) in calibration.items()
         }
         return Head(endpoint, face, settings, value_model, None, tables)

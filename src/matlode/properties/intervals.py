@@ -29,13 +29,13 @@ MIN_GROUP = 100
 to 3 %."""
 
 
-def distance_factors(
+def fit_distance_factors(
     errors: NDArray[np.floating],
     distances: NDArray[np.floating],
     *,
     beyond: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Conformal factors by distance: a table (k, 2) of largest distance and factor.
+    """Fit conformal factors by distance: a table (k, 2) of largest distance and factor.
 
     The last row is for distances beyond all calibration rows; its factor is at least ``beyond``.
 
@@ -65,10 +65,10 @@ def distance_factors(
     return np.column_stack([[*edges, np.inf], found])
 
 
-def factor_at(
+def look_up_factors(
     table: NDArray[np.floating], distances: NDArray[np.floating] | None
 ) -> float | NDArray[np.float64]:
-    """Look up conformal factors (n,) for distances (n,) in a table of ``distance_factors``.
+    """Look up conformal factors (n,) for distances (n,) in a table of ``fit_distance_factors``.
 
     A table (1,) holds one factor for all distances, which is returned. Raises ArtefactError if
     the factors depend on distance and ``distances`` is None.
@@ -84,14 +84,14 @@ def factor_at(
     return np.asarray(table[np.searchsorted(table[:-1, 0], distances), 1])
 
 
-def venn_abers_table(
+def fit_venn_abers(
     scores: NDArray[np.floating], labels: NDArray[np.floating], *, n_points: int = 200
 ) -> NDArray[np.float64]:
-    """Table (n_points, 3) of score, lower and upper probability.
+    """Fit a table (n_points, 3) of score, lower and upper probability.
 
     Inductive Venn-Abers predictor (Vovk and Petej, UAI 2014): isotonic regression of the
     calibration rows and the new row, labelled 0 for the lower and 1 for the upper probability.
-    It is evaluated at up to ``n_points`` calibration scores; ``venn_abers`` interpolates.
+    It is evaluated at up to ``n_points`` calibration scores; ``apply_venn_abers`` interpolates.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -112,12 +112,12 @@ def venn_abers_table(
     return table
 
 
-def venn_abers(
+def apply_venn_abers(
     table: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Probability and its lower and upper end, (n,) each, for scores (n,).
+    """Convert scores (n,) to probabilities and their lower and upper ends, (n,) each.
 
-    ``table`` is from ``venn_abers_table``. The probability is p1 / (1 - p0 + p1), which minimises
+    ``table`` is from ``fit_venn_abers``. The probability is p1 / (1 - p0 + p1), which minimises
     the regret of log loss (Vovk and Petej 2014).
     """
     low = np.interp(scores, table[:, 0], table[:, 1])

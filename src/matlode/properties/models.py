@@ -110,7 +110,7 @@ class PropertyModels:
                 distances = self.distances(compositions)
             found |= self.network.estimates(outputs, widths, case=case, distances=distances)
             if self.correction is not None:
-                found = self.correction.applied(found, compositions)
+                found = self.correction.apply(found, compositions)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }

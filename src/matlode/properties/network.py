@@ -34,11 +34,11 @@ from matlode.properties.applicability import Applicability
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
+    apply_venn_abers,
     conformal_quantile,
-    distance_factors,
-    factor_at,
-    venn_abers,
-    venn_abers_table,
+    fit_distance_factors,
+    fit_venn_abers,
+    look_up_factors,
 )
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
 
@@ -153,12 +153,12 @@ class Member:
             np.concatenate([np.sqrt(patterns), self._standard(peaks, standard[1])], axis=1),
         )
         seen[~(patterns > 0).any(axis=1)] = weights["no_pattern"]
-        parts = [self.read(compositions), self._standard(described, standard[0]), seen]
+        parts = [self.encode(compositions), self._standard(described, standard[0]), seen]
         out = apply_residual_net(select_part(weights, "trunk"), np.concatenate(parts, axis=1))
         values, widths, logits = np.split(out, [self.n_values, 2 * self.n_values], axis=1)
         return values, widths.clip(*MAX_LOG_WIDTH), logits
 
-    def read(self, compositions: Floats) -> Floats:
+    def encode(self, compositions: Floats) -> Floats:
         """Encode compositions (n, 100) to (n, n_encoded)."""
         return encode_compositions(select_part(self.weights, "composition"), compositions)
 
@@ -279,16 +279,16 @@ class PropertyNetwork:
                 share = self.tree_shares[name]
                 outputs[known, at] += share * (found - outputs[known, at])
 
-    def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
+    def encode(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
         """Encodings (n, n_encoded) of compositions (n, 100) by the first member."""
-        return np.concatenate(map_blocks(self.members[0].read, _single(compositions)))
+        return np.concatenate(map_blocks(self.members[0].encode, _single(compositions)))
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,), distances of compositions (n, 100) from the training compositions
         (``applicability``); NaN without ``applicability``."""
         if self.applicability is None:
             return np.full(len(compositions), np.nan)
-        return self.applicability.distances(self.readings(compositions), compositions)
+        return self.applicability.distances(self.encode(compositions), compositions)
 
     def with_applicability(
         self, compositions: NDArray[np.floating], n_read: int, unseen: NDArray[np.floating]
@@ -298,9 +298,9 @@ class PropertyNetwork:
         ``compositions`` (m, 100) are the distinct training compositions, those of structures
         being the first ``n_read``; ``unseen`` (n, 100) are compositions of held-out materials.
         """
-        readings = self.readings(compositions[:n_read])
-        held = self.readings(unseen), unseen
-        return replace(self, applicability=Applicability.fit(readings, compositions, held))
+        encodings = self.encode(compositions[:n_read])
+        held = self.encode(unseen), unseen
+        return replace(self, applicability=Applicability.fit(encodings, compositions, held))
 
     def estimates(
         self,
@@ -321,9 +321,9 @@ class PropertyNetwork:
             if calibration is None:
                 continue
             if endpoint.task == "probability":
-                found[endpoint.name] = Estimates(*venn_abers(calibration, outputs[:, at]))
+                found[endpoint.name] = Estimates(*apply_venn_abers(calibration, outputs[:, at]))
                 continue
-            factor = factor_at(calibration, distances)
+            factor = look_up_factors(calibration, distances)
             half = factor * self.scales[endpoint.name].spread * widths[:, at]
             found[endpoint.name] = endpoint.estimates(self.values(endpoint.name, outputs), half)
         return found
@@ -356,7 +356,7 @@ class PropertyNetwork:
                     continue
                 key, truth = f"{case}/{endpoint.name}", labels[known, at]
                 if endpoint.task == "probability":
-                    calibration[key] = venn_abers_table(given[0][known, at], truth)
+                    calibration[key] = fit_venn_abers(given[0][known, at], truth)
                     continue
                 errors = self._scaled_errors(endpoint, labels[:, at], given)[known]
                 if not np.isfinite(conformal_quantile(errors)):
@@ -366,7 +366,7 @@ class PropertyNetwork:
                     continue
                 others = self._scaled_errors(endpoint, labels[:, at], forgetful)[known]
                 beyond = conformal_quantile(others)
-                calibration[key] = distance_factors(
+                calibration[key] = fit_distance_factors(
                     errors, distances[known], beyond=beyond if np.isfinite(beyond) else 0.0
                 )
         return replace(self, calibration=calibration)

@@ -118,7 +118,7 @@ def fit_trees(
         callbacks=callbacks,
         verbose_eval=False,
     )
-    return forest_of(json.loads(booster.save_raw("json")), scale)
+    return convert_booster(json.loads(booster.save_raw("json")), scale)
 
 
 def _make_callback(watch: Watch, scale: float) -> xgboost.callback.TrainingCallback:
@@ -151,7 +151,7 @@ def _scale(labels: NDArray[np.floating]) -> float:
     return float(10.0 ** np.floor(np.log10(sigma)))
 
 
-def forest_of(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
+def convert_booster(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
     """Convert XGBoost's JSON format to a ``Forest`` whose output is multiplied by ``scale``.
 
     Missing feature values are not supported. Leaves are rounded to half precision to save space;

@@ -19,9 +19,9 @@ from matlode.realisation.cell_fit import (
     FIT,
     N_TRIED,
     at_volume,
-    best_scales,
+    find_best_scales,
+    find_free_strains,
     fit_cells,
-    free_strains,
 )
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
 from matlode.realisation.random_filling import fill_randomly
@@ -161,15 +161,15 @@ def _fit(
     """
     crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
     tried = np.tile(COARSE_SCALES, (len(crystals), 1))
-    scales, coarse = best_scales(crystals, target, tried, BROAD)
+    scales, coarse = find_best_scales(crystals, target, tried, BROAD)
     kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
     crystals = _scale(crystals.take(kept), scales[kept])
     if effort.strained:
-        fitted, match = fit_cells(crystals, free_strains(crystals), target)
+        fitted, match = fit_cells(crystals, find_free_strains(crystals), target)
         n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
         return kept, fitted, match, tried.size + n_fitted
     tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
-    scales, match = best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
+    scales, match = find_best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
     return kept, _scale(crystals, scales), match, tried.size + tried_fine.size
 
 

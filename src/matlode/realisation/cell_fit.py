@@ -56,9 +56,11 @@ N_ELITE = 6
 """Number of the best strains, whose weighted mean is the centre of the next generation."""
 
 
-def free_strains(crystals: Crystals) -> NDArray[np.float64]:
-    """(n, 6, 3, 3), for each crystal an orthonormal basis of the strains that preserve its point
-    group; filled with zeros."""
+def find_free_strains(crystals: Crystals) -> NDArray[np.float64]:
+    """Find the strains that preserve the point group of each crystal.
+
+    Returns an orthonormal basis (n, 6, 3, 3), filled with zeros.
+    """
     found = np.zeros((len(crystals), 6, 3, 3))
     for index in range(len(crystals)):
         rotations = _rotations(crystals, index)
@@ -93,7 +95,7 @@ def _rotations(crystals: Crystals, index: int) -> NDArray[np.float64]:
     return np.asarray(turn.T @ rotations @ turn)
 
 
-def best_scales(
+def find_best_scales(
     crystals: Crystals,
     target: NDArray[np.floating],
     scales: NDArray[np.float64],
@@ -106,7 +108,7 @@ def best_scales(
     """
     n, m = scales.shape
     lattices = crystals.lattices[:, None] * scales[:, :, None, None]
-    match = matches(_with_lattices(crystals, lattices), target, settings).reshape(n, m)
+    match = compute_matches(_with_lattices(crystals, lattices), target, settings).reshape(n, m)
     best = match.argmax(axis=1)
     return scales[np.arange(n), best], match[np.arange(n), best]
 
@@ -125,7 +127,7 @@ def fit_cells(
     weights = np.arange(N_ELITE, 0, -1.0)
     weights /= weights.sum()
     centres = np.zeros((len(crystals), 3, 3))
-    match = matches(crystals, target, STANDARD_SETTINGS)
+    match = compute_matches(crystals, target, STANDARD_SETTINGS)
     going = np.arange(len(crystals))
     for generation in FIT:
         room = max(1, round(generation.share * len(crystals)))
@@ -134,7 +136,7 @@ def fit_cells(
         steps[0] = 0
         tried = centres[going, None] + np.einsum("sk,nkij->nsij", steps, strains[going])
         lattices = crystals.lattices[going, None] @ (np.eye(3) + tried)
-        found = matches(
+        found = compute_matches(
             _with_lattices(crystals.take(going), lattices), target, generation.settings
         ).reshape(len(going), N_TRIED)
         order = np.argsort(-found, axis=1, kind="stable")
@@ -143,13 +145,13 @@ def fit_cells(
         centres[going] = np.einsum("s,nsij->nij", weights, elite) if wide else elite[:, 0]
         match[going] = found.max(axis=1)
     fitted = replace(crystals, lattices=crystals.lattices @ (np.eye(3) + centres))
-    return fitted, matches(fitted, target, STANDARD_SETTINGS)
+    return fitted, compute_matches(fitted, target, STANDARD_SETTINGS)
 
 
-def matches(
+def compute_matches(
     crystals: Crystals, target: NDArray[np.floating], settings: DiffractionSettings
 ) -> NDArray[np.float64]:
-    """Cosines (n,) of square-root patterns of the crystals with that of ``target`` (1601,).
+    """Compute cosines (n,) of square-root patterns of crystals with that of ``target`` (1601,).
 
     Square roots give weak peaks weight. The cosine is 0 for a crystal without a pattern.
     """

@@ -33,7 +33,7 @@ class Substitution:
     exchange: Mapping[int, int]
     """Atomic number in the template → atomic number in the candidate."""
     distance: float
-    """Mean element distance (``element_distances``) over the atoms; 0 for the same elements."""
+    """Mean of ``compute_element_distances`` over the atoms; 0 for the same elements."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ class PrototypeLibrary:
         rows, old = known.rows[keep], known.elements[keep]
         new = np.array(list(_orders(amounts, elements)))
         weights = np.array(amounts) / sum(amounts)
-        distances = np.stack([element_distances()[old, order] @ weights for order in new], axis=1)
+        distances = np.stack(
+            [compute_element_distances()[old, order] @ weights for order in new], axis=1
+        )
         kept = []
         for place in self._few_per_type(rows, distances, n):
             at, order = divmod(int(place), len(new))
@@ -169,9 +171,12 @@ def _orders(amounts: Sequence[int], elements: Sequence[int]) -> Iterator[list[in
 
 
 @cache
-def element_distances() -> NDArray[np.float64]:
-    """(101, 101), difference of two elements in electronegativity, plus RADIUS_WEIGHT times that in
-    radius (Å), by atomic number."""
+def compute_element_distances() -> NDArray[np.float64]:
+    """Compute distances of elements, (101, 101), by atomic number.
+
+    The distance is the difference in electronegativity plus RADIUS_WEIGHT times that in radius
+    (Å).
+    """
     table = _element_sizes()
     return np.asarray(abs(table[:, None] - table[None]) @ np.array([1.0, RADIUS_WEIGHT]))
 

@@ -25,9 +25,12 @@ COLUMNS = ("id", "prototype", "name")
 _BATCH = 100
 
 
-def structure_type(structure: Structure) -> str:
-    """Canonical AFLOW label, such as "AB_cF8_225_a_b" for rock salt (Mehl et al., Comput. Mater.
-    Sci. 136, S1, 2017); empty for a structure with partial occupancies."""
+def find_structure_type(structure: Structure) -> str:
+    """Determine the canonical AFLOW label, such as "AB_cF8_225_a_b" for rock salt.
+
+    See Mehl et al., Comput. Mater. Sci. 136, S1, 2017. Empty for a structure with partial
+    occupancies.
+    """
     # imported here, since it loads all AFLOW prototypes, which takes seconds
     from pymatgen.analysis.prototypes import get_protostructure_label_from_moyopy
 
@@ -40,7 +43,7 @@ def structure_type(structure: Structure) -> str:
 
 
 @cache
-def type_names() -> Mapping[str, str]:
+def list_type_names() -> Mapping[str, str]:
     """Label → Strukturbericht symbol and mineral names, such as "B1, Halite, Rock Salt", for the
     288 prototypes in pymatgen."""
     from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
@@ -50,7 +53,7 @@ def type_names() -> Mapping[str, str]:
         tags = known["tags"]
         parts = [tags["strukturbericht"], tags["mineral"]]
         words = ", ".join(part for part in parts if part and part != "None")
-        label = structure_type(known["snl"].structure)
+        label = find_structure_type(known["snl"].structure)
         if label and words:
             # types with the same label differ in coordinates only
             names[label] = f"{names[label]} or {words}" if label in names else words
@@ -75,7 +78,7 @@ def structure_types(
     for found in Parallel(n_jobs=n_jobs or os.cpu_count(), return_as="generator")(tasks):
         labels += found
         progress("prototypes", len(labels), len(materials))
-    names = type_names()
+    names = list_type_names()
     return pd.DataFrame(
         {
             "id": materials.frame["id"].astype(str).to_numpy(),
@@ -116,4 +119,4 @@ def read_types(table: Path | None) -> dict[str, str]:
 
 
 def _labels(crystals: Crystals) -> list[str]:
-    return [structure_type(structure) for structure in crystals.structures()]
+    return [find_structure_type(structure) for structure in crystals.structures()]

@@ -16,7 +16,7 @@ from matlode.data.formulas import (
     write_formula,
 )
 from matlode.data.tables import Materials
-from matlode.realisation.prototypes import element_distances
+from matlode.realisation.prototypes import compute_element_distances
 
 N_SUBSTITUTES = 8
 """Number of substitutes per element: those nearest in electronegativity and radius."""
@@ -66,7 +66,7 @@ def _exchanges(
         amounts = parse_formula(formulas[row])
         for symbol in amounts:
             old = atomic_numbers()[symbol]
-            order = np.argsort(element_distances()[old, allowed], kind="stable")
+            order = np.argsort(compute_element_distances()[old, allowed], kind="stable")
             near = [int(z) for z in allowed[order] if element_symbols()[z - 1] not in amounts]
             for new in near[:N_SUBSTITUTES]:
                 name = element_symbols()[new - 1]

@@ -38,7 +38,7 @@ class Assignment:
         return " ".join(f"{symbol}{charge:+.3g}" for symbol, charge in self.charges.items())
 
 
-def nearest_assignment(formula: str) -> Assignment | None:
+def find_nearest_assignment(formula: str) -> Assignment | None:
     """Find the assignment of oxidation states whose total charge is nearest to zero.
 
     The states are those that SMACT lists from the ICSD (Davies et al., J. Open Source Softw. 4,
@@ -46,7 +46,7 @@ def nearest_assignment(formula: str) -> Assignment | None:
     electronegative one is negative. If no integer states balance, one metal may have mixed
     valence (Fe₃O₄). Returns None if an element has no listed state.
 
-    >>> print(nearest_assignment("TiO2"), nearest_assignment("Fe3O4"))
+    >>> print(find_nearest_assignment("TiO2"), find_nearest_assignment("Fe3O4"))
     O-2 Ti+4 Fe+2.67 O-2
     """
     amounts = parse_formula(formula)
@@ -135,7 +135,7 @@ class ChargeNeutral(Rule):
             return METALLIC if _all_metals(symbols) else COVALENT, "an element carries no charge"
         if _all_metals(symbols):
             return METALLIC, "all metals: an alloy or intermetallic, charges do not apply"
-        assignment = nearest_assignment(formula)
+        assignment = find_nearest_assignment(formula)
         if assignment is not None and assignment.total == 0:
             return BALANCED, f"balanced as {assignment}"
         others = {symbol for symbol in symbols if not _all_metals({symbol})}

@@ -33,14 +33,14 @@ _AXES: dict[str, list[tuple[int, ...]]] = {
 
 
 @cache
-def extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
+def find_extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
     """Group the space-group numbers of one of FAMILIES by their reflection conditions.
 
     As in International Tables A, 3.1.4, but with the Laue classes of a family merged, since
     their reflections overlap in a powder pattern. Conditions of glide planes and screw axes are
     derived from the operations of moyopy's standard settings.
 
-    >>> [group for group in extinction_groups("orthorhombic") if 62 in group]
+    >>> [group for group in find_extinction_groups("orthorhombic") if 62 in group]
     [(33, 62)]
     """
     first, last = FAMILIES[family]
@@ -52,14 +52,14 @@ def extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
-def cannot_be_told_from(space_group: int) -> tuple[int, ...]:
-    """The other space groups of the same extinction group, by number.
+def find_indistinguishable(space_group: int) -> tuple[int, ...]:
+    """Find the other space groups of the same extinction group.
 
-    >>> cannot_be_told_from(225)
+    >>> find_indistinguishable(225)
     (196, 202, 209, 216)
     """
     (family,) = (name for name, (a, b) in FAMILIES.items() if a <= space_group <= b)
-    (group,) = (group for group in extinction_groups(family) if space_group in group)
+    (group,) = (group for group in find_extinction_groups(family) if space_group in group)
     return tuple(number for number in group if number != space_group)
 
 

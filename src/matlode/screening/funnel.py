@@ -17,7 +17,7 @@ from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.novelty import KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
-from matlode.screening.round_trip import ComesBack
+from matlode.screening.round_trip import RoundTrip
 from matlode.screening.rule import Rule
 from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
@@ -39,7 +39,7 @@ def every_rule(
     rules = (
         LikelyStable(),
         PlausiblePattern(bands=bands),
-        ComesBack(space=space),
+        RoundTrip(space=space),
         ClearSymmetry(),
         ChargeNeutral(),
         Abundant(),

@@ -50,7 +50,7 @@ class KnownPatterns:
         parts = [np.zeros((0, N_BINS), np.float32)]
         for at in range(0, len(self.crystals), PATTERNS_AT_ONCE):
             rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.crystals)))
-            parts.append(pattern_fingerprints(pattern_roots(self.crystals.take(rows)) ** 2))
+            parts.append(compute_fingerprints(pattern_roots(self.crystals.take(rows)) ** 2))
         return np.concatenate(parts)
 
     def nearest(self, patterns: NDArray[np.floating]) -> list[NearestPattern]:
@@ -60,7 +60,7 @@ class KnownPatterns:
         """
         found: list[NearestPattern] = []
         for at in range(0, len(patterns), _AT_ONCE):
-            found += self._nearest(pattern_fingerprints(patterns[at : at + _AT_ONCE]))
+            found += self._nearest(compute_fingerprints(patterns[at : at + _AT_ONCE]))
         return found
 
     def _nearest(self, fingerprints: NDArray[np.float32]) -> list[NearestPattern]:
@@ -79,9 +79,12 @@ class KnownPatterns:
         ]
 
 
-def pattern_fingerprints(patterns: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Fingerprints (n, N_BINS) of patterns (n, 1601): square roots of the intensity in bins uniform
-    in ln Q, normalised to length 1. Square roots give weak lines weight."""
+def compute_fingerprints(patterns: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Compute fingerprints (n, N_BINS) of patterns (n, 1601).
+
+    A fingerprint consists of the square roots of the intensity in bins uniform in ln Q,
+    normalised to length 1. Square roots give weak lines weight.
+    """
     summed = np.add.reduceat(np.maximum(patterns, 0), _EDGES[:-1], axis=1, dtype=np.float32)
     roots = np.sqrt(summed)
     length = np.linalg.norm(roots, axis=1, keepdims=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComesBack(Rule):
+class RoundTrip(Rule):
     """Passes if the round trip through the latent space reproduces the formula, and the pattern
     with a cosine of at least ``min_cosine``. Other candidates are outside the training data of
     the autoencoders."""

@@ -15,13 +15,13 @@ from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.latent.forward import halve_precision, map_blocks
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
-from matlode.screening.extinction import cannot_be_told_from
+from matlode.screening.extinction import find_indistinguishable
 from matlode.screening.rule import Rule
 from matlode.screening.symmetry_answers import (
     REFERENCE_SYMMETRY_MODEL,
     SYMMETRY_MODEL,
-    Answering,
-    StandardAnswers,
+    StandardPredictor,
+    SymmetryPredictor,
 )
 
 
@@ -36,7 +36,7 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
 class SymmetryClassifier:
     """Predicts probabilities of the 230 space groups."""
 
-    network: Answering
+    network: SymmetryPredictor
     temperature: float
     """Divisor of the logits, fitted to held-out rows."""
     levels: Mapping[str, float]
@@ -75,15 +75,15 @@ class SymmetryClassifier:
         artefact = load_artefact(place).require("symmetry")
         with understood(place):
             header = artefact.header
-            network: Answering
+            network: SymmetryPredictor
             if name == SYMMETRY_MODEL:
-                network = StandardAnswers.of(artefact.arrays, place)
+                network = StandardPredictor.of(artefact.arrays, place)
             elif name != REFERENCE_SYMMETRY_MODEL:
                 raise ValueError(f"unknown space-group classifier {name}")
             else:
-                from matlode.screening.symmetry_nets import ReferenceAnswers  # loads PyTorch
+                from matlode.screening.symmetry_nets import ReferencePredictor  # loads PyTorch
 
-                network = ReferenceAnswers.of(
+                network = ReferencePredictor.of(
                     artefact.arrays, header.get("architecture", {}), place
                 )
             levels = {str(case): float(level) for case, level in header["levels"].items()}
@@ -109,7 +109,7 @@ class SymmetryClassifier:
 
 
 def network_logits(
-    network: Answering,
+    network: SymmetryPredictor,
     patterns: NDArray[np.floating],
     compositions: NDArray[np.floating] | None,
 ) -> NDArray[np.float64]:
@@ -188,7 +188,7 @@ def _in_words(candidate: Candidate) -> str:
         words += f"; the true one is among {len(members)} with 90 % coverage"
     elif len(members) > 1:
         words += f"; one of {', '.join(map(str, members))} with 90 % coverage"
-    alike = set(cannot_be_told_from(likeliest)) & set(members)
+    alike = set(find_indistinguishable(likeliest)) & set(members)
     if alike:
         others = ", ".join(map(str, sorted(alike)))
         words += f"; diffraction conditions cannot tell {likeliest} from {others}"

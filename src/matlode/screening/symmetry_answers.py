@@ -38,7 +38,7 @@ FIRST_PEAK = 0.02
 """The first peak is the first maximum above this fraction of the strongest point."""
 
 
-def relative_patterns(patterns: Floats) -> Floats:
+def compute_relative_patterns(patterns: Floats) -> Floats:
     """Resample patterns (n, 1601) at multiples of the first peak's Q; returns (n, N_RELATIVE).
 
     The multiples are uniform in their logarithm; intensities beyond the grid are 0. The results
@@ -64,7 +64,7 @@ def relative_patterns(patterns: Floats) -> Floats:
     return np.where((place >= 0) & (place <= last), between, np.float32(0)).clip(min=0)
 
 
-class Answering(Protocol):
+class SymmetryPredictor(Protocol):
     """Interface of a trained space-group network."""
 
     @property
@@ -77,13 +77,13 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class StandardAnswers:
+class StandardPredictor:
     """A trained ``symmetry_nets.SymmetryNet`` in NumPy."""
 
     weights: Weights
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[np.generic]], folder: Path) -> StandardAnswers:
+    def of(cls, arrays: Mapping[str, NDArray[np.generic]], folder: Path) -> StandardPredictor:
         """Create the network from its weights ``arrays``.
 
         Raises ArtefactError, naming ``folder``, if they belong to another network or are damaged.
@@ -97,9 +97,9 @@ class StandardAnswers:
         return cls(check_weights(arrays, shapes, folder))
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See ``Answering``."""
+        """See ``SymmetryPredictor``."""
         read = encode_compositions(select_part(self.weights, "composition"), compositions)
         known = (compositions > 0).any(axis=1, keepdims=True)
-        seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))
+        seen = np.sqrt(patterns[:, ::2]), np.sqrt(compute_relative_patterns(patterns))
         x = np.concatenate([*seen, read, known], axis=1, dtype=np.float32)
         return apply_residual_net(select_part(self.weights, "net"), x)

@@ -19,16 +19,16 @@ from matlode.data.symmetry import N_SPACE_GROUPS
 from matlode.errors import GoalError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import N_COARSE, Floats, Weights
-from matlode.latent.layers import activation_layer, convolution, initialise
+from matlode.latent.layers import initialise_weights, make_activation, make_convolution
 from matlode.latent.networks import N_PATTERN, ResidualNet
 from matlode.latent.weights import learned_weights, network_of
 from matlode.screening.symmetry_answers import (
     N_RELATIVE,
     REFERENCE_SYMMETRY_MODEL,
     SYMMETRY_MODEL,
-    Answering,
-    StandardAnswers,
-    relative_patterns,
+    StandardPredictor,
+    SymmetryPredictor,
+    compute_relative_patterns,
 )
 
 
@@ -36,9 +36,9 @@ class SymmetryNet(nn.Module):
     """Dense residual network on a pattern and an encoded composition.
 
     Inputs are square-root intensities on the 2θ grid and relative to the first peak
-    (``relative_patterns``), and the output of a composition encoder. In training, each pattern
-    is at random a strained or a reconstructed one. The composition of some rows is hidden, so
-    that the network can also predict from a pattern alone.
+    (``compute_relative_patterns``), and the output of a composition encoder. In training, each
+    pattern is at random a strained or a reconstructed one. The composition of some rows is
+    hidden, so that the network can also predict from a pattern alone.
     """
 
     hide_composition = 0.3
@@ -57,7 +57,9 @@ class SymmetryNet(nn.Module):
         """Logits (batch, 230) for patterns (batch, 1601) and compositions (batch, 100); rows of
         zeros stand for unknown compositions."""
         known = (compositions > 0).any(1, keepdim=True).to(patterns.dtype)
-        relative = torch.from_numpy(relative_patterns(patterns.cpu().numpy())).to(patterns.device)
+        relative = torch.from_numpy(compute_relative_patterns(patterns.cpu().numpy())).to(
+            patterns.device
+        )
         seen = patterns[:, ::2].sqrt(), relative.sqrt()
         x = torch.cat([*seen, self.composition(compositions), known], dim=1)
         logits: Tensor = self.net(self.dropout(x))
@@ -105,8 +107,8 @@ class ReferenceSymmetryNet(nn.Module):
         length, channels = N_PATTERN, 1
         for n_out, kernel, stride in zip(filters, kernels, strides, strict=True):
             layers += [
-                convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
-                activation_layer(activation),
+                make_convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
+                make_activation(activation),
                 nn.AvgPool2d((1, pool)),
                 nn.Dropout(conv_dropout),
             ]
@@ -119,12 +121,12 @@ class ReferenceSymmetryNet(nn.Module):
             )
         sizes = (channels * length, *units)
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), activation_layer(activation)]
+            layers += [nn.Linear(n_in, n_out), make_activation(activation)]
             layers += [nn.Dropout(dense_dropout)]
         flat = 4 * len(filters)
         self.convolutions = nn.Sequential(*layers[:flat])
         self.dense = nn.Sequential(*layers[flat:], nn.Linear(units[-1], N_SPACE_GROUPS))
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
         """Logits (batch, 230) for patterns (batch, 1601); compositions are ignored."""
@@ -148,7 +150,7 @@ SYMMETRY_NETS: dict[str, Callable[..., SymmetryNet | ReferenceSymmetryNet]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceAnswers:
+class ReferencePredictor:
     """A trained ``ReferenceSymmetryNet`` with an interface of NumPy arrays."""
 
     network: ReferenceSymmetryNet
@@ -156,7 +158,7 @@ class ReferenceAnswers:
     @classmethod
     def of(
         cls, arrays: Mapping[str, NDArray[np.number]], architecture: Mapping[str, Any], folder: Path
-    ) -> ReferenceAnswers:
+    ) -> ReferencePredictor:
         """Create the network from its weights ``arrays`` and constructor arguments.
 
         Raises ArtefactError, naming ``folder``, if they do not fit each other.
@@ -165,19 +167,19 @@ class ReferenceAnswers:
 
     @property
     def weights(self) -> Weights:
-        """See ``symmetry_answers.Answering``."""
+        """See ``symmetry_answers.SymmetryPredictor``."""
         return learned_weights(self.network)
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See ``symmetry_answers.Answering``."""
+        """See ``symmetry_answers.SymmetryPredictor``."""
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(patterns), torch.from_numpy(compositions))
         answer: Floats = logits.numpy()
         return answer
 
 
-def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> Answering:
+def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> SymmetryPredictor:
     """Wrap a trained network for predictions; errors name ``folder``."""
     if isinstance(network, ReferenceSymmetryNet):
-        return ReferenceAnswers(network.eval())
-    return StandardAnswers.of(learned_weights(network), folder)
+        return ReferencePredictor(network.eval())
+    return StandardPredictor.of(learned_weights(network), folder)
