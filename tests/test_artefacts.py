@@ -181,7 +181,8 @@ def test_a_header_without_its_own_entries_is_refused(folder, missing):
 
 def test_a_missing_model_is_named_with_what_to_do(tmp_path):
     with pytest.raises(
-        ArtefactError, match=r"no model at .* \(no model\.json\); make it with `matlode train models`"
+        ArtefactError,
+        match=r"no model at .* \(no model\.json\); make it with `matlode train",
     ):
         load_artefact(tmp_path / "nowhere")
 

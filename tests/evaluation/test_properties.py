@@ -24,5 +24,5 @@ def test_scores_are_measured_anew_on_the_starter_set(monkeypatch):
 
 
 def test_unknown_endpoints_are_told():
-    with pytest.raises(GoalError, match="is not a property"):
+    with pytest.raises(GoalError, match="unknown property"):
         stored_scores(["hardness"])

@@ -216,7 +216,9 @@ def test_unfit_labels_are_told_before_anything_is_trained(made, tmp_path):
     rows = np.flatnonzero(~np.isnan(few.label("n_refr")))[:60]
     write_materials(few.take(rows), tmp_path / "few")
     (tmp_path / "b.toml").write_text('b = { column = "n_refr" }')
-    with pytest.raises(InputError, match=r"has 60 rows with a value .* wanted at least 50 train"):
+    with pytest.raises(
+        InputError, match=r"too few rows with a value .* 60 .* expected at least 50 train"
+    ):
         train_models(
             data=tmp_path / "few" / "materials.parquet",
             out=tmp_path / "models",

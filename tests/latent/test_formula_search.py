@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matlode.latent.formula_search import FormulaLimits, likeliest_formulas
+from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
 from matlode.latent.space import LatentSpace
 
 N = 100
@@ -64,7 +64,7 @@ def keepable(draw):
 
 @given(seed=st.integers(0, 1000), limits=keepable())
 def test_the_likeliest_formulas_keep_every_limit(seed, limits):
-    amounts, score = likeliest_formulas(*heads(seed), 3, limits)
+    amounts, score = find_likeliest_formulas(*heads(seed), 3, limits)
     found = score > -torch.inf
     assert found[:, 0].all()
     assert (score[:, :-1] >= score[:, 1:]).all()
@@ -83,7 +83,7 @@ def stoichiometries(draw):
 
 @given(seed=st.integers(0, 1000), limits=stoichiometries())
 def test_a_stoichiometry_is_kept(seed, limits):
-    amounts, score = likeliest_formulas(*heads(seed), 1, limits)
+    amounts, score = find_likeliest_formulas(*heads(seed), 1, limits)
     assert (score > -torch.inf).all()
     check(amounts.numpy(), limits)
 
@@ -91,7 +91,7 @@ def test_a_stoichiometry_is_kept(seed, limits):
 def test_the_likeliest_assignment_is_found():
     support, logits = heads(5, n=2)
     sites = ((1, mask(range(0, 6))), (2, mask(range(3, 9))), (3, mask(range(8, 12))))
-    amounts, _ = likeliest_formulas(support, logits, 1, FormulaLimits(sites=sites))
+    amounts, _ = find_likeliest_formulas(support, logits, 1, FormulaLimits(sites=sites))
     log_amount = torch.log_softmax(logits, 2)
     for row in range(2):
         best, chosen = -np.inf, None

@@ -14,12 +14,12 @@ from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import (
     MAX_ELEMENTS,
     ROWS_AT_ONCE,
+    apply_residual_net,
+    check_weights,
     composition_shapes,
-    fitting,
-    in_blocks,
-    n_read,
-    read_compositions,
-    residual_net,
+    encode_compositions,
+    map_blocks,
+    n_encoded,
     residual_shapes,
 )
 from matlode.latent.networks import ResidualNet
@@ -48,7 +48,7 @@ def test_residual_nets_answer_as_in_torch(blocks, rows):
     network = stirred(ResidualNet(5, 3, width=8, blocks=blocks))
     x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
     with torch.inference_mode():
-        close(residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+        close(apply_residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
 
 
 def test_a_gate_far_below_zero_is_shut_without_a_warning():
@@ -56,7 +56,7 @@ def test_a_gate_far_below_zero_is_shut_without_a_warning():
     x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     with torch.inference_mode():
         network.norms[0].weight.fill_(1e4)
-        close(residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+        close(apply_residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_traces_count_no_less_than_they_do_in_torch(encoder):
     x = np.zeros((3, 100), np.float32)
     x[:, [3, 7]] = [[1 - 1e-6, 1e-6], [0.999, 0.001], [1 - 1e-4, 1e-4]]
     with torch.inference_mode():
-        close(read_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+        close(encode_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
 
 
 def test_of_equal_amounts_the_first_elements_count(encoder):
@@ -76,10 +76,10 @@ def test_of_equal_amounts_the_first_elements_count(encoder):
     first = np.where(np.arange(100) < MAX_ELEMENTS, x, 0)
     weights = learned_weights(encoder)
     np.testing.assert_allclose(
-        read_compositions(weights, x), read_compositions(weights, first), atol=CLOSE
+        encode_compositions(weights, x), encode_compositions(weights, first), atol=CLOSE
     )
     with torch.inference_mode():
-        close(read_compositions(weights, x), encoder(torch.from_numpy(x)))
+        close(encode_compositions(weights, x), encoder(torch.from_numpy(x)))
 
 
 @given(
@@ -94,18 +94,18 @@ def test_compositions_are_read_as_in_torch(encoder, rows):
         x[row, list(atoms)] = list(atoms.values())
     x /= np.maximum(x.sum(axis=1, keepdims=True), 1)
     with torch.inference_mode():
-        close(read_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+        close(encode_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
 
 
 def test_a_formula_is_read_the_same_in_any_company(encoder):
     weights = learned_weights(encoder)
     rng = np.random.default_rng(0)
     x = rng.random((30, 100), np.float32) * (rng.random((30, 100)) < 0.04)
-    together = read_compositions(weights, x)
-    assert together.shape == (30, n_read(weights))
+    together = encode_compositions(weights, x)
+    assert together.shape == (30, n_encoded(weights))
     for row in range(30):
         np.testing.assert_allclose(
-            read_compositions(weights, x[[row]])[0], together[row], atol=CLOSE
+            encode_compositions(weights, x[[row]])[0], together[row], atol=CLOSE
         )
 
 
@@ -119,7 +119,7 @@ def test_a_formula_is_read_the_same_in_any_company(encoder):
 )
 def test_weights_fit_themselves_and_nothing_else(network, shapes):
     arrays = learned_weights(network)
-    fitted = fitting(arrays, shapes(arrays), Path("model"))
+    fitted = check_weights(arrays, shapes(arrays), Path("model"))
     for name, array in fitted.items():
         np.testing.assert_array_equal(array, arrays[name])
     for name, array in arrays.items():
@@ -128,22 +128,22 @@ def test_weights_fit_themselves_and_nothing_else(network, shapes):
                         array.astype(int), array.astype("M8[s]")):  # fmt: skip
             other = {**arrays, name: changed}
             with pytest.raises(ArtefactError, match=r"^model: .* `matlode train models model`"):
-                fitting(other, shapes(other), Path("model"))
+                check_weights(other, shapes(other), Path("model"))
         less = {key: value for key, value in arrays.items() if key != name}
         with pytest.raises(ArtefactError, match="another architecture"):
-            fitting(less, shapes(less), Path("model"))
+            check_weights(less, shapes(less), Path("model"))
 
 
 def test_networks_of_no_width_are_refused():
     arrays = {name: a[..., :0] for name, a in learned_weights(ResidualNet(5, 3, 8, 1)).items()}
     with pytest.raises(ArtefactError, match="another architecture"):
-        fitting(arrays, residual_shapes(arrays, 0, 0), Path("model"))
+        check_weights(arrays, residual_shapes(arrays, 0, 0), Path("model"))
 
 
 def test_blocks_are_answered_in_their_order_whatever_their_number():
     x = np.arange(3 * ROWS_AT_ONCE + 5)
     for n in (0, 1, ROWS_AT_ONCE, len(x)):
-        blocks = in_blocks(lambda a, b: a + b, x[:n], x[:n])
+        blocks = map_blocks(lambda a, b: a + b, x[:n], x[:n])
         assert all(len(block) <= ROWS_AT_ONCE for block in blocks)
         np.testing.assert_array_equal(np.concatenate(blocks), 2 * x[:n])
 
@@ -177,4 +177,4 @@ def test_answers_are_the_same_bits_on_any_number_of_threads():
 def test_heads_that_the_width_cannot_be_shared_among_are_refused():
     arrays = {name: a[..., :6] for name, a in learned_weights(CompositionEncoder(width=8)).items()}
     with pytest.raises(ArtefactError, match="another architecture"):
-        fitting(arrays, composition_shapes(arrays), Path("model"))
+        check_weights(arrays, composition_shapes(arrays), Path("model"))

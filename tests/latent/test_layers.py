@@ -10,9 +10,9 @@ from matlode.latent.layers import (
     ACTIVATIONS,
     INITIALIZERS,
     FourierConv,
-    activation_layer,
-    convolution,
-    initialise,
+    initialise_weights,
+    make_activation,
+    make_convolution,
 )
 
 DRAWN = 0.02
@@ -23,7 +23,7 @@ DRAWN = 0.02
 def test_kernels_have_the_variance_of_their_scheme(scheme):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(200, 300), nn.Conv2d(20, 300, (1, 10)))
-    initialise(model, scheme)
+    initialise_weights(model, scheme)
     for layer in model:
         wanted = (1 if scheme == "lecun_normal" else 2) / 200
         assert layer.weight.var().item() == pytest.approx(wanted, rel=DRAWN)
@@ -34,10 +34,10 @@ def test_kernels_have_the_variance_of_their_scheme(scheme):
 
 def test_unknown_names_are_told():
     with pytest.raises(GoalError, match='Did you mean "he_normal"'):
-        initialise(nn.Linear(2, 2), "he_norm")
+        initialise_weights(nn.Linear(2, 2), "he_norm")
     with pytest.raises(GoalError, match='Did you mean "selu"'):
-        activation_layer("sellu")
-    assert all(activation_layer(name) for name in ACTIVATIONS)
+        make_activation("sellu")
+    assert all(make_activation(name) for name in ACTIVATIONS)
 
 
 @pytest.mark.parametrize(("length", "kernel", "padding"), [(266, 37, 18), (50, 50, 0), (31, 8, 3)])
@@ -56,7 +56,7 @@ def test_fourier_convolution_is_a_convolution(length, kernel, padding):
 
 
 def test_weights_fit_either_form_of_a_convolution():
-    long, short = convolution(104, 51, 37, 1, 18), convolution(1, 51, 37, 1, 18)
+    long, short = make_convolution(104, 51, 37, 1, 18), make_convolution(1, 51, 37, 1, 18)
     assert isinstance(long, FourierConv)
     assert not isinstance(short, FourierConv)
     direct = nn.Conv2d(104, 51, (1, 37), padding=(0, 18))

@@ -300,7 +300,7 @@ def test_the_likeliest_formula_beats_every_other_of_its_elements():
     allowed = np.zeros(N_COMPOSITION, dtype=bool)
     pair = model.order[[10, 40]]
     allowed[pair.numpy()] = True
-    amounts, score = model.best_formulas(z, 1, FormulaLimits(allowed=allowed, max_atoms=6))
+    amounts, score = model.find_best_formulas(z, 1, FormulaLimits(allowed=allowed, max_atoms=6))
     support, logits = (part[0].double() for part in model._heads(z))
     taken, absent = F.logsigmoid(support[[10, 40]]), F.logsigmoid(-support[[10, 40]])
     q = torch.log_softmax(logits, 1)

@@ -135,12 +135,12 @@ def test_another_grid_is_refused(space, materials):
     with pytest.raises(GridMismatchError) as caught:
         space.encode(compositions, patterns[:, :1500])
     assert str(caught.value) == (
-        f"patterns have shape ({len(patterns)}, 1500); the encoder was fitted on (n, 1601). "
-        "Simulate with matlode.representation.diffraction.STANDARD_SETTINGS."
+        f"patterns have shape ({len(patterns)}, 1500); the encoder expects (n, 1601). "
+        "Simulate patterns with matlode.representation.diffraction.STANDARD_SETTINGS."
     )
     with pytest.raises(GridMismatchError, match=r"compositions have shape \(100,\)"):
         space.encode(compositions[0], patterns)
-    with pytest.raises(GridMismatchError, match=r"points have shape \(3, 87\), wanted \(n, 88\)"):
+    with pytest.raises(GridMismatchError, match=r"points have shape \(3, 87\); expected \(n, 88\)"):
         space.decode(np.zeros((3, 87)))
 
 
@@ -153,7 +153,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, monkeypatch):
     save(tmp_path, "standard", "composition")
     wider = AUTOENCODERS["standard", "composition"].func
     monkeypatch.setitem(AUTOENCODERS, ("standard", "composition"), lambda: wider(width=24))
-    with pytest.raises(ArtefactError, match="weights of another architecture"):
+    with pytest.raises(ArtefactError, match="weights are damaged or of another architecture"):
         load_view(tmp_path / "standard-composition-vae")
 
 
@@ -195,7 +195,7 @@ def test_an_unknown_face_is_refused(tmp_path):
         bounds=saved.bounds,
         header={},
     )
-    with pytest.raises(ArtefactError, match=r"no such autoencoder \('deluxe', 'composition'\)"):
+    with pytest.raises(ArtefactError, match=r"unknown autoencoder \('deluxe', 'composition'\)"):
         load_view(tmp_path / "new")
 
 
@@ -250,7 +250,7 @@ def test_prior_points_without_pairing_are_standard_normal(space):
 
 
 def test_a_space_without_pairing_says_so(space):
-    with pytest.raises(ArtefactError, match="what goes together"):
+    with pytest.raises(ArtefactError, match="no joint prior of compositions and patterns"):
         space.affinity(np.zeros((1, 88)))
 
 

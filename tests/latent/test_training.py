@@ -197,7 +197,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
     checkpoint = tmp_path / "checkpoint.npz"
     fit(replace(SHORT, max_epochs=6), checkpoint=checkpoint)
     with pytest.raises(
-        ArtefactError, match="was written with other training settings; delete it to start anew"
+        ArtefactError, match="was written with other training settings; delete it to start again"
     ):
         fit(replace(SHORT, **change), checkpoint=checkpoint)
 

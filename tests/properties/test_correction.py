@@ -28,13 +28,13 @@ def estimates(n):
 
 def corrected(log_ratios, x, given):
     correction = Correction(COMPUTED, dict.fromkeys(CORRECTED, np.asarray(log_ratios)))
-    return correction.applied(given, x)
+    return correction.apply(given, x)
 
 
 def test_without_answers_nothing_changes():
     given = estimates(4)
     nothing = Correction(np.zeros((0, 100)), {name: np.zeros(0) for name in CORRECTED})
-    assert nothing.applied(given, compositions(4)) == given
+    assert nothing.apply(given, compositions(4)) == given
 
 
 def test_models_that_were_right_stay_as_they_are():

@@ -8,7 +8,7 @@ import xgboost
 
 from matlode.errors import ArtefactError
 from matlode.properties.forest import LEAF, Forest
-from matlode.properties.trees import TreeSettings, fit_trees, forest_of
+from matlode.properties.trees import TreeSettings, convert_booster, fit_trees
 
 
 def by_hand(rows):
@@ -49,7 +49,7 @@ def test_answers_are_xgboosts(objective):
     booster = xgboost.train(
         {"objective": objective, "max_depth": 7, "base_score": 0.3}, xgboost.DMatrix(x, label), 40
     )
-    forest = forest_of(json.loads(booster.save_raw("json")))
+    forest = convert_booster(json.loads(booster.save_raw("json")))
     new = data(500, 1)[0]
     for logits, kind in ((False, "value"), (True, "margin")):
         expected = booster.inplace_predict(new, predict_type=kind)
@@ -93,5 +93,5 @@ def test_arrays_that_are_no_trees_are_refused(name, change):
 def test_rows_of_too_few_columns_are_refused():
     x, y = data(200, 4)
     forest = fit_trees(x, y, TreeSettings(n_rounds=10), objective="reg:squarederror")
-    with pytest.raises(ArtefactError, match="look at column 5, the rows have 3"):
+    with pytest.raises(ArtefactError, match="use feature column 5, but the rows have 3"):
         forest.predict(x[:, :3])

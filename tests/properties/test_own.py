@@ -168,28 +168,31 @@ def test_a_head_knows_its_property_without_the_file(log_head, tmp_path):
             'k = { colum = "x" }',
             r'my\.toml: property "k": unknown key "colum"\. Did you mean "column"',
         ),
-        ("k = { column = 3 }", "column = 3; wanted a text"),
-        ('k = { lowest = "0" }', "lowest = '0'; wanted a number"),
-        ("k = { lowest = true }", "lowest = True; wanted a number"),
-        ("k = { lowest = nan }", "lowest = nan; wanted a number"),
-        ('k = { vintages = "a" }', "wanted a list of texts"),
+        ("k = { column = 3 }", "column = 3; expected a text"),
+        ('k = { lowest = "0" }', "lowest = '0'; expected a number"),
+        ("k = { lowest = true }", "lowest = True; expected a number"),
+        ("k = { lowest = nan }", "lowest = nan; expected a number"),
+        ('k = { vintages = "a" }', "expected a list of texts"),
         ('k = { kind = "clasification" }', 'Did you mean "classification"'),
-        ('k = { transform = "ln" }', r'transform = "ln"\. (Did you mean|Known)'),
-        ("k = { at_most = 1 }", "at_most belongs to a classification; leave it out or set kind"),
-        ('k = { kind = "classification", unit = "eV" }', "unit belongs to a regression"),
+        ('k = { transform = "ln" }', r'unknown transform "ln"\. (Did you mean|Known)'),
+        ("k = { at_most = 1 }", "at_most is not allowed for a regression; remove it or set kind"),
+        (
+            'k = { kind = "classification", unit = "eV" }',
+            "unit is not allowed for a classification",
+        ),
         (
             'k = { kind = "classification", equals = "a", at_most = 1 }',
-            "equals is for words",
+            "equals cannot be combined with at_most",
         ),
         ("k = { lowest = 2, highest = 1 }", "lowest = 2 is above highest = 1"),
-        ('k = { transform = "log", highest = 0 }', "nothing to take a log of"),
-        ('k = { vintages = ["a"] }', "belong together"),
-        ("k = 3", r"is 3; wanted a table"),
-        ('"Debye T" = {}', "small letters, digits and underscores"),
-        ("bulk_modulus = {}", "matlode brings a property of this name"),
-        ("space_group = {}", "runs have a column or model of this name"),
-        ("k_low = {}", "runs have a column or model of this name"),
-        ("structure_k = {}", "runs have a column or model of this name"),
+        ('k = { transform = "log", highest = 0 }', "no positive value for the logarithm"),
+        ('k = { vintages = ["a"] }', "must be given together"),
+        ("k = 3", r"is 3; expected a table"),
+        ('"Debye T" = {}', "lower-case letters, digits and underscores"),
+        ("bulk_modulus = {}", "this name belongs to a built-in property"),
+        ("space_group = {}", "this name is reserved for a column or model"),
+        ("k_low = {}", "this name is reserved for a column or model"),
+        ("structure_k = {}", "this name is reserved for a column or model"),
         ("", "defines no property"),
     ],
 )
@@ -209,7 +212,7 @@ def test_unreadable_files_are_told(tmp_path):
     ("line", "values", "text"),
     [
         ('k = { column = "kapa" }', None, 't.parquet has no column "kapa". Did you mean "kappa"'),
-        ('k = { column = "phase" }', None, "is not numeric; it holds 'metal', 'insulator'"),
+        ('k = { column = "phase" }', None, "is not numeric; it contains 'metal', 'insulator'"),
         (
             'k = { column = "kappa", vintage_column = "orign", vintages = ["a"] }',
             None,
@@ -218,12 +221,12 @@ def test_unreadable_files_are_told(tmp_path):
         (
             'k = { column = "kappa", transform = "log" }',
             [1, 0, -3, 2, 3, 4],
-            r"holds 2 values that have no logarithm \(\S+: 0, \S+: -3\)",
+            r"contains 2 values without a logarithm \(\S+: 0, \S+: -3\)",
         ),
         ('k = { column = "kappa", highest = 3 }', None, r"2 values outside -inf..3 \("),
         ('k = { column = "kappa" }', [1, np.inf, 2, 3, 4, 5], "1 infinite values"),
         ('k = { column = "kappa" }', [7] * 6, "is 7 in every row"),
-        ('k = { column = "kappa", kind = "classification" }', None, "wants 0 and 1, or"),
+        ('k = { column = "kappa", kind = "classification" }', None, "needs 0 and 1, or"),
         (
             'k = { column = "kappa", kind = "classification", at_most = 100 }',
             None,
@@ -248,8 +251,8 @@ def test_too_few_rows_say_how_many_came_and_how_many_are_wanted():
     with pytest.raises(InputError) as caught:
         check_rows(endpoint, labels, roles, table="t")
     assert str(caught.value) == (
-        'property "k": t has 69 rows with a value (50 train, 10 calibration, 9 test), wanted at '
-        "least 50 train, 10 calibration, 10 test; bring more rows."
+        'property "k": too few rows with a value in t: 69 (50 train, 10 calibration, 9 test); '
+        "expected at least 50 train, 10 calibration, 10 test; add rows."
     )
 
 
@@ -257,7 +260,7 @@ def test_a_role_of_one_class_is_told():
     endpoint = Endpoint(name="k", unit="probability", column="k", task="probability")
     roles = np.repeat([TRAIN, CALIBRATION, TEST], 60)
     labels = np.where(roles == TEST, 0.0, np.arange(180) % 2)
-    with pytest.raises(InputError, match="all 60 test rows of t are 0; bring rows"):
+    with pytest.raises(InputError, match="all 60 test rows of t are 0; add rows"):
         check_rows(endpoint, labels, roles, table="t")
 
 

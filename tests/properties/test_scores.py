@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from matlode.properties.endpoints import ENDPOINTS, Estimates
-from matlode.properties.scores import BASELINES, regression_scores, score, score_estimates
+from matlode.properties.scores import BASELINES, compute_regression_scores, score, score_estimates
 from matlode.properties.trees import SETTINGS
 from matlode.representation.composition import composition_vectors
 
 
 def test_perfect_predictions_score_perfectly():
     truth = np.array([1.0, 2.0, 4.0])
-    assert regression_scores(truth, truth) == {"mae": 0, "rmse": 0, "r2": 1}
+    assert compute_regression_scores(truth, truth) == {"mae": 0, "rmse": 0, "r2": 1}
     labels = np.array([0.0, 1.0, 1.0])
     perfect = score(ENDPOINTS["stable_probability"], labels, labels)
     assert perfect == {"auc": 1, "brier": 0, "accuracy": 1, "f1": 1}
@@ -26,7 +26,7 @@ def test_logarithmic_endpoints_are_scored_in_logarithms_too():
 
 def test_the_mean_explains_nothing():
     truth = np.random.default_rng(0).normal(size=50)
-    assert regression_scores(truth, np.full(50, truth.mean()))["r2"] == pytest.approx(0)
+    assert compute_regression_scores(truth, np.full(50, truth.mean()))["r2"] == pytest.approx(0)
 
 
 def test_coverage_is_the_share_inside():

@@ -7,7 +7,7 @@ import pytest
 
 from matlode.data.symmetry import crystal_system, find_space_group
 from matlode.data.tables import load_starter
-from matlode.realisation.cell_fit import at_volume, fit_cells, free_strains, matches
+from matlode.realisation.cell_fit import at_volume, compute_matches, find_free_strains, fit_cells
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 N_FREE = {
@@ -28,7 +28,7 @@ def crystals():
 
 @pytest.fixture(scope="module")
 def strains(crystals):
-    return free_strains(crystals)
+    return find_free_strains(crystals)
 
 
 def test_as_many_strains_are_free_as_the_crystal_system_has_cell_parameters(crystals, strains):
@@ -67,10 +67,10 @@ def test_a_fit_undoes_strains_of_several_percent(crystals, strains):
         steps = np.clip(0.025 * rng.standard_normal(6), -0.04, 0.04)
         moved = one.lattices @ (np.eye(3) + np.einsum("k,kij->ij", steps, strains[index]))
         strained = replace(one, lattices=moved)
-        before = matches(strained, target, STANDARD_SETTINGS)[0]
+        before = compute_matches(strained, target, STANDARD_SETTINGS)[0]
         fitted, (match,) = fit_cells(strained, strains[index : index + 1], target)
         assert match >= before - 1e-6
-        assert match == pytest.approx(matches(fitted, target, STANDARD_SETTINGS)[0])
+        assert match == pytest.approx(compute_matches(fitted, target, STANDARD_SETTINGS)[0])
         found.append(match)
     assert np.median(found) > 0.98
     assert np.mean(np.array(found) > 0.9) >= 0.8

@@ -4,7 +4,7 @@ import numpy as np
 
 from matlode.data.formulas import reduced_formulas
 from matlode.data.symmetry import find_dataset
-from matlode.realisation.random_filling import MAX_ATOMS, N_SPACE_GROUPS, randomly_filled
+from matlode.realisation.random_filling import MAX_ATOMS, N_SPACE_GROUPS, fill_randomly
 
 CHANCES = np.zeros(230)
 CHANCES[[61, 193, 224, 1]] = [0.4, 0.3, 0.2, 0.1]
@@ -12,7 +12,7 @@ LIKELY = {62, 194, 225, 2}
 
 
 def test_crystals_are_of_the_formula_in_likely_space_groups():
-    crystals, groups = randomly_filled("B3TiY2", CHANCES, 12)
+    crystals, groups = fill_randomly("B3TiY2", CHANCES, 12)
     assert len(crystals) == len(groups) == 12
     assert set(reduced_formulas(crystals)) == {"B3TiY2"}
     assert (crystals.n_atoms <= MAX_ATOMS).all()
@@ -25,17 +25,17 @@ def test_crystals_are_of_the_formula_in_likely_space_groups():
 
 
 def test_the_same_formula_gives_the_same_crystals():
-    first, _ = randomly_filled("B3TiY2", CHANCES, 5)
-    again, _ = randomly_filled("B3TiY2", CHANCES, 5)
+    first, _ = fill_randomly("B3TiY2", CHANCES, 5)
+    again, _ = fill_randomly("B3TiY2", CHANCES, 5)
     np.testing.assert_array_equal(first.frac_coords, again.frac_coords)
     np.testing.assert_array_equal(first.lattices, again.lattices)
 
 
 def test_only_wanted_space_groups_are_filled():
-    _, groups = randomly_filled("B3TiY2", CHANCES, 6, space_groups=[62])
+    _, groups = fill_randomly("B3TiY2", CHANCES, 6, space_groups=[62])
     assert set(groups) == {62}
 
 
 def test_what_fits_nowhere_gives_nothing():
-    crystals, groups = randomly_filled("B33Ti", CHANCES, 6)
+    crystals, groups = fill_randomly("B33Ti", CHANCES, 6)
     assert len(crystals) == len(groups) == 0

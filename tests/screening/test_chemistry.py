@@ -1,7 +1,7 @@
 import pytest
 
 from matlode.data.formulas import canonical_formula, parse_formula
-from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, nearest_assignment
+from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, find_nearest_assignment
 
 
 # textbook oxidation states (Greenwood and Earnshaw, Chemistry of the Elements, 1997)
@@ -17,21 +17,21 @@ from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, nea
     ],
 )
 def test_textbook_charges_are_found(formula, charges):
-    assignment = nearest_assignment(canonical_formula(formula))
+    assignment = find_nearest_assignment(canonical_formula(formula))
     assert assignment.total == 0
     assert dict(assignment.charges) == charges
 
 
 @pytest.mark.parametrize("formula", ["NaCl", "Fe3O4", "Na2Cl", "BaFeNbMnO7", "OsB2", "UO2"])
 def test_the_total_is_the_sum_of_the_charges(formula):
-    assignment = nearest_assignment(canonical_formula(formula))
+    assignment = find_nearest_assignment(canonical_formula(formula))
     amounts = parse_formula(canonical_formula(formula))
     total = sum(assignment.charges[s] * n for s, n in amounts.items())
     assert total == pytest.approx(assignment.total, abs=1e-9)
 
 
 def test_magnetite_has_mixed_valence():
-    assignment = nearest_assignment("Fe3O4")
+    assignment = find_nearest_assignment("Fe3O4")
     assert assignment.charges["Fe"] == pytest.approx(8 / 3)
 
 
@@ -60,7 +60,7 @@ def test_alloys_and_borides_are_explained_not_deleted():
 
 
 def test_elements_without_states_have_no_assignment():
-    assert nearest_assignment("HeO") is None
+    assert find_nearest_assignment("HeO") is None
 
 
 def test_many_elements_are_no_trouble():

@@ -64,10 +64,10 @@ def test_screens_are_switched_and_set(tmp_path):
     ("screens", "told"),
     [
         ({"likely_stabel": True}, 'Did you mean "likely_stable"'),
-        ({"abundant": {"limits": 3}}, 'no setting "limits"'),
-        ({"abundant": {"limit": "much"}}, "wanted a number"),
-        ({"abundant": {"required": 1}}, "wanted true or false"),
-        ({"abundant": 3}, r"wanted true, false or a table of settings \(required, limit\)"),
+        ({"abundant": {"limits": 3}}, 'unknown setting "limits"'),
+        ({"abundant": {"limit": "much"}}, "expected a number"),
+        ({"abundant": {"required": 1}}, "expected true or false"),
+        ({"abundant": 3}, r"expected true, false or a table of settings \(required, limit\)"),
     ],
 )
 def test_screens_that_cannot_be_meant_so(screens, told):

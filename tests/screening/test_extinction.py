@@ -3,12 +3,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matlode.representation.diffraction import simulate_patterns
-from matlode.screening.extinction import FAMILIES, cannot_be_told_from, extinction_groups
+from matlode.screening.extinction import FAMILIES, find_extinction_groups, find_indistinguishable
 from matlode.testing import FAST_ENGINE, diamond, zinc_blende
 
 
 def test_every_space_group_is_in_one_extinction_group():
-    members = [n for family in FAMILIES for group in extinction_groups(family) for n in group]
+    members = [n for family in FAMILIES for group in find_extinction_groups(family) for n in group]
     assert sorted(members) == list(range(1, 231))
 
 
@@ -26,20 +26,20 @@ def test_every_space_group_is_in_one_extinction_group():
     ],
 )
 def test_groups_of_the_international_tables(number, others):
-    assert cannot_be_told_from(number) == others
+    assert find_indistinguishable(number) == others
 
 
 def test_alike_is_mutual():
     for number in range(1, 231):
-        for other in cannot_be_told_from(number):
-            assert number in cannot_be_told_from(other)
+        for other in find_indistinguishable(number):
+            assert number in find_indistinguishable(other)
 
 
 def test_a_body_centre_is_seen_and_a_missing_centre_of_symmetry_is_not():
-    assert 229 not in cannot_be_told_from(221)
-    assert 216 in cannot_be_told_from(225)
+    assert 229 not in find_indistinguishable(221)
+    assert 216 in find_indistinguishable(225)
     # diamond and zinc blende differ by the condition of the d glide: 002 and 006 appear
-    assert 216 not in cannot_be_told_from(227)
+    assert 216 not in find_indistinguishable(227)
     carbon, sphalerite = simulate_patterns([diamond("Si"), zinc_blende("AlP", a_angstrom=5.431)])
     two = 2 * np.degrees(np.arcsin(1.54184 / 5.431))
     at = round((two - 10) / 0.05)

@@ -136,10 +136,10 @@ def test_other_tables_and_damaged_indices_are_refused(known, tmp_path):
     with pytest.raises(ArtefactError, match="another table"):
         KnownLines.load(folder, "another")
     (folder / "bins.npy").write_bytes(b"nonsense")
-    with pytest.raises(ArtefactError, match="no index of lines"):
+    with pytest.raises(ArtefactError, match="not an index of diffraction lines"):
         KnownLines.load(folder, "a table")
     np.save(folder / "bins.npy", np.zeros(3, np.uint16))
-    with pytest.raises(ArtefactError, match="not those of the header"):
+    with pytest.raises(ArtefactError, match="do not have the shapes given in the header"):
         KnownLines.load(folder, "a table")
 
 

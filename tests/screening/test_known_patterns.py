@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 from matlode.data.crystals import pack_crystals
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening import known_patterns
-from matlode.screening.known_patterns import KnownPatterns, pattern_fingerprints
+from matlode.screening.known_patterns import KnownPatterns, compute_fingerprints
 from matlode.testing import (
     SINGLE_PRECISION,
     SMALL_CRYSTALS,
@@ -31,10 +31,10 @@ def test_a_known_crystal_is_nearest_to_itself(known):
 
 def test_fingerprints_have_length_1_and_no_scale():
     patterns = simulate_patterns(CRYSTALS)
-    prints = pattern_fingerprints(patterns)
+    prints = compute_fingerprints(patterns)
     assert_allclose(np.linalg.norm(prints, axis=1), 1, atol=SINGLE_PRECISION)
-    assert_allclose(pattern_fingerprints(7 * patterns), prints, atol=SINGLE_PRECISION)
-    assert not pattern_fingerprints(np.zeros((1, 1601))).any()
+    assert_allclose(compute_fingerprints(7 * patterns), prints, atol=SINGLE_PRECISION)
+    assert not compute_fingerprints(np.zeros((1, 1601))).any()
 
 
 @pytest.mark.parametrize("percent", [-4, -2, 2, 4])

@@ -137,5 +137,5 @@ def test_distributions_of_no_patterns_are_refused(tmp_path, name):
     values = getattr(bands, name).copy()
     values[3] = 1e300
     replace(bands, **{name: values}).save(tmp_path, {})
-    with pytest.raises(ArtefactError, match="distributions of no patterns"):
+    with pytest.raises(ArtefactError, match="quantiles decrease or correlations are impossible"):
         PatternBands.load(tmp_path)

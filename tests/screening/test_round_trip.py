@@ -10,13 +10,13 @@ from matlode.data.formulas import canonical_formula
 from matlode.jobs.models import Models
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
-from matlode.screening.round_trip import ComesBack
+from matlode.screening.round_trip import RoundTrip
 from matlode.testing import check_rule, rock_salt, rutile
 
 
 @pytest.fixture(scope="module")
 def rule():
-    return ComesBack(space=partial(getattr, Models(), "space"))
+    return RoundTrip(space=partial(getattr, Models(), "space"))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from matlode.screening.symmetry import (
     set_level,
     system_probabilities,
 )
-from matlode.screening.symmetry_answers import N_RELATIVE, RELATIVE_RANGE, relative_patterns
+from matlode.screening.symmetry_answers import N_RELATIVE, RELATIVE_RANGE, compute_relative_patterns
 from matlode.testing import ROUND_OFF, rock_salt
 from matlode.training.recipes import symmetry_scores
 
@@ -154,7 +154,7 @@ def test_cubic_lattices_of_any_size_look_alike_from_their_first_peak():
     sizes = (4.0, 4.4, 5.0)
     crystals = Crystals.from_structures([rock_salt("NaCl", a_angstrom=a) for a in sizes])
     patterns = simulate_patterns(crystals)
-    relative = relative_patterns(patterns) ** 0.5
+    relative = compute_relative_patterns(patterns) ** 0.5
     apart = patterns**0.5
     for seen, at_least, at_most in ((relative, 0.9, 1.0), (apart, 0.0, 0.5)):
         unit = seen / np.linalg.norm(seen, axis=1, keepdims=True)
@@ -164,14 +164,14 @@ def test_cubic_lattices_of_any_size_look_alike_from_their_first_peak():
 
 
 def test_an_empty_pattern_has_an_empty_relative_one():
-    assert not relative_patterns(np.zeros((1, 1601), np.float32)).any()
+    assert not compute_relative_patterns(np.zeros((1, 1601), np.float32)).any()
 
 
 def test_the_first_peak_stands_at_one_to_a_tenth_of_a_step():
     """Its top lies between grid points, most often."""
     sizes = np.linspace(4.0, 6.0, 41)
     crystals = Crystals.from_structures([rock_salt("NaCl", a_angstrom=a) for a in sizes])
-    relative = relative_patterns(simulate_patterns(crystals))
+    relative = compute_relative_patterns(simulate_patterns(crystals))
     nearest, farthest = RELATIVE_RANGE
     step = np.log(farthest / nearest) / (N_RELATIVE - 1)
     expected = -np.log(nearest) / step
@@ -185,7 +185,7 @@ def test_beyond_the_grid_is_nothing():
     places = np.arange(1601, dtype=np.float32)
     pattern = np.exp(-0.5 * ((places - 1000) / 5) ** 2)
     pattern[-20:] = 0.5
-    (relative,) = relative_patterns(pattern[None])
+    (relative,) = compute_relative_patterns(pattern[None])
     assert relative[: N_RELATIVE // 2].max() > 0.9
     assert not relative[N_RELATIVE // 2 :].any()
 

@@ -11,7 +11,7 @@ from matlode.latent.weights import learned_weights
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.symmetry import SymmetryClassifier, network_logits
-from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, StandardAnswers
+from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, StandardPredictor
 from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, at_work
 from matlode.testing import SINGLE_PRECISION
 
@@ -55,8 +55,10 @@ def test_no_rows_have_no_logits(network):
 def test_weights_of_another_network_are_refused(network, name):
     arrays = learned_weights(network)
     arrays[name] = arrays[name][..., :-1]
-    with pytest.raises(ArtefactError, match="models/own: weights of another architecture"):
-        StandardAnswers.of(arrays, Path("models/own"))
+    with pytest.raises(
+        ArtefactError, match="models/own: weights are damaged or of another architecture"
+    ):
+        StandardPredictor.of(arrays, Path("models/own"))
 
 
 def test_temperatures_below_one_come_back(network, materials, tmp_path):

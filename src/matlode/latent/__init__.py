@@ -1,1 +1,1 @@
-"""Two variational autoencoders: composition in 24 numbers, powder pattern in 64."""
+"""Two variational autoencoders: 24 latent variables for compositions, 64 for powder patterns."""

@@ -1,4 +1,4 @@
-"""A formula as a set of elements that look at each other: what networks read compositions with."""
+"""Encoder of compositions as sets of elements with self-attention, shared by several networks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matlode.representation.descriptors import element_property_table
 
 
 class CompositionEncoder(nn.Module):
-    """Compositions (batch, 100) → (batch, 3 · width), whatever the order of the elements.
+    """Compositions (batch, 100) → (batch, 3 · width), independent of the order of elements.
 
-    Every element is a token made of what is learned about it, its properties and its fraction;
-    the tokens attend to each other, the more the larger the other's fraction (as in CrabNet,
-    Wang et al., npj Comput. Mater. 7, 77, 2021), and are pooled to weighted mean, maximum and
-    plain mean.
+    Each element is a token: the sum of a learned vector and projections of its properties and
+    its fraction. Tokens attend to each other, with larger weight on larger fractions (as in
+    CrabNet, Wang et al., npj Comput. Mater. 7, 77, 2021). The output concatenates their
+    fraction-weighted mean, maximum and plain mean.
     """
 
     element_properties: Tensor
@@ -35,15 +35,15 @@ class CompositionEncoder(nn.Module):
         self.n_out = 3 * width
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class; a row of zeros stands for an unknown composition."""
+        """See the class; a row of zeros stands for an unknown composition and gives zeros."""
         n_tokens = int((x > 0).sum(1).amax().clamp(1, MAX_ELEMENTS)) if len(x) else 1
-        # stable, as where it answers: of equal amounts the first elements count
+        # stable, as in ``forward``: among equal amounts the first elements are used
         fraction, which = (y[:, :n_tokens] for y in x.sort(dim=1, descending=True, stable=True))
         present = fraction > 0
         floored = fraction.clamp(min=SMALLEST_FRACTION)
         amounts = self.amounts(torch.stack([fraction, floored.sqrt(), floored.log()], dim=2))
         tokens = (self.elements + self.properties(self.element_properties))[which] + amounts
-        # absent elements are looked at by nobody, rare ones little
+        # absent elements get no attention, small fractions little
         bias = torch.where(present, floored.log(), -1e4)[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens, bias)

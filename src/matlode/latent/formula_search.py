@@ -1,4 +1,4 @@
-"""From what a decoder says of elements and amounts to the likeliest formulas within limits."""
+"""Search for the likeliest formulas within limits, given logits of elements and amounts."""
 
 from __future__ import annotations
 
@@ -14,60 +14,63 @@ from torch.nn import functional as F
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 
 BEAM_ELEMENTS = 12
-"""Elements of a point that may end in its formula: the likeliest."""
+"""Number of elements, the likeliest of a point, from which its formula is made."""
 BEAM_WIDTH = 8
-"""Formulas that are followed at a time."""
+"""Partial formulas that the beam search keeps, at least."""
 MAX_SITES = 5
-"""Different elements of a stoichiometry: their assignments are all tried."""
+"""Largest number of elements in a stoichiometry, whose assignments are enumerated."""
 _MAX_ASSIGNMENTS = 3200
+"""Largest number of assignments that are enumerated per point."""
 _BATCH = 256
+"""Points that are searched together."""
 
 
-def every_element() -> NDArray[np.bool_]:
+def _every_element() -> NDArray[np.bool_]:
     """(100,), all true."""
     return np.ones(MAX_ATOMIC_NUMBER, dtype=bool)
 
 
-def no_element() -> NDArray[np.bool_]:
+def _no_element() -> NDArray[np.bool_]:
     """(100,), all false."""
     return np.zeros(MAX_ATOMIC_NUMBER, dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
 class FormulaLimits:
-    """What every decoded formula keeps, by construction.
+    """Constraints that every decoded formula satisfies by construction.
 
-    ``optimisation.goal`` refuses limits that no formula can keep.
+    ``optimisation.goal`` rejects limits that no formula can satisfy.
     """
 
-    allowed: NDArray[np.bool_] = field(default_factory=every_element)
-    """(100,), the only elements."""
-    required: NDArray[np.bool_] = field(default_factory=no_element)
-    """(100,), elements that must be there."""
+    allowed: NDArray[np.bool_] = field(default_factory=_every_element)
+    """(100,), elements that a formula may contain."""
+    required: NDArray[np.bool_] = field(default_factory=_no_element)
+    """(100,), elements that a formula must contain."""
     min_elements: int = 1
     max_elements: int = 5
     max_atoms: int = 20
-    """Of the reduced formula."""
+    """Largest number of atoms in the reduced formula."""
     sites: tuple[tuple[int, NDArray[np.bool_]], ...] = ()
-    """A stoichiometry: the atoms of each element, and which elements (100,) it may be. The
-    numbers of elements and atoms follow from it; they have no common divisor."""
+    """A stoichiometry: for each site the number of atoms and a mask (100,) of the elements that
+    it may hold. The numbers of atoms have no common divisor. If given, it determines the numbers
+    of elements and atoms."""
 
     def in_order(self, order: NDArray[np.integer]) -> FormulaLimits:
-        """The same limits for elements in another order."""
+        """Permute the limits: element i of the result is element ``order[i]`` of these (100,)."""
         sites = tuple((amount, which[order]) for amount, which in self.sites)
         return replace(
             self, allowed=self.allowed[order], required=self.required[order], sites=sites
         )
 
 
-def likeliest_formulas(
+def find_likeliest_formulas(
     support: Tensor, logits: Tensor, n: int, limits: FormulaLimits
 ) -> tuple[Tensor, Tensor]:
-    """The ``n`` likeliest formulas within limits: amounts (batch, n, 100) and log p (batch, n).
+    """Find the ``n`` likeliest formulas: amounts (batch, n, 100) and log p (batch, n).
 
-    ``support`` (batch, 100) are logits of the elements in the order of falling
-    electronegativity, which that of ``limits`` is too; ``logits`` (batch, n_slots, n_amounts)
-    those of 1, 2 ... atoms of the first element in the formula, of the second, and so on.
+    ``support`` (batch, 100) are the logits of the elements in the order of decreasing
+    electronegativity; ``limits`` are in the same order. ``logits`` (batch, n_slots, n_amounts)
+    are those of 1, 2, ... atoms of the first element in the formula, of the second, and so on.
     Amounts may have a common divisor; log p is -inf where fewer formulas were found.
     """
     find = _assignments if limits.sites else _beam
@@ -80,9 +83,11 @@ def likeliest_formulas(
 
 
 def _beam(support: Tensor, logits: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
-    """A beam search through the likeliest elements, the most electronegative first: each is
-    left out or taken with an amount. What leaves too little room for what is still wanted is
-    never followed, so that every way ends within the limits."""
+    """Beam search over the likeliest elements, the most electronegative first.
+
+    Each element is left out or taken with an amount. Partial formulas that can no longer be
+    completed within the limits are dropped, so every result satisfies them.
+    """
     allowed, required = (
         torch.from_numpy(mask).to(support.device) for mask in (limits.allowed, limits.required)
     )
@@ -123,14 +128,14 @@ def _beam(support: Tensor, logits: Tensor, n: int, limits: FormulaLimits) -> tup
 
 
 def _later(marks: Tensor) -> Tensor:
-    """(batch, n), how many marks (batch, n) come after each place."""
+    """(batch, n), how many of the following ``marks`` (batch, n) are set, for each position."""
     return marks.flip(1).cumsum(1).flip(1) - marks.long()
 
 
 def _assignments(
     support: Tensor, logits: Tensor, n: int, limits: FormulaLimits
 ) -> tuple[Tensor, Tensor]:
-    """Every way to put the likeliest elements of each site on it."""
+    """Enumerate the assignments of the likeliest elements to the sites of a stoichiometry."""
     amounts = [amount for amount, _ in limits.sites]
     masks = [torch.from_numpy(which & limits.allowed) for _, which in limits.sites]
     required = torch.from_numpy(limits.required).to(support.device)
@@ -164,8 +169,8 @@ def _assignments(
 
 
 def _widest(counts: list[int]) -> int:
-    """How many elements of each site can be tried; never fewer than there are sites, so that
-    different ones are always found."""
+    """Number of elements to try per site; at least the number of sites, so that an assignment
+    of different elements always exists."""
     width = MAX_ATOMIC_NUMBER
     while width > len(counts) and np.prod([min(width, c) for c in counts]) > _MAX_ASSIGNMENTS:
         width -= 1
@@ -173,7 +178,7 @@ def _widest(counts: list[int]) -> int:
 
 
 def _same_sites(limits: FormulaLimits) -> Iterator[tuple[int, int]]:
-    """Pairs of sites that an exchange of elements does not tell apart."""
+    """Pairs of equivalent sites: exchanging their elements gives the same formula."""
     for k, (amount, which) in enumerate(limits.sites):
         for other in range(k + 1, len(limits.sites)):
             if amount == limits.sites[other][0] and np.array_equal(which, limits.sites[other][1]):

@@ -1,7 +1,8 @@
-"""What trained networks answer, in NumPy: who asks a question need not wait for PyTorch to load.
+"""Forward passes of trained networks in NumPy, so that predictions need not import PyTorch.
 
-These are the forward passes of ``networks.ResidualNet`` and ``composition_encoder``, functions of
-the arrays that an artefact keeps; PyTorch learns, and the tests hold one against the other.
+Functions of the weights in an artefact that reproduce ``networks.ResidualNet`` and
+``composition_encoder.CompositionEncoder``. PyTorch is used for training only; the tests compare
+both implementations.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,76 +28,89 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 MAX_ELEMENTS = 8
-"""Elements of a formula that are looked at, those with the largest fractions."""
+"""Only this many elements of a formula are used: those with the largest fractions."""
 SMALLEST_FRACTION = 1e-4
+"""Smaller fractions are raised to this before a root or logarithm is taken."""
 N_HEADS = 4
+"""Attention heads."""
 ELEMENT_SPREAD = 0.3
-"""Deviation of what will be learned of elements, before it is."""
+"""Standard deviation of the element vectors when training starts."""
 NORM_EPSILON = 1e-5
-"""PyTorch's, of layer normalisation."""
+"""Added to the variance in layer normalisation; PyTorch's default."""
 
 N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
-"""Every second point of a pattern."""
+"""Points of a pattern that networks use: every second one."""
 ROWS_AT_ONCE = 512
-"""Of what is asked: their hidden layers take some megabytes."""
+"""Rows that are evaluated together; their hidden layers take a few megabytes."""
 
-Answer = TypeVar("Answer")
+Output = TypeVar("Output")
+AnyArray = TypeVar("AnyArray", bound=NDArray[np.generic])
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
-"""Arrays of a network, as PyTorch names them."""
+"""Weights of a network under the names of PyTorch's ``state_dict``."""
 Shapes = dict[str, tuple[int, ...]]
 
 
-def fitting(arrays: Mapping[str, NDArray[Any]], shapes: Shapes, folder: Path) -> Weights:
-    """Arrays in single precision; raises ArtefactError, naming ``folder``, unless they are finite
-    real numbers and of just these shapes, none of them empty."""
+def check_weights(
+    arrays: Mapping[str, NDArray[np.generic]], shapes: Shapes, folder: Path
+) -> Weights:
+    """Convert weights to single precision after checking names, shapes and values.
+
+    Raises ArtefactError, naming ``folder``, unless ``arrays`` have exactly these names and
+    shapes, are not empty, and hold finite floating-point numbers.
+    """
     found = {name: array.shape for name, array in arrays.items()}
     wrong = sorted({name for name, _ in found.items() ^ shapes.items()})
     if wrong:
-        why = f"{wrong[0]} is {found.get(wrong[0])}, wanted {shapes.get(wrong[0])}"
+        why = f"{wrong[0]} has shape {found.get(wrong[0])}, expected {shapes.get(wrong[0])}"
     elif not all(array.dtype.kind == "f" and array.size for array in arrays.values()):
-        why = "some are no numbers, or there are none"
+        why = "an array is empty or does not hold floating-point numbers"
     else:
         with np.errstate(over="ignore"):
             weights = {name: array.astype(np.float32) for name, array in arrays.items()}
         if all(np.isfinite(array).all() for array in weights.values()):
             return weights
-        why = "they are not finite"
+        why = "some values are not finite"
     raise ArtefactError(
-        f"{folder}: weights of another architecture or damaged ({why}); remake it with "
-        f"`matlode train models {folder.name}`."
+        f"{folder}: weights are damaged or of another architecture ({why}); run "
+        f"`matlode train models {folder.name}` to train the model again."
     )
 
 
-def halved(weights: Weights, *, exact: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
-    """As an artefact keeps them: in half precision, but for the ``exact`` ones."""
+def halve_precision(
+    weights: Weights, *, exact: tuple[str, ...] = ()
+) -> dict[str, NDArray[np.floating]]:
+    """Convert weights to half precision, as artefacts store them, except those named ``exact``."""
     return {name: a if name in exact else a.astype(np.float16) for name, a in weights.items()}
 
 
-def in_blocks(answer: Callable[..., Answer], *columns: NDArray[Any]) -> list[Answer]:
-    """What is answered to ROWS_AT_ONCE rows of each column at a time, in order; several blocks
-    at once. Of no rows there is one empty block."""
+def map_blocks(function: Callable[..., Output], *columns: NDArray[np.generic]) -> list[Output]:
+    """Call ``function`` with blocks of ROWS_AT_ONCE rows of each column, on several threads.
+
+    Returns one output per block, in order. Columns without rows make one empty block.
+    """
     starts = range(0, max(len(columns[0]), 1), ROWS_AT_ONCE)
     blocks = [[column[at : at + ROWS_AT_ONCE] for column in columns] for at in starts]
     if len(blocks) == 1:
-        return [answer(*blocks[0])]
+        return [function(*blocks[0])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(answer, *zip(*blocks, strict=True)))
+        return list(pool.map(function, *zip(*blocks, strict=True)))
 
 
 class _OneThread:
-    """Counts who wants products of matrices by one thread each."""
+    """Limits BLAS to one thread while any caller is inside the context."""
 
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
-        self._limit: Any = None
+        self._restore: Callable[[], None]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """For the block: with more threads sums have another order, and last digits differ."""
+        """Limit BLAS in the block: more threads sum in another order and change last digits."""
         with self._lock:
             if self._inside == 0:
-                self._limit = _blas().limit(limits=1, user_api="blas")
+                limit = _blas().limit(limits=1, user_api="blas")
+                self._restore = limit.restore_original_limits
             self._inside += 1
         try:
             yield
@@ -104,7 +118,7 @@ class _OneThread:
             with self._lock:
                 self._inside -= 1
                 if self._inside == 0:
-                    self._limit.restore_original_limits()
+                    self._restore()
 
 
 _one_thread = _OneThread()
@@ -117,19 +131,19 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def part(weights: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What lies below ``name``, a module of the network."""
+def select_part(weights: Mapping[str, AnyArray], name: str) -> dict[str, AnyArray]:
+    """Select the weights of the submodule ``name``, under their names within it."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
 
 
-def as_part(name: str, shapes: Shapes) -> Shapes:
-    """Shapes of a module called ``name`` in the whole."""
+def prefix_shapes(name: str, shapes: Shapes) -> Shapes:
+    """Put the name of a submodule before the names of its weights."""
     return {f"{name}.{key}": shape for key, shape in shapes.items()}
 
 
-def residual_net(weights: Weights, x: Floats) -> Floats:
-    """(n, n_in) → (n, n_out), see ``networks.ResidualNet``."""
+def apply_residual_net(weights: Weights, x: Floats) -> Floats:
+    """Apply a ``networks.ResidualNet`` to ``x`` (n, n_in); returns (n, n_out)."""
     n_blocks = _n_blocks(weights)
     with _one_thread():
         hidden = _linear(weights, "first", x)
@@ -139,8 +153,8 @@ def residual_net(weights: Weights, x: Floats) -> Floats:
         return _linear(weights, "last", _norm(weights, f"norms.{n_blocks}", hidden))
 
 
-def residual_shapes(weights: Mapping[str, NDArray[Any]], n_in: int, n_out: int) -> Shapes:
-    """The shapes of a ``ResidualNet`` as wide and deep as one of these ``weights``."""
+def residual_shapes(weights: Mapping[str, NDArray[np.generic]], n_in: int, n_out: int) -> Shapes:
+    """Expected shapes of a ``ResidualNet``, with the width and depth that ``weights`` have."""
     width = len(weights.get("first.bias", ()))
     n_blocks = _n_blocks(weights)
     shapes = {**_linear_shapes("first", n_in, width), **_linear_shapes("last", width, n_out)}
@@ -151,28 +165,31 @@ def residual_shapes(weights: Mapping[str, NDArray[Any]], n_in: int, n_out: int) 
     return shapes
 
 
-def read_compositions(weights: Weights, x: Floats) -> Floats:
-    """(n, 100) → (n, 3 · width), see ``composition_encoder``; zeros of an unknown composition."""
-    out = np.zeros((len(x), n_read(weights)), np.float32)
+def encode_compositions(weights: Weights, x: Floats) -> Floats:
+    """Apply a ``CompositionEncoder`` to compositions (n, 100); returns (n, 3 · width).
+
+    A row of zeros stands for an unknown composition and gives zeros.
+    """
+    out = np.zeros((len(x), n_encoded(weights)), np.float32)
     counts = np.minimum((x > 0).sum(axis=1), MAX_ELEMENTS)
     with _one_thread():
         of_elements = weights["elements"] + _linear(
             weights, "properties", weights["element_properties"]
         )
-        # rows of as many elements go together: no place is left empty
+        # rows with the same number of elements form one batch: no padding
         for n_elements in np.unique(counts[counts > 0]):
             rows = counts == n_elements
-            out[rows] = _read_alike(weights, of_elements, x[rows], int(n_elements))
+            out[rows] = _encode_equal_counts(weights, of_elements, x[rows], int(n_elements))
     return out
 
 
-def n_read(weights: Mapping[str, NDArray[Any]]) -> int:
-    """Numbers that compositions are read as."""
+def n_encoded(weights: Mapping[str, NDArray[np.generic]]) -> int:
+    """Number of columns that a ``CompositionEncoder`` with these weights returns."""
     return 3 * len(weights.get("norm.bias", ()))
 
 
-def composition_shapes(weights: Mapping[str, NDArray[Any]]) -> Shapes:
-    """The shapes of a ``CompositionEncoder`` as wide and deep as one of these ``weights``."""
+def composition_shapes(weights: Mapping[str, NDArray[np.generic]]) -> Shapes:
+    """Expected shapes of a ``CompositionEncoder``, with the width and depth of ``weights``."""
     width = len(weights.get("norm.bias", ())) // N_HEADS * N_HEADS
     table = element_property_table().shape
     shapes = {
@@ -192,13 +209,15 @@ def composition_shapes(weights: Mapping[str, NDArray[Any]]) -> Shapes:
         **_linear_shapes("narrow", 2 * width, width),
     }
     for i in range(_n_blocks(weights, of="merge.bias")):
-        shapes |= as_part(f"blocks.{i}", block)
+        shapes |= prefix_shapes(f"blocks.{i}", block)
     return shapes
 
 
-def _read_alike(weights: Weights, of_elements: Floats, x: Floats, n_elements: int) -> Floats:
-    """``read_compositions`` of rows that hold so many elements, or more of which so many count."""
-    # stable: which of equal amounts count must not depend on the processor
+def _encode_equal_counts(
+    weights: Weights, of_elements: Floats, x: Floats, n_elements: int
+) -> Floats:
+    """Encode compositions by their ``n_elements`` largest fractions; no row has fewer."""
+    # stable: the choice among equal amounts must not depend on the processor
     which = np.argsort(-x, axis=1, kind="stable")[:, :n_elements]
     fraction = np.take_along_axis(x, which, axis=1)
     floored = np.maximum(fraction, np.float32(SMALLEST_FRACTION))
@@ -207,8 +226,8 @@ def _read_alike(weights: Weights, of_elements: Floats, x: Floats, n_elements: in
     tokens = of_elements[which]
     tokens += _linear(weights, "amounts.2", _silu(_linear(weights, "amounts.0", amounts)))
     for i in range(_n_blocks(weights, of="merge.bias")):
-        block = part(weights, f"blocks.{i}")
-        tokens += _looked_around(block, _norm(block, "norms.0", tokens), logarithm)
+        block = select_part(weights, f"blocks.{i}")
+        tokens += _attend(block, _norm(block, "norms.0", tokens), logarithm)
         gated = _gate(_linear(block, "gated", _norm(block, "norms.1", tokens)))
         tokens += _linear(block, "narrow", gated)
     tokens = _norm(weights, "norm", tokens)
@@ -216,9 +235,9 @@ def _read_alike(weights: Weights, of_elements: Floats, x: Floats, n_elements: in
     return np.concatenate([mean, tokens.max(axis=1), tokens.mean(axis=1)], axis=1)
 
 
-def _looked_around(weights: Weights, x: Floats, bias: Floats) -> Floats:
-    """What the tokens (n, n_elements, width) see in each other, more in those of larger ``bias``
-    (n, n_elements)."""
+def _attend(weights: Weights, x: Floats, bias: Floats) -> Floats:
+    """Self-attention among tokens (n, n_elements, width); ``bias`` (n, n_elements) is added to
+    the scores of the tokens attended to."""
     n, n_elements, width = x.shape
     looked = _linear(weights, "look", x).reshape(n, n_elements, 3, N_HEADS, width // N_HEADS)
     query, key, value = looked.transpose(2, 0, 3, 1, 4)
@@ -232,7 +251,7 @@ def _looked_around(weights: Weights, x: Floats, bias: Floats) -> Floats:
 
 
 def _linear(weights: Weights, name: str, x: Floats) -> Floats:
-    # one product: of more than two axes NumPy would make many small ones
+    # flattened to one product: with more than two axes NumPy computes many small ones
     out: Floats = x.reshape(-1, x.shape[-1]) @ weights[f"{name}.weight"].T
     out += weights[f"{name}.bias"]
     return out.reshape(*x.shape[:-1], out.shape[-1])
@@ -254,14 +273,14 @@ def _gate(halves: Floats) -> Floats:
 
 def _silu(x: Floats) -> Floats:
     """x · sigmoid(x)."""
-    # far below zero exp overflows to infinity, and the quotient is rightly zero
+    # far below zero exp overflows to infinity, and the quotient is correctly zero
     with np.errstate(over="ignore"):
         below = np.exp(-x)
     below += 1
     return np.divide(x, below, out=below)
 
 
-def _n_blocks(weights: Mapping[str, Any], *, of: str = "bias") -> int:
+def _n_blocks(weights: Mapping[str, object], *, of: str = "bias") -> int:
     return sum(key.startswith("blocks.") and key.endswith(f".{of}") for key in weights)
 
 

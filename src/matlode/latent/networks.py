@@ -1,10 +1,10 @@
-"""The autoencoders: the paper's (reference) and ours (standard), behind one interface."""
+"""Variational autoencoders of compositions and patterns: the paper's ("reference") and those
+developed for matlode ("standard")."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import GoalError
-from matlode.latent.formula_search import FormulaLimits, likeliest_formulas
+from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
 from matlode.latent.forward import N_COARSE
-from matlode.latent.layers import activation_layer, initialise
+from matlode.latent.layers import channels_last, initialise_weights, make_activation
 from matlode.representation.descriptors import electronegativity_order, element_property_table
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
@@ -24,20 +24,21 @@ N_PATTERN = 1601
 COMPOSITION_LATENT = 24
 PATTERN_LATENT = 64
 SLOTS = 8
-"""Elements of a formula whose amounts are told apart."""
+"""Elements of a formula that have an amount of their own; further ones share the last slot."""
 MAX_AMOUNT = 64
-"""Largest number of atoms of an element in a reduced formula; more have 0.3 % of known ones."""
+"""Largest number of atoms of one element in a reduced formula; 0.3 % of known formulas have
+more."""
 MAX_RAREST = 16
-"""Most atoms of the rarest element."""
+"""Largest number of atoms of the rarest element."""
 MAX_LOG_VARIANCE = 8.0
-"""Keeps exp() of an untrained encoder finite."""
+"""Upper bound that keeps exp() of an untrained encoder finite."""
 
 
 class VariationalAutoencoder(nn.Module, ABC):
-    """Data x (batch, n) ↔ latent z (batch, d) with a standard normal prior.
+    """Maps data x (batch, n) to latent variables z (batch, d) and back; the prior is N(0, I).
 
     The loss is -E[log p(x|z)] + KL(q(z|x) || N(0, I)), in nats per row (Kingma and Welling
-    2014), with noise of unit scale in the latent space.
+    2014); z is drawn with the reparametrisation trick.
     """
 
     latent_size: int
@@ -48,9 +49,9 @@ class VariationalAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """The data (batch, n) that latent points stand for.
+        """Decode latent points (batch, latent_size) to data (batch, n).
 
-        ``allowed`` (n,) of booleans keeps everything else zero, by construction.
+        Where the boolean mask ``allowed`` (n,) is false, the data are exactly zero.
         """
 
     @abstractmethod
@@ -95,7 +96,7 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
             *_dense(second, first, dropout, activation),
             nn.Linear(first, N_COMPOSITION),
         )
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
@@ -103,10 +104,10 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
         return self.mean(hidden), self.log_variance(hidden).clamp(max=MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Fractions of at least 2 %, renormalised: a sigmoid never says exactly zero."""
+        """Normalised fractions of elements with at least 2 %, since a sigmoid is never zero."""
         logits = self.decoder(z)
         if allowed is not None:
-            # among forbidden neighbours an allowed element may be rare: compare within them
+            # allowed elements may all be small beside forbidden ones: compare among themselves
             logits = logits.masked_fill(~allowed, -torch.inf)
             logits = logits - logits.amax(1, keepdim=True).clamp(max=0)
         fractions = torch.sigmoid(logits)
@@ -116,16 +117,17 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
         return kept / kept.sum(1, keepdim=True)
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Binary cross-entropy summed over elements, as the authors' code has it."""
+        """Binary cross-entropy summed over elements, as in the authors' code."""
         logits = self.decoder(z)
         return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
 
 class ReferencePatternVAE(VariationalAutoencoder):
-    """The paper's structural VAE (Table S1, Fig. S1, after astroNN): convolutions and dense.
+    """The paper's structural VAE (Table S1, Fig. S1, after astroNN): convolutional and dense
+    layers.
 
-    One-row two-dimensional convolutions in channels-last memory compute the same as
-    one-dimensional ones, about a third faster on a CPU.
+    Two-dimensional convolutions of one row in channels-last memory give the same results as
+    one-dimensional ones and are about a third faster on a CPU.
     """
 
     latent_size = PATTERN_LATENT
@@ -146,13 +148,16 @@ class ReferencePatternVAE(VariationalAutoencoder):
         first, second = units
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.activation = activation_layer(activation)
+        self.activation = make_activation(activation)
         self.down = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((1, a), (a, b), (b, c)))
         length = N_PATTERN
         for _ in self.down:
             length //= pool
         if length == 0:
-            raise GoalError(f"three pools of {pool} leave nothing of {N_PATTERN} points.")
+            raise GoalError(
+                f"pool = {pool} is too large: three poolings leave none of the {N_PATTERN} points; "
+                "choose a smaller pool."
+            )
         self.encoder = nn.Sequential(
             *_dense(c * length, first, dropout, activation),
             *_dense(first, second, dropout, activation),
@@ -165,7 +170,7 @@ class ReferencePatternVAE(VariationalAutoencoder):
         )
         self.up = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((b, c), (c, b), (b, a)))
         self.last = _convolution(a, 1, kernel)
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See VariationalAutoencoder."""
@@ -182,7 +187,7 @@ class ReferencePatternVAE(VariationalAutoencoder):
         return intensity if allowed is None else intensity * allowed
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Binary cross-entropy summed over the grid, of patterns scaled to 0..1."""
+        """Binary cross-entropy summed over the grid; patterns are scaled to 0..1."""
         logits = self._logits(z)
         return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
@@ -195,21 +200,22 @@ class ReferencePatternVAE(VariationalAutoencoder):
 
 
 class StandardCompositionVAE(VariationalAutoencoder):
-    """Which elements, and how many atoms of each in the order of electronegativity.
+    """Autoencoder of integer formulas: a set of elements and the number of atoms of each.
 
-    A formula is a set of elements (a support head: one bit each) and the amounts of its most
-    electronegative element, of the next, and so on (``SLOTS`` categorical heads over 1, 2 ...
-    ``MAX_AMOUNT``). NaCl, KBr and PbS so share their amounts, 1 and 1, and the decoder need not
-    learn them for every pair of elements; what it decodes are integers, never fractions.
+    A support head has one logit per element. ``SLOTS`` categorical heads give the amounts
+    (1 to ``MAX_AMOUNT``) of the most electronegative element present, of the next, and so on.
+    NaCl, KBr and PbS therefore share the amounts 1 and 1, and the decoder need not learn them
+    for each pair of elements.
 
-    Every formula counts ``weight`` times against the KL term (a β of 1/weight, Higgins et al.
-    2017): at 1 the encoder stays silent. A linear read-out of the latent variables predicts the
-    mean element properties, so that neighbours are chemical neighbours.
+    The likelihood of a formula is weighted by ``weight`` relative to the KL term (β = 1/weight,
+    Higgins et al. 2017); with weight 1 the posterior collapses to the prior. A linear layer
+    predicts the mean element properties from the latent variables, so that points close to each
+    other are chemically similar.
     """
 
     latent_size = COMPOSITION_LATENT
     order: Tensor
-    """(100,), indices of the elements by falling electronegativity."""
+    """(100,), indices of the elements in the order of decreasing electronegativity."""
     element_properties: Tensor
     """(100, n_properties)."""
 
@@ -244,7 +250,7 @@ class StandardCompositionVAE(VariationalAutoencoder):
         return mean, log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Fractions of integer formulas; rows sum to 1."""
+        """Atomic fractions of the decoded integer formulas; rows sum to 1."""
         support, amounts = self._heads(z)
         if allowed is not None:
             support = support.masked_fill(~allowed[self.order], -torch.inf)
@@ -256,8 +262,9 @@ class StandardCompositionVAE(VariationalAutoencoder):
         return fractions / fractions.sum(1, keepdim=True)
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Bernoulli of the set and categorical of the amounts; amounts above MAX_AMOUNT are
-        left out. With the squared error of the mean element properties."""
+        """Weighted sum of three terms: Bernoulli of the set of elements, categorical of their
+        amounts (those above MAX_AMOUNT are left out), and squared error of the mean element
+        properties."""
         support, logits = self._heads(z)
         present, amounts = self._slots(x)
         which = F.binary_cross_entropy_with_logits(support, present.to(x.dtype), reduction="none")
@@ -268,26 +275,26 @@ class StandardCompositionVAE(VariationalAutoencoder):
         error = self.properties(z) - x @ self.element_properties
         return self.weight * formula + self.properties_weight * (error**2).sum(1)
 
-    def best_formulas(self, z: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
-        """The ``n`` likeliest formulas within limits: amounts (batch, n, 100) and log p (batch,
-        n), see ``likeliest_formulas``."""
+    def find_best_formulas(self, z: Tensor, n: int, limits: FormulaLimits) -> tuple[Tensor, Tensor]:
+        """The ``n`` likeliest formulas within ``limits`` for points (batch, 24): amounts
+        (batch, n, 100) and log p (batch, n), see ``find_likeliest_formulas``."""
         support, logits = self._heads(z)
         ordered = limits.in_order(self.order.cpu().numpy())
-        amounts, score = likeliest_formulas(support, logits, n, ordered)
+        amounts, score = find_likeliest_formulas(support, logits, n, ordered)
         found = torch.empty_like(amounts)
         found[:, :, self.order] = amounts
         return found, score
 
     def _heads(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the set (batch, 100), in the order of slots, and of the amounts (batch,
-        SLOTS, MAX_AMOUNT)."""
+        """Logits of the elements (batch, 100), in the order ``self.order``, and of the amounts
+        (batch, SLOTS, MAX_AMOUNT)."""
         out = self.decoder(z)
         amounts = out[:, N_COMPOSITION:].unflatten(1, (SLOTS, MAX_AMOUNT))
         return out[:, :N_COMPOSITION], amounts
 
     def _slots(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Which elements fractions (batch, 100) hold, by electronegativity, and the amounts of
-        their simplest integer formula (batch, SLOTS), zeros behind the last."""
+        """Elements present (batch, 100) in fractions (batch, 100), in the order ``self.order``,
+        and amounts of the simplest integer formula (batch, SLOTS), filled with zeros."""
         x = x[:, self.order]
         present = x > 0
         share = x.new_zeros(len(x), SLOTS).scatter_add_(1, _slot_of(present), x)
@@ -295,14 +302,15 @@ class StandardCompositionVAE(VariationalAutoencoder):
 
 
 def _slot_of(present: Tensor) -> Tensor:
-    """(batch, 100), the slot of each element that is present; those beyond share the last."""
+    """(batch, 100), the slot of each element present; elements beyond SLOTS share the last."""
     return (present.cumsum(1) - 1).clamp(0, SLOTS - 1)
 
 
 def _whole_numbers(share: Tensor) -> Tensor:
     """The smallest integers (batch, n) in the ratio of ``share``, to 2 % of an atom; zeros stay.
 
-    Tried are multiples of the smallest share up to MAX_RAREST; the best if none fits.
+    Multiples of the smallest share up to MAX_RAREST are tried; if none fits, the multiple with
+    the smallest error is used.
     """
     smallest = share.masked_fill(share == 0, torch.inf).amin(1, keepdim=True)
     ratio = (share / smallest)[:, None]
@@ -317,11 +325,11 @@ def _whole_numbers(share: Tensor) -> Tensor:
 
 
 class StandardPatternVAE(VariationalAutoencoder):
-    """Square-root intensities through dense residual blocks, in 64 numbers.
+    """Autoencoder of square-root intensities with dense residual blocks and 64 latent variables.
 
-    Square roots make the noise of counting uniform and weak peaks count; the likelihood is
-    Gaussian with standard deviation ``noise``. Peaks are six grid steps wide, so every second
-    point tells all (cosine 0.99997 or better); those between are interpolated.
+    Square roots make counting noise uniform and give weak peaks weight; the likelihood is
+    Gaussian with standard deviation ``noise``. Peaks are six grid steps wide, so the network
+    uses every second point and the others are interpolated (cosine 0.99997 or better).
     """
 
     latent_size = PATTERN_LATENT
@@ -330,7 +338,7 @@ class StandardPatternVAE(VariationalAutoencoder):
         super().__init__()
         self.noise = noise
         n = N_COARSE
-        # a smaller encoder: what it leaves, a refinement makes good
+        # a smaller encoder suffices: refinement reduces its errors
         self.encoder = ResidualNet(n, 2 * self.latent_size, 3 * width // 4, max(blocks - 1, 1))
         self.decoder = ResidualNet(self.latent_size, n, width, blocks)
 
@@ -340,21 +348,22 @@ class StandardPatternVAE(VariationalAutoencoder):
         return mean, log_variance.clamp(-2 * MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Intensities, the strongest point 1."""
+        """Intensities, scaled so that the strongest point is 1."""
         intensity = _between(self.decoder(z)).clamp(min=0) ** 2
         if allowed is not None:
             intensity = intensity * allowed
         return intensity / intensity.amax(1, keepdim=True).clamp(min=1e-6)
 
     def reconstruction_loss(self, x: Tensor, z: Tensor) -> Tensor:
-        """Squared error of every second square root over 2 noise²."""
+        """Squared error of every second square-root intensity, divided by 2 noise²."""
         return ((self.decoder(z) - x[:, ::2].sqrt()) ** 2).sum(1) / (2 * self.noise**2)
 
 
 class ResidualNet(nn.Module):
-    """Linear, then pre-normalised residual blocks of a gated dense layer, then linear.
+    """Linear layer, pre-normalised residual blocks of one gated dense layer each, linear layer.
 
-    A block adds u · silu(v), where u and v are halves of one layer (Shazeer, arXiv:2002.05202).
+    A block adds u · silu(v), where u and v are the two halves of a dense layer's output
+    (Shazeer, arXiv:2002.05202).
     """
 
     def __init__(self, n_in: int, n_out: int, width: int, blocks: int) -> None:
@@ -384,7 +393,8 @@ AUTOENCODERS: dict[tuple[str, str], type[VariationalAutoencoder]] = {
 
 
 def _between(curve: Tensor) -> Tensor:
-    """Curves (batch, n) on a grid twice as fine, (batch, 2n - 1): polynomials of degree 5."""
+    """Interpolate curves (batch, n) to half the grid step, (batch, 2n - 1), by polynomials of
+    degree 5."""
     taps = curve.new_tensor([3, -25, 150, 150, -25, 3]) / 256
     padded = F.pad(curve[:, None], (2, 2), mode="replicate")
     fine = curve.new_empty(len(curve), 2 * curve.shape[1] - 1)
@@ -394,17 +404,16 @@ def _between(curve: Tensor) -> Tensor:
 
 
 def single(data: NDArray[np.floating]) -> Tensor:
-    """A copy of any array, of any strides, in single precision."""
+    """Copy an array of any strides to a tensor in single precision."""
     return torch.tensor(np.ascontiguousarray(data, dtype=np.float32))
 
 
 def _dense(n_in: int, n_out: int, dropout: float, activation: str) -> list[nn.Module]:
-    return [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
+    return [nn.Linear(n_in, n_out), make_activation(activation), nn.Dropout(dropout)]
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Module:
-    # padding="same" copies for even kernels, and warns; the odd zero goes right, as in Keras
+    # padding="same" copies and warns for even kernels; the odd zero goes right, as in Keras
     before = (kernel - 1) // 2
     pad = nn.ZeroPad2d((before, kernel - 1 - before, 0, 0))
-    layer: Any = nn.Conv2d(n_in, n_out, (1, kernel))
-    return nn.Sequential(pad, layer.to(memory_format=torch.channels_last))
+    return nn.Sequential(pad, channels_last(nn.Conv2d(n_in, n_out, (1, kernel))))

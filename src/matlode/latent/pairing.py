@@ -1,11 +1,10 @@
-"""Which compositions and patterns belong together: a joint prior on the two latent spaces."""
+"""Joint prior on the two latent spaces: which patterns are likely for a composition."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +17,16 @@ from matlode.latent.weights import kept_weights, network_of
 
 PAIRING_MODEL = "standard-pairing"
 MIN_LOG_SIGMA = -4.0
-"""Narrower Gaussians would only learn training points by heart."""
+"""Lower bound of log σ: narrower Gaussians would memorise training points."""
 
 
 class PairingNet(nn.Module):
-    """p(pattern point | composition point), a mixture of Gaussians whose means, widths and
-    weights a network gives (Bishop, Mixture density networks, 1994), and beside it
-    p(pattern point), a mixture of its own.
+    """Mixture density network (Bishop 1994) for p(pattern point | composition point).
 
-    The two autoencoders know nothing of each other. A crystal's volume, its symmetry and the
-    scattering power of its atoms tie them, and this network learns how.
+    A network computes means, widths and weights of a mixture of Gaussians from a point of the
+    composition space. A second mixture, without a condition, models p(pattern point). The two
+    autoencoders are trained separately; volume, symmetry and the scattering power of the atoms
+    correlate their latent spaces, and this network learns the correlation.
     """
 
     def __init__(self, *, width: int = 256, blocks: int = 2, components: int = 16) -> None:
@@ -38,11 +37,12 @@ class PairingNet(nn.Module):
         self.alone = nn.Parameter(0.3 * torch.randn(4 * n_out))
 
     def mixture(self, composition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (batch, k), means and log σ (batch, k, 64) for points (batch, 24)."""
+        """Log weights (batch, k), means and log σ (batch, k, 64) for composition points
+        (batch, 24)."""
         return self._parts(self.given(composition), self.components)
 
     def log_given(self, composition: Tensor, pattern: Tensor) -> Tensor:
-        """log p(pattern | composition), (batch,), of points (batch, 24) and (batch, 64)."""
+        """log p(pattern | composition), (batch,), for points (batch, 24) and (batch, 64)."""
         return _log_density(self.mixture(composition), pattern)
 
     def log_alone(self, pattern: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class PairingNet(nn.Module):
         return _log_density(self._parts(self.alone[None], 4 * self.components), pattern)
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Minus both log densities, averaged over the batch."""
+        """Negative log densities "given" and "alone", averaged over the batch, and their sum."""
         composition, pattern = batch
         given = -self.log_given(composition, pattern).mean()
         alone = -self.log_alone(pattern).mean()
@@ -73,7 +73,7 @@ def _log_density(mixture: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
 
 
 class Pairing:
-    """A trained ``PairingNet``, for arrays."""
+    """A trained ``PairingNet`` with an interface of NumPy arrays."""
 
     def __init__(self, network: PairingNet) -> None:
         self.network = network.eval()
@@ -81,8 +81,11 @@ class Pairing:
     def affinity(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """log p(pattern | composition) - log p(pattern), (n,), in nats, of points (n, 24) and
-        (n, 64): how much more often the two are met together than by chance."""
+        """Pointwise mutual information of points (n, 24) and (n, 64), (n,), in nats.
+
+        This is log p(pattern | composition) - log p(pattern): positive where the two occur
+        together more often than by chance.
+        """
         with torch.inference_mode():
             c, p = single(compositions), single(patterns)
             parts = [
@@ -94,7 +97,7 @@ class Pairing:
     def draw(
         self, compositions: NDArray[np.floating], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """A pattern point (n, 64) for each composition point (n, 24)."""
+        """Draw a pattern point (n, 64) for each composition point (n, 24)."""
         with torch.inference_mode():
             mixture = self.network.mixture(single(compositions))
         log_weights, means, log_sigma = (part.numpy() for part in mixture)
@@ -104,13 +107,13 @@ class Pairing:
         sigma = np.exp(log_sigma[rows, chosen])
         return (means[rows, chosen] + sigma * noise).astype(np.float32)
 
-    def save(self, root: Path, header: Mapping[str, Any]) -> None:
-        """Write it below ``root``; weights are kept in half precision."""
+    def save(self, root: Path, header: Mapping[str, object]) -> None:
+        """Write the artefact to a folder in ``root``; weights are stored in half precision."""
         weights = kept_weights(self.network)
         save_artefact(root / PAIRING_MODEL, kind="pairing", header=header, arrays=weights)
 
     @classmethod
     def load(cls, folder: Path) -> Pairing:
-        """Read back what ``save`` wrote; raises ArtefactError if it does not fit the code."""
+        """Read what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("pairing")
         return cls(network_of(PairingNet, artefact.arrays, folder))

@@ -1,12 +1,12 @@
-"""The 88-dimensional space: composition (24) and powder pattern (64), both ways."""
+"""The latent space of materials: 24 composition and 64 pattern variables, with encoders and
+decoders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,41 +38,41 @@ from matlode.latent.weights import kept_weights, network_of
 from matlode.representation.composition import integer_amounts, keep_largest
 
 FACES = ("standard", "reference")
-"""Ours, and the paper's recipe."""
+"""The two sets of models: those developed for matlode, and those made by the paper's recipe."""
 
 BOUND_QUANTILES = (0.005, 0.995)
-"""The box that a search stays in: these quantiles of the encoded training materials."""
+"""Quantiles of the encoded training materials that bound the box of a search."""
 
 REFINEMENT_RATE = 0.03
-"""Step size of a refinement: the largest that still goes down steadily."""
+"""Step size of a refinement: the largest with which the loss decreases steadily."""
 
 ADAM_BETAS = 0.9, 0.999
 ADAM_EPSILON = 1e-8
 
 REFINEMENT_STEPS = {"standard": 10, "reference": 0}
-"""face → steps by which an encoded pattern is refined; the paper's decoder is too slow for it."""
+"""face → refinement steps of an encoded pattern; 0 for the paper's decoder, which is too slow."""
 
 _BATCH = 2048
 
 
 @dataclass(frozen=True)
 class View:
-    """One autoencoder with the box that its training data fill."""
+    """One autoencoder, of compositions or of patterns, and the bounds of its training data."""
 
     network: VariationalAutoencoder
     bounds: NDArray[np.float64]
-    """(latent_size, 2), low and high of each latent variable."""
+    """(latent_size, 2), lower and upper bound of each latent variable."""
 
     def encode(self, data: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Latent means (n, latent_size) of data (n, n_features)."""
+        """Encode data (n, n_features) to latent means (n, latent_size)."""
         return self._apply(lambda x: self.network.encode(x)[0], data)
 
     def decode(
         self, points: NDArray[np.floating], allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Data (n, n_features) of latent points (n, latent_size).
+        """Decode latent points (n, latent_size) to data (n, n_features).
 
-        ``allowed`` (n_features,) keeps everything else exactly zero.
+        Features for which ``allowed`` (n_features,) is false are exactly zero.
         """
         mask = None if allowed is None else torch.from_numpy(allowed)
         return self._apply(lambda z: self.network.decode(z, mask), points)
@@ -80,10 +80,10 @@ class View:
     def refine(
         self, points: NDArray[np.floating], data: NDArray[np.floating], *, steps: int = 10
     ) -> NDArray[np.float32]:
-        """Points (n, latent_size) moved to where they decode to data (n, n_features) better.
+        """Move points (n, latent_size) so that they decode to ``data`` (n, n_features) better.
 
-        An encoder answers in one pass and leaves a gap (Cremer et al., arXiv:1801.03558);
-        ``steps`` of Adam on -log p(x|z) + |z|²/2, every row for itself, close most of it.
+        The encoder's single pass leaves an amortisation gap (Cremer et al., arXiv:1801.03558);
+        ``steps`` of Adam on -log p(x|z) + |z|²/2, independent for each row, close most of it.
         """
         parts = [
             self._descend(single(points[at : at + _BATCH]), single(data[at : at + _BATCH]), steps)
@@ -92,8 +92,8 @@ class View:
         return np.concatenate(parts)
 
     def _descend(self, z: Tensor, x: Tensor, steps: int) -> NDArray[np.float32]:
-        # Kingma and Ba 2014, Algorithm 1; torch.optim would import a compiler first, which takes
-        # longer than most refinements
+        # Kingma and Ba 2014, Algorithm 1; torch.optim imports a compiler, which takes longer than
+        # most refinements
         mean, square = torch.zeros_like(z), torch.zeros_like(z)
         for step in range(1, steps + 1):
             z.requires_grad_(True)
@@ -107,7 +107,9 @@ class View:
         refined: NDArray[np.float32] = z.numpy()
         return refined
 
-    def _apply(self, function: Any, data: NDArray[np.floating]) -> NDArray[np.float32]:
+    def _apply(
+        self, function: Callable[[Tensor], Tensor], data: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
         with torch.inference_mode():
             parts = [
                 function(single(data[at : at + _BATCH])).numpy()
@@ -118,10 +120,10 @@ class View:
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """Materials as points, points as materials.
+    """Encodes materials to points of the latent space and decodes points to materials.
 
     A point is (24 composition variables, 64 pattern variables); the prior of each is N(0, 1).
-    The standard face knows besides which halves of points belong together (``pairing``).
+    The standard models also include a joint prior of the two parts (``pairing``).
 
     >>> LatentSpace.load().size
     88
@@ -131,7 +133,7 @@ class LatentSpace:
     pattern: View
     face: str
     pairing: Pairing | None = None
-    """What belongs together; the reference has none."""
+    """Joint prior of composition and pattern variables; None for the reference models."""
 
     @property
     def size(self) -> int:
@@ -140,17 +142,20 @@ class LatentSpace:
 
     @property
     def bounds(self) -> NDArray[np.float64]:
-        """(88, 2), the box that encoded materials fill (BOUND_QUANTILES)."""
+        """(88, 2), bounds of encoded training materials (BOUND_QUANTILES)."""
         return np.concatenate([self.composition.bounds, self.pattern.bounds])
 
     @classmethod
     def load(cls, folder: Path | None = None, *, face: str = "standard") -> LatentSpace:
-        """The pair of autoencoders in ``folder``; what it lacks ships with matlode.
+        """Load the autoencoders of ``face`` from ``folder``; missing ones ship with matlode.
 
-        Raises ArtefactError if they are missing or of another architecture.
+        ``face`` is "standard" (matlode's models) or "reference" (the paper's recipe). Raises
+        ArtefactError if models are missing or of another architecture.
         """
         if face not in FACES:
-            raise ArtefactError(f'"{face}" is no face of the models; known: {", ".join(FACES)}.')
+            raise ArtefactError(
+                f'unknown set of models "{face}"; expected one of: {", ".join(FACES)}.'
+            )
         composition = load_view(find_model(f"{face}-composition-vae", folder))
         pattern = load_view(find_model(f"{face}-pattern-vae", folder))
         if face == "reference":
@@ -164,11 +169,11 @@ class LatentSpace:
         *,
         refine: int | None = None,
     ) -> NDArray[np.float32]:
-        """Points (n, 88) of compositions (n, 100) and patterns (n, 1601).
+        """Encode compositions (n, 100) and patterns (n, 1601) to points (n, 88).
 
-        ``refine`` steps (default: REFINEMENT_STEPS of the face) bring the pattern variables to
-        where the pattern comes back better (View.refine): about 0.1 ms each for a pattern.
-        Raises GridMismatchError if either has another width.
+        ``refine`` steps (default: REFINEMENT_STEPS of the face) improve the reconstruction of
+        the patterns (``View.refine``); each takes about 0.1 ms per pattern. Raises
+        GridMismatchError if either array has another shape.
         """
         for name, data, width in (
             ("compositions", compositions, N_COMPOSITION),
@@ -176,8 +181,9 @@ class LatentSpace:
         ):
             if data.ndim != 2 or data.shape[1] != width:
                 raise GridMismatchError(
-                    f"{name} have shape {data.shape}; the encoder was fitted on (n, {width}). "
-                    "Simulate with matlode.representation.diffraction.STANDARD_SETTINGS."
+                    f"{name} have shape {data.shape}; the encoder expects (n, {width}). "
+                    "Simulate patterns with "
+                    "matlode.representation.diffraction.STANDARD_SETTINGS."
                 )
         return np.hstack(
             [self.composition.encode(compositions), self.encode_patterns(patterns, refine=refine)]
@@ -186,7 +192,7 @@ class LatentSpace:
     def encode_patterns(
         self, patterns: NDArray[np.floating], *, refine: int | None = None
     ) -> NDArray[np.float32]:
-        """The pattern half (n, 64) of ``encode``."""
+        """Encode patterns (n, 1601) to their latent variables (n, 64); see ``encode``."""
         steps = REFINEMENT_STEPS[self.face] if refine is None else refine
         points = self.pattern.encode(patterns)
         return self.pattern.refine(points, patterns, steps=steps) if steps else points
@@ -194,12 +200,13 @@ class LatentSpace:
     def decode(
         self, points: NDArray[np.floating], *, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compositions (n, 100) and patterns (n, 1601) of points (n, 88).
+        """Decode points (n, 88) to compositions (n, 100) and patterns (n, 1601).
 
-        ``allowed`` (100,) are the elements that a composition may hold (default: all).
+        ``allowed`` (100,) are the elements that compositions may contain (default: all). Raises
+        GridMismatchError for points of another shape.
         """
         if points.ndim != 2 or points.shape[1] != self.size:
-            raise GridMismatchError(f"points have shape {points.shape}, wanted (n, {self.size}).")
+            raise GridMismatchError(f"points have shape {points.shape}; expected (n, {self.size}).")
         return (
             self.composition.decode(points[:, :COMPOSITION_LATENT], allowed),
             self.pattern.decode(points[:, COMPOSITION_LATENT:]),
@@ -208,9 +215,9 @@ class LatentSpace:
     def formulas(
         self, points: NDArray[np.floating], limits: FormulaLimits | None = None
     ) -> NDArray[np.int64]:
-        """Reduced integer formulas (n, 100) of points (n, 88), the likeliest within the limits.
+        """Decode points (n, 88) to the likeliest reduced integer formulas (n, 100) within limits.
 
-        Raises GoalError for limits that the reference autoencoder cannot keep.
+        Raises GoalError for limits that the reference autoencoder does not support.
         """
         limits = limits or FormulaLimits()
         network = self.composition.network
@@ -218,50 +225,57 @@ class LatentSpace:
         if not isinstance(network, StandardCompositionVAE):
             if limits.required.any() or limits.min_elements > 1 or limits.sites:
                 raise GoalError(
-                    "the reference autoencoder decodes fractions: it keeps allowed elements, "
-                    "numbers of elements at most and atoms at most; the standard one keeps all."
+                    "the reference autoencoder supports only allowed elements and the largest "
+                    "numbers of elements and atoms, since it decodes fractions; use the standard "
+                    "models for required elements, a smallest number of elements or a "
+                    "stoichiometry."
                 )
             decoded = self.composition.decode(points, limits.allowed)
             fractions = keep_largest(decoded, limits.max_elements)
             return integer_amounts(fractions, max_atoms=limits.max_atoms)
         with torch.inference_mode():
-            best, _ = network.best_formulas(single(points), 1, limits)
+            best, _ = network.find_best_formulas(single(points), 1, limits)
         amounts = best[:, 0].numpy()
         return amounts // np.gcd.reduce(amounts, axis=1)[:, None]
 
     def reconstruct_patterns(self, patterns: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Patterns (n, 1601) as they come back from the latent space."""
+        """Encode and decode patterns (n, 1601)."""
         return self.pattern.decode(self.encode_patterns(patterns))
 
     def sample_prior(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Points (n, 88): composition variables from N(0, I), pattern variables from what goes
-        with them, or from N(0, I) without ``pairing``."""
+        """Draw points (n, 88): composition variables from N(0, I), pattern variables given these
+        by ``pairing``, or from N(0, I) without it."""
         points = rng.standard_normal((n, self.size)).astype(np.float32)
         if self.pairing is not None:
             points[:, COMPOSITION_LATENT:] = self.pairing.draw(points[:, :COMPOSITION_LATENT], rng)
         return points
 
     def log_prior(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """log density (n,) of points (n, 88) under N(0, I), in nats."""
+        """Log density (n,) of points (n, 88) under N(0, I), in nats."""
         points = np.asarray(points, dtype=float)
         return -0.5 * (points**2).sum(axis=1) - 0.5 * self.size * np.log(2 * np.pi)
 
     def affinity(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """How well the two halves of points (n, 88) go together, (n,), in nats: 0 is chance.
+        """Pointwise mutual information of both parts of points (n, 88), (n,), in nats.
 
+        Zero means that they occur together as often as by chance; see ``Pairing.affinity``.
         Raises ArtefactError for a space without ``pairing``.
         """
         if self.pairing is None:
-            raise ArtefactError(f"the {self.face} latent space does not tell what goes together.")
+            raise ArtefactError(
+                f"the {self.face} models have no joint prior of compositions and patterns; "
+                "use the standard models."
+            )
         return self.pairing.affinity(points[:, :COMPOSITION_LATENT], points[:, COMPOSITION_LATENT:])
 
     def interpolate(
         self, start: NDArray[np.floating], end: NDArray[np.floating], n: int
     ) -> NDArray[np.float32]:
-        """``n`` points (n, 88) from ``start`` to ``end`` (88,), ends included.
+        """Interpolate between ``start`` and ``end`` (88,): points (n, 88), ends included.
 
-        Along the great circle in either view, with the radius between (White, arXiv:1609.04468):
-        a straight line would cut through the middle, where the prior has next to no points.
+        Composition and pattern variables each follow a great circle, with linear interpolation
+        of the radius (White, arXiv:1609.04468). A straight line would pass near the origin,
+        where the prior has almost no points.
         """
         parts = [
             _great_circle(start[part], end[part], n)
@@ -272,13 +286,16 @@ class LatentSpace:
     def neighbours(
         self, points: NDArray[np.floating], among: NDArray[np.floating], k: int = 5
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Distances and rows, each (n, k), of the nearest points in ``among`` (m, 88), nearest
-        first. Variables that the encoder leaves idle weigh nothing."""
+        """Find the k nearest points in ``among`` (m, 88): distances and rows, each (n, k).
+
+        Neighbours are sorted by distance. Latent variables that the encoder does not use are
+        ignored.
+        """
         from sklearn.neighbors import NearestNeighbors
 
         scale = np.asarray(among, float).std(axis=0)
         active = scale > 0.1  # (Burda et al. 2016) variance above 0.01
-        if not active.any():  # a collapsed encoder: as good as chance, but an answer
+        if not active.any():  # a collapsed encoder: neighbours are random, but exist
             active[:] = True
         index = NearestNeighbors(n_neighbors=min(k, len(among))).fit(among[:, active])
         distances, rows = index.kneighbors(points[:, active])
@@ -288,7 +305,7 @@ class LatentSpace:
 def _great_circle(
     start: NDArray[np.floating], end: NDArray[np.floating], n: int
 ) -> NDArray[np.float64]:
-    """(n, d) from start to end (d,)."""
+    """Points (n, d) on the great circle from start to end (d,)."""
     t = np.linspace(0, 1, n)[:, None]
     lengths = np.linalg.norm(start), np.linalg.norm(end)
     if min(lengths) == 0:
@@ -302,8 +319,8 @@ def _great_circle(
 
 
 def trained_faces(folder: Path | None = None) -> list[str]:
-    """Faces whose autoencoders have weights, in ``folder`` or shipped: the reference's do not
-    ship."""
+    """The FACES whose autoencoders have weights in ``folder`` or among the shipped models
+    (the weights of the reference autoencoders do not ship)."""
     views = {face: [f"{face}-{view}-vae" for view in ("composition", "pattern")] for face in FACES}
     return [
         face
@@ -319,12 +336,12 @@ def save_view(
     face: str,
     view: str,
     bounds: NDArray[np.float64],
-    header: Mapping[str, Any],
+    header: Mapping[str, object],
 ) -> None:
-    """Write an autoencoder as an artefact; weights are kept in half precision.
+    """Write an autoencoder as an artefact; weights are stored in half precision.
 
-    Constructor arguments other than the network's defaults must stand in the header, as
-    "architecture".
+    ``header["architecture"]`` must hold constructor arguments that differ from the network's
+    defaults.
     """
     save_artefact(
         folder,
@@ -335,13 +352,14 @@ def save_view(
 
 
 def load_view(folder: Path) -> View:
-    """Read back what ``save_view`` wrote; raises ArtefactError if it does not fit the code."""
+    """Read an artefact written by ``save_view``; raises ArtefactError if it does not fit the
+    code."""
     artefact = load_artefact(folder).require("autoencoder")
     with understood(folder):
         key = (artefact.header["face"], artefact.header["view"])
         if key not in AUTOENCODERS:
             raise ArtefactError(
-                f"{folder}: no such autoencoder {key}; known: {list(AUTOENCODERS)}."
+                f"{folder}: unknown autoencoder {key}; expected one of: {list(AUTOENCODERS)}."
             )
         make = partial(AUTOENCODERS[key], **artefact.header.get("architecture", {}))
         weights = grouped(artefact.arrays)["weights"]

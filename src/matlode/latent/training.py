@@ -1,4 +1,4 @@
-"""The one training loop: every network of matlode is trained here."""
+"""The training loop of all networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -29,22 +29,22 @@ from matlode.progress import Progress, silent
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a network is trained; everything that decides the outcome stands here."""
+    """How a network is trained: everything besides the data that determines the result."""
 
     optimizer: str = "adamw"
     """One of OPTIMIZERS."""
     learning_rate: float = 1e-3
-    """Peak value."""
+    """Peak value of the schedule."""
     schedule: str = "one_cycle"
     """"one_cycle" (linear warm-up over a tenth, cosine to zero) or "constant"."""
     batch_size: int = 128
     max_epochs: int = 12
     patience: int = 4
-    """Epochs without a better validation loss before training stops."""
+    """Epochs without a better validation loss after which training stops."""
     warm_up_epochs: float = 1.0
     """Epochs over which the KL weight rises from 0 to 1."""
     clip_norm: float = 5.0
-    """Gradients longer than this are shortened to it."""
+    """Largest norm of the gradient; longer gradients are scaled down to it."""
     l1: float = 0.0
     """Σ|w| of kernels is added to the loss with this weight."""
     l2: float = 0.0
@@ -53,10 +53,11 @@ class TrainingSettings:
 
 
 class Trainable(Protocol):
-    """What the loop asks of a network (an nn.Module): its loss on a batch."""
+    """Interface of a network (an nn.Module) that ``train`` accepts."""
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float) -> dict[str, Tensor]:
-        """Terms averaged over the batch; "loss" is minimised."""
+        """Loss terms by name, averaged over the batch; "loss" is minimised. ``warmth`` (0..1)
+        is the weight of the KL term, if there is one."""
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -73,7 +74,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 @dataclass
 class TrainingState:
-    """Where a training stands after whole epochs; enough to go on from."""
+    """State of a training run after a whole number of epochs, from which it can continue."""
 
     epoch: int = 0
     best_loss: float = math.inf
@@ -82,8 +83,8 @@ class TrainingState:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def best_device() -> torch.device:
-    """A GPU where the user has one, else the CPU."""
+def choose_device() -> torch.device:
+    """Choose a CUDA or Apple GPU if available, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -105,14 +106,17 @@ def train(
 ) -> list[dict[str, float]]:
     """Train ``model`` in place to its best validation loss; returns one log row per epoch.
 
-    The data are tensors of equal first dimension; ``fresh`` gives those of an epoch anew, where
-    they are augmented. Chance comes from ``settings.seed`` and
-    the epoch alone, so that a run continued from ``checkpoint`` (written after every epoch)
-    ends as an undisturbed one. ``log_file`` takes the rows as CSV. ``told`` hears each epoch
-    (from 1) and its validation loss; what it raises ends the training. Raises ArtefactError if the
-    checkpoint belongs to other settings.
+    The data are tensors of equal first dimension. If given, ``fresh`` is called with the epoch
+    (from 0) and returns the training data of that epoch, for example augmented ones. Random
+    numbers depend only on ``settings.seed`` and the epoch, so a run that continues from
+    ``checkpoint`` (written after each epoch) gives the same result as an uninterrupted one.
+    ``log_file`` receives the log rows as CSV. ``told`` is a callback that receives each epoch
+    (from 1) and its validation loss; an exception that it raises ends the training.
+
+    Raises ArtefactError if the checkpoint was written with other settings or is damaged, or if
+    the training diverges.
     """
-    device = device or best_device()
+    device = device or choose_device()
     model.to(device)
     optimizer = _optimizer(model, settings)
     state = TrainingState()
@@ -152,7 +156,7 @@ def train(
 def evaluate_loss(
     model: nn.Module, data: Sequence[Tensor], batch_size: int, device: torch.device | None = None
 ) -> dict[str, float]:
-    """The loss terms on held-out data, without noise and dropout."""
+    """Mean loss terms on held-out data, without noise and dropout."""
     model.eval()
     totals: dict[str, float] = {}
     n = len(data[0])
@@ -165,7 +169,8 @@ def evaluate_loss(
 
 
 def learning_rate_factor(settings: TrainingSettings, done: float) -> float:
-    """Part of the peak learning rate when ``done`` (0..1) of the training is over."""
+    """Learning rate relative to its peak when a fraction ``done`` (0..1) of the training is
+    complete."""
     if settings.schedule == "constant":
         return 1.0
     warm = 0.1
@@ -218,7 +223,8 @@ def _train_epoch(
 
 
 def _add_penalty_gradients(kernels: Sequence[nn.Parameter], settings: TrainingSettings) -> None:
-    """Gradient of l1 Σ|w| + l2 Σw²: the same as terms in the loss, at a tenth of their cost."""
+    """Add the gradient of l1 Σ|w| + l2 Σw²: equivalent to terms in the loss, at a tenth of their
+    cost."""
     if not (settings.l1 or settings.l2):
         return
     with torch.no_grad():
@@ -233,9 +239,9 @@ def _loss(model: nn.Module, batch: tuple[Tensor, ...], *, warmth: float) -> dict
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    kind: Any = OPTIMIZERS[settings.optimizer]
-    optimizer: torch.optim.Optimizer = kind(model.parameters(), lr=settings.learning_rate)
-    return optimizer
+    # the base class takes other arguments than the optimizers
+    make = cast(Callable[..., torch.optim.Optimizer], OPTIMIZERS[settings.optimizer])
+    return make(model.parameters(), lr=settings.learning_rate)
 
 
 def _save_checkpoint(
@@ -269,14 +275,14 @@ def _load_checkpoint(
     state: TrainingState,
     settings: TrainingSettings,
 ) -> None:
-    # twice the weights and up to three moments of each, as float32, and the header
+    # two sets of weights and up to three moments of each, as float32, and the header
     of_model = sum(value.numel() for value in model.state_dict().values())
     stored = read_arrays(path, max_bytes=8 * 4 * of_model + MAX_TEXT_BYTES)
-    with understood(f"{path} (delete it to start anew)"):
+    with understood(f"{path} (delete it to start again)"):
         header = json.loads(str(stored.pop("header")))
         if header["settings"] != asdict(settings):
             raise ArtefactError(
-                f"{path} was written with other training settings; delete it to start anew."
+                f"{path} was written with other training settings; delete it to start again."
             )
         arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
         moments: dict[int, dict[str, Tensor]] = {}
@@ -296,20 +302,20 @@ def _load_checkpoint(
 def _check_checkpoint(
     model: nn.Module, moments: Mapping[int, Mapping[str, Tensor]], best: Mapping[str, Tensor]
 ) -> None:
-    """Raises ValueError if the parts of a checkpoint do not belong to the model, which Torch would
-    find out in the middle of an epoch."""
+    """Raise ValueError if the parts of a checkpoint do not belong to the model; PyTorch would
+    fail in the middle of an epoch."""
     weights = model.state_dict()
     if best and {n: v.shape for n, v in best.items()} != {n: v.shape for n, v in weights.items()}:
-        raise ValueError("its best weights are those of another network")
+        raise ValueError("the best weights belong to another network")
     shapes = [p.shape for p in model.parameters()]
     if moments and (
         sorted(moments) != list(range(len(shapes)))
         or len({frozenset(of_one) for of_one in moments.values()}) > 1
     ):
-        raise ValueError("its optimizer's state is incomplete")
+        raise ValueError("the state of the optimizer is incomplete")
     for index, of_one in moments.items():
         if any(v.ndim and v.shape != shapes[index] for v in of_one.values()):
-            raise ValueError("its optimizer's state is that of another network")
+            raise ValueError("the state of the optimizer belongs to another network")
 
 
 def _below(prefix: str, arrays: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -318,6 +324,6 @@ def _below(prefix: str, arrays: Mapping[str, Tensor]) -> Iterator[tuple[str, Ten
             yield name.removeprefix(prefix), value
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
+def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = tensor.detach().cpu().numpy()
     return array

@@ -1,11 +1,11 @@
-"""Networks as the arrays of an artefact, and back."""
+"""Convert PyTorch networks to the arrays of an artefact, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,53 +15,54 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from matlode.artefacts import MALFORMED
 from matlode.errors import ArtefactError
-from matlode.latent.forward import halved
+from matlode.latent.forward import halve_precision
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
-def kept_weights(network: nn.Module) -> dict[str, NDArray[Any]]:
-    """Weights by name, in half precision."""
-    return halved(learned_weights(network))
+def kept_weights(network: nn.Module) -> dict[str, NDArray[np.floating]]:
+    """Weights by name in half precision, as artefacts store them."""
+    return halve_precision(learned_weights(network))
 
 
-def learned_weights(network: nn.Module) -> dict[str, NDArray[Any]]:
-    """Weights by name, as they are."""
+def learned_weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Weights by name in the precision that the network has."""
     return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def network_of(
-    make: Callable[[], AnyNetwork], weights: Mapping[str, NDArray[Any]], folder: Path
+    make: Callable[[], AnyNetwork], weights: Mapping[str, NDArray[np.number]], folder: Path
 ) -> AnyNetwork:
-    """The network that ``kept_weights`` were of, ready to answer; ``make`` gives an untrained one.
+    """Restore a network in evaluation mode from ``kept_weights``.
 
-    Raises ArtefactError, naming ``folder``, for weights of another architecture or not finite.
+    ``make`` returns an untrained network of the same architecture. Raises ArtefactError, naming
+    ``folder``, if the weights do not fit it or are not finite.
     """
     try:
         if not all(np.isfinite(array).all() for array in weights.values()):
-            raise ValueError("they are not finite")
+            raise ValueError("some values are not finite")
         with _no_larger_than(sum(array.size for array in weights.values())):
             network = make()
         network.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
-    except MALFORMED as error:  # sizes, or arguments that are not known
+    except MALFORMED as error:  # other shapes, or unknown arguments in the header
         raise ArtefactError(
-            f"{folder}: weights of another architecture or damaged ({error}); remake it with "
-            f"`matlode train models {folder.name}`."
+            f"{folder}: weights are damaged or of another architecture ({error}); run "
+            f"`matlode train models {folder.name}` to train the model again."
         ) from error
     return network.eval()
 
 
 @contextmanager
 def _no_larger_than(n_weights: int) -> Iterator[None]:
-    """Raises ValueError in the block before a network is filled that has many more weights: the
-    sizes of a foreign header may be any."""
+    """Raise ValueError in the block before a network with many more weights is initialised:
+    a foreign header may claim any size."""
     left = 2 * n_weights + 1000
 
     def count(module: nn.Module, name: str, weights: nn.Parameter | None) -> None:
         nonlocal left
         left -= 1 if weights is None else weights.numel() + 1
         if left < 0:
-            raise ValueError("its header tells of a larger network than its weights are")
+            raise ValueError("the header describes a larger network than the weights belong to")
 
     hook = register_module_parameter_registration_hook(count)
     try:

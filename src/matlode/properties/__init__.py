@@ -1,1 +1,1 @@
-"""What a material is predicted to do: endpoints, models with intervals, and their baselines."""
+"""Prediction of material properties: endpoints, models with intervals, and baselines."""

@@ -1,60 +1,66 @@
-"""How far a composition is from those that the property network learned from."""
+"""Distance of a composition from the training compositions of the property network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MIN_FORMULAS = 50
-"""An element in fewer training formulas was not learned: what holds it is infinitely far."""
+"""Elements in fewer training formulas count as not learned: the distance of a composition that
+contains one is infinite."""
 N_AXES = 16
+"""Principal axes of the encodings that are kept."""
 MAX_LANDMARKS = 14_000
-"""Landmarks of 16 axes take 224 kB. With 4,000 of them the distance sorts errors worse."""
+"""Landmarks take 224 kB with 16 axes. With only 4,000, the distance ranks errors worse."""
 N_QUANTILES = 1001
 _DECIMALS = 2
-"""Of distances, which are about 1 to 10: further ones depend on the size of the batch."""
+"""Distances (about 1 to 10) are rounded to these: further digits depend on the batch size."""
 _BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Applicability:
-    """How far a composition is from the training compositions, as the network reads them.
+    """Distance of a composition from the training compositions in the network's encoding.
 
-    The distance to the nearest of some training compositions ("landmarks") in the main axes of
-    the network's own reading (Janet et al., Chem. Sci. 10, 7913, 2019); infinite with an element
-    that was hardly trained on. It needs no training table.
+    The distance to the nearest of a sample of training compositions ("landmarks") along the
+    principal axes of the network's encoding of compositions (Janet et al., Chem. Sci. 10, 7913,
+    2019). It is infinite for a composition with an element in fewer than MIN_FORMULAS training
+    formulas. The training table is not needed.
     """
 
     centre: NDArray[np.float32]
-    """(n_read,)."""
+    """(n_encoded,), mean encoding."""
     axes: NDArray[np.float32]
-    """(n_read, N_AXES), principal axes."""
+    """(n_encoded, N_AXES), principal axes."""
     landmarks: NDArray[np.int8]
-    """(n_landmarks, N_AXES), in steps."""
+    """(n_landmarks, N_AXES), coordinates in units of ``step``."""
     step: NDArray[np.float32]
     """(1,)."""
     pairs: NDArray[np.int32]
-    """(100, 100), training formulas that hold both elements; on the diagonal, the element."""
+    """(100, 100), number of training formulas that contain both elements; on the diagonal, of
+    those that contain the element."""
     quantiles: NDArray[np.float64]
-    """(N_QUANTILES,), of the finite distances of unseen known materials."""
+    """(N_QUANTILES,), quantiles of the finite distances of held-out known materials."""
     n_formulas: NDArray[np.int64]
-    """(1,), training formulas that ``pairs`` counts."""
+    """(1,), number of training formulas counted in ``pairs``."""
 
     @classmethod
     def fit(
         cls,
-        readings: NDArray[np.floating],
+        encodings: NDArray[np.floating],
         compositions: NDArray[np.floating],
         unseen: tuple[NDArray[np.floating], NDArray[np.floating]],
     ) -> Applicability:
-        """Of distinct training compositions (m, 100) and what the network reads of the first n
-        of them (n, n_read): the landmarks. ``unseen``: readings and compositions of others."""
-        centre = readings.mean(axis=0, dtype=float).astype(np.float32)
-        apart = readings - centre
+        """Fit to distinct training compositions (m, 100).
+
+        ``encodings`` (n, n_encoded) are those of the first n by the network, from which
+        the landmarks are drawn; ``unseen`` are encodings and compositions of held-out materials.
+        """
+        centre = encodings.mean(axis=0, dtype=float).astype(np.float32)
+        apart = encodings - centre
         axes = np.linalg.eigh(apart.T @ apart)[1][:, ::-1][:, :N_AXES].astype(np.float32)
         chosen = np.random.default_rng(0).permutation(len(apart))[:MAX_LANDMARKS]
         places = apart[chosen] @ axes
@@ -76,10 +82,10 @@ class Applicability:
         return replace(new, quantiles=np.quantile(found, np.linspace(0, 1, N_QUANTILES)))
 
     def distances(
-        self, readings: NDArray[np.floating], compositions: NDArray[np.floating]
+        self, encodings: NDArray[np.floating], compositions: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(n,), of compositions (n, 100) that the network reads as (n, n_read)."""
-        places = (readings - self.centre) @ self.axes
+        """(n,), distances of compositions (n, 100) from their ``encodings`` (n, n_encoded)."""
+        places = (encodings - self.centre) @ self.axes
         nearest = np.empty(len(places), np.int64)
         for at in range(0, len(places), _BATCH):
             products = places[at : at + _BATCH] @ self._landmarks.T
@@ -89,24 +95,27 @@ class Applicability:
         return np.where(unlearned, np.inf, found.astype(float).round(_DECIMALS))
 
     def share_nearer(self, distance: float) -> float:
-        """Share of unseen known materials that are nearer than ``distance``, 0..1."""
+        """Fraction (0..1) of held-out known materials whose distance is below ``distance``."""
         return float(np.interp(distance, self.quantiles, np.linspace(0, 1, len(self.quantiles))))
 
     def limit(self, share: float) -> float:
-        """The distance that this share of unseen known materials do not exceed."""
+        """The distance that a fraction ``share`` of held-out known materials do not exceed."""
         return float(np.interp(share, np.linspace(0, 1, len(self.quantiles)), self.quantiles))
 
     def rarest_pair(self, composition: NDArray[np.floating]) -> tuple[int, int, int]:
-        """Atomic numbers of the two elements of (100,) that the fewest training formulas hold
-        together, and how many do; of an element alone, twice its own."""
+        """The pair of elements in a composition (100,) with the fewest training formulas.
+
+        Returns both atomic numbers and the number of formulas that contain both. For a single
+        element both atomic numbers are the same.
+        """
         present = np.flatnonzero(composition > 0)
         first, second = np.triu_indices(len(present), k=int(len(present) > 1))
         counts = self.pairs[present[first], present[second]]
         at = int(counts.argmin())
         return int(present[first[at]]) + 1, int(present[second[at]]) + 1, int(counts[at])
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """What an artefact keeps, by name."""
+    def arrays(self) -> dict[str, NDArray[np.number]]:
+        """Arrays by name, as an artefact stores them."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     @cached_property
@@ -115,5 +124,5 @@ class Applicability:
 
     @cached_property
     def _half_squares(self) -> NDArray[np.float32]:
-        """Of all landmarks of a product, the one that it is larger than by most is nearest."""
+        """(n_landmarks,), |l|²/2: the nearest landmark maximises x·l - |l|²/2."""
         return (self._landmarks**2).sum(axis=1) / 2

@@ -1,4 +1,4 @@
-"""What a potential's answers teach about the models' errors, near and far."""
+"""Correction of model errors, learned from moduli computed with a machine-learning potential."""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ from matlode.representation.descriptors import composition_descriptors
 
 CORRECTION_MODEL = "correction"
 CORRECTED = ("bulk_modulus",)
-"""Positive quantities, whose errors are ratios, and which a potential knows better than the
-models do; shear moduli it does not (docs/evidence.md)."""
+"""Positive quantities that a potential computes more accurately than the models predict them;
+their errors are ratios. Shear moduli are not (docs/evidence.md)."""
 NOISE = 0.1
-"""Of a potential's ln K about what the models could learn from composition."""
+"""Standard deviation of a potential's ln K that composition does not explain."""
 SHARED = 0.5
-"""Part of the variance that all materials have in common: a potential that is soft everywhere."""
+"""Fraction of the variance that is common to all materials, such as a potential that is too soft
+everywhere."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """A Gaussian process of the logarithm of computed over predicted, on the composition's
-    statistics.
+    """Gaussian process of ln(computed / predicted) on descriptors of the composition.
 
-    Where nothing like a material has been computed, only the common part of the errors is
-    corrected; and nothing at all where the errors are no larger than a potential's own.
+    For materials unlike any that was computed, only the common part of the errors is corrected.
+    Nothing is corrected if the errors are no larger than those of the potential (NOISE).
     """
 
     compositions: Array
-    """(n, 100), of what was computed."""
+    """(n, 100), compositions of the computed materials."""
     log_ratios: Mapping[str, Array]
-    """Endpoint of CORRECTED → (n,), of the models without correction."""
+    """Endpoint of CORRECTED → (n,), ln(computed / predicted without correction)."""
 
-    def applied(
+    def apply(
         self, estimates: Mapping[str, Estimates], compositions: NDArray[np.floating]
     ) -> dict[str, Estimates]:
-        """Estimates of compositions (m, 100); values and intervals are multiplied alike."""
+        """Correct the estimates of compositions (m, 100).
+
+        Values and both ends of their intervals are multiplied by the same factor.
+        """
         found = dict(estimates)
         names = [name for name in CORRECTED if name in found]
         if not names or not len(self.compositions):
@@ -51,7 +54,7 @@ class Correction:
         alike = self._correlation(self._features(compositions), self._own)
         for name in names:
             log_ratio = self.log_ratios[name]
-            # by moments: what the errors are beyond the noise
+            # by moments: variance of the errors beyond the noise
             variance = max(float((log_ratio**2).mean()) - NOISE**2, 0.0)
             gram = variance * self._own_correlation + NOISE**2 * np.eye(len(log_ratio))
             factor = np.exp(variance * alike @ np.linalg.solve(gram, log_ratio))
@@ -78,7 +81,8 @@ class Correction:
         return self._correlation(self._own, self._own)
 
     def _correlation(self, x: Array, y: Array) -> Array:
-        """A common part and one that fades over the median distance of what was computed."""
+        """Covariance (n_x, n_y) in units of the variance: a common part, and one that decays over
+        the median distance of the computed materials."""
         far = ((x[:, None] - y[None]) ** 2).sum(axis=2)
         own = ((self._own[:, None] - self._own[None]) ** 2).sum(axis=2)
         length = np.median(own[own > 0]) if (own > 0).any() else 1.0
@@ -86,7 +90,7 @@ class Correction:
 
     @classmethod
     def load(cls, folder: Path | None) -> Correction | None:
-        """That of a folder of models; None if it has none."""
+        """Load the correction in a folder of models; None if there is none."""
         if folder is None or not (folder / CORRECTION_MODEL / HEADER_FILE).exists():
             return None
         with understood(folder / CORRECTION_MODEL):
@@ -94,7 +98,7 @@ class Correction:
             return cls(arrays["compositions"], {name: arrays[name] for name in CORRECTED})
 
     def save(self, folder: Path, header: Mapping[str, object]) -> None:
-        """Write as an artefact in a folder of models, where ``PropertyModels`` finds it."""
+        """Write the artefact to a folder of models, from which ``PropertyModels`` loads it."""
         save_artefact(
             folder / CORRECTION_MODEL,
             kind=CORRECTION_MODEL,

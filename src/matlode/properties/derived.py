@@ -1,4 +1,4 @@
-"""Properties that follow from predicted ones by a published formula."""
+"""Properties derived from predicted ones by published formulas."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GAS_CONSTANT = 8.314462618
 AVOGADRO = 6.02214076e23
 ATOMIC_MASS_G = 1.66053906660e-24
 SMALLEST_GPA = 1.0
-"""Moduli are kept above it: ratios of vanishing ones mean nothing."""
+"""Smaller moduli are raised to this value: ratios of vanishing moduli are meaningless."""
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """One derived property: its endpoint, what it takes, and the formula."""
+    """One derived property: its endpoint, the properties it needs, and the formula."""
 
     endpoint: Endpoint
     needs: tuple[str, ...]
@@ -36,10 +36,11 @@ class Derivation:
     by_mass: bool = False
 
     def estimate(self, given: Mapping[str, Estimates], compositions: Array) -> Estimates:
-        """Values, and intervals from those of what is needed.
+        """Compute values and intervals from the estimates ``given``.
 
-        Each input is moved to the ends of its interval by itself and the deviations are added
-        in quadrature, as for independent errors (JCGM 100:2008, 5.1, with finite differences).
+        Errors of the inputs are propagated as independent (JCGM 100:2008, 5.1, with finite
+        differences): each input in turn is set to the ends of its interval, and the deviations
+        are added in quadrature.
         """
         inputs = [given[name] for name in self.needs]
         extra = (mean_atomic_mass(compositions),) if self.by_mass else ()
@@ -82,7 +83,7 @@ def pugh_ratio(bulk_gpa: Array, shear_gpa: Array) -> Array:
 
 def vickers_hardness_chen(bulk_gpa: Array, shear_gpa: Array) -> Array:
     """Hᵥ = 2 (G³/K²)^0.585 - 3, GPa (Chen et al., Intermetallics 19, 1275, 2011, Eq. 6);
-    what would be negative is 0.
+    negative values are set to 0.
 
     >>> round(float(vickers_hardness_chen(np.float64(443.0), np.float64(535.0))), 1)
     95.4
@@ -94,8 +95,8 @@ def vickers_hardness_chen(bulk_gpa: Array, shear_gpa: Array) -> Array:
 def vickers_hardness_mazhnik(bulk_gpa: Array, shear_gpa: Array) -> Array:
     """Hᵥ = 0.096 χ(ν) E, GPa (Mazhnik and Oganov, J. Appl. Phys. 126, 125109, 2019, Eq. 13, 14).
 
-    χ = (1 - 8.5ν + 19.5ν²) / (1 - 7.5ν + 12.2ν² + 19.6ν³): unlike Chen's it neither falls below
-    zero nor overrates what is soft.
+    χ = (1 - 8.5ν + 19.5ν²) / (1 - 7.5ν + 12.2ν² + 19.6ν³). Unlike Chen's model it is never
+    negative and does not overestimate the hardness of soft materials.
 
     >>> round(float(vickers_hardness_mazhnik(np.float64(443.0), np.float64(535.0))), 1)
     101.6
@@ -108,7 +109,7 @@ def vickers_hardness_mazhnik(bulk_gpa: Array, shear_gpa: Array) -> Array:
 def heat_capacity_cv(debye_temperature_k: Array) -> Array:
     """Cᵥ per mole of atoms at 300 K in Debye's model, J/mol/K (Ann. Phys. 344, 789, 1912).
 
-    So AFLOW's AGL has it (Toher et al., Phys. Rev. B 90, 174107, 2014).
+    The same model as in AFLOW's AGL (Toher et al., Phys. Rev. B 90, 174107, 2014).
 
     >>> round(float(heat_capacity_cv(np.array([2230.0]))[0]), 2)  # diamond; measured 6.1
     4.13
@@ -118,7 +119,7 @@ def heat_capacity_cv(debye_temperature_k: Array) -> Array:
     theta = np.maximum(np.asarray(debye_temperature_k, float), 1.0)[..., None]
     upper = theta / ROOM_TEMPERATURE_K
     x = upper * (nodes + 1) / 2
-    # x⁴ eˣ / (eˣ - 1)², written so that nothing overflows
+    # x⁴ eˣ / (eˣ - 1)² in a form that cannot overflow
     integrand = x**4 * np.exp(-x) / np.expm1(-x) ** 2
     integral = (integrand * weights).sum(-1) * upper[..., 0] / 2
     capacity: Array = 9 * GAS_CONSTANT * integral / upper[..., 0] ** 3
@@ -128,7 +129,10 @@ def heat_capacity_cv(debye_temperature_k: Array) -> Array:
 def heat_capacity_cp(
     debye_temperature_k: Array, expansion_per_k: Array, bulk_gpa: Array, volume_a3: Array
 ) -> Array:
-    """Cₚ = Cᵥ + α² K V T per mole of atoms at 300 K, J/mol/K; V is the volume per atom in Å³."""
+    """Cₚ = Cᵥ + α² K V T per mole of atoms at 300 K, J/mol/K.
+
+    ``expansion_per_k`` is the volume expansion α (1/K), ``volume_a3`` the volume per atom (Å³).
+    """
     molar_volume_m3 = volume_a3 * 1e-30 * AVOGADRO
     extra = expansion_per_k**2 * bulk_gpa * 1e9 * molar_volume_m3 * ROOM_TEMPERATURE_K
     return heat_capacity_cv(debye_temperature_k) + extra
@@ -140,12 +144,12 @@ def conductivity_at_600_k(conductivity_300_k: Array) -> Array:
 
 
 def density(volume_a3: Array, mean_mass: Array) -> Array:
-    """g/cm³, of the volume per atom (Å³) and the mean atomic mass."""
+    """Density in g/cm³ from the volume per atom (Å³) and the mean atomic mass (u)."""
     return mean_mass * ATOMIC_MASS_G / (volume_a3 * 1e-24)
 
 
 def mean_atomic_mass(compositions: Array) -> Array:
-    """(n,), atomic mass units per atom, of compositions (n, 100)."""
+    """Mean atomic mass (n,), in u, of compositions (n, 100)."""
     return np.asarray(compositions, float) @ _masses()
 
 

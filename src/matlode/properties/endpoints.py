@@ -1,4 +1,4 @@
-"""The properties that matlode knows, each with its unit and the rows it may be learned from."""
+"""The properties that matlode predicts, with their units and the table rows used as labels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError, suggest
+from matlode.records import Cell
 
 Task = Literal["regression", "probability"]
 Transform = Literal["none", "log"]
@@ -23,12 +24,12 @@ class Estimates:
 
     value: NDArray[np.float64]
     low: NDArray[np.float64]
-    """Low end of the 90 % interval."""
+    """Lower end of the 90 % interval."""
     high: NDArray[np.float64]
-    """High end of the 90 % interval."""
+    """Upper end of the 90 % interval."""
 
-    def take(self, rows: NDArray[Any]) -> Estimates:
-        """Those of some rows (a mask or indices)."""
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Estimates:
+        """Select rows by a mask or by indices."""
         return Estimates(self.value[rows], self.low[rows], self.high[rows])
 
 
@@ -43,30 +44,31 @@ class Endpoint:
     description: str = ""
     task: Task = "regression"
     transform: Transform = "none"
-    """"log": the model learns the logarithm, for quantities that span powers of ten."""
+    """"log": the model learns the logarithm, for quantities that span orders of magnitude."""
     at_most: float | None = None
-    """For a probability: the label is true where the column is at most this."""
+    """For a probability: the label is true where the column is at most this value."""
     at_least: float | None = None
-    """For a probability: the label is true where the column is at least this."""
+    """For a probability: the label is true where the column is at least this value."""
     equals: str | None = None
-    """For a probability: the label is true where the column holds this word."""
+    """For a probability: the label is true where the column is this text."""
     vintage_column: str | None = None
+    """Column that names the source or version of each label."""
     vintages: tuple[str, ...] = ()
-    """Only rows with these values of ``vintage_column`` are pooled; tables without the column
-    (such as the starter set, which has one vintage) are used whole."""
+    """Only rows with these values of ``vintage_column`` are used. All rows are used if the table
+    lacks the column, like the starter set, which has one vintage."""
     absolute: bool = False
     """The label is the column's absolute value."""
     per: str | None = None
-    """The label is the column divided by this one, such as per cell by ``n_sites``."""
+    """The label is the column divided by this column, for example ``n_sites``."""
     lowest: float = -np.inf
-    """Physical lower limit; predictions below it are put on it."""
+    """Physical lower limit; predictions are clipped to it."""
     highest: float = np.inf
-    """Physical upper limit; predictions above it are put on it."""
+    """Physical upper limit; predictions are clipped to it."""
 
     def labels(self, materials: Materials) -> NDArray[np.float64]:
-        """(n,), the labels of a table in ``unit`` (0 or 1 for probabilities), NaN if unknown.
+        """(n,), labels of a table in ``unit`` (0 or 1 for probabilities), NaN where unknown.
 
-        Raises InputError if the column holds words where numbers are wanted.
+        Raises InputError if the column contains text instead of numbers.
         """
         values = self._values(materials)
         if self.vintage_column and self.vintage_column in materials.frame:
@@ -81,8 +83,8 @@ class Endpoint:
     def _values(self, materials: Materials) -> NDArray[np.float64]:
         if self.equals is not None and self.column in materials.frame:
             words = materials.frame[self.column]
-            said = words.astype(str).to_numpy() == self.equals
-            return np.where(words.isna(), np.nan, said.astype(float))
+            matches = words.astype(str).to_numpy() == self.equals
+            return np.where(words.isna(), np.nan, matches.astype(float))
         try:
             values = materials.label(self.column)
             if self.absolute:
@@ -91,36 +93,36 @@ class Endpoint:
         except (TypeError, ValueError) as error:
             held = materials.frame[self.column].dropna().astype(str).unique()
             raise InputError(
-                f'property "{self.name}": column "{self.column}" is not numeric; it holds '
-                f"{', '.join(repr(word) for word in held[:3])}. Give numbers, or make it a "
-                'classification that says which word is meant (equals = "...").'
+                f'property "{self.name}": column "{self.column}" is not numeric; it contains '
+                f"{', '.join(repr(word) for word in held[:3])}. Provide numbers, or define a "
+                'classification with the text to match (equals = "...").'
             ) from error
 
     def to_model(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the model learns, in place of values (n,) in ``unit``; zero becomes -inf in a
-        logarithm."""
+        """Transform values (n,) in ``unit`` to the scale of the model: ``transform`` is applied.
+        The logarithm of zero is -inf."""
         if self.transform == "none":
             return values
         with np.errstate(divide="ignore"):
             return np.log(np.maximum(values, 0.0))
 
     def from_model(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values (n,) in ``unit`` of what the model says: the inverse of ``to_model``."""
+        """Transform values (n,) in the scale of the model to ``unit``: inverse of ``to_model``."""
         return values if self.transform == "none" else np.exp(values)
 
     def estimates(self, raw: NDArray[np.float64], half: NDArray[np.float64]) -> Estimates:
-        """Values and intervals of what the model says, (n,), ± ``half``.
+        """Convert model outputs ``raw`` ± ``half``, (n,), to values and intervals in ``unit``.
 
-        Limits and interval are taken in the model's own scale: a logarithm there is as monotone
-        as its inverse, so what the interval holds it still holds in the unit.
+        Limits and interval ends are computed in the scale of the model. The transform is
+        monotone, so an interval that contains the truth there also contains it in ``unit``.
         """
         lowest, highest = self.to_model(np.array([self.lowest, self.highest]))
         value = np.clip(raw, lowest, highest)
         low, high = np.clip(raw - half, lowest, highest), np.minimum(value + half, highest)
         return Estimates(*(self.from_model(end) for end in (value, low, high)))
 
-    def definition(self) -> dict[str, Any]:
-        """What JSON keeps: every field that differs from its default."""
+    def definition(self) -> dict[str, Cell | list[str]]:
+        """The fields that differ from their defaults, for JSON."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -130,9 +132,12 @@ class Endpoint:
 
     @classmethod
     def from_definition(cls, definition: Mapping[str, Any]) -> Endpoint:
-        """Read back what ``definition`` gave."""
-        values: dict[str, Any] = {**definition}
-        return cls(**{**values, "vintages": tuple(values.get("vintages", ()))})
+        """Create an endpoint from what ``definition`` returned.
+
+        Raises TypeError for missing or unknown fields.
+        """
+        vintages = tuple(definition.get("vintages", ()))
+        return cls(**{**definition, "vintages": vintages})
 
 
 ELASTIC_SOURCES = (
@@ -314,12 +319,12 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
         )
     }
 )
-"""name → endpoint, those that matlode brings, in the order in which they are shown. A user's
-own come from a file (``own``) or with their models (``models.known_endpoints``)."""
+"""name → endpoint, the built-in properties in the order in which they are shown. User-defined
+properties come from a file (``own``) or with their models (``models.known_endpoints``)."""
 
 
 def find_endpoint(name: str, known: Mapping[str, Endpoint]) -> Endpoint:
-    """The endpoint of this name; raises GoalError with the nearest known one."""
+    """Look up an endpoint by name; raises GoalError that suggests the closest known name."""
     if name not in known:
-        raise GoalError(f'"{name}" is not a property. {suggest(name, known)}')
+        raise GoalError(f'unknown property "{name}". {suggest(name, known)}')
     return known[name]

@@ -1,4 +1,4 @@
-"""The numbers that property heads are given, for either face."""
+"""Input features of the property heads, for both sets of models."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectFeatures:
-    """Descriptors of a composition and a pattern, whether simulated, measured or decoded.
+    """Descriptors of a composition and of a simulated, measured or decoded pattern.
 
-    The latent variables in it are those that the pattern encodes to, so a decoded pattern is
-    judged by what it looks like and not by the point that it came from.
+    They include the latent variables that the pattern is encoded to. Features of a decoded
+    pattern thus depend on the pattern alone and not on the point from which it was decoded.
     """
 
     space: Callable[[], LatentSpace]
-    """Asked when it is needed: it loads PyTorch."""
+    """Called when it is needed, since it loads PyTorch."""
 
     def names(self) -> list[str]:
-        """Names of the columns of ``compute``."""
+        """Column names of ``compute``."""
         latent = [f"pattern_latent_{i}" for i in range(len(self.space().pattern.bounds))]
         return [*composition_descriptor_names(), *pattern_descriptor_names(), *latent]
 
     def compute(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """(n, n_columns) of compositions (n, 100) and patterns (n, 1601)."""
+        """Features (n, n_columns) of compositions (n, 100) and patterns (n, 1601)."""
         return np.hstack(
             [
                 composition_descriptors(compositions),
@@ -51,18 +51,19 @@ class ObjectFeatures:
 
 @dataclass(frozen=True)
 class LatentFeatures:
-    """The paper's: the 88 latent variables."""
+    """The features of the paper: the 88 latent variables."""
 
     space: Callable[[], LatentSpace]
+    """Called when it is needed, since it loads PyTorch."""
 
     def names(self) -> list[str]:
-        """Names of the columns of ``compute``."""
+        """Column names of ``compute``."""
         return [f"latent_{i}" for i in range(self.space().size)]
 
     def compute(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """(n, 88) of compositions (n, 100) and patterns (n, 1601)."""
+        """Features (n, 88) of compositions (n, 100) and patterns (n, 1601)."""
         return self.space().encode(compositions, patterns)
 
 

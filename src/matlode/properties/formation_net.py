@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matlode.latent.layers import activation_layer, initialise
+from matlode.latent.layers import initialise_weights, make_activation
 from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT
 from matlode.properties.stored import FORMATION_NET as FORMATION_NET
 
 
 class ReferenceFormationNet(nn.Module):
-    """88 latent variables → the chance that the formation energy is not positive.
+    """88 latent variables → probability that the formation energy is not positive.
 
-    Three dense layers of ``units`` with dropout after each; a sigmoid says the chance.
+    Three dense layers with ``units`` units, each followed by dropout, and a sigmoid output.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class ReferenceFormationNet(nn.Module):
         sizes = (COMPOSITION_LATENT + PATTERN_LATENT, units, units, units)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), activation_layer(activation), nn.Dropout(dropout)]
+            layers += [nn.Linear(n_in, n_out), make_activation(activation), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, 1))
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits (batch,) of latent points (batch, 88)."""
@@ -46,6 +46,6 @@ class ReferenceFormationNet(nn.Module):
             return torch.sigmoid(self(points))
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy; batch is (points, label 0 or 1)."""
+        """Cross-entropy of a batch (points (n, 88), labels 0 or 1 (n,))."""
         points, label = batch
         return {"loss": F.binary_cross_entropy_with_logits(self(points), label)}

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees with calibrated intervals: one head per endpoint."""
+"""Property heads: gradient-boosted trees with calibrated intervals, one head per endpoint."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from matlode.artefacts import grouped, load_artefact, save_artefact, understood,
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
+    apply_venn_abers,
     conformal_quantile,
-    venn_abers,
-    venn_abers_table,
+    fit_venn_abers,
 )
 from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
 
 CASES = ("simulated", "decoded")
-"""Where a pattern comes from: a real structure (or a measurement), or the latent space.
-Intervals are calibrated for each apart, since users do both."""
+"""Origin of a pattern: simulated from a structure (or measured), or decoded from the latent space.
+Intervals are calibrated separately for each, since both are used."""
 
 
 @dataclass(frozen=True)
 class Head:
     """A fitted model of one endpoint.
 
-    Regression: boosted trees for the value, and boosted trees for the size of its error
-    ("difficulty"); the interval is value ± factor × difficulty, the factor conformal (one per
-    case). Probability: boosted trees for the chance, made a calibrated probability and an
-    interval by a Venn-Abers table (one per case).
+    Regression: boosted trees predict the value, and others the expected size of its error
+    ("difficulty"). The interval is value ± factor × difficulty with one conformal factor per
+    case. Probability: a Venn-Abers table (one per case) converts the output of boosted trees to
+    a calibrated probability with an interval.
     """
 
     endpoint: Endpoint
@@ -42,19 +42,20 @@ class Head:
     difficulty_model: Forest | None
     calibration: Mapping[str, NDArray[np.float64]]
     """case → factor (1,) for a regression, Venn-Abers table (m, 3) for a probability."""
-    report: Mapping[str, Any] = field(default_factory=dict)
-    """What it was trained on and its held-out scores."""
+    report: Mapping[str, object] = field(default_factory=dict)
+    """Further entries of the header: training data and held-out scores."""
 
     def predict(self, features: NDArray[np.floating], *, case: str) -> Estimates:
-        """Estimates for feature rows (n, n_columns); ``case`` is one of CASES."""
+        """Estimates (n,) for feature rows (n, n_columns); ``case`` is one of CASES."""
         raw = self.value_model.predict(features)
         if self.endpoint.task == "probability":
-            return Estimates(*venn_abers(self.calibration[case], raw))
+            return Estimates(*apply_venn_abers(self.calibration[case], raw))
         half = float(self.calibration[case][0]) * self.difficulty(features)
         return self.endpoint.estimates(raw, half)
 
     def difficulty(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Expected size of the error, (n,), up to the conformal factor."""
+        """Expected size of the error (n,) for feature rows (n, n_columns), up to the conformal
+        factor."""
         assert self.difficulty_model is not None
         return np.exp(self.difficulty_model.predict(features))
 
@@ -75,7 +76,7 @@ class Head:
 
     @classmethod
     def load(cls, folder: Path) -> Head:
-        """Read back what ``save`` wrote; raises ArtefactError if it cannot be used."""
+        """Read an artefact written by ``save``; raises ArtefactError if it cannot be used."""
         artefact = load_artefact(folder).require("head")
         with understood(folder):
             header, groups = artefact.header, grouped(artefact.arrays)
@@ -93,7 +94,7 @@ class Head:
 
 
 def endpoint_of(header: Mapping[str, Any]) -> Endpoint:
-    """What a head predicts, as its header defines it; heads of before know their name alone."""
+    """The endpoint that the header of a head defines; older headers hold its name only."""
     if "definition" in header:
         return Endpoint.from_definition(header["definition"])
     return find_endpoint(header["endpoint"], ENDPOINTS)
@@ -109,11 +110,12 @@ def fit_head(
     *,
     settings: TreeSettings | None = None,
 ) -> Head:
-    """Fit a head on training rows and calibrate it on others.
+    """Fit a head to training rows and calibrate its intervals on others.
 
-    ``features`` (n, n_columns) and ``labels`` (n,) train the trees; ``folds`` (n,) halves them
-    by formula for errors on unseen ones; ``calibration`` holds (features, labels) of other
-    unseen formulas per case. Labels are in the endpoint's unit.
+    The trees are trained on ``features`` (n, n_columns) and ``labels`` (n,). The mask ``folds``
+    (n,) divides these rows by formula into two halves for cross-fitting. ``calibration`` maps
+    each case to features and labels of formulas that are not in the training rows. Labels are in
+    the endpoint's unit.
     """
     settings = settings or SETTINGS[face]
     labels = endpoint.to_model(np.asarray(labels, dtype=float))
@@ -122,12 +124,12 @@ def fit_head(
     value_model = fit_trees(features, labels, settings, objective=objective)
     if probability:
         tables = {
-            case: venn_abers_table(value_model.predict(rows), truth)
+            case: fit_venn_abers(value_model.predict(rows), truth)
             for case, (rows, truth) in calibration.items()
         }
         return Head(endpoint, face, settings, value_model, None, tables)
     errors = np.abs(cross_fit(features, labels, folds, settings) - labels)
-    # logarithms: errors of every size count alike, and the prediction is positive
+    # logarithm: errors of all sizes have equal weight, and the prediction is positive
     floor = 0.05 * float(errors.mean()) or 1e-9
     difficulty_model = fit_trees(
         features,
@@ -152,7 +154,7 @@ def cross_fit(
     folds: NDArray[np.bool_],
     settings: TreeSettings,
 ) -> NDArray[np.float64]:
-    """Predictions (n,) of rows by a model that learned from the other half of the formulas."""
+    """Predict each row (n,) with a model that was trained on the other half of ``folds``."""
     predicted = np.empty(len(labels))
     for side in (folds, ~folds):
         model = fit_trees(

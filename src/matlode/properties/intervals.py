@@ -1,4 +1,4 @@
-"""Intervals with a stated coverage, from rows that the models never saw."""
+"""Prediction intervals with a stated coverage, calibrated on held-out rows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from matlode.errors import ArtefactError
 
 COVERAGE = 0.9
-"""Share of truths that an interval is meant to hold."""
+"""Nominal fraction of true values within an interval."""
 
 
 def conformal_quantile(errors: NDArray[np.floating], *, coverage: float = COVERAGE) -> float:
-    """The size that the error of a new, exchangeable row stays below with this probability.
+    """Bound that the error of a new exchangeable row does not exceed with probability ``coverage``.
 
     Split conformal prediction: the ⌈(n + 1) coverage⌉-th smallest of n errors (Lei et al.,
-    J. Am. Stat. Assoc. 113, 1094, 2018). With errors divided by an estimate of their size,
-    intervals become wide where models err (normalised scores, Papadopoulos et al., ECML 2002).
-    Infinite if n is too small to promise anything.
+    J. Am. Stat. Assoc. 113, 1094, 2018). Dividing the errors by an estimate of their size makes
+    intervals wider where larger errors are expected (normalised scores, Papadopoulos et al.,
+    ECML 2002). Infinite if n is too small for this coverage.
     """
     ordered = np.sort(errors)
     rank = int(np.ceil((len(ordered) + 1) * coverage))
@@ -25,30 +25,31 @@ def conformal_quantile(errors: NDArray[np.floating], *, coverage: float = COVERA
 
 
 MIN_GROUP = 100
-"""Calibration rows of a distance group: with 100 rows the share that its factor covers is
-known to 3 %."""
+"""Smallest number of calibration rows in a group of distances: with 100 rows the coverage is known
+to 3 %."""
 
 
-def distance_factors(
+def fit_distance_factors(
     errors: NDArray[np.floating],
     distances: NDArray[np.floating],
     *,
     beyond: float = 0.0,
 ) -> NDArray[np.float64]:
-    """(k, 2): up to which distance a conformal factor holds, and the factor; the last one is for
-    what is further than every calibration row, and at least ``beyond``.
+    """Fit conformal factors by distance: a table (k, 2) of largest distance and factor.
 
-    Split conformal prediction in groups of distance (Mondrian: Vovk et al., Algorithmic Learning
-    in a Random World, 2005, ch. 4), which is weighted conformal prediction (Tibshirani et al.,
-    NeurIPS 2019) with weights that are constant within a group: whatever share of new rows lies
-    at which distance, each group is covered. Counted from the furthest rows inwards, groups
-    have 100, 200, 400, ... of the n rows, so that the rare far ones have a factor of their own.
+    The last row is for distances beyond all calibration rows; its factor is at least ``beyond``.
 
-    No factor is less than that of a nearer group: nothing is promised more for being further
-    away, and widening never breaks a promise.
+    Split conformal prediction within groups of distance (Mondrian: Vovk et al., Algorithmic
+    Learning in a Random World, 2005, ch. 4). It is equivalent to weighted conformal prediction
+    (Tibshirani et al., NeurIPS 2019) with weights that are constant within a group, so coverage
+    holds for any distribution of distances over the groups. Counted from the largest distance,
+    groups have 100, 200, 400, ... of the n rows, so the few distant rows have a factor of their
+    own.
+
+    Factors never decrease with distance. Enlarging a factor can only increase the coverage.
     """
     finite = np.isfinite(distances)
-    if not np.isfinite(conformal_quantile(errors[finite])):  # too few: one factor for all
+    if not np.isfinite(conformal_quantile(errors[finite])):  # too few rows: one factor for all
         return np.array([[np.inf, max(conformal_quantile(errors), beyond)]])
     order = np.argsort(distances[finite], kind="stable")
     near, sizes = distances[finite][order], errors[finite][order]
@@ -64,33 +65,33 @@ def distance_factors(
     return np.column_stack([[*edges, np.inf], found])
 
 
-def factor_at(
+def look_up_factors(
     table: NDArray[np.floating], distances: NDArray[np.floating] | None
 ) -> float | NDArray[np.float64]:
-    """Conformal factors (n,) at distances (n,) from a table of ``distance_factors``; the one
-    factor of a table (1,), which holds everywhere.
+    """Look up conformal factors (n,) for distances (n,) in a table of ``fit_distance_factors``.
 
-    Raises ArtefactError if factors depend on a distance that is not given.
+    A table (1,) holds one factor for all distances, which is returned. Raises ArtefactError if
+    the factors depend on distance and ``distances`` is None.
     """
     if table.ndim == 1:
         return float(table[0])
     if distances is None:
         raise ArtefactError(
-            f"intervals depend on how far a composition is ({len(table)} factors), and no "
-            "distances were given; take them from PropertyNetwork.distances."
+            f"distances are missing: intervals depend on the distance of a composition from the "
+            f"training data ({len(table)} factors); pass PropertyNetwork.distances(compositions)."
         )
-    # unknown distances sort behind everything
+    # NaN sorts behind all distances
     return np.asarray(table[np.searchsorted(table[:-1, 0], distances), 1])
 
 
-def venn_abers_table(
+def fit_venn_abers(
     scores: NDArray[np.floating], labels: NDArray[np.floating], *, n_points: int = 200
 ) -> NDArray[np.float64]:
-    """(n_points, 3): score, and the two probabilities between which the truth lies.
+    """Fit a table (n_points, 3) of score, lower and upper probability.
 
     Inductive Venn-Abers predictor (Vovk and Petej, UAI 2014): isotonic regression of the
-    calibration rows with the new row labelled 0, then 1. Evaluated at up to
-    ``n_points`` of the calibration scores; read in between with ``venn_abers``.
+    calibration rows and the new row, labelled 0 for the lower and 1 for the upper probability.
+    It is evaluated at up to ``n_points`` calibration scores; ``apply_venn_abers`` interpolates.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -99,7 +100,7 @@ def venn_abers_table(
     chosen = np.unique(np.linspace(0, len(unique) - 1, n_points).round().astype(int))
     table = np.empty((len(chosen), 3))
     for row, at in enumerate(chosen):
-        # the new row joins the rows of its score with label 0, then 1
+        # the new row is added to the rows of equal score, with label 0, then 1
         weights = count.astype(float)
         weights[at] += 1
         ends = []
@@ -111,12 +112,13 @@ def venn_abers_table(
     return table
 
 
-def venn_abers(
+def apply_venn_abers(
     table: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Probability, and the low and high end of it, (n,) each, for raw scores (n,).
+    """Convert scores (n,) to probabilities and their lower and upper ends, (n,) each.
 
-    The single probability p1 / (1 - p0 + p1) minimises the regret of log loss (ibid.).
+    ``table`` is from ``fit_venn_abers``. The probability is p1 / (1 - p0 + p1), which minimises
+    the regret of log loss (Vovk and Petej 2014).
     """
     low = np.interp(scores, table[:, 0], table[:, 1])
     high = np.interp(scores, table[:, 0], table[:, 2])

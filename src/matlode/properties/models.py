@@ -1,4 +1,4 @@
-"""All heads of one face together: what a material is predicted to do."""
+"""All property models of one set, behind one interface."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PropertyModels:
-    """Everything that predicts properties, for one face.
+    """The property models of one face, that is of one set of models.
 
-    Standard: one network for the properties that matlode brings, trees for a user's own, and
-    what follows from these (``derived``). Reference: trees on the latent variables.
+    Standard: one network for the built-in properties, boosted trees for user-defined ones, and
+    formulas for derived ones (``derived``). Reference: boosted trees on the latent variables.
     """
 
     features: ObjectFeatures | LatentFeatures
     heads: Mapping[str, Head]
     network: PropertyNetwork | None = None
     correction: Correction | None = None
-    """What was learned of the network's errors since it was trained."""
+    """Correction of the network's errors, learned from materials computed after its training."""
 
     @classmethod
     def load(
@@ -54,16 +54,16 @@ class PropertyModels:
         *,
         face: str = "standard",
     ) -> PropertyModels:
-        """Every model of ``face`` in ``folder``, and the shipped ones (see ``find_heads``), on the
-        latent space that ``space`` gives when it is needed.
+        """Load the models of ``face`` in ``folder`` and the shipped ones (see ``find_heads``).
 
-        Raises ArtefactError if there is none, or if one was trained on another latent space.
+        ``space`` returns the latent space and is called when it is needed. Raises ArtefactError
+        if there are no models, or if one was trained on another latent space.
         """
         places = find_heads(folder, face=face)
         if face != "standard" and not places:
             raise ArtefactError(
-                f"no {face} property models in {folder or shipped_models()}; run "
-                "`matlode train models`."
+                f"no {face} property models found in {folder or shipped_models()}; run "
+                "`matlode train models` to make them."
             )
         digests = {below.name: checksum(below / ARRAYS_FILE) for below in _below_head(folder, face)}
         network = None
@@ -79,7 +79,7 @@ class PropertyModels:
 
     @cached_property
     def endpoints(self) -> dict[str, Endpoint]:
-        """name → what can be predicted: ours, what follows from these, a user's own."""
+        """name → endpoint: built-in, derived and user-defined properties, in this order."""
         given = {} if self.network is None else self.network.answers
         derived = {
             name: d.endpoint for name, d in DERIVATIONS.items() if given.keys() >= set(d.needs)
@@ -95,11 +95,11 @@ class PropertyModels:
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
-        """Estimates per endpoint for compositions (n, 100) and patterns (n, 1601).
+        """Estimates by endpoint for compositions (n, 100) and patterns (n, 1601).
 
-        ``case`` says where the patterns come from (``heads.CASES``); ``names`` picks
-        endpoints (default: all); ``distances`` are those of ``distances``, if they are known
-        already.
+        ``case`` is the origin of the patterns (``heads.CASES``), ``names`` selects endpoints
+        (default: all). ``distances`` (n,) may be passed if ``self.distances`` was already
+        evaluated for these compositions.
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
@@ -110,7 +110,7 @@ class PropertyModels:
                 distances = self.distances(compositions)
             found |= self.network.estimates(outputs, widths, case=case, distances=distances)
             if self.correction is not None:
-                found = self.correction.applied(found, compositions)
+                found = self.correction.apply(found, compositions)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }
@@ -121,8 +121,8 @@ class PropertyModels:
         return {name: found[name] for name in wanted}
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n,), how far compositions (n, 100) are from those that the network learned from
-        (``applicability``); NaN if there is no network, or if it cannot tell."""
+        """(n,), distances of compositions (n, 100) from the training compositions of the network
+        (``applicability``); NaN if there is no network or it has no such distance."""
         if self.network is None:
             return np.full(len(compositions), np.nan)
         return self.network.distances(compositions)
@@ -133,9 +133,10 @@ class PropertyModels:
         patterns: NDArray[np.floating],
         outputs: NDArray[np.float64] | None = None,
     ) -> NDArray[np.floating]:
-        """Feature rows that heads are given: for the standard face, with the volume.
+        """Feature rows (n, n_columns) for the heads; with the standard models, the last column is
+        the volume predicted by the network.
 
-        ``outputs`` are the network's for these rows, if they are known already.
+        ``outputs`` may be passed if the network was already evaluated for these rows.
         """
         base = self.features.compute(compositions, patterns)
         if self.network is None:
@@ -150,10 +151,10 @@ def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:
 
 
 def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[str, Path]:
-    """endpoint name → folder of its head: ours first, in the order of ENDPOINTS.
+    """Find the heads of ``face``: endpoint name → folder, in the order of ENDPOINTS, then by name.
 
-    What ``folder`` lacks ships with matlode, unless ``folder`` has an autoencoder or a network
-    of its own: the shipped heads were not made for what these give.
+    Heads that ``folder`` lacks ship with matlode. If ``folder`` contains an autoencoder or a
+    property network, only its own heads are used: the shipped ones were trained on other inputs.
     """
     found: dict[str, Path] = {}
     own_base = any(shipped_models() not in place.parents for place in _below_head(folder, face))
@@ -168,7 +169,7 @@ def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[st
 
 
 def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
-    """name → endpoint: those that matlode brings, and those of the heads in ``folder``."""
+    """name → endpoint: the built-in ones, and those of the heads in ``folder``."""
     own = {}
     if folder is not None and has_models(folder):
         for name, place in find_heads(folder).items():
@@ -177,7 +178,8 @@ def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
 
 
 def foundations(folder: Path | None, face: str, *, network: bool = False) -> dict[str, str]:
-    """model → SHA-256 of the weights that a head in ``folder``, or the ``network``, builds on."""
+    """model → SHA-256 of its weights, for the models whose output a head in ``folder``, or the
+    ``network``, is trained on."""
     places = _views(folder, face) if network else _below_head(folder, face)
     return {place.name: checksum(place / ARRAYS_FILE) for place in places}
 
@@ -191,15 +193,16 @@ def _below_head(folder: Path | None, face: str) -> list[Path]:
     return [*_views(folder, face), *network]
 
 
-def _check_foundations(report: Mapping[str, Any], place: Path, now: Mapping[str, str]) -> None:
-    other = sorted(name for name, digest in report["built_on"].items() if now[name] != digest)
+def _check_foundations(report: Mapping[str, object], place: Path, now: Mapping[str, str]) -> None:
+    built_on = cast(Mapping[str, str], report["built_on"])
+    other = sorted(name for name, digest in built_on.items() if now[name] != digest)
     if other:
         raise ArtefactError(
-            f"{place} was trained on another {' and '.join(other)} than those in use; run "
-            f"`matlode train models {place.name} --out {place.parent}` again."
+            f"{place} was trained with another {' and '.join(other)} than the one in use; run "
+            f"`matlode train models {place.name} --out {place.parent}` to train it again."
         )
 
 
 def head_folder(root: Path, endpoint: str, face: str) -> Path:
-    """Where a head lies below a folder of models."""
+    """Folder of the head of ``endpoint`` in the folder of models ``root``."""
     return root / f"{face}-{endpoint.replace('_', '-')}"

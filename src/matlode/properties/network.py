@@ -1,4 +1,4 @@
-"""One network for every property: what is learned of one helps with the others."""
+"""Multi-task network for all built-in properties, in NumPy, with calibrated intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,47 +19,48 @@ from matlode.latent.forward import (
     Floats,
     Shapes,
     Weights,
-    as_part,
+    apply_residual_net,
+    check_weights,
     composition_shapes,
-    fitting,
-    halved,
-    in_blocks,
-    n_read,
-    part,
-    read_compositions,
-    residual_net,
+    encode_compositions,
+    halve_precision,
+    map_blocks,
+    n_encoded,
+    prefix_shapes,
     residual_shapes,
+    select_part,
 )
 from matlode.properties.applicability import Applicability
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
+    apply_venn_abers,
     conformal_quantile,
-    distance_factors,
-    factor_at,
-    venn_abers,
-    venn_abers_table,
+    fit_distance_factors,
+    fit_venn_abers,
+    look_up_factors,
 )
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
 
 NETWORK_MODEL = "standard-properties"
 VOLUME = "volume_per_atom"
-"""Trees are given it as a feature: what a pattern says about many properties is above all how
-dense the atoms sit."""
+"""Endpoint that is also a feature of the trees: density is what a pattern tells most about many
+properties."""
 LABEL_QUANTILES = (0.001, 0.999)
-"""Labels beyond are put on these: a few wild ones would rule the loss."""
+"""Labels are clipped to these quantiles, so that a few outliers do not dominate the loss."""
 MAX_SIGMAS = 5.0
-"""Descriptors further from their mean are put there."""
+"""Standardised descriptors are clipped to ± this value."""
 MAX_LOG_WIDTH = (-6.0, 4.0)
+"""Logarithms of widths are clipped to this range."""
 N_SEEN = 256
-"""Numbers that a pattern is read as."""
+"""Length of the encoding of a pattern."""
 _EXACT = ("centre", "scale", "weights")
-"""Of weights, what is not kept in half precision."""
+"""Weights that are not stored in half precision."""
 
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Brings one target's labels to mean 0 and deviation 1, wild ones put on ``limits``."""
+    """Standardises the labels of one target, after clipping them to ``limits``."""
 
     centre: float
     spread: float
@@ -68,14 +68,14 @@ class TargetScale:
 
     @classmethod
     def fit(cls, labels: NDArray[np.float64]) -> TargetScale:
-        """The scale of labels (n,), NaN where unknown."""
+        """Fit to labels (n,), NaN where unknown."""
         known = labels[np.isfinite(labels)]
         low, high = np.quantile(known, LABEL_QUANTILES)
         clipped = known.clip(low, high)
         return cls(float(clipped.mean()), float(clipped.std()) or 1.0, (float(low), float(high)))
 
     def apply(self, labels: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Labels (n,) as the network learns them."""
+        """Clip and standardise labels (n,) for training."""
         return ((labels.clip(*self.limits) - self.centre) / self.spread).astype(np.float32)
 
 
@@ -83,8 +83,11 @@ Inputs = tuple[Floats, Floats, Floats, Floats]
 
 
 def network_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floating]) -> Inputs:
-    """What a member is asked with, of compositions (n, 100) and patterns (n, 1601): compositions,
-    their descriptors, every second point of the patterns, their descriptors."""
+    """Inputs of a member for compositions (n, 100) and patterns (n, 1601).
+
+    These are the compositions, their descriptors, every second point of the patterns, and the
+    descriptors of the patterns, all in single precision.
+    """
     return (
         _single(compositions),
         _single(composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
@@ -95,41 +98,43 @@ def network_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floa
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A trained ``PropertyNet`` at work: composition and pattern → every target."""
+    """A trained ``property_net.PropertyNet`` in NumPy: composition and pattern → all targets."""
 
     weights: Weights
     n_values: int
-    """Targets that are values; the others are logits."""
+    """Number of targets that are values; the others are logits."""
 
     @classmethod
     def of(
         cls,
-        arrays: Mapping[str, NDArray[Any]],
+        arrays: Mapping[str, NDArray[np.generic]],
         endpoints: Sequence[Endpoint],
         sizes: Sequence[int],
         folder: Path,
     ) -> Member:
-        """The network that learned these ``arrays`` for endpoints, values first; ``sizes`` are
-        the numbers of descriptors of compositions and patterns.
+        """Create a member from the weights ``arrays``.
 
-        Raises ArtefactError, naming ``folder``, for arrays of another network.
+        ``endpoints`` are its targets, values before probabilities; ``sizes`` are the numbers of
+        descriptors of compositions and patterns. Raises ArtefactError, naming ``folder``, if the
+        weights belong to another network or are damaged.
         """
         n_values = sum(endpoint.task != "probability" for endpoint in endpoints)
-        composition = part(arrays, "composition")
-        n_in = n_read(composition) + sizes[0] + N_SEEN
+        composition = select_part(arrays, "composition")
+        n_in = n_encoded(composition) + sizes[0] + N_SEEN
         n_out = len(endpoints) + n_values
         shapes: Shapes = {
             "centre": (sum(sizes),),
             "scale": (sum(sizes),),
             "weights": (len(endpoints),),
             "no_pattern": (N_SEEN,),
-            **as_part("composition", composition_shapes(composition)),
-            **as_part(
-                "pattern", residual_shapes(part(arrays, "pattern"), N_COARSE + sizes[1], N_SEEN)
+            **prefix_shapes("composition", composition_shapes(composition)),
+            **prefix_shapes(
+                "pattern",
+                residual_shapes(select_part(arrays, "pattern"), N_COARSE + sizes[1], N_SEEN),
             ),
-            **as_part("trunk", residual_shapes(part(arrays, "trunk"), n_in, n_out)),
+            **prefix_shapes("trunk", residual_shapes(select_part(arrays, "trunk"), n_in, n_out)),
         }
-        return cls(fitting(arrays, shapes, folder), n_values)
+        return cls(check_weights(arrays, shapes, folder), n_values)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -138,27 +143,27 @@ class Member:
         return len(self.weights["centre"]) - n_peaks, n_peaks
 
     def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
-        """What ``PropertyNet.forward`` gives of ``network_inputs``: values, logarithms of their
-        widths, logits."""
+        """Evaluate ``PropertyNet.forward`` on ``network_inputs``: values and logarithms of their
+        widths (n, n_values), logits (n, n_logits)."""
         compositions, described, patterns, peaks = inputs
         weights, (n_described, _) = self.weights, self.sizes
         standard = slice(0, n_described), slice(n_described, None)
-        seen = residual_net(
-            part(weights, "pattern"),
+        seen = apply_residual_net(
+            select_part(weights, "pattern"),
             np.concatenate([np.sqrt(patterns), self._standard(peaks, standard[1])], axis=1),
         )
         seen[~(patterns > 0).any(axis=1)] = weights["no_pattern"]
-        parts = [self.read(compositions), self._standard(described, standard[0]), seen]
-        out = residual_net(part(weights, "trunk"), np.concatenate(parts, axis=1))
+        parts = [self.encode(compositions), self._standard(described, standard[0]), seen]
+        out = apply_residual_net(select_part(weights, "trunk"), np.concatenate(parts, axis=1))
         values, widths, logits = np.split(out, [self.n_values, 2 * self.n_values], axis=1)
         return values, widths.clip(*MAX_LOG_WIDTH), logits
 
-    def read(self, compositions: Floats) -> Floats:
-        """(n, n_read), how compositions (n, 100) are read."""
-        return read_compositions(part(self.weights, "composition"), compositions)
+    def encode(self, compositions: Floats) -> Floats:
+        """Encode compositions (n, 100) to (n, n_encoded)."""
+        return encode_compositions(select_part(self.weights, "composition"), compositions)
 
     def with_element(self, index: int, learned: Floats) -> Member:
-        """The member with this vector in place of what it learned of an element."""
+        """Copy of the member with ``learned`` as the vector of the element with this index."""
         elements = self.weights["composition.elements"].copy()
         elements[index] = learned
         return replace(self, weights={**self.weights, "composition.elements": elements})
@@ -174,40 +179,42 @@ def _single(data: NDArray[np.floating]) -> Floats:
 
 @dataclass(frozen=True)
 class PropertyNetwork:
-    """Trained members, and trees for some targets, that answer in units, with
-    intervals.
+    """Ensemble of trained networks, with boosted trees for some targets, that predicts in the
+    units of the endpoints with calibrated intervals.
 
-    The interval of a value is value ± factor × width, the factor conformal and larger for what
-    is far from the training compositions; a probability is a Venn-Abers one. Both are calibrated
-    per case (``heads.CASES``) on unseen formulas.
+    The interval of a value is value ± factor × width; the conformal factor increases with the
+    distance from the training compositions. Probabilities are Venn-Abers predictions. Both are
+    calibrated per case (``heads.CASES``) on held-out formulas.
     """
 
     members: tuple[Member, ...]
-    """Networks of other seeds; their mean answers."""
+    """Networks trained with different seeds, whose outputs are averaged."""
     endpoints: tuple[Endpoint, ...]
-    """Targets in the order of the outputs, values first; the auxiliary ones with them."""
+    """Targets in the order of the outputs, values first, including auxiliary ones."""
     scales: Mapping[str, TargetScale]
+    """target → scale of its labels."""
     calibration: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    """"case/endpoint" → for a value the factors by distance (k, 2) or one factor (1,), for a
-    probability a Venn-Abers table (m, 3)."""
-    report: Mapping[str, Any] = field(default_factory=dict)
-    """What it was trained on and its held-out scores."""
+    """"case/endpoint" → factors by distance (k, 2) or one factor (1,) for a value, Venn-Abers table
+    (m, 3) for a probability."""
+    report: Mapping[str, object] = field(default_factory=dict)
+    """Further entries of the header: training data and held-out scores."""
     trees: Mapping[str, Forest] = field(default_factory=dict)
-    """target → boosted trees that have a say in it."""
+    """target → boosted trees that are averaged with the members."""
     tree_shares: Mapping[str, float] = field(default_factory=dict)
-    """target → what its trees count in the answer; the members have the rest."""
+    """target → weight of the trees in the prediction; the members have the rest."""
     applicability: Applicability | None = None
-    """Tells how far a composition is from those trained on."""
+    """Distance of a composition from the training compositions."""
 
     @cached_property
     def answers(self) -> dict[str, Endpoint]:
-        """name → endpoint that ``estimates`` gives, in the order of ENDPOINTS."""
+        """name → endpoint of the properties that ``estimates`` returns, in the order of
+        ENDPOINTS."""
         made = {key.partition("/")[2] for key in self.calibration}
         return {name: endpoint for name, endpoint in ENDPOINTS.items() if name in made}
 
     def values(self, name: str, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values (n,) of one target, as the model learns them, or logits of a probability,
-        from the outputs of ``raw``."""
+        """Values (n,) of one target in the scale of the model (``Endpoint.to_model``), or logits
+        of a probability, from the ``outputs`` of ``raw``."""
         names = [endpoint.name for endpoint in self.endpoints]
         column = outputs[:, names.index(name)]
         scale = self.scales.get(name)
@@ -218,9 +225,12 @@ class PropertyNetwork:
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Outputs (n, n_targets): values in the model's scale and raw logits; and widths, those
-        of logits NaN. A pattern of zeros stands for "unknown"."""
-        blocks = in_blocks(self._raw, compositions, patterns)
+        """Outputs and widths, (n, n_targets) each, of compositions (n, 100), patterns (n, 1601).
+
+        Outputs are standardised values and logits; the widths of logits are NaN. A pattern of
+        zeros stands for an unknown one.
+        """
+        blocks = map_blocks(self._raw, compositions, patterns)
         outputs, widths = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return outputs, widths
 
@@ -230,15 +240,15 @@ class PropertyNetwork:
         inputs = network_inputs(compositions, patterns)
         outputs, widths = self.members_say(inputs)
         if self.trees:
-            self._hear_trees(inputs, outputs)
+            self._mix_in_trees(inputs, outputs)
         return outputs, widths
 
     def members_say(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What ``raw`` gives without trees, of ``network_inputs``."""
+        """Outputs and widths of the members without trees, for ``network_inputs``; see ``raw``."""
         values, logs, logits = map(
             np.stack, zip(*(member(inputs) for member in self.members), strict=True)
         )
-        # what the members disagree about is uncertain beyond what each of them says
+        # disagreement among the members adds to the uncertainty that each of them predicts
         width = np.exp(logs).mean(axis=0) + values.std(axis=0)
         mean_logits = logits.mean(axis=0)
         outputs = np.concatenate([values.mean(axis=0), mean_logits], axis=1)
@@ -246,46 +256,51 @@ class PropertyNetwork:
         return outputs.astype(float), widths.astype(float)
 
     def tree_features(self, inputs: Inputs, outputs: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(n, n_columns) that trees are given: descriptors, and the network's volume per atom,
-        which is what a pattern says about most properties."""
+        """Features (n, n_columns) of the trees: compositions, descriptors, and the volume per
+        atom that the network predicts."""
         compositions, described, _, peaks = inputs
         volume = [outputs[:, at] for at, e in enumerate(self.endpoints) if e.name == VOLUME]
         return np.column_stack([compositions, described, peaks, *volume]).astype(np.float32)
 
-    def _hear_trees(self, inputs: Inputs, outputs: NDArray[np.float64]) -> None:
-        """Move the outputs of targets that have trees towards what these say; they know nothing
-        of hidden patterns."""
+    def _mix_in_trees(self, inputs: Inputs, outputs: NDArray[np.float64]) -> None:
+        """Average the outputs of targets that have trees with their predictions, in place.
+
+        Rows with an unknown pattern are left as they are, since the trees need one.
+        """
         known = (inputs[2] > 0).any(axis=1)
         features = self.tree_features(inputs, outputs)[known]
         places = {e.name: at for at, e in enumerate(self.endpoints) if e.name in self.trees}
 
-        def says(name: str) -> NDArray[np.float64]:
+        def predict(name: str) -> NDArray[np.float64]:
             return self.trees[name].predict(features, logits=True)
 
         with ThreadPoolExecutor() as pool:
-            for (name, at), said in zip(places.items(), pool.map(says, places), strict=True):
+            for (name, at), found in zip(places.items(), pool.map(predict, places), strict=True):
                 share = self.tree_shares[name]
-                outputs[known, at] += share * (said - outputs[known, at])
+                outputs[known, at] += share * (found - outputs[known, at])
 
-    def readings(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(n, n_read), how the first member reads compositions (n, 100)."""
-        return np.concatenate(in_blocks(self.members[0].read, _single(compositions)))
+    def encode(self, compositions: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Encodings (n, n_encoded) of compositions (n, 100) by the first member."""
+        return np.concatenate(map_blocks(self.members[0].encode, _single(compositions)))
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n,), how far compositions (n, 100) are from those trained on (``applicability``);
-        NaN if the network cannot tell."""
+        """(n,), distances of compositions (n, 100) from the training compositions
+        (``applicability``); NaN without ``applicability``."""
         if self.applicability is None:
             return np.full(len(compositions), np.nan)
-        return self.applicability.distances(self.readings(compositions), compositions)
+        return self.applicability.distances(self.encode(compositions), compositions)
 
     def with_applicability(
         self, compositions: NDArray[np.floating], n_read: int, unseen: NDArray[np.floating]
     ) -> PropertyNetwork:
-        """The network that can tell distances, from the distinct training compositions (m, 100),
-        those of structures the first ``n_read`` of them, and ``unseen`` known ones (n, 100)."""
-        readings = self.readings(compositions[:n_read])
-        held = self.readings(unseen), unseen
-        return replace(self, applicability=Applicability.fit(readings, compositions, held))
+        """Copy of the network with ``applicability``.
+
+        ``compositions`` (m, 100) are the distinct training compositions, those of structures
+        being the first ``n_read``; ``unseen`` (n, 100) are compositions of held-out materials.
+        """
+        encodings = self.encode(compositions[:n_read])
+        held = self.encode(unseen), unseen
+        return replace(self, applicability=Applicability.fit(encodings, compositions, held))
 
     def estimates(
         self,
@@ -295,10 +310,10 @@ class PropertyNetwork:
         case: str,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
-        """Estimates per endpoint that is calibrated, from what ``raw`` gave and, if factors
-        depend on them, the ``distances`` of the compositions.
+        """Estimates by calibrated endpoint, from ``outputs`` and ``widths`` of ``raw``.
 
-        Raises ArtefactError if these are wanted and missing.
+        ``distances`` (n,) are those of the compositions. Raises ArtefactError if the calibration
+        needs them and they are None.
         """
         found = {}
         for at, endpoint in enumerate(self.endpoints):
@@ -306,9 +321,9 @@ class PropertyNetwork:
             if calibration is None:
                 continue
             if endpoint.task == "probability":
-                found[endpoint.name] = Estimates(*venn_abers(calibration, outputs[:, at]))
+                found[endpoint.name] = Estimates(*apply_venn_abers(calibration, outputs[:, at]))
                 continue
-            factor = factor_at(calibration, distances)
+            factor = look_up_factors(calibration, distances)
             half = factor * self.scales[endpoint.name].spread * widths[:, at]
             found[endpoint.name] = endpoint.estimates(self.values(endpoint.name, outputs), half)
         return found
@@ -319,19 +334,21 @@ class PropertyNetwork:
         labels: NDArray[np.float64],
         rows: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
     ) -> PropertyNetwork:
-        """The network with intervals for ``endpoints``, from unseen rows; those that these rows
-        cannot give a finite interval are not answered.
+        """Copy of the network with intervals for ``endpoints``, calibrated on held-out rows.
 
-        The factor for what is beyond all distances is measured on the members alone, without
-        trees (``raw_but_one_element``): it is rather too large. ``labels`` (n, n_targets) in
-        units, NaN where unknown; ``rows``: case → compositions and patterns of these rows.
+        ``labels`` (n, n_targets) are in units, NaN where unknown; ``rows`` maps each case to
+        compositions and patterns of these rows. Endpoints without enough rows for a finite
+        interval are left out of the calibration and so of the predictions.
+
+        The factor beyond all distances is measured on the members without trees
+        (``predict_without_one_element``) and is therefore conservative.
         """
         calibration = {}
         for case, (compositions, patterns) in rows.items():
             given = self.raw(compositions, patterns)
             forgetful = distances = None
             if self.applicability is not None:
-                forgetful = self.raw_but_one_element(compositions, patterns)
+                forgetful = self.predict_without_one_element(compositions, patterns)
                 distances = self.distances(compositions)
             for at, endpoint in enumerate(self.endpoints):
                 known = ~np.isnan(labels[:, at])
@@ -339,17 +356,17 @@ class PropertyNetwork:
                     continue
                 key, truth = f"{case}/{endpoint.name}", labels[known, at]
                 if endpoint.task == "probability":
-                    calibration[key] = venn_abers_table(given[0][known, at], truth)
+                    calibration[key] = fit_venn_abers(given[0][known, at], truth)
                     continue
                 errors = self._scaled_errors(endpoint, labels[:, at], given)[known]
                 if not np.isfinite(conformal_quantile(errors)):
-                    continue  # too few rows, or too many zeros in a logarithm, for an interval
+                    continue  # too few rows, or too many zeros under a logarithm
                 if forgetful is None or distances is None:
                     calibration[key] = np.array([conformal_quantile(errors)])
                     continue
                 others = self._scaled_errors(endpoint, labels[:, at], forgetful)[known]
                 beyond = conformal_quantile(others)
-                calibration[key] = distance_factors(
+                calibration[key] = fit_distance_factors(
                     errors, distances[known], beyond=beyond if np.isfinite(beyond) else 0.0
                 )
         return replace(self, calibration=calibration)
@@ -360,22 +377,24 @@ class PropertyNetwork:
         labels: NDArray[np.float64],
         given: tuple[NDArray[np.float64], NDArray[np.float64]],
     ) -> NDArray[np.float64]:
-        """(n,), errors of one target in widths, from labels (n,) in units and what ``raw`` gave."""
+        """(n,), errors of one target divided by its widths; labels (n,) are in units, ``given`` is
+        the result of ``raw``."""
         outputs, widths = (part[:, self.endpoints.index(endpoint)] for part in given)
         scale = self.scales[endpoint.name]
         error = abs(scale.centre + scale.spread * outputs - endpoint.to_model(labels))
         return error / (scale.spread * widths)
 
-    def raw_but_one_element(
+    def predict_without_one_element(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating], *, seed: int = 0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the members give if one element of each row, drawn at random, had not been
-        learned: what is known of it is its place among the elements' properties. Trees are not
-        heard.
+        """Outputs and widths as if one element of each row had been absent from the training data.
 
-        Its learned vectors are put back to starts of training. Of two networks that were in fact
-        trained without Sc, Te and Re, the factor that formation energies of their compounds need
-        is 2.7, and 2.6 by this; that of unseen formulas of known elements is 1.5.
+        The element is drawn at random for each row, and its learned vector is replaced by one
+        from the initial distribution; only its tabulated properties remain. Trees are not used.
+
+        Two networks that were actually trained without Sc, Te and Re need a factor of 2.7 for
+        formation energies of their compounds; this method gives 2.6. For unseen formulas of known
+        elements the factor is 1.5.
         """
         rng = np.random.default_rng(seed)
         forgotten = np.array([rng.choice(np.flatnonzero(row)) for row in compositions])
@@ -393,9 +412,9 @@ class PropertyNetwork:
         return outputs, widths
 
     def save(self, root: Path) -> None:
-        """Write as an artefact below ``root``; weights are kept in half precision."""
-        groups: dict[str, Mapping[str, NDArray[Any]]] = {
-            f"member {number}": halved(member.weights, exact=_EXACT)
+        """Write the artefact to a folder in ``root``; weights are stored in half precision."""
+        groups: dict[str, Mapping[str, NDArray[np.generic]]] = {
+            f"member {number}": halve_precision(member.weights, exact=_EXACT)
             for number, member in enumerate(self.members)
         }
         groups["calibration"] = self.calibration
@@ -418,7 +437,7 @@ class PropertyNetwork:
 
     @classmethod
     def load(cls, folder: Path) -> PropertyNetwork:
-        """Read back what ``save`` wrote; raises ArtefactError if it does not fit the code."""
+        """Read what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("properties")
         with understood(folder):
             header = dict(artefact.header)
@@ -435,7 +454,7 @@ class PropertyNetwork:
                 if name.startswith("member ")
             )
             if not members:
-                raise ValueError("no network in it")
+                raise ValueError("it contains no network")
             reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
             return cls(
                 members,

@@ -1,4 +1,4 @@
-"""What learns all properties at once (PyTorch); ``network`` asks what was learned."""
+"""The multi-task property network in PyTorch, for training; ``network`` evaluates it in NumPy."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from matlode.properties.endpoints import Endpoint
 from matlode.properties.network import MAX_LOG_WIDTH, MAX_SIGMAS, N_SEEN
 
 MAX_LABEL_WEIGHT = 8.0
-"""Rare labels count more than common ones, up to this factor."""
+"""Largest factor by which rare labels are weighted more than common ones."""
 
 
 class PropertyNet(nn.Module):
-    """Composition and pattern → every target: a value and the width of its error, or a logit.
+    """Composition and pattern → all targets: a value and the width of its error, or a logit.
 
-    The composition is read as a set of elements and through its descriptors, the pattern as
-    the square root of every second point and through its peaks. In training the pattern is the
-    simulated one, the one that comes back from the latent space, or hidden, by chance: formulas
-    without a structure are learned from too.
+    Inputs are the composition as a set of elements and its descriptors, the square root of every
+    second point of the pattern, and the descriptors of its peaks. In training, each pattern is at
+    random the simulated one, its reconstruction by the autoencoder, or hidden, so that labels of
+    formulas without a structure can be used too.
     """
 
     centre: Tensor
-    """(n_descriptors,); with ``scale`` it brings descriptors to mean 0 and deviation 1."""
+    """(n_descriptors,), means of the descriptors, subtracted from them."""
     scale: Tensor
+    """(n_descriptors,), standard deviations of the descriptors, by which they are divided."""
     weights: Tensor
-    """(n_targets,), what a label of each target counts in the loss."""
+    """(n_targets,), weight of each target's labels in the loss."""
     hide_pattern = 0.1
+    """Probability that a pattern is hidden in training."""
 
     def __init__(
         self,
@@ -61,10 +63,10 @@ class PropertyNet(nn.Module):
     def forward(
         self, compositions: Tensor, described: Tensor, patterns: Tensor, peaks: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (batch, n_values), logarithms of their widths, and logits (batch, n_logits).
+        """Values and logarithms of their widths (batch, n_values), logits (batch, n_logits).
 
         ``described`` and ``peaks`` are the descriptors of ``compositions`` (batch, 100) and
-        ``patterns`` (batch, 801); a pattern of zeros stands for "unknown".
+        ``patterns`` (batch, 801). A pattern of zeros stands for an unknown one.
         """
         known = (patterns > 0).any(1, keepdim=True)
         seen = self.pattern(torch.cat([patterns.sqrt(), self._standard(peaks, 1)], dim=1))
@@ -75,11 +77,12 @@ class PropertyNet(nn.Module):
         return values, widths.clamp(*MAX_LOG_WIDTH), logits
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Absolute error and the negative log-likelihood of a Laplace distribution for values,
-        cross-entropy for classes, summed over the known labels and averaged over the batch.
+        """Weighted sum over the known labels, averaged over the batch.
 
-        Batch: compositions, their descriptors, simulated patterns with peaks, reconstructed
-        ones with peaks, labels (batch, n_values + n_logits) with NaN where unknown.
+        Terms are the absolute error plus the negative log-likelihood of a Laplace distribution
+        for values, and the cross-entropy for classes. The batch consists of compositions, their
+        descriptors, simulated patterns and their peaks, reconstructed patterns and their peaks,
+        and labels (batch, n_values + n_logits), NaN where unknown.
         """
         compositions, described, simulated, peaks, rebuilt, rebuilt_peaks, labels = batch
         patterns, seen = simulated.float(), peaks
@@ -106,7 +109,8 @@ class PropertyNet(nn.Module):
 
 
 def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:
-    """An untrained network for ``endpoints``, values first, and numbers of descriptors."""
+    """An untrained network for ``endpoints``, values before probabilities; ``sizes`` are the
+    numbers of descriptors of compositions and patterns."""
     n_logits = sum(endpoint.task == "probability" for endpoint in endpoints)
     return PropertyNet(
         len(endpoints) - n_logits,

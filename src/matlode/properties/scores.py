@@ -1,4 +1,4 @@
-"""How good a prediction is, and the baselines that every score stands beside."""
+"""Scores of predictions, and baseline models to compare them with."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matlode.representation.descriptors import composition_descriptors
 Array = NDArray[np.floating]
 
 
-def regression_scores(truth: Array, predicted: Array) -> dict[str, float]:
-    """MAE, RMSE (unit of the endpoint) and R²."""
+def compute_regression_scores(truth: Array, predicted: Array) -> dict[str, float]:
+    """Compute MAE, RMSE (unit of the endpoint) and R²."""
     error = predicted - truth
     return {
         "mae": float(np.abs(error).mean()),
@@ -24,8 +24,8 @@ def regression_scores(truth: Array, predicted: Array) -> dict[str, float]:
     }
 
 
-def probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
-    """Area under the ROC curve, Brier score, accuracy and F1 at one half."""
+def compute_probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
+    """Compute area under the ROC curve, Brier score, and accuracy and F1 at threshold 0.5."""
     from sklearn.metrics import f1_score, roc_auc_score
 
     return {
@@ -37,22 +37,24 @@ def probability_scores(truth: Array, predicted: Array) -> dict[str, float]:
 
 
 def score(endpoint: Endpoint, truth: Array, predicted: Array) -> dict[str, float]:
-    """The scores that fit the endpoint's task; for logarithmic ones also the MAE and R² of the
-    natural logarithm."""
+    """Scores for the task of ``endpoint``, regression or probability.
+
+    With a logarithmic transform also MAE and R² of the natural logarithm.
+    """
     if endpoint.task == "probability":
-        return probability_scores(truth, predicted)
-    scores = regression_scores(truth, predicted)
+        return compute_probability_scores(truth, predicted)
+    scores = compute_regression_scores(truth, predicted)
     if endpoint.transform == "log":
-        # a linear baseline may say less than nothing
+        # a linear baseline may predict negative values
         floor = truth[truth > 0].min()
         logs = (np.log(np.maximum(values, floor)) for values in (truth, predicted))
-        of_log = regression_scores(*logs)
+        of_log = compute_regression_scores(*logs)
         scores |= {"mae_ln": of_log["mae"], "r2_ln": of_log["r2"]}
     return scores
 
 
 def score_estimates(endpoint: Endpoint, truth: Array, estimates: Estimates) -> dict[str, float]:
-    """Scores of the values, and how often and how wide the intervals hold the truth."""
+    """Scores of the values; for a regression also coverage and mean width of the intervals."""
     scores = score(endpoint, truth, estimates.value)
     if endpoint.task == "regression":
         inside = (truth >= estimates.low) & (truth <= estimates.high)
@@ -61,12 +63,12 @@ def score_estimates(endpoint: Endpoint, truth: Array, estimates: Estimates) -> d
     return scores
 
 
-def mean_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
-    """The mean of the training labels."""
+def predict_mean(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """Predict the mean of the training labels."""
     return np.full(len(x_new), y.mean())
 
 
-def ridge_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+def predict_ridge(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
     """Ridge regression on composition descriptors (of the 0/1 label for probabilities)."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
@@ -77,24 +79,24 @@ def ridge_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Arra
     return np.asarray(model.predict(composition_descriptors(x_new)))
 
 
-def nearest_formula_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
-    """The label of the nearest known composition (sum of absolute differences)."""
+def predict_nearest_formula(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+    """Predict the label of the nearest training composition (sum of absolute differences)."""
     from sklearn.neighbors import KNeighborsRegressor
 
     return np.asarray(KNeighborsRegressor(1, p=1).fit(x, y).predict(x_new))
 
 
 def element_statistics_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
-    """XGBoost on composition descriptors: no structure at all."""
+    """XGBoost on composition descriptors, without structural information."""
     objective = "binary:logistic" if endpoint.task == "probability" else "reg:squarederror"
     model = fit_trees(composition_descriptors(x), y, SETTINGS["standard"], objective=objective)
     return model.predict(composition_descriptors(x_new))
 
 
 BASELINES: dict[str, Callable[[Endpoint, Array, Array, Array], Array]] = {
-    "mean": mean_baseline,
-    "ridge": ridge_baseline,
-    "nearest formula": nearest_formula_baseline,
+    "mean": predict_mean,
+    "ridge": predict_ridge,
+    "nearest formula": predict_nearest_formula,
     "element statistics + XGBoost": element_statistics_baseline,
 }
 """name → (endpoint, training compositions, labels, new compositions) → predictions."""

@@ -1,4 +1,4 @@
-"""What the property network learns: the endpoints, and what helps it to learn them."""
+"""Training targets of the property network: the endpoints and auxiliary targets."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ AUXILIARY: tuple[Endpoint, ...] = (
         )
     ),
 )  # fmt: skip
-"""Labels of other methods and vintages, and of formulas without structures. They are never
-pooled with an endpoint's own: each is an output of its own, and what they share is learned."""
+"""Labels of other methods and vintages, and of formulas without structures. They are not pooled
+with the labels of an endpoint: each is a separate output of the multi-task network."""
 
 FORMULA_SOURCES: Mapping[str, str] = MappingProxyType(
     {
@@ -54,12 +54,12 @@ FORMULA_SOURCES: Mapping[str, str] = MappingProxyType(
         "thermal_expansion": "crabnet:aflow__agl_thermal_expansion_300K",
     }
 )
-"""endpoint → source in a table of formulas whose values are the same quantity."""
+"""endpoint → source of the same quantity in a table of formulas without structures."""
 
 TARGETS: tuple[Endpoint, ...] = tuple(
     sorted([*ENDPOINTS.values(), *AUXILIARY], key=lambda e: e.task == "probability")
 )
-"""Everything that the network learns, values before probabilities."""
+"""All targets of the network, values before probabilities."""
 
 TREE_SHARES: Mapping[str, float] = MappingProxyType(
     {
@@ -78,6 +78,6 @@ TREE_SHARES: Mapping[str, float] = MappingProxyType(
         "dielectric_constant": 0.5,
     }
 )
-"""target → what boosted trees count in the answer; the network has the rest. Together they
-predict these better than either does alone (docs/models.md, from calibration rows): which
-elements are there decides much of it, and abruptly."""
+"""target → weight of the boosted trees in the prediction; the network has the rest. For these
+targets the average is better than either model (docs/models.md, from calibration rows): they
+depend strongly and abruptly on which elements are present."""

@@ -1,16 +1,19 @@
-"""Fitting gradient-boosted trees: what heads are made of, and the property network listens to."""
+"""Fitting of gradient-boosted trees, for the heads and the property network."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.forest import LEAF, Forest
+
+if TYPE_CHECKING:
+    import xgboost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +32,17 @@ class TreeSettings:
     colsample_bylevel: float = 1.0
     max_bin: int = 128
     difficulty_rounds: int = 150
-    """Rounds of the model that says where errors are large."""
+    """Rounds of the model that predicts the size of errors."""
     cross_fit_rounds: int = 250
-    """Rounds of the two models whose errors on unseen formulas it learns from."""
+    """Rounds of the two cross-fitted models whose errors that model is trained on."""
     cross_fit_eta: float = 0.12
+    """Learning rate of these two models."""
     seed: int = 0
 
 
 SETTINGS = {
     "standard": TreeSettings(),
-    # Table S2; the number of rounds is not in it
+    # Table S2 of the paper, which does not give the number of rounds
     "reference": TreeSettings(
         n_rounds=1000,
         max_depth=6,
@@ -58,20 +62,21 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Rows that trees do not learn from, and who hears how good they are on these."""
+    """Held-out rows on which trees are evaluated during training, and the callback for it."""
 
     features: NDArray[np.floating]
     """(m, n_columns)."""
     labels: NDArray[np.floating]
-    """(m,), in the model's scale."""
+    """(m,), in the scale of the model."""
     told: Callable[[int, float], None]
-    """Hears the rounds so far and the mean absolute error, or log loss of a classifier."""
+    """Callback that receives the number of rounds and the mean absolute error, or the log loss of a
+    classifier."""
     every: int = 50
     """Rounds between two calls."""
 
 
 NETWORK_TREES = TreeSettings(n_rounds=400, eta=0.1)
-"""Of the trees that the property network listens to: half the size, and as good in company."""
+"""Trees that are averaged with the property network: half the size, with equal results there."""
 
 
 def fit_trees(
@@ -82,11 +87,12 @@ def fit_trees(
     objective: str,
     n_rounds: int | None = None,
     watch: Watch | None = None,
-    **extra: Any,
+    **extra: float,
 ) -> Forest:
-    """One model by XGBoost; ``objective`` and ``extra`` under XGBoost's names.
+    """Train a model with XGBoost on ``features`` (n, n_columns) and ``labels`` (n,).
 
-    ``watch`` hears on the way how good it is on other rows; what it raises ends the training.
+    ``objective`` and ``extra`` parameters have XGBoost's names. ``watch`` evaluates the model on
+    held-out rows during the training; an exception that its callback raises ends the training.
     """
     import xgboost
 
@@ -96,50 +102,65 @@ def fit_trees(
     parameters = {names.get(k, k): v for k, v in asdict(settings).items() if k not in own}
     data = xgboost.QuantileDMatrix(features, label=labels / scale, max_bin=settings.max_bin)
     parameters |= {"objective": objective, "tree_method": "hist"} | extra
-    watching: dict[str, Any] = {}
+    evals: list[tuple[xgboost.DMatrix, str]] = []
+    callbacks: list[xgboost.callback.TrainingCallback] = []
     if watch is not None:
         parameters["eval_metric"] = "logloss" if objective == "binary:logistic" else "mae"
         held = xgboost.QuantileDMatrix(
             watch.features, label=watch.labels / scale, max_bin=settings.max_bin, ref=data
         )
-        watching = {"evals": [(held, "held")], "verbose_eval": False}
-        watching["callbacks"] = [_callback(watch, scale)]
+        evals, callbacks = [(held, "held")], [_make_callback(watch, scale)]
     booster = xgboost.train(
-        parameters, data, num_boost_round=n_rounds or settings.n_rounds, **watching
+        parameters,
+        data,
+        num_boost_round=n_rounds or settings.n_rounds,
+        evals=evals,
+        callbacks=callbacks,
+        verbose_eval=False,
     )
-    return forest_of(json.loads(booster.save_raw("json")), scale)
+    return convert_booster(json.loads(booster.save_raw("json")), scale)
 
 
-def _callback(watch: Watch, scale: float) -> Any:
+def _make_callback(watch: Watch, scale: float) -> xgboost.callback.TrainingCallback:
     import xgboost
 
-    class Teller(xgboost.callback.TrainingCallback):  # type: ignore[misc]
-        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+    class Reporter(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(
+            self,
+            model: xgboost.Booster,
+            epoch: int,
+            evals_log: Mapping[str, Mapping[str, Sequence[float]]],
+        ) -> bool:
             if (epoch + 1) % watch.every == 0:
                 ((losses),) = evals_log["held"].values()
                 # a log loss has no unit, and its scale is 1
                 watch.told(epoch + 1, losses[-1] * scale)
             return False
 
-    return Teller()
+    return Reporter()
 
 
 def _scale(labels: NDArray[np.floating]) -> float:
-    """A power of ten that brings labels to the size that XGBoost can split by: gains below 1e-6
-    count as none to it, so labels such as 1e-5 1/K would all be given their mean."""
+    """Power of ten by which labels are divided before training.
+
+    XGBoost ignores gains below 1e-6, so it would predict the mean for labels such as 1e-5 1/K.
+    """
     sigma = float(np.std(labels))
     if sigma == 0 or 0.1 <= sigma <= 1000:
         return 1.0
     return float(10.0 ** np.floor(np.log10(sigma)))
 
 
-def forest_of(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
-    """The trees of XGBoost's JSON for a model of numbers without gaps, its output multiplied by
-    ``scale``. Leaves are kept in half precision: their other digits are noise, and take space."""
+def convert_booster(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
+    """Convert XGBoost's JSON format to a ``Forest`` whose output is multiplied by ``scale``.
+
+    Missing feature values are not supported. Leaves are rounded to half precision to save space;
+    the further digits are noise.
+    """
     learner = model["learner"]
     logistic = learner["objective"]["name"] == "binary:logistic"
     base = float(learner["learner_model_param"]["base_score"].strip("[]"))
-    if logistic:  # kept as a chance
+    if logistic:  # stored as a probability
         base = float(np.log(base / (1 - base)))
     features: list[NDArray[np.integer]] = []
     values: list[NDArray[np.float64]] = []
@@ -163,7 +184,7 @@ def forest_of(model: Mapping[str, Any], scale: float = 1.0) -> Forest:
 
 def _breadth_first(left: list[int], right: list[int]) -> list[int]:
     order = [0]
-    for node in order:  # grows as it is walked
+    for node in order:  # grows during the iteration
         if left[node] >= 0:
             order += [left[node], right[node]]
     return order

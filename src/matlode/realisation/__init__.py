@@ -1,1 +1,1 @@
-"""Crystal structures for formulas and patterns."""
+"""Construction of crystal structures for formulas and patterns."""

@@ -1,5 +1,5 @@
-"""From a formula and a pattern to a crystal structure, by substitution into known types, or by
-atoms at random where there is no type."""
+"""Construction of crystal structures for a formula and a pattern: by substitution into known
+structures, or with atoms on random Wyckoff positions if no template exists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from matlode.realisation.cell_fit import (
     FIT,
     N_TRIED,
     at_volume,
-    best_scales,
+    find_best_scales,
+    find_free_strains,
     fit_cells,
-    free_strains,
 )
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
-from matlode.realisation.random_filling import randomly_filled
+from matlode.realisation.random_filling import fill_randomly
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
@@ -32,41 +32,44 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MIN_DISTANCE_RATIO = 0.6
-"""Atoms nearer than this part of the sum of their covalent radii are on top of each other."""
+"""Atoms overlap if their distance is below this fraction of the sum of their covalent radii."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How widely structures are looked for, and how far the pattern is trusted."""
+    """How many structures are tried, and the weight of the pattern in their ranking."""
 
     n_templates: int
-    """Substitutions that are scaled to the pattern."""
+    """Number of substitutions that are scaled to the pattern."""
     n_refined: int
-    """Of these, the best, whose cells are fitted."""
+    """Number of the best of these whose cells are fitted."""
     n_random: int
-    """Crystals filled at random where there is no template."""
+    """Number of random crystals if there is no template."""
     strained: bool
-    """Whether cells are fitted in all strains that symmetry allows, or in volume only."""
+    """Whether cells are fitted in all strains that their symmetry allows, or in volume only."""
     distance_cost: float
-    """What a unit of substitution distance takes off the pattern match in the ranking."""
+    """Reduction of the score per unit of substitution distance."""
 
 
 PROPOSED = Effort(n_templates=48, n_refined=10, n_random=16, strained=False, distance_cost=0.6)
-"""For patterns that a search decoded. On 120 known structures (their formulas hidden) costs of
-0.15, 0.5 and 1.0 find 73 % each from decoded patterns, and 13, 25 and 32 % from patterns of other
-materials: chemistry costs little where patterns are right and helps where they are not."""
+"""For decoded patterns of a search. For 120 known structures with hidden formulas, distance costs
+of 0.15, 0.5 and 1.0 each recover 73 % from decoded patterns, and 13, 25 and 32 % from patterns of
+other materials: a larger cost does no harm if patterns are right, and helps if they are not."""
 MEASURED = Effort(n_templates=300, n_refined=48, n_random=150, strained=True, distance_cost=0.1)
-"""For patterns of the very material."""
+"""For measured or simulated patterns of the material itself."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a trial crystal comes from."""
+    """How a trial crystal was made."""
 
     template_id: str
+    """"none" for a random crystal."""
     template_formula: str
     words: str
+    """The substitution in words."""
     prototype: str
+    """Structure type of the template; empty if unknown."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Builder:
 
     library: PrototypeLibrary
     types: Mapping[str, str] = field(default_factory=dict)
-    """Template's id → structure type in words (``structure_types.read_types``)."""
+    """id of a template → its structure type in words (``structure_types.read_types``)."""
 
     def structures(
         self,
@@ -86,15 +89,17 @@ class Builder:
         space_groups: Collection[int] = (),
         effort: Effort = PROPOSED,
     ) -> Iterator[RealisedStructure]:
-        """Structures for a candidate, the best first; none if no crystal that is tried has sound
-        distances. Each is made when it is asked for.
+        """Build structures for a candidate, the best first; an iterator that builds on demand.
 
-        Substitutions into known crystals, or crystals filled at random if there is no template of
-        the stoichiometry, are scaled about the expected volume until their patterns meet the
-        candidate's; the cells of the best are fitted. The score is the
-        cosine of the square-root patterns less ``effort.distance_cost`` times the substitution
-        distance. Structures are of one of ``space_groups``, if any are given; ``exclude_own``
-        leaves out templates of the very formula, for honest tests.
+        Substitutions into known crystals, or random crystals if no template has the
+        stoichiometry, are scaled about ``volume_per_atom_a3`` so that their patterns match that
+        of the candidate, and the cells of the best are fitted. The score is the cosine of the
+        square-root patterns minus ``effort.distance_cost`` times the substitution distance.
+        Structures with overlapping atoms are left out.
+
+        If ``space_groups`` are given, only structures in one of them are returned.
+        ``exclude_own`` leaves out templates with the formula of the candidate, for tests on known
+        materials.
         """
         origins, crystals, distances = self._trials(
             candidate, exclude_own=exclude_own, space_groups=space_groups, effort=effort
@@ -102,11 +107,11 @@ class Builder:
         if not origins:
             return
         costs = effort.distance_cost * distances
-        rows, cells, match, n_trials = _fitted(
+        rows, cells, match, n_trials = _fit(
             crystals, costs, candidate.pattern, volume_per_atom_a3, effort
         )
         for place in np.argsort(-(match - costs[rows]), kind="stable"):
-            found = _symmetrised(cells.structure(int(place)))
+            found = _symmetrise(cells.structure(int(place)))
             if found is not None and (not space_groups or found[1] in space_groups):
                 yield _record(found, candidate, origins[rows[place]], n_trials)
 
@@ -118,7 +123,7 @@ class Builder:
         space_groups: Collection[int],
         effort: Effort,
     ) -> tuple[list[Origin], Crystals, NDArray[np.float64]]:
-        """Where crystals of the formula come from, these, and their substitution distances."""
+        """Origins, trial crystals and substitution distances (n,)."""
         substitutions = self.library.substitutions(
             candidate.formula, effort.n_templates, exclude_own=exclude_own,
             space_groups=space_groups,
@@ -127,7 +132,7 @@ class Builder:
             distances = np.array([substitution.distance for substitution in substitutions])
             origins = [self._origin(substitution) for substitution in substitutions]
             return origins, self.library.crystals(substitutions), distances
-        crystals, groups = randomly_filled(
+        crystals, groups = fill_randomly(
             candidate.formula, candidate.space_groups, effort.n_random, space_groups=space_groups
         )
         origins = [
@@ -142,27 +147,30 @@ class Builder:
         return Origin(template, str(row["formula"]), describe(used), self.types.get(template, ""))
 
 
-def _fitted(
+def _fit(
     crystals: Crystals,
     costs: NDArray[np.float64],
     target: NDArray[np.floating],
     volume_per_atom_a3: float,
     effort: Effort,
 ) -> tuple[NDArray[np.intp], Crystals, NDArray[np.float64], int]:
-    """Rows (n,) of the best crystals, these as fitted, their matches (n,), and how many were
-    simulated."""
+    """Scale crystals to the pattern ``target`` (1601,) and fit the cells of the best.
+
+    Returns their rows (n,), the fitted crystals, their cosines with the pattern (n,), and the
+    number of simulated patterns.
+    """
     crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
     tried = np.tile(COARSE_SCALES, (len(crystals), 1))
-    scales, coarse = best_scales(crystals, target, tried, BROAD)
+    scales, coarse = find_best_scales(crystals, target, tried, BROAD)
     kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
-    crystals = _scaled(crystals.take(kept), scales[kept])
+    crystals = _scale(crystals.take(kept), scales[kept])
     if effort.strained:
-        fitted, match = fit_cells(crystals, free_strains(crystals), target)
+        fitted, match = fit_cells(crystals, find_free_strains(crystals), target)
         n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
         return kept, fitted, match, tried.size + n_fitted
     tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
-    scales, match = best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
-    return kept, _scaled(crystals, scales), match, tried.size + tried_fine.size
+    scales, match = find_best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
+    return kept, _scale(crystals, scales), match, tried.size + tried_fine.size
 
 
 def _record(
@@ -185,7 +193,7 @@ def _record(
 
 
 def different(found: Iterable[RealisedStructure]) -> Iterator[RealisedStructure]:
-    """Each structure once, the first of its like: several templates may be of one type."""
+    """Keep the first of equivalent structures; several templates may be of one type."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher()
@@ -196,12 +204,12 @@ def different(found: Iterable[RealisedStructure]) -> Iterator[RealisedStructure]
             yield built
 
 
-def _scaled(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
+def _scale(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
     return replace(crystals, lattices=crystals.lattices * scales[:, None, None])
 
 
-def _symmetrised(structure: Structure) -> tuple[Structure, int] | None:
-    """The conventional standard cell and its space group; None if atoms overlap."""
+def _symmetrise(structure: Structure) -> tuple[Structure, int] | None:
+    """Convert to the conventional standard cell, with its space group; None if atoms overlap."""
     standard, space_group = standard_cell(structure)
     return None if _overlaps(standard) else (standard, space_group)
 

@@ -1,4 +1,4 @@
-"""Cells that meet a pattern: first their volume, then every strain that their symmetry allows."""
+"""Fits of cells to a pattern: in volume, and in all strains that their symmetry allows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matlode.representation.diffraction import (
 )
 
 COARSE_SCALES = np.linspace(0.93, 1.07, 15)
-"""Cell lengths relative to the expected volume's."""
+"""Cell lengths relative to those at the expected volume."""
 FINE_SCALES = np.linspace(-0.012, 0.012, 9)
-"""About the best coarse scale."""
+"""Relative changes of the best coarse scale."""
 
 
 def _with_width(sigma_deg: float) -> DiffractionSettings:
@@ -26,18 +26,18 @@ def _with_width(sigma_deg: float) -> DiffractionSettings:
 
 
 BROAD = _with_width(0.45)
-"""Wide peaks see each other from afar: the first pass finds the right valley."""
+"""For the first pass: wide peaks overlap over larger shifts, so the right minimum is found."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One round of a fit."""
+    """One generation of a fit by the cross-entropy method."""
 
     strain: float
-    """Standard deviation of the strains tried."""
+    """Standard deviation of the strains that are tried."""
     settings: DiffractionSettings
     share: float
-    """Of the cells, the best so far, that it goes on with."""
+    """Fraction of the cells, the best so far, that are continued."""
 
 
 FIT = tuple(
@@ -48,17 +48,19 @@ FIT = tuple(
         (0.0015, 0.15, 0.35), (0.0008, 0.15, 0.35),
     )
 )  # fmt: skip
-"""Peaks get as narrow as they are while strains get small, so that a fit goes from valley to
-bottom without being caught by a single peak."""
+"""Peak widths and strains decrease together, so that a fit is not trapped by single peaks before it
+reaches the minimum."""
 N_TRIED = 40
 """Strains per cell and generation."""
 N_ELITE = 6
-"""The best of them, whose weighted mean the next generation starts from."""
+"""Number of the best strains, whose weighted mean is the centre of the next generation."""
 
 
-def free_strains(crystals: Crystals) -> NDArray[np.float64]:
-    """(n, 6, 3, 3), per crystal an orthonormal basis of the strains that keep its point group;
-    of fewer than six the rest is zero."""
+def find_free_strains(crystals: Crystals) -> NDArray[np.float64]:
+    """Find the strains that preserve the point group of each crystal.
+
+    Returns an orthonormal basis (n, 6, 3, 3), filled with zeros.
+    """
     found = np.zeros((len(crystals), 6, 3, 3))
     for index in range(len(crystals)):
         rotations = _rotations(crystals, index)
@@ -75,17 +77,17 @@ _UNITS = [
     for i in range(3)
     for j in range(i, 3)
 ]
-"""Six symmetric tensors that span them all."""
+"""Basis of the symmetric tensors."""
 
 
 def _rotations(crystals: Crystals, index: int) -> NDArray[np.float64]:
-    """(k, 3, 3), the point group of a crystal as rotations of its own Cartesian frame."""
+    """(k, 3, 3), the point group of a crystal as rotations in its Cartesian frame."""
     from moyopy import operations_from_number
 
     dataset = find_dataset(crystals, index)
     if dataset is None:
         return np.eye(3)[None]
-    # of the conventional cell: a supercell would hide some
+    # those of the conventional cell: a supercell has fewer
     operations = operations_from_number(dataset.number)
     basis = np.array(dataset.std_cell.basis).T
     turn = np.array(dataset.std_rotation_matrix)
@@ -93,17 +95,20 @@ def _rotations(crystals: Crystals, index: int) -> NDArray[np.float64]:
     return np.asarray(turn.T @ rotations @ turn)
 
 
-def best_scales(
+def find_best_scales(
     crystals: Crystals,
     target: NDArray[np.floating],
     scales: NDArray[np.float64],
     settings: DiffractionSettings,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per crystal the scale of those tried, ``scales`` (n, m), whose pattern meets the target
-    (1601,) best, (n,), and its match, (n,)."""
+    """Find the best of several isotropic scales for each crystal.
+
+    ``scales`` (n, m) of cell lengths are tried; those whose pattern has the largest cosine with
+    ``target`` (1601,) are returned, (n,), with these cosines (n,).
+    """
     n, m = scales.shape
     lattices = crystals.lattices[:, None] * scales[:, :, None, None]
-    match = matches(_with_lattices(crystals, lattices), target, settings).reshape(n, m)
+    match = compute_matches(_with_lattices(crystals, lattices), target, settings).reshape(n, m)
     best = match.argmax(axis=1)
     return scales[np.arange(n), best], match[np.arange(n), best]
 
@@ -111,18 +116,18 @@ def best_scales(
 def fit_cells(
     crystals: Crystals, strains: NDArray[np.float64], target: NDArray[np.floating]
 ) -> tuple[Crystals, NDArray[np.float64]]:
-    """Crystals strained, in the directions of ``strains`` (n, 6, 3, 3), to meet the pattern
-    ``target`` (1601,), and their matches (n,).
+    """Strain crystals to match the pattern ``target`` (1601,); returns them and their cosines (n,).
 
-    The cross-entropy method (Rubinstein, Methodol. Comput. Appl. Probab. 1, 127, 1999) with
-    FIT's widths, for all crystals at once; those that fall behind stay as they are. The same
-    random strains serve all crystals, so the result does not depend on their order.
+    Strains are combinations of the basis ``strains`` (n, 6, 3, 3). The cross-entropy method
+    (Rubinstein, Methodol. Comput. Appl. Probab. 1, 127, 1999) runs for all crystals together with
+    the widths of FIT; a crystal that is no longer among the best keeps its last cell. All
+    crystals share the same random numbers, so the result does not depend on their order.
     """
     rng = np.random.default_rng(0)
     weights = np.arange(N_ELITE, 0, -1.0)
     weights /= weights.sum()
     centres = np.zeros((len(crystals), 3, 3))
-    match = matches(crystals, target, STANDARD_SETTINGS)
+    match = compute_matches(crystals, target, STANDARD_SETTINGS)
     going = np.arange(len(crystals))
     for generation in FIT:
         room = max(1, round(generation.share * len(crystals)))
@@ -131,7 +136,7 @@ def fit_cells(
         steps[0] = 0
         tried = centres[going, None] + np.einsum("sk,nkij->nsij", steps, strains[going])
         lattices = crystals.lattices[going, None] @ (np.eye(3) + tried)
-        found = matches(
+        found = compute_matches(
             _with_lattices(crystals.take(going), lattices), target, generation.settings
         ).reshape(len(going), N_TRIED)
         order = np.argsort(-found, axis=1, kind="stable")
@@ -140,14 +145,16 @@ def fit_cells(
         centres[going] = np.einsum("s,nsij->nij", weights, elite) if wide else elite[:, 0]
         match[going] = found.max(axis=1)
     fitted = replace(crystals, lattices=crystals.lattices @ (np.eye(3) + centres))
-    return fitted, matches(fitted, target, STANDARD_SETTINGS)
+    return fitted, compute_matches(fitted, target, STANDARD_SETTINGS)
 
 
-def matches(
+def compute_matches(
     crystals: Crystals, target: NDArray[np.floating], settings: DiffractionSettings
 ) -> NDArray[np.float64]:
-    """(n,), cosine of the square roots of crystals' patterns and of the target's (1601,): roots,
-    so that weak peaks count. 0 for a crystal that has no pattern."""
+    """Compute cosines (n,) of square-root patterns of crystals with that of ``target`` (1601,).
+
+    Square roots give weak peaks weight. The cosine is 0 for a crystal without a pattern.
+    """
     rows, patterns, _ = simulate_possible(crystals, settings)
     patterns, wanted = np.sqrt(patterns), np.sqrt(target)
     norms = np.linalg.norm(patterns, axis=1) * max(float(np.linalg.norm(wanted)), 1e-12)
@@ -157,13 +164,13 @@ def matches(
 
 
 def at_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
-    """Crystals scaled isotropically to these volumes per atom (n,)."""
+    """Scale crystals isotropically to volumes per atom (n,), in Å³."""
     factors = (volumes_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
     return replace(crystals, lattices=crystals.lattices * factors[:, None, None])
 
 
 def _with_lattices(crystals: Crystals, lattices: NDArray[np.float64]) -> Crystals:
-    """Each crystal (n) in each of its lattices (n, m, 3, 3): n × m crystals."""
+    """Combine each of n crystals with each of its ``lattices`` (n, m, 3, 3): n · m crystals."""
     n, m = lattices.shape[:2]
     many = crystals.take(np.repeat(np.arange(n), m))
     return replace(many, lattices=lattices.reshape(-1, 3, 3))

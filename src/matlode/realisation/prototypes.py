@@ -1,4 +1,4 @@
-"""Known structures as templates: what has this stoichiometry already?"""
+"""Library of known structures, used as templates by stoichiometry."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from matlode.data.formulas import atomic_numbers, element_symbols, parse_formula
 from matlode.data.tables import Materials
 
 MAX_TEMPLATE_ATOMS = 40
-"""Larger cells are rarely the type of a simple formula, and dear to simulate."""
+"""Largest cell of a template; larger ones are rarely the type of a simple formula and are expensive
+to simulate."""
 MAX_PER_TYPE = 4
-"""Templates of one space group and cell size that are tried for one candidate."""
+"""Largest number of templates with one space group and cell size for one candidate."""
 RADIUS_WEIGHT = 0.8
-"""What 1 Å of difference in radius costs, in units of electronegativity."""
+"""Units of electronegativity per Å of radius in the distance between elements."""
 
 
 @dataclass(frozen=True)
 class Substitution:
-    """A template with its elements exchanged."""
+    """A template and the exchange of its elements."""
 
     template: int
-    """Row in the library."""
+    """Row of the template in the library."""
     exchange: Mapping[int, int]
-    """Atomic number in the template → in the candidate."""
+    """Atomic number in the template → atomic number in the candidate."""
     distance: float
-    """Mean change of electronegativity and radius over the atoms; 0 for the same elements."""
+    """Mean of ``compute_element_distances`` over the atoms; 0 for the same elements."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,22 @@ class Stoichiometry:
     """The templates of one anonymous formula."""
 
     rows: NDArray[np.intp]
-    """(m,), in the library."""
+    """(m,), rows in the library."""
     elements: NDArray[np.int64]
-    """(m, k), atomic numbers in the order of the amounts, which are sorted."""
+    """(m, k), atomic numbers in ascending order of their amounts."""
 
 
 @dataclass(frozen=True)
 class PrototypeLibrary:
-    """Structures by anonymous formula (the sorted amounts of a reduced formula)."""
+    """Known structures, indexed by stoichiometry."""
 
     materials: Materials
     by_amounts: Mapping[tuple[int, ...], Stoichiometry]
+    """Sorted amounts of a reduced formula → templates."""
 
     @classmethod
     def build(cls, materials: Materials) -> PrototypeLibrary:
-        """Index the ordered structures of up to MAX_TEMPLATE_ATOMS atoms."""
+        """Index the ordered structures with at most MAX_TEMPLATE_ATOMS atoms."""
         index: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
         partial = np.add.reduceat(
             materials.crystals.occupancies < 1, materials.crystals.offsets[:-1]
@@ -81,10 +83,11 @@ class PrototypeLibrary:
         exclude_own: bool = False,
         space_groups: Collection[int] = (),
     ) -> list[Substitution]:
-        """The n likeliest ways of making ``formula`` from a template, nearest elements first.
+        """The n substitutions of smallest distance that give ``formula``, in ascending order.
 
-        ``exclude_own`` leaves out entries of the very formula, for honest tests;
-        ``space_groups`` are the only ones that templates may have (default: any).
+        At most MAX_PER_TYPE of one space group and cell size are included. ``exclude_own`` leaves
+        out templates with the same formula, for tests on known materials; ``space_groups``
+        restricts the templates (default: any).
         """
         amounts, elements = _by_amount(formula)
         known = self.by_amounts.get(amounts)
@@ -98,7 +101,9 @@ class PrototypeLibrary:
         rows, old = known.rows[keep], known.elements[keep]
         new = np.array(list(_orders(amounts, elements)))
         weights = np.array(amounts) / sum(amounts)
-        distances = np.stack([element_distances()[old, order] @ weights for order in new], axis=1)
+        distances = np.stack(
+            [compute_element_distances()[old, order] @ weights for order in new], axis=1
+        )
         kept = []
         for place in self._few_per_type(rows, distances, n):
             at, order = divmod(int(place), len(new))
@@ -107,7 +112,7 @@ class PrototypeLibrary:
         return kept
 
     def crystals(self, substitutions: Sequence[Substitution]) -> Crystals:
-        """The templates with their elements exchanged, in the templates' cells."""
+        """The templates with their elements exchanged, in the cells of the templates."""
         crystals = self.materials.crystals.take([s.template for s in substitutions])
         numbers = crystals.numbers.copy()
         for index, substitution in enumerate(substitutions):
@@ -119,7 +124,8 @@ class PrototypeLibrary:
     def _few_per_type(
         self, rows: NDArray[np.intp], distances: NDArray[np.float64], n: int
     ) -> list[int]:
-        """Places in ``distances`` (m, orders), flat, of the n least, few of one type."""
+        """Flat indices of the n smallest ``distances`` (m, n_orders), at most MAX_PER_TYPE of one
+        space group and cell size."""
         taken: Counter[tuple[int, int]] = Counter()
         kept: list[int] = []
         for place in np.argsort(distances, axis=None, kind="stable"):
@@ -134,12 +140,12 @@ class PrototypeLibrary:
 
     @cached_property
     def space_groups(self) -> NDArray[np.int64]:
-        """(n,), of every structure of the library."""
+        """(n,), space groups of the structures in the library."""
         return self.materials.frame["space_group"].to_numpy(dtype=np.int64)
 
 
 def describe(substitution: Substitution) -> str:
-    """The exchange in words, such as "Ti → Zr, O stays"."""
+    """Describe the exchange in words, such as "Ti → Zr, O stays"."""
     symbols = element_symbols()
     parts = [
         f"{symbols[a - 1]} stays" if a == b else f"{symbols[a - 1]} → {symbols[b - 1]}"
@@ -149,13 +155,13 @@ def describe(substitution: Substitution) -> str:
 
 
 def _by_amount(formula: str) -> tuple[tuple[int, ...], list[int]]:
-    """Amounts of a canonical formula, sorted, and the atomic numbers in that order."""
+    """Sorted amounts of a canonical formula, and the atomic numbers in the same order."""
     pairs = sorted((amount, atomic_numbers()[s]) for s, amount in parse_formula(formula).items())
     return tuple(amount for amount, _ in pairs), [z for _, z in pairs]
 
 
 def _orders(amounts: Sequence[int], elements: Sequence[int]) -> Iterator[list[int]]:
-    """All orders of the elements in which each has its amount."""
+    """Permutations of the elements among those of equal amount."""
     groups = [
         [z for z, k in zip(elements, amounts, strict=True) if k == amount]
         for amount in sorted(set(amounts))
@@ -165,8 +171,12 @@ def _orders(amounts: Sequence[int], elements: Sequence[int]) -> Iterator[list[in
 
 
 @cache
-def element_distances() -> NDArray[np.float64]:
-    """(101, 101), how much two elements differ in electronegativity and radius."""
+def compute_element_distances() -> NDArray[np.float64]:
+    """Compute distances of elements, (101, 101), by atomic number.
+
+    The distance is the difference in electronegativity plus RADIUS_WEIGHT times that in radius
+    (Å).
+    """
     table = _element_sizes()
     return np.asarray(abs(table[:, None] - table[None]) @ np.array([1.0, RADIUS_WEIGHT]))
 
@@ -180,7 +190,7 @@ def _element_sizes() -> NDArray[np.float64]:
 
     table = np.zeros((MAX_ATOMIC_NUMBER + 1, 2))
     with warnings.catch_warnings():
-        # noble gases have no electronegativity, and pymatgen says so
+        # pymatgen warns that noble gases have no electronegativity
         warnings.simplefilter("ignore")
         for z in range(1, MAX_ATOMIC_NUMBER + 1):
             element = Element.from_Z(z)

@@ -1,4 +1,4 @@
-"""Crystals at random: atoms on Wyckoff positions of likely space groups, by PyXtal."""
+"""Random crystals: atoms on Wyckoff positions of likely space groups, by PyXtal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from matlode.data.crystals import Crystals
 from matlode.data.formulas import parse_formula
 
 FORMULA_UNITS = (1, 2, 3, 4, 6, 8)
-"""Per conventional cell."""
+"""Numbers of formula units per conventional cell that are tried."""
 MAX_ATOMS = 32
-"""Of the conventional cell: beyond it random positions hit nothing."""
+"""Largest number of atoms in a conventional cell; with more, random positions rarely match."""
 N_SPACE_GROUPS = 6
-"""The likeliest that are filled."""
+"""Number of space groups, the likeliest, that are tried."""
 ATTEMPTS = 4
-"""Of one space group and number of formula units, per round."""
+"""PyXtal's attempts per space group and number of formula units in each round."""
 
 
-def randomly_filled(
+def fill_randomly(
     formula: str, chances: NDArray[np.floating], n: int, *, space_groups: Collection[int] = ()
 ) -> tuple[Crystals, list[int]]:
-    """Up to n crystals of ``formula``, and their space groups; the same for the same formula.
+    """Generate up to n random crystals of ``formula``, with their space groups.
 
-    ``chances`` (230,) are those of the space groups; with ``space_groups`` only these are
-    filled. Fewer come back, or none, where no sites of a small cell hold the formula's atoms.
+    ``chances`` (230,) are the probabilities of the space groups; if ``space_groups`` are given,
+    only these are tried. The seed depends on the formula only. Fewer crystals, or none, are
+    returned if the atoms do not fit on the Wyckoff positions of a small cell.
     """
     order = np.argsort(-np.asarray(chances), kind="stable") + 1
     likely = [int(group) for group in order if not space_groups or group in space_groups]
@@ -48,7 +49,7 @@ def randomly_filled(
 def _fillings(
     formula: str, space_groups: list[int], rng: np.random.Generator, n: int
 ) -> Iterator[tuple[object, int]]:
-    """Round by round, so that every likely space group gets its share."""
+    """Random structures and their space groups, in rounds over all space groups."""
     from pyxtal import pyxtal
     from pyxtal.symmetry import Group
 
@@ -70,6 +71,6 @@ def _fillings(
                         max_count=ATTEMPTS, random_state=rng,
                     )  # fmt: skip
                     structure = crystal.to_pymatgen()
-            except Exception:  # PyXtal raises its own and bare ones where it finds no place
+            except Exception:  # PyXtal raises its own and bare ones if it finds no positions
                 continue
             yield structure, group

@@ -1,4 +1,4 @@
-"""Names of structure types: space group and Wyckoff sequence, and what mineralogists call them."""
+"""Structure types: AFLOW labels (space group and Wyckoff sequence) and common names."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ COLUMNS = ("id", "prototype", "name")
 _BATCH = 100
 
 
-def structure_type(structure: Structure) -> str:
-    """AFLOW's label, canonical: "AB_cF8_225_a_b" for rock salt (Mehl et al., Comput. Mater. Sci.
-    136, S1, 2017); empty for a crystal with mixed sites."""
-    # the module reads all of AFLOW's types, which takes seconds
+def find_structure_type(structure: Structure) -> str:
+    """Determine the canonical AFLOW label, such as "AB_cF8_225_a_b" for rock salt.
+
+    See Mehl et al., Comput. Mater. Sci. 136, S1, 2017. Empty for a structure with partial
+    occupancies.
+    """
+    # imported here, since it loads all AFLOW prototypes, which takes seconds
     from pymatgen.analysis.prototypes import get_protostructure_label_from_moyopy
 
     if not structure.is_ordered:
@@ -40,9 +43,9 @@ def structure_type(structure: Structure) -> str:
 
 
 @cache
-def type_names() -> Mapping[str, str]:
-    """Label → Strukturbericht symbol and mineral of pymatgen's 288 types, such as
-    "B1, Halite, Rock Salt"."""
+def list_type_names() -> Mapping[str, str]:
+    """Label → Strukturbericht symbol and mineral names, such as "B1, Halite, Rock Salt", for the
+    288 prototypes in pymatgen."""
     from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 
     names: dict[str, str] = {}
@@ -50,9 +53,9 @@ def type_names() -> Mapping[str, str]:
         tags = known["tags"]
         parts = [tags["strukturbericht"], tags["mineral"]]
         words = ", ".join(part for part in parts if part and part != "None")
-        label = structure_type(known["snl"].structure)
+        label = find_structure_type(known["snl"].structure)
         if label and words:
-            # types of one Wyckoff sequence are told apart by coordinates alone
+            # types with the same label differ in coordinates only
             names[label] = f"{names[label]} or {words}" if label in names else words
     return names
 
@@ -60,7 +63,10 @@ def type_names() -> Mapping[str, str]:
 def structure_types(
     materials: Materials, n_jobs: int = 0, progress: Progress = silent
 ) -> pd.DataFrame:
-    """One row per material: id, label and, where it has one, the name of its type."""
+    """Determine structure types: one row per material with id, label and name, if any.
+
+    ``n_jobs`` is the number of processes (0: one per core).
+    """
     from joblib import Parallel, delayed
 
     starts = range(0, len(materials), _BATCH)
@@ -72,7 +78,7 @@ def structure_types(
     for found in Parallel(n_jobs=n_jobs or os.cpu_count(), return_as="generator")(tasks):
         labels += found
         progress("prototypes", len(labels), len(materials))
-    names = type_names()
+    names = list_type_names()
     return pd.DataFrame(
         {
             "id": materials.frame["id"].astype(str).to_numpy(),
@@ -83,20 +89,23 @@ def structure_types(
 
 
 def types_file(table: Path | None) -> Path:
-    """Where the types of a table lie: beside it; those of the starter set ship."""
+    """File with the structure types of a table, in the same folder; None is the starter set."""
     if table is None:
         return Path(str(resources.files("matlode.data") / "starter" / "prototypes.csv"))
     return table.with_suffix(".prototypes.csv")
 
 
 def write_types(types: pd.DataFrame, file: Path) -> None:
-    """As CSV, sorted by the id."""
+    """Write structure types as CSV, sorted by id."""
     write_text(file, types.sort_values("id").to_csv(index=False))
 
 
 def read_types(table: Path | None) -> dict[str, str]:
-    """id → label and name in words; empty for a table whose types nobody determined
-    (`matlode data prototypes`). Raises InputError for a file that is no such table."""
+    """Read structure types: id → label and name.
+
+    Empty if the types of the table were not determined (`matlode data prototypes`). Raises
+    InputError for an invalid file.
+    """
     file = types_file(table)
     if not file.exists():
         return {}
@@ -110,4 +119,4 @@ def read_types(table: Path | None) -> dict[str, str]:
 
 
 def _labels(crystals: Crystals) -> list[str]:
-    return [structure_type(structure) for structure in crystals.structures()]
+    return [find_structure_type(structure) for structure in crystals.structures()]

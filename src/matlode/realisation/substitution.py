@@ -1,4 +1,4 @@
-"""Plain element substitution: known crystals with one of their elements exchanged."""
+"""Element substitution: known crystals with one of their elements exchanged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from matlode.data.formulas import (
     write_formula,
 )
 from matlode.data.tables import Materials
-from matlode.realisation.prototypes import element_distances
+from matlode.realisation.prototypes import compute_element_distances
 
 N_SUBSTITUTES = 8
-"""Elements that are put in the place of one: those nearest in electronegativity and radius."""
+"""Number of substitutes per element: those nearest in electronegativity and radius."""
 MAX_ATOMS = 24
-"""Of a parent's cell: larger ones cost much and are seldom the type of something simple."""
+"""Largest cell of a parent; larger ones are expensive and rarely the type of a simple formula."""
 
 
 def substituted(
@@ -32,11 +32,11 @@ def substituted(
     elements: Sequence[str],
     known: Container[str] = (),
 ) -> tuple[Crystals, NDArray[np.intp]]:
-    """Up to n crystals, in their parents' cells, and the parents' rows (n,).
+    """Substitute elements in known crystals: up to n crystals and the rows of their parents (n,).
 
-    ``parents`` are rows of ``materials``, the most promising first. Each of a parent's elements
-    is exchanged for the nearest of ``elements``; formulas that are ``known`` are left out, and
-    so is what a parent before it gave in the same space group.
+    ``parents`` are rows of ``materials``, the most promising first. Each element of a parent is
+    exchanged in turn for the nearest of ``elements``. Crystals keep the cell of the parent.
+    ``known`` formulas are left out, and so are repeated pairs of formula and space group.
     """
     found = _exchanges(materials, parents, elements, known)
     chosen = [exchange for exchange, _ in zip(found, range(n), strict=False)]
@@ -55,7 +55,7 @@ def _exchanges(
     elements: Sequence[str],
     known: Container[str],
 ) -> Iterator[tuple[int, int, int]]:
-    """Row, element out, element in."""
+    """Yield row, old and new atomic number of each exchange."""
     allowed = np.array([atomic_numbers()[symbol] for symbol in elements])
     formulas = materials.frame["formula"].to_numpy(dtype=str)
     groups = materials.frame["space_group"].to_numpy(dtype=np.int64)
@@ -66,7 +66,7 @@ def _exchanges(
         amounts = parse_formula(formulas[row])
         for symbol in amounts:
             old = atomic_numbers()[symbol]
-            order = np.argsort(element_distances()[old, allowed], kind="stable")
+            order = np.argsort(compute_element_distances()[old, allowed], kind="stable")
             near = [int(z) for z in allowed[order] if element_symbols()[z - 1] not in amounts]
             for new in near[:N_SUBSTITUTES]:
                 name = element_symbols()[new - 1]

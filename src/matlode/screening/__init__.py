@@ -1,1 +1,1 @@
-"""Which candidates survive, and why the others did not: every verdict has a reason."""
+"""Screening rules for candidates; every verdict states its reason."""

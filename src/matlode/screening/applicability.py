@@ -1,4 +1,4 @@
-"""Did the models learn anything of this chemistry?"""
+"""Rule: the composition is within the applicability domain of the property models."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
 
 UNKNOWN = "unknown"
-"""In place of a distance that is infinite, or cannot be told."""
+"""Value of a verdict whose distance is infinite or not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applicable(Rule):
-    """No further from the training compositions than nearly all known materials are that the
-    models never saw. It marks, unless made required."""
+    """Passes if the distance of the composition from the training compositions is at most that of
+    nearly all held-out known materials. Informational, unless made required."""
 
     applicability: Applicability
     max_share: float = 0.99
-    """Of unseen known materials, that may be nearer."""
+    """Fraction of held-out known materials whose distance sets the limit."""
     required: bool = False
     name = "applicable"
 
@@ -32,7 +32,7 @@ class Applicable(Rule):
         distance = candidate.chemistry_distance
         return Verdict(
             rule=self.name,
-            # an unknown distance is no short one
+            # false for NaN
             passed=bool(distance <= limit),
             value=distance if np.isfinite(distance) else UNKNOWN,
             limit=limit,

@@ -1,4 +1,4 @@
-"""Does the formula make chemical sense? Charges balance, or there is a reason why not."""
+"""Rule: formal charges balance, or the solid is metallic or covalent."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ or metallic: formal charges need not balance."""
 BALANCED, METALLIC, COVALENT, UNBALANCED = "yes", "metallic", "covalent", "no"
 
 MAX_ASSIGNMENTS = 200_000
-"""Assignments tried per formula, the usual states first."""
+"""Largest number of assignments tried per formula, the most common states first."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Formal charges of the elements, and what they add up to."""
+    """Formal charges of the elements, and their sum."""
 
     charges: Mapping[str, float]
     total: float
@@ -38,15 +38,15 @@ class Assignment:
         return " ".join(f"{symbol}{charge:+.3g}" for symbol, charge in self.charges.items())
 
 
-def nearest_assignment(formula: str) -> Assignment | None:
-    """The assignment of oxidation states whose total is nearest to zero.
+def find_nearest_assignment(formula: str) -> Assignment | None:
+    """Find the assignment of oxidation states whose total charge is nearest to zero.
 
-    States are those that SMACT lists from the ICSD (Davies et al., J. Open Source Softw. 4,
-    1361, 2019), pymatgen's common ones tried first; the more electronegative of two elements
-    is never the positive one of them. If no whole states balance, one metal may have mixed
-    valence (Fe₃O₄). None if an element has no listed state.
+    The states are those that SMACT lists from the ICSD (Davies et al., J. Open Source Softw. 4,
+    1361, 2019); pymatgen's common states are tried first. An element is never positive if a less
+    electronegative one is negative. If no integer states balance, one metal may have mixed
+    valence (Fe₃O₄). Returns None if an element has no listed state.
 
-    >>> print(nearest_assignment("TiO2"), nearest_assignment("Fe3O4"))
+    >>> print(find_nearest_assignment("TiO2"), find_nearest_assignment("Fe3O4"))
     O-2 Ti+4 Fe+2.67 O-2
     """
     amounts = parse_formula(formula)
@@ -66,10 +66,10 @@ def nearest_assignment(formula: str) -> Assignment | None:
 
 
 def _ordered_assignments(symbols: tuple[str, ...]) -> NDArray[np.int64]:
-    """(n, n_symbols), assignments in Pauling's order of electronegativity, the most usual first."""
+    """(n, n_symbols), assignments consistent with electronegativity, the most common first."""
     states = [np.array(_oxidation_states(symbol)) for symbol in symbols]
     shape = [len(of_one) for of_one in states]
-    for place in range(len(shape)):  # the first to stay at their usual state
+    for place in range(len(shape)):  # the first elements keep their most common state
         if math.prod(shape[place + 1 :]) >= MAX_ASSIGNMENTS:
             shape[place] = 1
     tried = np.arange(min(math.prod(shape), MAX_ASSIGNMENTS))
@@ -80,7 +80,7 @@ def _ordered_assignments(symbols: tuple[str, ...]) -> NDArray[np.int64]:
     for lower, higher in pairwise(order):
         # going up in electronegativity, no positive charge after a negative one
         allowed &= (charges[lower] > 0) | (charges[higher] < 0)
-    # metals change their state sooner than anions do
+    # metals change their state more easily than anions
     weights = [rank**2 * np.where(q < 0, 4, 1) for rank, q in zip(ranks, charges, strict=True)]
     unusual = np.sum(weights, axis=0)[allowed]
     return np.stack(charges, axis=1)[allowed][np.argsort(unusual, kind="stable")]
@@ -89,7 +89,8 @@ def _ordered_assignments(symbols: tuple[str, ...]) -> NDArray[np.int64]:
 def _mixed_valence(
     amounts: Mapping[str, int], candidates: NDArray[np.int64], totals: NDArray[np.int64]
 ) -> Assignment | None:
-    """The first candidate of which one metal balances with a mean of its common charges."""
+    """The first candidate that balances if one metal has a mean charge between its smallest and
+    largest common ones."""
     common = [[q for q in _common_states(symbol) if q > 0] for symbol in amounts]
     lowest = np.array([min(states, default=0) for states in common])
     highest = np.array([max(states, default=0) for states in common])
@@ -105,7 +106,7 @@ def _mixed_valence(
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeNeutral(Rule):
-    """Graded: charges balance; or an alloy or covalent solid, where they need not."""
+    """Passes if formal charges balance, or for alloys and covalent solids, where they need not."""
 
     name = "charge_neutral"
 
@@ -114,7 +115,7 @@ class ChargeNeutral(Rule):
         return self.grade(candidate.formula)
 
     def grade(self, formula: str) -> Verdict:
-        """The verdict on a canonical formula; its value is yes, metallic, covalent or no.
+        """Verdict on a canonical formula; its value is "yes", "metallic", "covalent" or "no".
 
         >>> ChargeNeutral().grade("ClNa2").reason
         'Na2Cl: nearest assignment Cl-1 Na+1 has charge +1 per formula'
@@ -134,7 +135,7 @@ class ChargeNeutral(Rule):
             return METALLIC if _all_metals(symbols) else COVALENT, "an element carries no charge"
         if _all_metals(symbols):
             return METALLIC, "all metals: an alloy or intermetallic, charges do not apply"
-        assignment = nearest_assignment(formula)
+        assignment = find_nearest_assignment(formula)
         if assignment is not None and assignment.total == 0:
             return BALANCED, f"balanced as {assignment}"
         others = {symbol for symbol in symbols if not _all_metals({symbol})}

@@ -1,4 +1,4 @@
-"""What a formula's elements cost, and do: wishes that a user may make binding."""
+"""Rules on abundance, price, radioactivity and toxicity of the elements of a formula."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ TOXIC = {
     **dict.fromkeys(("Be", "Ni"), "IARC group 1"),
     "Tl": "ICH Q3D class 2B, acutely toxic",
 }
-"""Elements most of whose compounds are toxic, and who says so: the guideline ICH Q3D(R2) on
-elemental impurities, and the carcinogens of IARC's monographs 100C."""
+"""Elements whose compounds are mostly toxic → source: the guideline ICH Q3D(R2) on elemental
+impurities, or the carcinogens of IARC's monograph 100C."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ElementRule(Rule):
-    """Judges a formula by its worst element. It marks, unless made required."""
+    """Compares a property of the worst element with a limit. Informational, unless made
+    required."""
 
     limit: float
     required: bool = False
     unit: ClassVar[str]
+    """Unit of ``value`` and ``limit``."""
     largest_is_worst: ClassVar[bool]
+    """Whether ``limit`` is an upper limit; otherwise it is a lower one."""
 
     @abstractmethod
     def value(self, symbol: str) -> float | None:
-        """What is compared with the limit; None if nobody knows."""
+        """Value of an element that is compared with the limit; None if unknown."""
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
@@ -52,7 +55,8 @@ class ElementRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Abundant(ElementRule):
-    """No element is rarer in the earth's crust than ``limit`` ppm by mass (SMACT's table)."""
+    """Passes if every element has at least ``limit`` ppm by mass in the earth's crust (SMACT's
+    table)."""
 
     limit: float = 1.0
     name = "abundant"
@@ -66,7 +70,8 @@ class Abundant(ElementRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Affordable(ElementRule):
-    """No element costs more than ``limit`` US dollars per kg (pymatgen's table, about 2013)."""
+    """Passes if every element costs at most ``limit`` US dollars per kg (pymatgen's table, about
+    2013)."""
 
     limit: float = 100.0
     name = "affordable"
@@ -80,7 +85,7 @@ class Affordable(ElementRule):
 
 @dataclass(frozen=True, kw_only=True)
 class NotRadioactive(Rule):
-    """Every element has a stable isotope (bismuth counts as stable)."""
+    """Passes if every element has a stable isotope (bismuth counts as stable)."""
 
     required: bool = False
     name = "not_radioactive"
@@ -92,7 +97,7 @@ class NotRadioactive(Rule):
         return Verdict(self.name, not unstable, float(len(unstable)), 0.0, reason)
 
     def allows(self, symbol: str) -> bool:
-        """Whether a formula may hold the element."""
+        """Whether a formula may contain the element."""
         from pymatgen.core import Element
 
         return not Element(symbol).is_radioactive
@@ -100,7 +105,7 @@ class NotRadioactive(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class NotToxic(Rule):
-    """No element of ``TOXIC``."""
+    """Passes if no element is in ``TOXIC``."""
 
     required: bool = False
     name = "not_toxic"
@@ -112,7 +117,7 @@ class NotToxic(Rule):
         return Verdict(self.name, not bad, float(len(bad)), 0.0, reason)
 
     def allows(self, symbol: str) -> bool:
-        """Whether a formula may hold the element."""
+        """Whether a formula may contain the element."""
         return symbol not in TOXIC
 
 
@@ -121,7 +126,7 @@ def _crustal_abundance(symbol: str) -> float | None:
     import smact
 
     with warnings.catch_warnings():
-        # noble gases lack an electronegativity, which is told as a warning
+        # SMACT warns that noble gases have no electronegativity
         warnings.simplefilter("ignore")
         value = smact.Element(symbol).crustal_abundance
     return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Space groups that powder diffraction cannot tell apart: same lattice, same absent reflections."""
+"""Space groups that powder diffraction cannot distinguish: same lattice and systematic absences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_INDEX = 6
-"""Reflections with indices up to this show every condition: screw axes 6₁ need 6."""
+"""Largest index of the reflections that are compared; screw axes 6₁ need 6."""
 
 FAMILIES = {
     "triclinic": (1, 2),
@@ -19,7 +19,7 @@ FAMILIES = {
     "hexagonal": (143, 194),
     "cubic": (195, 230),
 }
-"""Crystal family → first and last space group; trigonal and hexagonal lattices look alike."""
+"""Crystal family → first and last space group. Trigonal groups belong to the hexagonal family."""
 
 _AXES: dict[str, list[tuple[int, ...]]] = {
     "triclinic": list(permutations(range(3))),
@@ -29,47 +29,49 @@ _AXES: dict[str, list[tuple[int, ...]]] = {
     "hexagonal": [(0, 1, 2)],
     "cubic": list(permutations(range(3))),
 }
-"""Orders of the axes among which the choice is free."""
+"""Family → permutations of the axes that are a matter of setting."""
 
 
 @cache
-def extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
-    """Space-group numbers of one of FAMILIES by reflection conditions (as in International
-    Tables A, 3.1.4, with Laue classes of a family together: in a powder their reflections
-    overlap). Glide and screw conditions come from the operations of moyopy's standard settings.
+def find_extinction_groups(family: str) -> tuple[tuple[int, ...], ...]:
+    """Group the space-group numbers of one of FAMILIES by their reflection conditions.
 
-    >>> [group for group in extinction_groups("orthorhombic") if 62 in group]
+    As in International Tables A, 3.1.4, but with the Laue classes of a family merged, since
+    their reflections overlap in a powder pattern. Conditions of glide planes and screw axes are
+    derived from the operations of moyopy's standard settings.
+
+    >>> [group for group in find_extinction_groups("orthorhombic") if 62 in group]
     [(33, 62)]
     """
     first, last = FAMILIES[family]
-    kin: dict[bytes, list[int]] = {}
+    groups: dict[bytes, list[int]] = {}
     for number in range(first, last + 1):
         absent = _absent(number)
         key = min(absent.transpose(order).tobytes() for order in _AXES[family])
-        kin.setdefault(key, []).append(number)
-    return tuple(tuple(group) for group in kin.values())
+        groups.setdefault(key, []).append(number)
+    return tuple(tuple(group) for group in groups.values())
 
 
-def cannot_be_told_from(space_group: int) -> tuple[int, ...]:
-    """The other space groups of the same extinction group.
+def find_indistinguishable(space_group: int) -> tuple[int, ...]:
+    """Find the other space groups of the same extinction group.
 
-    >>> cannot_be_told_from(225)
+    >>> find_indistinguishable(225)
     (196, 202, 209, 216)
     """
     (family,) = (name for name, (a, b) in FAMILIES.items() if a <= space_group <= b)
-    (group,) = (group for group in extinction_groups(family) if space_group in group)
+    (group,) = (group for group in find_extinction_groups(family) if space_group in group)
     return tuple(number for number in group if number != space_group)
 
 
 def _absent(number: int) -> NDArray[np.bool_]:
-    """(13, 13, 13), true for reflections hkl (from -6) that are systematically absent: an
+    """(13, 13, 13), true for reflections hkl (from -6) that are systematically absent, because an
     operation maps them onto themselves with another phase."""
     import moyopy
 
     operations = moyopy.operations_from_number(number)
     rotations, shifts = np.array(operations.rotations, float), np.array(operations.translations)
     moving = (abs(shifts - shifts.round()) > 1e-3).any(axis=1)
-    # -h -k -l is absent where hkl is
+    # -h -k -l is absent if hkl is
     half, span = np.arange(MAX_INDEX + 1), np.arange(-MAX_INDEX, MAX_INDEX + 1)
     hkl = np.stack(np.meshgrid(half, span, span, indexing="ij")).reshape(3, -1).astype(float)
     turned = rotations[moving].transpose(0, 2, 1) @ hkl

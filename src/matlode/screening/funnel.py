@@ -1,11 +1,11 @@
-"""All rules on all candidates: verdicts, and a ledger of who fell where."""
+"""Applies all screening rules to all candidates and counts the rejections of each rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from matlode.artefacts import read_toml
 from matlode.data.formulas import conventional_formula
@@ -17,7 +17,7 @@ from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.novelty import FormulaFilter, KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
-from matlode.screening.round_trip import ComesBack
+from matlode.screening.round_trip import RoundTrip
 from matlode.screening.rule import Rule
 from matlode.screening.stability import LikelyStable
 from matlode.screening.symmetry import ClearSymmetry
@@ -33,12 +33,14 @@ def every_rule(
     space: Callable[[], LatentSpace],
     applicability: Applicability | None = None,
 ) -> tuple[Rule, ...]:
-    """Every rule, in the order in which the funnel counts; the last one only where the property
-    models can tell what they are applicable to."""
+    """All rules in the order of the screening funnel.
+
+    ``Applicable`` is included only if the property models have an ``applicability``.
+    """
     rules = (
         LikelyStable(),
         PlausiblePattern(bands=bands),
-        ComesBack(space=space),
+        RoundTrip(space=space),
         ClearSymmetry(),
         ChargeNeutral(),
         Abundant(),
@@ -51,59 +53,59 @@ def every_rule(
 
 
 OPTIONAL = ("comes_back", "abundant", "affordable", "not_radioactive", "not_toxic")
-"""Rules that judge only when they are asked to; a search asks for the first."""
+"""Rules that are applied only if they are selected; a search selects the first."""
 
 
 def chosen_rules(
-    rules: Sequence[Rule], screens: Mapping[str, Any] | None = None
+    rules: Sequence[Rule], screens: Mapping[str, object] | None = None
 ) -> tuple[Rule, ...]:
-    """The rules that are to judge, with the limits that ``screens`` sets.
+    """Select the rules to apply, with the settings in ``screens``.
 
-    ``screens``: rule → False (leave it out), True (as it is) or its settings, such as
-    {"min_probability": 0.7, "required": False}; a rule with settings is never left out.
-    Raises GoalError for unknown rules and settings.
+    ``screens`` maps the name of a rule to False (leave it out), True (use its defaults) or its
+    settings, such as {"min_probability": 0.7, "required": False}. Rules that are not named are
+    applied unless they are OPTIONAL. Raises GoalError for unknown rules and invalid settings.
     """
     screens = screens or {}
     for name in screens:
         if name not in {rule.name for rule in rules}:
-            raise GoalError(f'"{name}" is no screen. {suggest(name, [r.name for r in rules])}')
+            raise GoalError(f'unknown screen "{name}". {suggest(name, [r.name for r in rules])}')
     chosen = []
     for rule in rules:
-        wish = screens.get(rule.name, rule.name not in OPTIONAL)
-        if wish is not False:
-            chosen.append(_with_settings(rule, {} if wish is True else wish))
+        choice = screens.get(rule.name, rule.name not in OPTIONAL)
+        if choice is not False:
+            chosen.append(_apply_settings(rule, {} if choice is True else choice))
     return tuple(chosen)
 
 
-def _with_settings(rule: Rule, settings: Any) -> Rule:
+def _apply_settings(rule: Rule, settings: object) -> Rule:
     known = {f.name: getattr(rule, f.name) for f in fields(rule)}
     known = {k: v for k, v in known.items() if isinstance(v, bool | int | float)}
     if not isinstance(settings, Mapping):
         raise GoalError(
-            f"screen {rule.name} = {settings!r}; wanted true, false or a table of settings "
+            f"screen {rule.name} = {settings!r}; expected true, false or a table of settings "
             f"({', '.join(known)})."
         )
     for name, value in settings.items():
         if name not in known:
-            raise GoalError(f'screen {rule.name} has no setting "{name}". {suggest(name, known)}')
+            raise GoalError(f'screen {rule.name}: unknown setting "{name}". {suggest(name, known)}')
         is_switch = isinstance(known[name], bool)
         if isinstance(value, bool) != is_switch or not isinstance(value, bool | int | float):
-            wanted = "true or false" if is_switch else "a number"
-            raise GoalError(f"screen {rule.name}: {name} = {value!r}; wanted {wanted}.")
+            expected = "true or false" if is_switch else "a number"
+            raise GoalError(f"screen {rule.name}: {name} = {value!r}; expected {expected}.")
     return replace(rule, **settings)
 
 
-def read_screens(path: Path) -> dict[str, Any]:
-    """What ``chosen_rules`` takes, from a TOML file of one entry per rule.
+def read_screens(path: Path) -> dict[str, object]:
+    """Read the argument ``screens`` of ``chosen_rules`` from a TOML file with one entry per rule.
 
-    Raises InputError if it cannot be read.
+    Raises InputError if the file cannot be read.
     """
     return read_toml(path)
 
 
 @dataclass(frozen=True)
 class Screened:
-    """One candidate's verdicts."""
+    """A candidate and its verdicts."""
 
     candidate: Candidate
     verdicts: tuple[Verdict, ...]
@@ -111,12 +113,12 @@ class Screened:
     """Whether no required rule failed."""
 
     def verdict(self, rule: str) -> Verdict:
-        """The verdict of one rule."""
+        """The verdict of the rule with this name."""
         return next(verdict for verdict in self.verdicts if verdict.rule == rule)
 
 
 def screen(candidates: Sequence[Candidate], rules: Sequence[Rule]) -> list[Screened]:
-    """Every rule's verdict on every candidate; nobody is dropped."""
+    """Apply every rule to every candidate; rejected candidates stay in the list."""
     required = {rule.name for rule in rules if rule.required}
     columns = [rule.judge(candidates) for rule in rules]
     screened = []
@@ -126,14 +128,31 @@ def screen(candidates: Sequence[Candidate], rules: Sequence[Rule]) -> list[Scree
     return screened
 
 
-def ledger(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[dict[str, object]]:
-    """Per rule, in order: how many came in, how many passed, and why each of the others did not;
-    those that fail a required rule go no further."""
+class Failure(TypedDict):
+    """A candidate that failed a rule."""
+
+    formula: str
+    """Conventional formula."""
+    reason: str
+
+
+LedgerRow = TypedDict(
+    "LedgerRow",
+    {"rule": str, "required": bool, "in": int, "passed": int, "failed": list[Failure]},
+)
+"""One rule: the numbers of candidates it was applied to and that passed, and the others."""
+
+
+def ledger(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[LedgerRow]:
+    """Count the candidates that reach and pass each rule, in order, for JSON.
+
+    Candidates that fail a required rule are not counted for later rules.
+    """
     remaining = list(screened)
-    rows: list[dict[str, object]] = []
+    rows: list[LedgerRow] = []
     for rule in rules:
         passed = [s for s in remaining if s.verdict(rule.name).passed]
-        failed = [
+        failed: list[Failure] = [
             {
                 "formula": conventional_formula(s.candidate.formula),
                 "reason": s.verdict(rule.name).reason,
@@ -141,8 +160,15 @@ def ledger(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[dict[str
             for s in remaining
             if not s.verdict(rule.name).passed
         ]
-        row = {"rule": rule.name, "required": rule.required}
-        rows.append({**row, "in": len(remaining), "passed": len(passed), "failed": failed})
+        rows.append(
+            {
+                "rule": rule.name,
+                "required": rule.required,
+                "in": len(remaining),
+                "passed": len(passed),
+                "failed": failed,
+            }
+        )
         if rule.required:
             remaining = passed
     return rows

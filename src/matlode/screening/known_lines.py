@@ -1,8 +1,8 @@
-"""Search-match: which known crystals does a measured powder pattern show?
+"""Search-match: identifies the known crystals in a measured powder pattern.
 
 An index holds the strongest lines of every known crystal. A search correlates all of them with
-the pattern while their lattices grow and shrink, and fits the cells of the best, within what
-their lattices allow, in three passes with narrower and narrower peaks.
+the pattern at several isotropic scales. The cells of the best are then fitted, within their
+lattice symmetry, in three passes with decreasing peak width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,35 +38,35 @@ KIND: Final = "known-lines"
 SCHEMA: Final = 1
 HEADER: Final = "index.json"
 N_LINES: Final = 96
-"""Lines of a crystal in the index: its strongest."""
+"""Number of lines per crystal in the index: the strongest."""
 MERGED: Final = 2.0
-"""Bins in ln Q (0.3 % of a length) within which lines are one in the index."""
+"""Lines within this many bins in ln Q (0.3 % of a length) are merged in the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One round of fits."""
+    """One pass of fits."""
 
     sigma_deg: float
-    """Width of the peaks: wide ones see each other from afar."""
+    """Width of the peaks in degrees 2θ; wide peaks overlap over larger shifts."""
     n: int
-    """Crystals, the best so far, that it is done for."""
+    """Number of crystals, the best so far, that are fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchSettings:
-    """How known crystals are held against a pattern."""
+    """How known crystals are compared with a pattern."""
 
     largest_scale: float = 0.03
-    """Relative change of all lengths that the first look allows."""
+    """Largest relative change of all lengths in the first comparison."""
     look_sigma: float = 0.004
-    """Width in ln Q within which lines agree in the first look: room for lattices that differ in
-    shape."""
+    """Peak width in ln Q in the first comparison, wide enough for lattices of another shape."""
     passes: tuple[Pass, ...] = (
         Pass(sigma_deg=0.6, n=300), Pass(sigma_deg=0.3, n=120), Pass(sigma_deg=0.15, n=40),
     )  # fmt: skip
-    """The last says how many are ranked."""
+    """Passes of fits; the last determines how many crystals are ranked."""
     costs: FitCosts = field(default_factory=FitCosts)
+    """Penalties of strain and other parameters of a fit."""
 
 
 STANDARD_MATCH: Final = MatchSettings()
@@ -77,27 +77,27 @@ class Match:
     """A known crystal, fitted to a pattern."""
 
     row: int
-    """Of the known materials."""
+    """Row of the known materials."""
     lines: StrainedLines
     fit: CellFit
 
     @property
     def score(self) -> float:
-        """What matches are ranked by."""
+        """Score by which matches are ranked."""
         return self.fit.score
 
     @property
     def scale(self) -> float:
-        """Lengths of the sample over those of the known crystal, in the mean."""
+        """Mean ratio of the sample's cell lengths to those of the known crystal."""
         return 1 + float(np.trace(self.lines.strain(self.fit))) / 3
 
 
 @dataclass(frozen=True, eq=False)
 class KnownLines:
-    """The strongest lines of n known crystals, and the crystals."""
+    """Index of the strongest lines of n known crystals, with the crystals."""
 
     crystals: Crystals
-    """Coordinates may be of single precision: see ``exact``."""
+    """Coordinates may be in single precision; see ``exact``."""
     ids: NDArray[np.str_]
     formulas: NDArray[np.str_]
     """(n,), canonical."""
@@ -105,17 +105,17 @@ class KnownLines:
     bins: NDArray[np.uint16]
     """(m,), positions of lines in ln Q."""
     amplitudes: NDArray[np.float32]
-    """(m,), square roots of their intensities; without what was left out, squares sum to 1."""
+    """(m,), square roots of their intensities; the squares over all lines of a crystal, including
+    those left out, sum to 1."""
     starts: NDArray[np.int64]
-    """(n + 1,); crystal i owns the lines starts[i]:starts[i + 1], none if it has no pattern."""
+    """(n + 1,); crystal i has the lines starts[i]:starts[i + 1], none if it has no pattern."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
     def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
-        """The index of known materials; those with an element that has no scattering factor are
-        left out."""
+        """Build the index; materials with an element without scattering factor are left out."""
         materials = that_scatter(materials)
         crystals = materials.crystals
         parts = []
@@ -137,7 +137,7 @@ class KnownLines:
 
     @cached_property
     def elements(self) -> NDArray[np.bool_]:
-        """(n, MAX_ATOMIC_NUMBER), which elements each holds."""
+        """(n, MAX_ATOMIC_NUMBER), true for the elements of each crystal."""
         found = np.zeros((len(self), MAX_ATOMIC_NUMBER + 1), bool)
         owners = np.repeat(np.arange(len(self)), self.crystals.n_atoms)
         found[owners, self.crystals.numbers] = True
@@ -146,8 +146,10 @@ class KnownLines:
     def rows_with(
         self, allowed: NDArray[np.bool_] | None, required: NDArray[np.bool_] | None = None
     ) -> NDArray[np.intp]:
-        """Rows of crystals of ``allowed`` elements (MAX_ATOMIC_NUMBER,) alone that hold all
-        ``required`` ones."""
+        """Rows of the crystals that have only ``allowed`` elements and all ``required`` ones.
+
+        Both are masks (MAX_ATOMIC_NUMBER,); None means no restriction.
+        """
         good = np.ones(len(self), bool)
         if allowed is not None:
             good &= ~self.elements[:, ~allowed].any(axis=1)
@@ -156,7 +158,7 @@ class KnownLines:
         return np.flatnonzero(good)
 
     def exact(self, rows: NDArray[np.intp]) -> Crystals:
-        """Some of the crystals in double precision, as the engine takes them."""
+        """The crystals of ``rows`` in double precision, as the diffraction engine needs them."""
         few = self.crystals.take(rows)
         return replace(
             few,
@@ -171,7 +173,7 @@ class KnownLines:
         rows: NDArray[np.intp] | None = None,
         settings: MatchSettings = STANDARD_MATCH,
     ) -> list[Match]:
-        """The known crystals (of ``rows``, default all) that a pattern shows, likeliest first."""
+        """Search the crystals of ``rows`` (default: all) in a pattern; the best match first."""
         rows = np.arange(len(self)) if rows is None else rows
         scores, scales = self.look(seen, rows, settings)
         best = np.argsort(-scores, kind="stable")[: settings.passes[0].n]
@@ -200,8 +202,11 @@ class KnownLines:
     def look(
         self, seen: Observation, rows: NDArray[np.intp], settings: MatchSettings
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """The first look at crystals: for each row the best cosine of square roots of lines, less
-        the cost of the strain, and that strain, the same in all directions."""
+        """First comparison of the crystals of ``rows``: score and isotropic strain, (n_rows,) each.
+
+        The score is the largest cosine of square-root intensities, minus the cost of the strain
+        that gives it.
+        """
         from matlode.representation.line_kernels import correlate
 
         half = round(settings.largest_scale / LOG_Q_STEP)
@@ -224,7 +229,7 @@ class KnownLines:
         return scores, -shifts[best + half]
 
     def save(self, folder: Path, source: str) -> None:
-        """Write plain arrays, and a header last; ``source`` names the table by its checksum."""
+        """Write plain arrays and, last, a header; ``source`` is the checksum of the table."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = self._arrays()
         for name, array in arrays.items():
@@ -237,29 +242,38 @@ class KnownLines:
 
     @classmethod
     def load(cls, folder: Path, source: str) -> KnownLines:
-        """Memory-mapped; raises ArtefactError for what ``save`` did not write of this source."""
+        """Load an index with memory-mapped arrays.
+
+        Raises ArtefactError unless ``save`` wrote it for the same ``source``.
+        """
         try:
             header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
             if any(header[name] != value for name, value in _identity(source).items()):
-                raise ArtefactError(f"{folder} holds an index of another table or version.")
-            # mapped, but of numpy's own class, which the kernels were compiled for
+                raise ArtefactError(
+                    f"{folder} contains an index of another table or version; delete it."
+                )
+            # memory-mapped, but as np.ndarray, for which the kernels were compiled
             got = {
                 name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
                 for name in header["arrays"]
             }
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtefactError(f"{folder} is no index of lines ({error}).") from error
+            raise ArtefactError(
+                f"{folder} is damaged or not an index of diffraction lines ({error}); delete it."
+            ) from error
         if any([a.dtype.str, *a.shape] != header["arrays"][n] for n, a in got.items()):
-            raise ArtefactError(f"{folder}: arrays are not those of the header.")
+            raise ArtefactError(
+                f"{folder}: the arrays do not have the shapes given in the header; delete it."
+            )
         crystals = Crystals(*(got[name] for name in CRYSTAL_ARRAYS))
         return cls(crystals, *(got[name] for name in LINE_ARRAYS))
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
         crystals = self.crystals
         return {
             "lattices": crystals.lattices,
             "numbers": crystals.numbers.astype(np.uint8),
-            # 1e-6 Å: far below the tolerances of the engine
+            # errors of 1e-6 Å are far below the tolerances of the engine
             "frac_coords": crystals.frac_coords.astype(np.float32),
             "occupancies": crystals.occupancies.astype(np.float32),
             "offsets": crystals.offsets,
@@ -272,7 +286,7 @@ LINE_ARRAYS = ("ids", "formulas", "space_groups", "bins", "amplitudes", "starts"
 
 
 def distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
-    """Without those whose formula and space group a better one has: the same phase again."""
+    """Keep the best match of each phase, that is of each formula and space group."""
     seen: set[tuple[str, int]] = set()
     kept = []
     for match in matches:
@@ -294,7 +308,7 @@ def _fitted(match: Match, *, view: View, costs: FitCosts, strain_only: bool) -> 
 
 
 def that_scatter(materials: Materials) -> Materials:
-    """Those whose elements have scattering factors: the rows of an index."""
+    """Select the materials all of whose elements have scattering factors: the rows of an index."""
     try:
         usable_factors(materials.crystals, MATCH_SETTINGS)
     except ScatteringError as error:
@@ -302,14 +316,14 @@ def that_scatter(materials: Materials) -> Materials:
     return materials
 
 
-def _identity(source: str) -> dict[str, Any]:
-    """What an index must say of itself to be used."""
+def _identity(source: str) -> dict[str, object]:
+    """Entries of the header that must agree for an index to be used."""
     made_with = {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
     return {"kind": KIND, "schema": SCHEMA, "source": source, **made_with}
 
 
 def _space_groups(materials: Materials) -> NDArray[np.int64]:
-    """Of the table, or found from the crystals."""
+    """Space groups (n,) of the table, or determined from the crystals."""
     if "space_group" in materials.frame:
         return materials.frame["space_group"].to_numpy(np.int64)
     from matlode.data.symmetry import find_space_group
@@ -318,15 +332,17 @@ def _space_groups(materials: Materials) -> NDArray[np.int64]:
     return np.array([find_space_group(materials.crystals, row) for row in rows], np.int64)
 
 
-def _lines(
-    crystals: Crystals,
-) -> list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]]:
-    """Per chunk of crystals bins, amplitudes and counts of their merged lines."""
+_Lines = tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]
+"""Bins and amplitudes of lines, and the number of lines of each crystal."""
+
+
+def _lines(crystals: Crystals) -> list[_Lines]:
+    """Merged lines of each chunk of crystals."""
     from matlode.representation.line_kernels import merge_lines
 
     factors, per_s = usable_factors(crystals, MATCH_SETTINGS)
 
-    def work(chunk: slice) -> tuple[Any, Any, Any]:
+    def work(chunk: slice) -> _Lines:
         angle, intensity, ends = peaks_of_chunk(crystals, chunk, MATCH_SETTINGS, factors, per_s)
         n = len(ends) - 1
         bins = np.zeros((n, N_LINES), np.uint16)

@@ -1,4 +1,4 @@
-"""Which known material's powder pattern is a pattern nearest to?"""
+"""Search for the known material whose powder pattern is most similar to a given one."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.representation.duplicates import PATTERNS_AT_ONCE, pattern_roots
 
 N_BINS = 96
-"""Bins, even in ln Q, that a pattern is summed in: 2.2 % of the lattice constants each."""
+"""Number of bins of a fingerprint, uniform in ln Q; one bin is 2.2 % of a lattice constant."""
 SHIFTS = (0, -1, 1, -2, 2)
-"""Bins by which patterns may be shifted to agree, the first of equal ones counts.
+"""Shifts, in bins, at which fingerprints are compared; among equal cosines the first is used.
 
-Crystals of one structure type differ in size before anything else, and a pattern on ln Q is
-shifted by it. With shifts, the nearest of the starter set's patterns is of the same anonymous
-formula and space group for 33 % of 1,563 unseen materials whose type is there, without for 19 %.
+Crystals of one structure type differ mainly in size, which shifts their pattern on ln Q. For 1,563
+unseen materials whose structure type is in the starter set, the most similar pattern of that set
+has the same anonymous formula and space group in 33 % of cases with shifts, and in 19 % without.
 """
 SAME_COSINE = 1e-6
-"""Cosines closer than this differ by rounding, which depends on the size of the batch."""
+"""Cosines that differ by less are equal: rounding depends on the batch size."""
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class NearestPattern:
-    """A known pattern, and how near it is."""
+    """The most similar known pattern."""
 
     row: int
-    """Of the known material."""
+    """Row of the known material."""
     cosine: float
-    """Of the square roots of intensities in bins, 0..1."""
+    """Cosine similarity of the fingerprints (square roots of binned intensities), 0..1."""
     scale: float
-    """Lattice constants of what was asked about, over those of the known material."""
+    """Lattice constants of the given material relative to those of the known one."""
 
 
 @dataclass(frozen=True, eq=False)
 class KnownPatterns:
-    """Patterns of known crystals; they are simulated when first asked for."""
+    """Patterns of known crystals, simulated when they are first needed."""
 
     crystals: Crystals
 
     @cached_property
     def fingerprints(self) -> NDArray[np.float32]:
-        """(n, N_BINS), 29 MB for 75,000 crystals; 0 for those that have no pattern."""
+        """(n, N_BINS), 29 MB for 75,000 crystals; zeros for crystals without a pattern."""
         parts = [np.zeros((0, N_BINS), np.float32)]
         for at in range(0, len(self.crystals), PATTERNS_AT_ONCE):
             rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.crystals)))
-            parts.append(pattern_fingerprints(pattern_roots(self.crystals.take(rows)) ** 2))
+            parts.append(compute_fingerprints(pattern_roots(self.crystals.take(rows)) ** 2))
         return np.concatenate(parts)
 
     def nearest(self, patterns: NDArray[np.floating]) -> list[NearestPattern]:
-        """The nearest known pattern of each of (n, 1601); of equally near ones the first.
+        """The known pattern most similar to each of ``patterns`` (n, 1601); the first if equal.
 
-        The cosine is the largest that any of SHIFTS gives.
+        The similarity is the largest cosine over all SHIFTS.
         """
         found: list[NearestPattern] = []
         for at in range(0, len(patterns), _AT_ONCE):
-            found += self._nearest(pattern_fingerprints(patterns[at : at + _AT_ONCE]))
+            found += self._nearest(compute_fingerprints(patterns[at : at + _AT_ONCE]))
         return found
 
     def _nearest(self, fingerprints: NDArray[np.float32]) -> list[NearestPattern]:
@@ -79,9 +79,12 @@ class KnownPatterns:
         ]
 
 
-def pattern_fingerprints(patterns: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(n, N_BINS), square roots of the intensity in bins even in ln Q, of length 1, of patterns
-    (n, 1601). Square roots: weak lines tell structures apart too."""
+def compute_fingerprints(patterns: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Compute fingerprints (n, N_BINS) of patterns (n, 1601).
+
+    A fingerprint consists of the square roots of the intensity in bins uniform in ln Q,
+    normalised to length 1. Square roots give weak lines weight.
+    """
     summed = np.add.reduceat(np.maximum(patterns, 0), _EDGES[:-1], axis=1, dtype=np.float32)
     roots = np.sqrt(summed)
     length = np.linalg.norm(roots, axis=1, keepdims=True)
@@ -89,7 +92,7 @@ def pattern_fingerprints(patterns: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _shift(fingerprints: NDArray[np.float32], by: int) -> NDArray[np.float32]:
-    """Moved ``by`` bins to larger Q; what leaves the grid is lost."""
+    """Shift ``by`` bins to larger Q; intensity that leaves the grid is lost."""
     moved = np.zeros_like(fingerprints)
     moved[:, max(by, 0) : N_BINS + min(by, 0)] = fingerprints[:, max(-by, 0) : N_BINS - max(by, 0)]
     return moved

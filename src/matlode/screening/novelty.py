@@ -1,4 +1,4 @@
-"""Is a formula new, and what known material is it nearest to?"""
+"""Rule: the formula is not in the reference lists; with the nearest known material."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,31 +21,32 @@ FORMULA_FILTER = "known-formulas"
 
 BITS_PER_FORMULA = 15
 N_HASHES = 10
-"""15 bits and 10 hashes per formula: one in about 1,300 new formulas is called known."""
+"""With 15 bits and 10 hashes per formula, about one in 1,300 new formulas is reported as known."""
 
 
 @dataclass(frozen=True)
 class FormulaFilter:
-    """Which formulas the models were trained on, as a Bloom filter (Bloom, CACM 1970).
+    """Bloom filter (Bloom, CACM 1970) of the formulas that the models were trained on.
 
-    It answers "surely not" or "very likely" and cannot list what it holds: the models may
-    travel where their training table may not, and still know what is new to them.
-
-    Raises ValueError if there are not as many bits as the formulas need.
+    ``formula in filter`` is False only for formulas that are certainly not among them, and True
+    for a few others too. The filter cannot be listed, so models can be distributed without their
+    training table. Raises ValueError if the number of bits does not fit that of formulas.
     """
 
     bits: NDArray[np.uint8]
-    """Packed."""
+    """Bits, packed into bytes."""
     n_formulas: int
 
     def __post_init__(self) -> None:
         wanted = -(-_size(self.n_formulas) // 8)
         if self.bits.shape != (wanted,):
-            raise ValueError(f"bits of shape {self.bits.shape}, {self.n_formulas} need {wanted}")
+            raise ValueError(
+                f"bits have shape {self.bits.shape}; {self.n_formulas} formulas need ({wanted},)"
+            )
 
     @classmethod
     def build(cls, formulas: Iterable[str]) -> FormulaFilter:
-        """A filter of canonical formulas."""
+        """Build the filter of canonical formulas."""
         known = set(formulas)
         size = _size(len(known))
         flags = np.zeros(size, dtype=bool)
@@ -60,13 +60,13 @@ class FormulaFilter:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> FormulaFilter:
-        """The filter in ``folder`` (else the one that ships with matlode)."""
+        """Load the filter in ``folder``, or the one that ships with matlode."""
         artefact = load_artefact(find_model(FORMULA_FILTER, folder)).require("filter")
         with understood(FORMULA_FILTER):
             return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
 
-    def save(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Write as an artefact."""
+    def save(self, folder: Path, header: Mapping[str, object]) -> None:
+        """Write the artefact to a folder in ``folder``."""
         save_artefact(
             folder / FORMULA_FILTER,
             kind="filter",
@@ -80,20 +80,20 @@ KNOWN, POLYMORPH, NOVEL = "known", "new polymorph", "novel"
 
 @dataclass(frozen=True)
 class KnownMaterials:
-    """The materials that candidates are called new against."""
+    """The reference materials against which the novelty of candidates is determined."""
 
     formulas: tuple[str, ...]
-    """Canonical formulas with a structure at hand."""
+    """Canonical formulas of the materials whose structure is available."""
     ids: tuple[str, ...]
     space_groups: tuple[int, ...]
     compositions: NDArray[np.floating]
     """(n, 100)."""
     patterns: KnownPatterns | None = None
-    """If known, verdicts on what is not at hand name the nearest pattern."""
+    """If given, verdicts on new candidates name the most similar known pattern."""
 
     @cached_property
     def rows_by_formula(self) -> dict[str, list[int]]:
-        """formula → its rows, polymorphs side by side."""
+        """formula → rows of its polymorphs."""
         rows: dict[str, list[int]] = {}
         for row, formula in enumerate(self.formulas):
             rows.setdefault(formula, []).append(row)
@@ -101,7 +101,7 @@ class KnownMaterials:
 
     @cached_property
     def prototypes(self) -> dict[tuple[str, int], int]:
-        """(anonymous formula, space group) → a row that has it."""
+        """(anonymous formula, space group) → first row that has both."""
         names = (anonymous_formula(formula) for formula in self.formulas)
         pairs = zip(names, self.space_groups, strict=True)
         return {pair: row for row, pair in reversed(list(enumerate(pairs)))}
@@ -115,10 +115,12 @@ class KnownMaterials:
         *,
         trained_on: FormulaFilter,
     ) -> list[Verdict]:
-        """One verdict per formula with its composition (n, 100), space group and, where known,
-        pattern (n, 1601). Formulas in ``trained_on`` are known without a structure.
+        """One verdict per formula, from compositions (n, 100), space groups and patterns (n, 1601).
 
-        A formula at hand in other space groups only is a new polymorph.
+        Formulas in ``trained_on`` are known without a structure.
+
+        The value is "known", "novel", or "new polymorph" if structures of the formula are
+        available in other space groups only.
         """
         nearest = self.nearest(compositions)
         verdicts = [
@@ -172,33 +174,35 @@ class KnownMaterials:
         return f"{conventional_formula(self.formulas[row])} ({self.ids[row]})"
 
     def nearest(self, compositions: NDArray[np.floating]) -> list[tuple[int, float]]:
-        """(index, share of atoms that differ) of the nearest known composition, per row."""
+        """(index, fraction of atoms that differ) of the nearest known composition, for each row of
+        ``compositions`` (n, 100)."""
         found = []
         for x in np.asarray(compositions, dtype=float):
             elements = np.flatnonzero(x)
             kept = np.minimum(self._fractions[elements], x[elements, None]).sum(axis=0)
-            # the first of those that differ by rounding only
+            # among rows that differ by rounding only, the first
             row = int(np.argmax(kept > kept.max() - 1e-9))
             found.append((row, float(abs(x - self.compositions[row]).sum()) / 2))
         return found
 
     def nearest_several(self, composition: NDArray[np.floating], n: int) -> list[tuple[int, float]]:
-        """(index, share of atoms that differ) of the n nearest known materials, nearest first."""
+        """(index, fraction of atoms that differ) of the n nearest known materials for a composition
+        (100,), nearest first."""
         elements = np.flatnonzero(composition)
         kept = np.minimum(self._fractions[elements], composition[elements, None]).sum(axis=0)
-        # rounded, so that of those that differ by rounding only the first come first
+        # rounded, so that rows that differ by rounding only stay in order
         rows = np.argsort(-kept.round(9), kind="stable")[:n]
         return [(int(row), 1 - float(kept[row])) for row in rows]
 
     @cached_property
     def _fractions(self) -> NDArray[np.float64]:
-        """(100, n), fractions of each element side by side."""
+        """(100, n), compositions transposed, so that the fractions of an element are contiguous."""
         return np.ascontiguousarray(self.compositions.T, dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Novel(Rule):
-    """The formula is not among the known ones. It marks, unless made required."""
+    """Passes if the formula is not in the reference lists. Informational, unless made required."""
 
     known: KnownMaterials
     trained_on: FormulaFilter
@@ -227,5 +231,5 @@ def _size(n_formulas: int) -> int:
 def _positions(formula: str, size: int) -> NDArray[np.int64]:
     digest = hashlib.blake2b(formula.encode(), digest_size=16).digest()
     first, second = (int.from_bytes(half, "big") for half in (digest[:8], digest[8:]))
-    # double hashing (Kirsch and Mitzenmacher 2006) stands for independent hash functions
+    # double hashing (Kirsch and Mitzenmacher 2006) replaces independent hash functions
     return np.array([(first + i * (second | 1)) % size for i in range(N_HASHES)], dtype=np.int64)

@@ -1,11 +1,10 @@
-"""Does a decoded pattern look like one that a crystal gives?"""
+"""Rule: the characteristics of a pattern are distributed as in patterns of real crystals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +16,41 @@ from matlode.representation.characteristics import CHARACTERISTICS, FLOOR, patte
 from matlode.screening.rule import Rule
 
 BAND_QUANTILES = (0.01, 0.99)
+"""Lower and upper end of the band of each characteristic."""
 MAX_OUTSIDE = 3
-"""A pattern may leave this many of the bands: of real ones a few per cent leave more."""
+"""Characteristics that may be outside their bands; a few per cent of reference patterns have
+more."""
 MAX_RARITY = 0.99
-"""A pattern may be rarer than this share of the real ones."""
+"""Largest rarity that passes: a pattern may be more unusual than this fraction of the reference
+patterns."""
 N_QUANTILES = 401
 PLAUSIBILITY_MODEL = "pattern-characteristics"
 SHRINKAGE = 0.05
-"""Of correlations towards none: characteristics that nearly repeat each other must not blow up."""
+"""Shrinkage of the correlations towards zero, since nearly redundant characteristics would make the
+inverse ill-conditioned."""
 
 
 @dataclass(frozen=True)
 class PatternBands:
-    """How each characteristic, and all of them together, are distributed among real patterns.
+    """Marginal and joint distribution of the characteristics of reference patterns.
 
-    Together: every characteristic is brought to a standard normal variable by its own
-    distribution, and the Mahalanobis distance of these to their mean is what real patterns
-    exceed rarely (a Gaussian copula; Nelsen, An Introduction to Copulas, 2006).
+    The joint distribution is a Gaussian copula (Nelsen, An Introduction to Copulas, 2006): each
+    characteristic is transformed to a standard normal variable, and the Mahalanobis distance of
+    these from their mean measures how unusual a pattern is.
     """
 
     names: tuple[str, ...]
+    """Characteristics, in the order of the columns."""
     quantiles: NDArray[np.float64]
-    """(N_QUANTILES, n_characteristics), of real patterns, from the lowest to the highest."""
+    """(N_QUANTILES, n_characteristics), quantiles of reference patterns in ascending order."""
     precision: NDArray[np.float64]
     """(n_characteristics, n_characteristics), inverse correlation of the normal variables."""
     distances: NDArray[np.float64]
-    """(N_QUANTILES,), quantiles of the squared Mahalanobis distance of real patterns."""
+    """(N_QUANTILES,), quantiles of the squared Mahalanobis distance of reference patterns."""
 
     @classmethod
     def fit(cls, patterns: NDArray[np.floating]) -> PatternBands:
-        """Distributions of real patterns (n, n_points)."""
+        """Fit to reference patterns (n, n_points)."""
         values = pattern_characteristics(patterns)
         levels = np.linspace(0, 1, N_QUANTILES)
         quantiles = np.quantile(values, levels, axis=0)
@@ -59,21 +63,22 @@ class PatternBands:
 
     @property
     def low(self) -> NDArray[np.float64]:
-        """Lower ends of the bands, the quantile BAND_QUANTILES[0]."""
+        """(n_characteristics,), lower ends of the bands: the quantile BAND_QUANTILES[0]."""
         return self.quantiles[round(BAND_QUANTILES[0] * (N_QUANTILES - 1))]
 
     @property
     def high(self) -> NDArray[np.float64]:
-        """Upper ends of the bands."""
+        """(n_characteristics,), upper ends of the bands: the quantile BAND_QUANTILES[1]."""
         return self.quantiles[round(BAND_QUANTILES[1] * (N_QUANTILES - 1))]
 
     def rarity(self, patterns: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Share of real patterns that are more usual than these, (n,); 1 for those beyond all."""
+        """(n,), fraction of reference patterns that are less unusual than each of ``patterns``
+        (n, n_points); 1 if all are."""
         return self._rarity(pattern_characteristics(patterns))
 
     def strangeness(self, patterns: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Squared Mahalanobis distance (n,) to the middle of real patterns: what ``rarity``
-        ranks, and still tells apart what is stranger than all of them."""
+        """(n,), squared Mahalanobis distance of patterns (n, n_points) from the mean of the
+        reference patterns. Unlike ``rarity`` it also ranks patterns beyond all of these."""
         values = pattern_characteristics(patterns)
         return _squared_distance(_normal_scores(values, self.quantiles), self.precision)
 
@@ -84,7 +89,7 @@ class PatternBands:
         max_rarity: float = MAX_RARITY,
         max_outside: int = MAX_OUTSIDE,
     ) -> list[Verdict]:
-        """One verdict per pattern (n, n_points); its value is the rarity."""
+        """One verdict per pattern (n, n_points), whose value is the rarity."""
         values = pattern_characteristics(patterns)
         outside = (values < self.low) | (values > self.high)
         rarity = self._rarity(values)
@@ -103,7 +108,7 @@ class PatternBands:
     def _rarity(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         distance = _squared_distance(_normal_scores(values, self.quantiles), self.precision)
         rarity = np.interp(distance, self.distances, np.linspace(0, 1, N_QUANTILES))
-        # further digits depend on the size of the batch
+        # further digits depend on the batch size
         return np.round(rarity, 6)
 
     def _reason(
@@ -121,27 +126,30 @@ class PatternBands:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> PatternBands:
-        """The distributions in ``folder`` (else those that ship with matlode)."""
+        """Load the distributions in ``folder``, or those that ship with matlode.
+
+        Raises ArtefactError if they are of other characteristics or damaged.
+        """
         artefact = load_artefact(find_model(PLAUSIBILITY_MODEL, folder))
         with understood(PLAUSIBILITY_MODEL):
             arrays = artefact.require("bands").arrays
             names = tuple(artefact.header["names"])
             if names != tuple(CHARACTERISTICS):
                 raise ArtefactError(
-                    f"the bands are those of {', '.join(names)}; this matlode computes "
-                    f"{', '.join(CHARACTERISTICS)}. "
+                    f"{PLAUSIBILITY_MODEL} has the characteristics {', '.join(names)}; this "
+                    f"version of matlode computes {', '.join(CHARACTERISTICS)}. "
                     f"Run `matlode train models {PLAUSIBILITY_MODEL}`."
                 )
             bands = cls(names, arrays["quantiles"], arrays["precision"], arrays["distances"])
-            if not bands._can_be():
+            if not bands._is_possible():
                 raise ArtefactError(
-                    "these are distributions of no patterns: quantiles that do not ascend, or "
-                    f"correlations that none have. Run `matlode train models {PLAUSIBILITY_MODEL}`."
+                    f"{PLAUSIBILITY_MODEL} is damaged: quantiles decrease or correlations are "
+                    f"impossible. Run `matlode train models {PLAUSIBILITY_MODEL}`."
                 )
             return bands
 
-    def _can_be(self) -> bool:
-        """Whether patterns can be distributed so."""
+    def _is_possible(self) -> bool:
+        """Whether shapes and values are those of a distribution."""
         n = len(self.names)
         return (
             self.quantiles.shape == (N_QUANTILES, n)
@@ -149,12 +157,12 @@ class PatternBands:
             and self.distances.shape == (N_QUANTILES,)
             and bool((np.diff(self.quantiles, axis=0) >= 0).all())
             and bool((np.diff(self.distances) >= 0).all())
-            # no entry of an inverse exceeds its largest eigenvalue
+            # no entry of the inverse exceeds its largest eigenvalue
             and bool((np.abs(self.precision) <= 1.001 / SHRINKAGE).all())
         )
 
-    def save(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Write as an artefact."""
+    def save(self, folder: Path, header: Mapping[str, object]) -> None:
+        """Write the artefact to a folder in ``folder``."""
         save_artefact(
             folder / PLAUSIBILITY_MODEL,
             kind="bands",
@@ -170,8 +178,10 @@ class PatternBands:
 def shuffled_peaks(
     patterns: NDArray[np.floating], rng: np.random.Generator
 ) -> NDArray[np.floating]:
-    """Patterns (n, n_points) whose peaks stand in another order: every pattern is cut where it
-    is nearly empty, and the pieces are put together again at random. What a screen should find.
+    """Permute the peaks of patterns (n, n_points), to test that the screen rejects the results.
+
+    Each pattern is cut where its intensity is nearly zero, and the pieces are joined in random
+    order.
     """
     out = np.empty_like(patterns)
     for row, pattern in enumerate(patterns):
@@ -184,8 +194,11 @@ def shuffled_peaks(
 def _normal_scores(
     values: NDArray[np.float64], quantiles: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Values (n, k) as standard normal variables; those beyond all real ones count by how many
-    spans of the outer tenth they are beyond."""
+    """Transform values (n, k) to standard normal variables by their ``quantiles``.
+
+    Beyond the outermost quantile, the excess in units of the span of the outer tenth is added,
+    up to MAX_SPANS.
+    """
     from scipy.special import ndtri
 
     levels = np.linspace(0, 1, len(quantiles)).clip(0.5 / len(quantiles), 1 - 0.5 / len(quantiles))
@@ -201,7 +214,7 @@ def _normal_scores(
 
 
 MAX_SPANS = 10.0
-"""What is further out is no stranger."""
+"""Largest excess over the outermost quantile, in spans of the outer tenth."""
 
 
 def _squared_distance(
@@ -212,7 +225,8 @@ def _squared_distance(
 
 @dataclass(frozen=True, kw_only=True)
 class PlausiblePattern(Rule):
-    """The pattern's characteristics lie where those of real patterns do (Fig. S10)."""
+    """Passes if the characteristics of the pattern are in the range of reference patterns
+    (Fig. S10)."""
 
     bands: PatternBands
     max_rarity: float = MAX_RARITY

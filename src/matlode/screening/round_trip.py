@@ -1,4 +1,4 @@
-"""Is a candidate still itself after a way through the latent space?"""
+"""Rule: encoding and decoding reproduces a candidate."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComesBack(Rule):
-    """Encoded and decoded again, it is of the same formula, and its pattern is as good as the
-    same. What does not come back lies where the autoencoders learned nothing."""
+class RoundTrip(Rule):
+    """Passes if the round trip through the latent space reproduces the formula, and the pattern
+    with a cosine of at least ``min_cosine``. Other candidates are outside the training data of
+    the autoencoders."""
 
     space: Callable[[], LatentSpace]
-    """Asked when there is something to judge: it loads PyTorch."""
+    """Called when it is needed, since it loads PyTorch."""
     min_cosine: float = 0.9
-    """Of the pattern with itself as it comes back; of known materials it is above 0.99."""
+    """Smallest cosine of pattern and reconstruction; above 0.99 for known materials."""
     name = "comes_back"
 
     def check(self, candidate: Candidate) -> Verdict:
@@ -44,7 +45,7 @@ class ComesBack(Rule):
         _, images = space.decode(points)
         norms = np.linalg.norm(patterns, axis=1) * np.linalg.norm(images, axis=1)
         cosines = (patterns * images).sum(axis=1) / np.maximum(norms, 1e-12)
-        # as many elements and atoms as any of them has
+        # as many elements and atoms as any of the candidates has
         fewest = np.where(compositions > 0, compositions, 1).min(axis=1)
         limits = FormulaLimits(
             max_elements=max(5, int((compositions > 0).sum(axis=1).max())),

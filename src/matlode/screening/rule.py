@@ -1,4 +1,4 @@
-"""The interface of every screen."""
+"""Interface of the screening rules."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from matlode.records import Candidate, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(ABC):
-    """Looks at one candidate and says yes or no, and why."""
+    """A test that a candidate passes or fails, with a reason."""
 
     name: ClassVar[str]
-    """Its verdicts carry it."""
+    """Name of the rule in its verdicts."""
     required: bool = True
-    """Whether a candidate that fails it is rejected; if not, the rule only marks."""
+    """Whether a candidate that fails is rejected; otherwise the rule is informational."""
 
     @abstractmethod
     def check(self, candidate: Candidate) -> Verdict:
-        """The verdict; its reason is a sentence for people."""
+        """The verdict on one candidate; its reason is a sentence for the user."""
 
     def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
-        """One verdict per candidate; rules that are faster in batches say so here."""
+        """One verdict per candidate; override it where batches are faster."""
         return [self.check(candidate) for candidate in candidates]

@@ -1,4 +1,4 @@
-"""Would the material hold together?"""
+"""Rule: the material is probably stable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from matlode.screening.rule import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class LikelyStable(Rule):
-    """Within 0.1 eV/atom of the hull with at least this probability."""
+    """Passes if the energy above the hull is at most 0.1 eV/atom with at least the probability
+    ``min_probability``."""
 
     min_probability: float = 0.5
     name = "likely_stable"

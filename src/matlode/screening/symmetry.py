@@ -1,11 +1,10 @@
-"""Space group and crystal system of a powder pattern and a composition."""
+"""Prediction of space group and crystal system from a powder pattern and a composition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +12,21 @@ from numpy.typing import NDArray
 from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
-from matlode.latent.forward import halved, in_blocks
+from matlode.latent.forward import halve_precision, map_blocks
 from matlode.properties.intervals import conformal_quantile
 from matlode.records import Candidate, Verdict
-from matlode.screening.extinction import cannot_be_told_from
+from matlode.screening.extinction import find_indistinguishable
 from matlode.screening.rule import Rule
 from matlode.screening.symmetry_answers import (
     REFERENCE_SYMMETRY_MODEL,
     SYMMETRY_MODEL,
-    Answering,
-    StandardAnswers,
+    StandardPredictor,
+    SymmetryPredictor,
 )
 
 
 def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, 7), the sum of the space groups' probabilities (n, 230), as in the paper."""
+    """Probabilities (n, 7) of the crystal systems: sums of those of their space groups (n, 230)."""
     return np.stack(
         [space_groups[:, a - 1 : b].sum(axis=1) for a, b in CRYSTAL_SYSTEMS.values()], axis=1
     )
@@ -35,21 +34,21 @@ def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float
 
 @dataclass(frozen=True)
 class SymmetryClassifier:
-    """Probabilities of the 230 space groups."""
+    """Predicts probabilities of the 230 space groups."""
 
-    network: Answering
+    network: SymmetryPredictor
     temperature: float
-    """Logits are divided by it; fitted on rows that the network never saw."""
+    """Divisor of the logits, fitted to held-out rows."""
     levels: Mapping[str, float]
-    """case → probability from which on a space group belongs to the set that holds the true
-    one in 90 % of cases."""
+    """case → smallest probability of a space group in the sets that contain the true one in 90 % of
+    cases."""
 
     def predict(
         self,
         patterns: NDArray[np.floating],
         compositions: NDArray[np.floating] | None = None,
     ) -> NDArray[np.float64]:
-        """(n, 230) from patterns (n, 1601) and, where known, compositions (n, 100)."""
+        """Probabilities (n, 230) for patterns (n, 1601) and, if known, compositions (n, 100)."""
         logits = network_logits(self.network, patterns, compositions)
         scaled = logits / self.temperature
         scaled -= scaled.max(axis=1, keepdims=True)
@@ -57,18 +56,18 @@ class SymmetryClassifier:
         return odds / odds.sum(axis=1, keepdims=True)
 
     def sets(self, probabilities: NDArray[np.floating], *, case: str) -> NDArray[np.bool_]:
-        """(n, 230), the smallest sets that hold the true space group in 90 % of cases.
+        """Masks (n, 230) of the smallest sets that contain the true space group in 90 % of cases.
 
-        Least ambiguous sets (Sadinle et al., J. Am. Stat. Assoc. 114, 223, 2019) of
-        probabilities (n, 230); the likeliest is always one of them. ``case``: where the
-        patterns come from (``properties.heads.CASES``).
+        Least ambiguous sets (Sadinle et al., J. Am. Stat. Assoc. 114, 223, 2019) from
+        probabilities (n, 230); the likeliest space group is always included. ``case`` is the
+        origin of the patterns (``properties.heads.CASES``).
         """
         likeliest = probabilities == probabilities.max(axis=1, keepdims=True)
         return likeliest | (probabilities >= self.levels[case])
 
     @classmethod
     def load(cls, folder: Path | None = None, *, name: str = SYMMETRY_MODEL) -> SymmetryClassifier:
-        """The classifier ``name`` in ``folder`` (else the one that ships).
+        """Load the classifier ``name`` in ``folder``, or the one that ships with matlode.
 
         Raises ArtefactError if it does not fit the code.
         """
@@ -76,58 +75,64 @@ class SymmetryClassifier:
         artefact = load_artefact(place).require("symmetry")
         with understood(place):
             header = artefact.header
-            network: Answering
+            network: SymmetryPredictor
             if name == SYMMETRY_MODEL:
-                network = StandardAnswers.of(artefact.arrays, place)
+                network = StandardPredictor.of(artefact.arrays, place)
             elif name != REFERENCE_SYMMETRY_MODEL:
-                raise ValueError(f"{name} is none of ours")
+                raise ValueError(f"unknown space-group classifier {name}")
             else:
-                from matlode.screening.symmetry_nets import ReferenceAnswers  # loads PyTorch
+                from matlode.screening.symmetry_nets import ReferencePredictor  # loads PyTorch
 
-                network = ReferenceAnswers.of(
+                network = ReferencePredictor.of(
                     artefact.arrays, header.get("architecture", {}), place
                 )
             levels = {str(case): float(level) for case, level in header["levels"].items()}
             temperature = float(header["temperature"])
             if not 0 < temperature < np.inf:
-                raise ValueError(f"temperature {temperature}")
+                raise ValueError(f"temperature is {temperature}, expected a positive number")
             return cls(network, temperature, levels)
 
-    def save(self, folder: Path, header: Mapping[str, Any], *, name: str = SYMMETRY_MODEL) -> None:
-        """Write as an artefact; weights are kept in half precision. Sizes other than the usual
-        ones stand in the header as "architecture"."""
+    def save(
+        self, folder: Path, header: Mapping[str, object], *, name: str = SYMMETRY_MODEL
+    ) -> None:
+        """Write the artefact to a folder in ``folder``; weights are stored in half precision.
+
+        ``header["architecture"]`` must hold constructor arguments of a reference network that
+        differ from its defaults.
+        """
         save_artefact(
             folder / name,
             kind="symmetry",
             header={"temperature": self.temperature, "levels": dict(self.levels), **header},
-            arrays=halved(self.network.weights),
+            arrays=halve_precision(self.network.weights),
         )
 
 
 def network_logits(
-    network: Answering,
+    network: SymmetryPredictor,
     patterns: NDArray[np.floating],
     compositions: NDArray[np.floating] | None,
 ) -> NDArray[np.float64]:
-    """Raw outputs (n, 230) of the network."""
+    """Logits (n, 230) for patterns (n, 1601) and, if known, compositions (n, 100)."""
     if compositions is None:
         compositions = np.zeros((len(patterns), MAX_ATOMIC_NUMBER))
 
     def answer(*given: NDArray[np.floating]) -> NDArray[np.float64]:
         return network(*(np.ascontiguousarray(part, np.float32) for part in given)).astype(float)
 
-    return np.concatenate(in_blocks(answer, patterns, compositions))
+    return np.concatenate(map_blocks(answer, patterns, compositions))
 
 
 def set_level(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The level of ``SymmetryClassifier.sets`` from rows that the network never saw; labels
-    are 0..229."""
+    """The level of ``SymmetryClassifier.sets`` from held-out rows: probabilities (n, 230) and
+    labels (n,), 0..229."""
     of_truth = probabilities[np.arange(len(labels)), labels]
     return 1.0 - min(conformal_quantile(1.0 - of_truth), 1.0)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature of least log loss (Guo et al., ICML 2017); labels are 0..229."""
+    """Fit the temperature that minimises the log loss (Guo et al., ICML 2017) of logits (n, 230);
+    labels (n,) are 0..229."""
     from scipy.optimize import minimize_scalar
 
     def log_loss(log_temperature: float) -> float:
@@ -141,7 +146,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 @dataclass(frozen=True, kw_only=True)
 class ClearSymmetry(Rule):
-    """The pattern says to which crystal system it belongs."""
+    """Passes if one crystal system has at least the probability ``min_probability``."""
 
     min_probability: float = 0.4
     name = "clear_symmetry"
@@ -171,6 +176,7 @@ class ClearSymmetry(Rule):
 
 
 MAX_NAMED = 6
+"""Larger sets of space groups are not listed in a reason."""
 
 
 def _in_words(candidate: Candidate) -> str:
@@ -182,7 +188,7 @@ def _in_words(candidate: Candidate) -> str:
         words += f"; the true one is among {len(members)} with 90 % coverage"
     elif len(members) > 1:
         words += f"; one of {', '.join(map(str, members))} with 90 % coverage"
-    alike = set(cannot_be_told_from(likeliest)) & set(members)
+    alike = set(find_indistinguishable(likeliest)) & set(members)
     if alike:
         others = ", ".join(map(str, sorted(alike)))
         words += f"; diffraction conditions cannot tell {likeliest} from {others}"

@@ -1,11 +1,11 @@
-"""The standard network of space groups at work, in NumPy; ``symmetry_nets`` learns it."""
+"""Predictions of the standard space-group network in NumPy; ``symmetry_nets`` trains it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,14 @@ from matlode.latent.forward import (
     N_COARSE,
     Floats,
     Weights,
-    as_part,
+    apply_residual_net,
+    check_weights,
     composition_shapes,
-    fitting,
-    n_read,
-    part,
-    read_compositions,
-    residual_net,
+    encode_compositions,
+    n_encoded,
+    prefix_shapes,
     residual_shapes,
+    select_part,
 )
 from matlode.representation.diffraction import STANDARD_SETTINGS
 
@@ -31,23 +31,24 @@ REFERENCE_SYMMETRY_MODEL = "reference-space-group"
 
 
 N_RELATIVE = 560
+"""Points of a pattern relative to its first peak."""
 RELATIVE_RANGE = (0.97, 6.0)
-"""Q over that of the first peak, as far as it is looked at."""
+"""First and last point of such a pattern, as a multiple of the first peak's Q."""
 FIRST_PEAK = 0.02
-"""The first peak is the first maximum above this part of the strongest point."""
+"""The first peak is the first maximum above this fraction of the strongest point."""
 
 
-def relative_patterns(patterns: Floats) -> Floats:
-    """(n, N_RELATIVE) of patterns (n, 1601): intensities at multiples of the first peak's Q, even
-    in their logarithm; 0 beyond the grid.
+def compute_relative_patterns(patterns: Floats) -> Floats:
+    """Resample patterns (n, 1601) at multiples of the first peak's Q; returns (n, N_RELATIVE).
 
-    Crystals with lattices of one shape look alike there, whatever their size.
+    The multiples are uniform in their logarithm; intensities beyond the grid are 0. The results
+    are similar for lattices of equal shape and different size.
     """
     middle = patterns[:, 1:-1]
     is_peak = (middle > patterns[:, :-2]) & (middle >= patterns[:, 2:]) & (middle > FIRST_PEAK)
     first = is_peak.argmax(axis=1)[:, None] + 1
     before, here, after = (np.take_along_axis(patterns, first + by, 1) for by in (-1, 0, 1))
-    # the top of a parabola through three points
+    # maximum of a parabola through three points
     shift = 0.5 * (before - after) / np.minimum(before - 2 * here + after, -1e-6)
     low, step = STANDARD_SETTINGS.two_theta_min_deg, STANDARD_SETTINGS.step
     sine = np.sin(np.deg2rad(low + step * (first + shift.clip(-1, 1))) / 2).astype(np.float32)
@@ -63,40 +64,42 @@ def relative_patterns(patterns: Floats) -> Floats:
     return np.where((place >= 0) & (place <= last), between, np.float32(0)).clip(min=0)
 
 
-class Answering(Protocol):
-    """A trained network of space groups at work."""
+class SymmetryPredictor(Protocol):
+    """Interface of a trained space-group network."""
 
     @property
     def weights(self) -> Weights:
-        """What it learned, by name."""
+        """Weights by name."""
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """Logits (n, 230) of patterns (n, 1601) and compositions (n, 100), zeros of those
-        unknown."""
+        """Logits (n, 230) for patterns (n, 1601) and compositions (n, 100); rows of zeros stand for
+        unknown compositions."""
 
 
 @dataclass(frozen=True, eq=False)
-class StandardAnswers:
-    """A trained ``symmetry_nets.SymmetryNet`` at work."""
+class StandardPredictor:
+    """A trained ``symmetry_nets.SymmetryNet`` in NumPy."""
 
     weights: Weights
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], folder: Path) -> StandardAnswers:
-        """The network that learned these ``arrays``; raises ArtefactError, naming ``folder``, for
-        those of another."""
-        composition, net = part(arrays, "composition"), part(arrays, "net")
-        n_in = N_COARSE + N_RELATIVE + n_read(composition) + 1
+    def of(cls, arrays: Mapping[str, NDArray[np.generic]], folder: Path) -> StandardPredictor:
+        """Create the network from its weights ``arrays``.
+
+        Raises ArtefactError, naming ``folder``, if they belong to another network or are damaged.
+        """
+        composition, net = select_part(arrays, "composition"), select_part(arrays, "net")
+        n_in = N_COARSE + N_RELATIVE + n_encoded(composition) + 1
         shapes = {
-            **as_part("composition", composition_shapes(composition)),
-            **as_part("net", residual_shapes(net, n_in, N_SPACE_GROUPS)),
+            **prefix_shapes("composition", composition_shapes(composition)),
+            **prefix_shapes("net", residual_shapes(net, n_in, N_SPACE_GROUPS)),
         }
-        return cls(fitting(arrays, shapes, folder))
+        return cls(check_weights(arrays, shapes, folder))
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See Answering."""
-        read = read_compositions(part(self.weights, "composition"), compositions)
+        """See ``SymmetryPredictor``."""
+        read = encode_compositions(select_part(self.weights, "composition"), compositions)
         known = (compositions > 0).any(axis=1, keepdims=True)
-        seen = np.sqrt(patterns[:, ::2]), np.sqrt(relative_patterns(patterns))
+        seen = np.sqrt(patterns[:, ::2]), np.sqrt(compute_relative_patterns(patterns))
         x = np.concatenate([*seen, read, known], axis=1, dtype=np.float32)
-        return residual_net(part(self.weights, "net"), x)
+        return apply_residual_net(select_part(self.weights, "net"), x)

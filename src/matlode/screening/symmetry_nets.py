@@ -1,4 +1,4 @@
-"""What learns space groups (PyTorch): our network, and the paper's; ``symmetry`` asks them."""
+"""Space-group networks in PyTorch, for training: the standard one and the paper's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,30 +19,32 @@ from matlode.data.symmetry import N_SPACE_GROUPS
 from matlode.errors import GoalError
 from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import N_COARSE, Floats, Weights
-from matlode.latent.layers import activation_layer, convolution, initialise
+from matlode.latent.layers import initialise_weights, make_activation, make_convolution
 from matlode.latent.networks import N_PATTERN, ResidualNet
 from matlode.latent.weights import learned_weights, network_of
 from matlode.screening.symmetry_answers import (
     N_RELATIVE,
     REFERENCE_SYMMETRY_MODEL,
     SYMMETRY_MODEL,
-    Answering,
-    StandardAnswers,
-    relative_patterns,
+    StandardPredictor,
+    SymmetryPredictor,
+    compute_relative_patterns,
 )
 
 
 class SymmetryNet(nn.Module):
-    """Residual dense net on square-root intensities, as they are and relative to the first peak,
-    beside a composition encoder.
+    """Dense residual network on a pattern and an encoded composition.
 
-    It is trained on strained patterns and on those that come back from the latent space, a
-    coin thrown for each; for a part of the rows the composition is hidden, so that it also
-    answers for a pattern alone.
+    Inputs are square-root intensities on the 2θ grid and relative to the first peak
+    (``compute_relative_patterns``), and the output of a composition encoder. In training, each
+    pattern is at random a strained or a reconstructed one. The composition of some rows is
+    hidden, so that the network can also predict from a pattern alone.
     """
 
     hide_composition = 0.3
+    """Probability that a composition is hidden in training."""
     jitter = 0.02
+    """Square root of the scale of the noise that is added to intensities in training."""
 
     def __init__(self, *, width: int = 768, blocks: int = 3, dropout: float = 0.1) -> None:
         super().__init__()
@@ -51,16 +54,20 @@ class SymmetryNet(nn.Module):
         self.net = ResidualNet(n_in, N_SPACE_GROUPS, width, blocks)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
-        """Logits (batch, 230); a composition row of zeros stands for "unknown"."""
+        """Logits (batch, 230) for patterns (batch, 1601) and compositions (batch, 100); rows of
+        zeros stand for unknown compositions."""
         known = (compositions > 0).any(1, keepdim=True).to(patterns.dtype)
-        relative = torch.from_numpy(relative_patterns(patterns.cpu().numpy())).to(patterns.device)
+        relative = torch.from_numpy(compute_relative_patterns(patterns.cpu().numpy())).to(
+            patterns.device
+        )
         seen = patterns[:, ::2].sqrt(), relative.sqrt()
         x = torch.cat([*seen, self.composition(compositions), known], dim=1)
         logits: Tensor = self.net(self.dropout(x))
         return logits
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy; batch is (simulated, reconstructed, composition, label - 1)."""
+        """Cross-entropy and accuracy of a batch (simulated patterns, reconstructed patterns,
+        compositions, space-group numbers minus 1)."""
         simulated, reconstructed, composition, label = batch
         composition = composition.float()
         if self.training:
@@ -100,31 +107,35 @@ class ReferenceSymmetryNet(nn.Module):
         length, channels = N_PATTERN, 1
         for n_out, kernel, stride in zip(filters, kernels, strides, strict=True):
             layers += [
-                convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
-                activation_layer(activation),
+                make_convolution(channels, n_out, kernel, stride, (kernel - 1) // 2),
+                make_activation(activation),
                 nn.AvgPool2d((1, pool)),
                 nn.Dropout(conv_dropout),
             ]
             length = (length + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
             length, channels = length // pool, n_out
         if length < 1:
-            raise GoalError(f"strides {strides} and pools of {pool} leave nothing of a pattern.")
+            raise GoalError(
+                f"strides = {strides} and pool = {pool} are too large: the layers leave none of "
+                f"the {N_PATTERN} points; choose smaller ones."
+            )
         sizes = (channels * length, *units)
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), activation_layer(activation)]
+            layers += [nn.Linear(n_in, n_out), make_activation(activation)]
             layers += [nn.Dropout(dense_dropout)]
         flat = 4 * len(filters)
         self.convolutions = nn.Sequential(*layers[:flat])
         self.dense = nn.Sequential(*layers[flat:], nn.Linear(units[-1], N_SPACE_GROUPS))
-        initialise(self, initializer)
+        initialise_weights(self, initializer)
 
     def forward(self, patterns: Tensor, compositions: Tensor) -> Tensor:
-        """Logits (batch, 230); the composition is not looked at."""
+        """Logits (batch, 230) for patterns (batch, 1601); compositions are ignored."""
         logits: Tensor = self.dense(self.convolutions(patterns[:, None, None]).flatten(1))
         return logits
 
     def training_loss(self, batch: tuple[Tensor, ...], *, warmth: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy of patterns that came back from the latent space; see SymmetryNet."""
+        """Cross-entropy and accuracy for reconstructed patterns; the batch is as in
+        ``SymmetryNet``."""
         _, reconstructed, composition, label = batch
         logits = self(reconstructed.float(), composition.float())
         hits = (logits.argmax(1) == label).float().mean()
@@ -139,34 +150,36 @@ SYMMETRY_NETS: dict[str, Callable[..., SymmetryNet | ReferenceSymmetryNet]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceAnswers:
-    """A trained ``ReferenceSymmetryNet`` at work."""
+class ReferencePredictor:
+    """A trained ``ReferenceSymmetryNet`` with an interface of NumPy arrays."""
 
     network: ReferenceSymmetryNet
 
     @classmethod
     def of(
-        cls, arrays: Mapping[str, NDArray[Any]], architecture: Mapping[str, Any], folder: Path
-    ) -> ReferenceAnswers:
-        """The network of these sizes that learned these ``arrays``; raises ArtefactError, naming
-        ``folder``, for those of another."""
+        cls, arrays: Mapping[str, NDArray[np.number]], architecture: Mapping[str, Any], folder: Path
+    ) -> ReferencePredictor:
+        """Create the network from its weights ``arrays`` and constructor arguments.
+
+        Raises ArtefactError, naming ``folder``, if they do not fit each other.
+        """
         return cls(network_of(partial(ReferenceSymmetryNet, **architecture), arrays, folder))
 
     @property
     def weights(self) -> Weights:
-        """See ``symmetry_answers.Answering``."""
+        """See ``symmetry_answers.SymmetryPredictor``."""
         return learned_weights(self.network)
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
-        """See ``symmetry_answers.Answering``."""
+        """See ``symmetry_answers.SymmetryPredictor``."""
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(patterns), torch.from_numpy(compositions))
         answer: Floats = logits.numpy()
         return answer
 
 
-def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> Answering:
-    """A network that has been trained, as what answers; ``folder`` is named in errors."""
+def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> SymmetryPredictor:
+    """Wrap a trained network for predictions; errors name ``folder``."""
     if isinstance(network, ReferenceSymmetryNet):
-        return ReferenceAnswers(network.eval())
-    return StandardAnswers.of(learned_weights(network), folder)
+        return ReferencePredictor(network.eval())
+    return StandardPredictor.of(learned_weights(network), folder)
