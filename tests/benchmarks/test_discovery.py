@@ -43,9 +43,9 @@ def evidence(structure, *, above=0.0, bulk=100.0, converged=True, broken="", oth
     stiff = Elasticity([], bulk, 50.0, bulk, True, 5.0, 1, 1.0)
     position = HullPosition(above, -0.5, {}, 1, 1, 0, {})
     return Evidence(
-        judge=relaxed, witness=relaxed, formation_energy_ev=-0.5,
-        witness_formation_energy_ev=-0.9, hull=position,
-        witness_energy_above_hull_ev=above + other, elasticity=stiff,
+        primary=relaxed, secondary=relaxed, formation_energy_ev=-0.5,
+        secondary_formation_energy_ev=-0.9, hull=position,
+        secondary_energy_above_hull_ev=above + other, elasticity=stiff,
         structure=structure, space_group=225, unchanged=True,
     )  # fmt: skip
 

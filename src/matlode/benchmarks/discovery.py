@@ -186,7 +186,7 @@ def _kept(
     unique = np.array(_unique([evidence.structure for _, evidence in done]), dtype=bool)
     novel = np.array([_novel(evidence.structure, toolbox) for _, evidence in done], dtype=bool)
     above = np.array([
-        np.inf if e.hull is None or not e.judge.converged else e.hull.energy_above_hull_ev
+        np.inf if e.hull is None or not e.primary.converged else e.hull.energy_above_hull_ev
         for _, e in done
     ])  # fmt: skip
     stiff = np.array([
@@ -201,7 +201,7 @@ def _kept(
     ]
     return {
         "hold together": [not evidence.fell_apart for _, evidence in done],
-        "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
+        "sound, potentials agree (G12)": [evidence.potentials_agree for _, evidence in done],
         "keep their structure": [evidence.unchanged for _, evidence in done],
         "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
         "unique": unique,

@@ -225,7 +225,7 @@ def relax(
 
     examination = replace(
         examination_of(toolbox_of(models, known)),
-        judge=judge, witness=witness, n_jobs=jobs, hull=hull, elastic=elastic,
+        primary=judge, secondary=witness, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
     with progress_of(kept=True) as progress:
         if len(sources) == 1 and sources[0].is_dir():
