@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matlode.benchmarks.discovery import Proposed, _prior_samples, _shares, _substitutions
+from matlode.benchmarks.discovery import (
+    Proposed,
+    _format_shares,
+    _sample_prior,
+    _substitute_elements,
+)
 from matlode.data.tables import load_starter
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.elasticity import Elasticity
@@ -22,14 +27,14 @@ def _toolbox():
 
 @pytest.mark.parametrize("rival", ["substitution", "prior"])
 def test_rivals_propose_new_formulas_once(toolbox, rival):
-    proposed = _substitutions(6, toolbox) if rival == "substitution" else _prior_samples(
+    proposed = _substitute_elements(6, toolbox) if rival == "substitution" else _sample_prior(
         6, toolbox, seed=0
     )  # fmt: skip
     formulas = [p.formula for p in proposed]
     assert len(formulas) == len(set(formulas)) == 6
     known = KnownFormulas(toolbox)
     assert not any(formula in known for formula in formulas)
-    assert all(p.promised is None for p in proposed)
+    assert all(p.predicted is None for p in proposed)
 
 
 def rock_salt(first, second):
@@ -55,10 +60,10 @@ def proposals(*items):
 
 
 def shares(toolbox, *items):
-    return _shares([proposals(*items)], toolbox)
+    return _format_shares([proposals(*items)], toolbox)
 
 
-def test_shares_count_what_is_kept(toolbox):
+def test_format_shares_count_what_is_kept(toolbox):
     new, twin = rock_salt("Re", "B"), rock_salt("Re", "B")
     found = shares(
         toolbox,
@@ -83,7 +88,7 @@ def test_seeds_are_added_and_what_is_unique_is_asked_of_each(toolbox):
         ("BW", evidence(rock_salt("W", "B"), bulk=350), None),
         ("BOs", evidence(rock_salt("Os", "B"), bulk=350), None),
     )
-    found = _shares([stiff, soft], toolbox)
+    found = _format_shares([stiff, soft], toolbox)
     assert found["relaxed"] == "4"
     assert found["unique"] == "4 of 4 (1-3)"
     assert found["K ≥ 300 GPa (G14)"] == "3 of 4 (1-2)"
