@@ -1,5 +1,5 @@
-"""Benchmark of the samplers: test functions of two variables (Figure S8 of Korolev et al. 2020), the
-latent space of 88 variables, and the time per suggestion, against Optuna and Hyperopt."""
+"""Benchmark of the samplers, against Optuna and Hyperopt: test functions of two variables (Figure
+S8 of Korolev et al. 2020), the latent space of 88 variables, and the time per suggestion."""
 
 from __future__ import annotations
 
