@@ -24,7 +24,7 @@ from matlode.errors import GoalError, suggest
 from matlode.jobs.starts import SearchSettings, prepared_campaign
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
-from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.sampler import Array, History, Sampler, out_of_box
 from matlode.optimisation.samplers import SAMPLERS
@@ -42,9 +42,9 @@ HIT = 1.0
 """Merit above which a formula is a hit: that of the best 5 % of the known materials."""
 TOP = 50
 """Number of best distinct formulas whose mean merit is reported."""
-BESIDE = ("tpe", "tpe-independent", "Optuna TPE", "Hyperopt TPE")
+COMPARED = ("tpe", "tpe-independent", "Optuna TPE", "Hyperopt TPE")
 """Implementations of the same estimator, which are also compared in the latent space."""
-N_BESIDE = 512
+N_COMPARED = 512
 """Evaluations of this comparison; after a thousand, the others take minutes per batch."""
 Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 """Function → sampler → lower quartile, median and upper quartile of the regret after each
@@ -281,7 +281,7 @@ class IndependentModel:
             )
             estimates[name] = Estimates(*3 * (np.asarray(value, dtype=float),))
         gains = self.scale.gains(self.goal, estimates)
-        return merit(self.goal, gains, self.scale.shortfalls(self.goal, estimates))
+        return compute_merit(self.goal, gains, self.scale.shortfalls(self.goal, estimates))
 
 
 @dataclass(frozen=True)
@@ -559,9 +559,9 @@ def bench_search(
             samplers=ours, n_seeds=n_seeds, n_trials=n_trials, data=data, out=out / "latent",
             progress=progress,
         ),
-        f"beside others: 88 variables, {N_BESIDE} evaluations, {n_seeds} seeds": bench_latent(
-            samplers={n: s for n, s in (ours | external).items() if n in BESIDE}, n_seeds=n_seeds,
-            n_trials=N_BESIDE, n_start=N_BESIDE // 2, data=data, out=out / "beside",
+        f"beside others: 88 variables, {N_COMPARED} evaluations, {n_seeds} seeds": bench_latent(
+            samplers={n: s for n, s in (ours | external).items() if n in COMPARED}, n_seeds=n_seeds,
+            n_trials=N_COMPARED, n_start=N_COMPARED // 2, data=data, out=out / "beside",
             progress=progress,
         ),
     }  # fmt: skip

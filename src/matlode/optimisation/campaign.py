@@ -17,7 +17,7 @@ from matlode.data.spool import MappedArray
 from matlode.errors import InputError
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
-from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.preferences import Decoded, Preference
 from matlode.optimisation.sampler import History, Sampler
@@ -79,8 +79,8 @@ class Trials:
     def merits(
         self, goal: Goal, weights: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
-        """(n,), see ``goal.merit``."""
-        return merit(goal, self.gains, self.shortfalls, weights)
+        """(n,), see ``goal.compute_merit``."""
+        return compute_merit(goal, self.gains, self.shortfalls, weights)
 
     def in_ranges(self, goal: Goal) -> NDArray[np.bool_]:
         """(n,), whether the predictions lie within all ranges of the goal."""
@@ -212,7 +212,7 @@ class Campaign:
 
     def merits(self, decoded: Decoded, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:
         """(n,), merits of decoded objects with predicted properties ``estimates``."""
-        return merit(self.goal, *self.compute_gains(decoded, estimates))
+        return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
 
     def suggest(
         self, trials: Trials, n_known: int, n: int, rng: np.random.Generator

@@ -154,18 +154,18 @@ class Goal:
     @property
     def allowed_mask(self) -> NDArray[np.bool_]:
         """(100,), true for allowed elements."""
-        return element_mask(self.allowed)
+        return mask_elements(self.allowed)
 
     @property
     def limits(self) -> FormulaLimits:
         """Limits of the decoded formulas."""
         return FormulaLimits(
             allowed=self.allowed_mask,
-            required=element_mask(self.required),
+            required=mask_elements(self.required),
             min_elements=self.min_elements,
             max_elements=self.max_elements,
             max_atoms=self.max_atoms,
-            sites=tuple((amount, element_mask(symbols)) for amount, symbols in self.sites),
+            sites=tuple((amount, mask_elements(symbols)) for amount, symbols in self.sites),
         )
 
     def missed(self, predictions: Mapping[str, Prediction]) -> list[str]:
@@ -200,7 +200,7 @@ class Goal:
         return "; ".join(word for word in words if word)
 
 
-def element_mask(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
+def mask_elements(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
     """(100,), true at the atomic numbers, less 1, of the elements ``symbols``."""
     mask = np.zeros(MAX_ATOMIC_NUMBER, dtype=bool)
     mask[[atomic_numbers()[symbol] - 1 for symbol in symbols]] = True
@@ -263,7 +263,7 @@ class Scale:
         return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
 
 
-def merit(
+def compute_merit(
     goal: Goal,
     gains: NDArray[np.floating],
     shortfalls: NDArray[np.floating],

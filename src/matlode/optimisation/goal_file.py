@@ -18,7 +18,7 @@ from matlode.data.formulas import atomic_numbers, conventional_formula, parse_fo
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
-from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, element_mask
+from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, mask_elements
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 
@@ -434,8 +434,8 @@ def _check_sites(
     text: str, sites: Sequence[tuple[int, tuple[str, ...]]], required: Sequence[str]
 ) -> None:
     """Raise GoalError unless distinct elements, with all required ones, fit on the sites."""
-    fits = np.array([element_mask(symbols) for _, symbols in sites])
-    cost = np.where(fits, 1.0, 1e6) - fits * element_mask(tuple(required))
+    fits = np.array([mask_elements(symbols) for _, symbols in sites])
+    cost = np.where(fits, 1.0, 1e6) - fits * mask_elements(tuple(required))
     total = cost[linear_sum_assignment(cost)].sum()
     if total > len(sites) - len(required):
         wanted = f" with {', '.join(required)}" if required else ""

@@ -46,8 +46,8 @@ class GradientSampler(Sampler):
         for _ in range(self.climb_steps):
             merits = torch.stack([network(z)[:, 0] for network in networks])
             beyond = ((z**2).sum(1) / max(usual, 1e-9) - 1).clamp(min=0)
-            worth = merits.mean(0) - self.trust * merits.std(0) - self.prior * z.shape[1] * beyond
-            (z.grad,) = torch.autograd.grad(-worth.sum(), z)
+            score = merits.mean(0) - self.trust * merits.std(0) - self.prior * z.shape[1] * beyond
+            (z.grad,) = torch.autograd.grad(-score.sum(), z)
             optimizer.step()
             with torch.no_grad():
                 z.clamp_(low, high)
