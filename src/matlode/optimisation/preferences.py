@@ -42,7 +42,8 @@ class Preference(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Neutral(Preference):
-    """The formula is charge-neutral or an alloy (``screening.chemistry.ChargeNeutral``)."""
+    """Charges balance, or the material is an alloy or a covalent solid
+    (``screening.chemistry.ChargeNeutral``)."""
 
     def shortfall(self, decoded: Decoded) -> Array:
         """See Preference."""
