@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matlode.benchmarks.discovery import Proposed, _prior_samples, _shares, _substitutions
+from matlode.benchmarks.discovery import (
+    Proposed,
+    _format_shares,
+    _sample_prior,
+    _substitute_elements,
+)
 from matlode.data.tables import load_starter
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.elasticity import Elasticity
@@ -28,14 +33,14 @@ def known():
 
 @pytest.mark.parametrize("rival", ["substitution", "prior"])
 def test_rivals_propose_new_formulas_once(models, known, rival):
-    proposed = _substitutions(6, models, known) if rival == "substitution" else _prior_samples(
+    proposed = _substitute_elements(6, models, known) if rival == "substitution" else _sample_prior(
         6, models, known, seed=0
     )  # fmt: skip
     formulas = [p.formula for p in proposed]
     assert len(formulas) == len(set(formulas)) == 6
     formulas = KnownFormulas(known.catalogue, models.formula_filter)
     assert not any(formula in known for formula in formulas)
-    assert all(p.promised is None for p in proposed)
+    assert all(p.predicted is None for p in proposed)
 
 
 def rock_salt(first, second):
@@ -49,9 +54,9 @@ def evidence(structure, *, above=0.0, bulk=100.0, converged=True, broken="", oth
     stiff = Elasticity([], bulk, 50.0, bulk, True, 5.0, 1, 1.0)
     position = HullPosition(above, -0.5, {}, 1, 1, 0, {})
     return Evidence(
-        judge=relaxed, witness=relaxed, formation_energy_ev=-0.5,
-        witness_formation_energy_ev=-0.9, hull=position,
-        witness_energy_above_hull_ev=above + other, elasticity=stiff,
+        primary=relaxed, secondary=relaxed, formation_energy_ev=-0.5,
+        secondary_formation_energy_ev=-0.9, hull=position,
+        secondary_energy_above_hull_ev=above + other, elasticity=stiff,
         structure=structure, space_group=225, unchanged=True,
     )  # fmt: skip
 
@@ -61,10 +66,10 @@ def proposals(*items):
 
 
 def shares(known, *items):
-    return _shares([proposals(*items)], known.materials)
+    return _format_shares([proposals(*items)], known.materials)
 
 
-def test_shares_count_what_is_kept(known):
+def test_format_shares_count_what_is_kept(known):
     new, twin = rock_salt("Re", "B"), rock_salt("Re", "B")
     found = shares(
         known,
@@ -89,7 +94,7 @@ def test_seeds_are_added_and_what_is_unique_is_asked_of_each(known):
         ("BW", evidence(rock_salt("W", "B"), bulk=350), None),
         ("BOs", evidence(rock_salt("Os", "B"), bulk=350), None),
     )
-    found = _shares([stiff, soft], known.materials)
+    found = _format_shares([stiff, soft], known.materials)
     assert found["relaxed"] == "4"
     assert found["unique"] == "4 of 4 (1-3)"
     assert found["K ≥ 300 GPa (G14)"] == "3 of 4 (1-2)"

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from matlode.benchmarks.measured_like import LADDER, MEASUREMENT, Difficulty, measured_like
+from matlode.benchmarks.measured_like import (
+    LADDER,
+    MEASUREMENT,
+    Difficulty,
+    simulate_measured_pattern,
+)
 from matlode.data.crystals import Crystals
 from matlode.representation.diffraction import simulate_peaks
 from matlode.testing import rock_salt, rutile
@@ -14,7 +19,7 @@ QUIET = Difficulty(name="quiet", background=0.0, counts=1e7)
 
 
 def made(difficulty, seed=0):
-    return measured_like(CRYSTALS, 0, 1, difficulty, np.random.default_rng(seed))
+    return simulate_measured_pattern(CRYSTALS, 0, 1, difficulty, np.random.default_rng(seed))
 
 
 def test_the_strongest_peak_is_where_the_crystal_has_it():
@@ -49,4 +54,4 @@ def test_an_impurity_adds_lines_of_the_other_crystal():
 
 def test_a_crystal_without_lines_has_no_pattern():
     tiny = Crystals.from_structures([rock_salt(a_angstrom=0.8)])
-    assert measured_like(tiny, 0, 0, QUIET, np.random.default_rng(0)) is None
+    assert simulate_measured_pattern(tiny, 0, 0, QUIET, np.random.default_rng(0)) is None

@@ -12,8 +12,8 @@ from matlode.benchmarks.rediscovery import (
     HARD_PHASES,
     SETTINGS,
     bench_rediscovery,
-    contestants,
     hide_formulas,
+    list_contestants,
 )
 from matlode.data.formulas import canonical_formula
 from matlode.data.tables import read_table, starter_path
@@ -45,7 +45,7 @@ def test_hidden_formulas_leave_both_tables_and_nothing_else_does(tmp_path):
 
 
 def test_a_list_of_which_nothing_is_known_is_told(tmp_path):
-    with pytest.raises(InputError, match="knows none"):
+    with pytest.raises(InputError, match="none of the"):
         hide_formulas(["B17C3N11"], starter_path(), tmp_path)
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
@@ -58,7 +58,7 @@ def test_the_default_list_is_twenty_distinct_phases():
 
 
 def test_contestants_evaluate_as_many_points_and_list_as_many_rows():
-    of = contestants(SETTINGS).values()
+    of = list_contestants(SETTINGS).values()
     assert len({(s.trials, s.n_start, s.n_screened, s.n_realised, s.n_candidates) for s in of}) == 1
 
 
@@ -97,7 +97,7 @@ def test_no_model_knows_what_is_hidden(found):
 def test_every_contestant_and_phase_has_its_row(found):
     out, tables, _, _ = found
     counts, ranks = tables.values()
-    assert [row["contestant"] for row in counts] == list(contestants(QUICK))
+    assert [row["contestant"] for row in counts] == list(list_contestants(QUICK))
     assert [row["phase"] for row in ranks] == ["TiB2", "SiC"]
     assert all(row["rows hidden"] > 0 for row in ranks)
     substituted = pd.read_csv(out / "runs" / "element-substitution-alone-0" / "trials.csv")

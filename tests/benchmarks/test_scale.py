@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from matlode.benchmarks.scale import bench_scale, repeated
+from matlode.benchmarks.scale import bench_scale, repeat_materials
 
 
 def test_repeats_are_as_many_as_asked_and_each_is_another_crystal(starter):
     few = starter.take(np.arange(7))
-    many = repeated(few, 17)
+    many = repeat_materials(few, 17)
     assert len(many) == len(many.crystals) == 17
     assert many.frame["id"].is_unique
     volumes = many.crystals.volumes_a3

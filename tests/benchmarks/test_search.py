@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from matlode.benchmarks.search import (
-    RIVALS,
+    EXTERNAL_SAMPLERS,
     TEST_FUNCTIONS,
     HyperoptSampler,
-    _reached,
+    _count_evaluations,
     bench_functions,
     bench_latent,
     bench_search,
@@ -38,25 +38,25 @@ def test_regrets_never_rise_and_random_ones_are_random():
     )
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", EXTERNAL_SAMPLERS)
 def test_rivals_are_samplers_too(name):
-    if isinstance(RIVALS[name], HyperoptSampler):
+    if isinstance(EXTERNAL_SAMPLERS[name], HyperoptSampler):
         pytest.importorskip("hyperopt", reason="matlode[bench]")
     rng = np.random.default_rng(0)
     points = rng.random((30, 2))
     history = History(points, -((points - 0.2) ** 2).sum(axis=1))
     box = np.array([[0.0, 1.0], [0.0, 1.0]])
-    found = RIVALS[name].suggest(history, box, 3, np.random.default_rng(1))
+    found = EXTERNAL_SAMPLERS[name].suggest(history, box, 3, np.random.default_rng(1))
     assert found.shape == (3, 2)
     assert ((found >= 0) & (found <= 1)).all()
-    same = RIVALS[name].suggest(history, box, 3, np.random.default_rng(1))
+    same = EXTERNAL_SAMPLERS[name].suggest(history, box, 3, np.random.default_rng(1))
     np.testing.assert_array_equal(found, same)
 
 
 def test_a_best_is_reached_in_whole_batches():
-    run = {"best": [0.5, 1.0, 2.0]}
-    assert _reached(run, 0.9) == 128
-    assert _reached(run, 3.0) is None
+    best = [0.5, 1.0, 2.0]
+    assert _count_evaluations(best, 0.9) == 128
+    assert _count_evaluations(best, 3.0) is None
 
 
 def test_functions_are_tabled_and_drawn(tmp_path):
@@ -69,7 +69,7 @@ def test_functions_are_tabled_and_drawn(tmp_path):
 
 def test_suggestions_are_timed():
     rows = bench_suggestions(
-        samplers={"random": SAMPLERS["random"]}, rivals={}, n_seen=20, n_dimensions=3, repeats=1
+        samplers={"random": SAMPLERS["random"]}, external={}, n_seen=20, n_dimensions=3, repeats=1
     )
     assert rows[0]["batch"] == 64
     assert rows[0]["ms each"] > 0

@@ -8,17 +8,17 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matlode.evidence.elasticity import (
-    determining_strains,
-    elasticity,
-    invariant_stiffnesses,
-    mandel,
-    mandel_rotation,
-    moduli,
-    point_group,
-    tensor,
+    average_moduli,
+    build_mandel_rotation,
+    choose_strains,
+    compute_elasticity,
+    find_invariant_stiffnesses,
+    find_point_group,
+    from_mandel,
+    to_mandel,
 )
 from matlode.evidence.potentials import load_calculator
-from matlode.evidence.relaxation import EV_A3_TO_GPA, RelaxationSettings, ase_atoms, relax
+from matlode.evidence.relaxation import EV_A3_TO_GPA, RelaxationSettings, relax, to_ase_atoms
 
 TIGHT = RelaxationSettings(max_force_ev_a=1e-4)
 
@@ -41,25 +41,25 @@ GENERAL = [0.13, 0.21, 0.37]
 def _crystal(request):
     lattice, space_group, n = CRYSTALS[request.param]
     structure = Structure.from_spacegroup(space_group, lattice, ["Cu"], [GENERAL])
-    return point_group(ase_atoms(structure)), n
+    return find_point_group(to_ase_atoms(structure)), n
 
 
 def test_symmetry_leaves_as_many_constants_as_the_textbooks(crystal):
     rotations, n = crystal
     for rotation in rotations:
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
-    basis = invariant_stiffnesses(rotations)
+    basis = find_invariant_stiffnesses(rotations)
     assert len(basis) == n
     for rotation in rotations:
-        turn = mandel_rotation(rotation)
+        turn = build_mandel_rotation(rotation)
         np.testing.assert_allclose(turn @ turn.T, np.eye(6), atol=1e-6)
         np.testing.assert_allclose(turn @ basis @ turn.T, basis, atol=1e-6)
 
 
 def test_chosen_strains_determine_the_stiffness(crystal):
     rotations, n = crystal
-    basis = invariant_stiffnesses(rotations)
-    strains = determining_strains(basis)
+    basis = find_invariant_stiffnesses(rotations)
+    strains = choose_strains(basis)
     assert len(strains) <= (1 if n == 3 else 6)
     stiffness = np.tensordot(np.random.default_rng(0).normal(size=n), basis, axes=1)
     equations = np.concatenate([basis @ strain for strain in strains], axis=1).T
@@ -71,8 +71,8 @@ def test_chosen_strains_determine_the_stiffness(crystal):
 def test_mandel_and_tensor_are_inverse_and_keep_the_norm():
     found = np.arange(9.0).reshape(3, 3)
     found = found + found.T
-    np.testing.assert_allclose(tensor(mandel(found)), found)
-    assert np.linalg.norm(mandel(found)) == pytest.approx(np.linalg.norm(found))
+    np.testing.assert_allclose(from_mandel(to_mandel(found)), found)
+    assert np.linalg.norm(to_mandel(found)) == pytest.approx(np.linalg.norm(found))
 
 
 def _cubic(c11, c12, c44):
@@ -84,7 +84,7 @@ def _cubic(c11, c12, c44):
 def test_moduli_of_an_isotropic_solid_are_its_own():
     bulk_gpa, shear_gpa = 100.0, 60.0
     c12 = bulk_gpa - 2 / 3 * shear_gpa
-    found = moduli(_cubic(c12 + 2 * shear_gpa, c12, shear_gpa))
+    found = average_moduli(_cubic(c12 + 2 * shear_gpa, c12, shear_gpa))
     assert found[0] == pytest.approx(bulk_gpa)
     assert found[1] == pytest.approx(shear_gpa)
     assert found[2]
@@ -92,21 +92,21 @@ def test_moduli_of_an_isotropic_solid_are_its_own():
 
 def test_moduli_of_diamond_from_its_measured_constants():
     # McSkimin and Andreatch, J. Appl. Phys. 43, 2944, 1972
-    bulk_gpa, shear_gpa, stable = moduli(_cubic(1079.0, 124.0, 578.0))
+    bulk_gpa, shear_gpa, stable = average_moduli(_cubic(1079.0, 124.0, 578.0))
     assert bulk_gpa == pytest.approx(442.3, abs=0.1)
     assert shear_gpa == pytest.approx(535.7, abs=1.0)
     assert stable
 
 
 def test_an_unstable_crystal_has_no_shear_modulus():
-    assert moduli(_cubic(100.0, 120.0, 50.0))[1:] == (0.0, False)
+    assert average_moduli(_cubic(100.0, 120.0, 50.0))[1:] == (0.0, False)
 
 
 @pytest.mark.parametrize("phase", ["fcc", "hcp"])
 def test_stiffness_is_that_of_strained_and_relaxed_cells(emt, phase):
     atoms = bulk("Cu", "fcc", a=3.6) if phase == "fcc" else bulk("Cu", "hcp", a=2.55, c=4.16)
     relaxed = relax(AseAtomsAdaptor.get_structure(atoms), emt, TIGHT)
-    found = elasticity(relaxed, emt)
+    found = compute_elasticity(relaxed, emt)
     strained = np.stack([_brute_force(relaxed.structure, emt, unit) for unit in np.eye(6)])
     scale = np.array([1, 1, 1, *[np.sqrt(2)] * 3])
     direct = strained / np.outer(scale, scale)
@@ -120,10 +120,10 @@ def _brute_force(structure, potential, unit, strain=0.005):
     """Stress per strain, the atoms relaxed by an optimiser."""
     ends = []
     for sign in (1, -1):
-        atoms = ase_atoms(structure)
-        deformation = np.eye(3) + sign * strain * tensor(unit)
+        atoms = to_ase_atoms(structure)
+        deformation = np.eye(3) + sign * strain * from_mandel(unit)
         atoms.set_cell(atoms.cell.array @ deformation.T, scale_atoms=True)
         atoms.calc = load_calculator(potential)
         BFGS(atoms, logfile=None).run(fmax=1e-4)
-        ends.append(mandel(atoms.get_stress(voigt=False) * EV_A3_TO_GPA))
+        ends.append(to_mandel(atoms.get_stress(voigt=False) * EV_A3_TO_GPA))
     return (ends[0] - ends[1]) / (2 * strain)

@@ -9,12 +9,12 @@ from matlode.errors import InputError
 from matlode.evidence.hull import (
     MAX_ATOMS,
     Competitors,
-    competing_phases,
-    corrected_energy,
-    element_structures,
-    energy_above_products,
-    formation_energy,
-    hull_position,
+    collect_element_structures,
+    compute_energy_above_products,
+    compute_formation_energy,
+    compute_hull_position,
+    correct_energy,
+    find_competing_phases,
 )
 
 ELEMENTS = {"Cu": -3.0, "Au": -4.0}
@@ -40,7 +40,7 @@ def position(n_gold, formation, competitors):
 
     found = [(f"p{i}", gold_copper(n), energy(n, e)) for i, (n, e) in enumerate(competitors)]
     counts = Competitors({}, n_known=7, n_too_large=1)
-    return hull_position(
+    return compute_hull_position(
         gold_copper(n_gold), energy(n_gold, formation), found, ELEMENTS, "chgnet", counts
     )
 
@@ -71,7 +71,7 @@ def test_above_the_products_is_above_the_hull(n_gold, competitors):
         f"p{i}": n / 4 * ELEMENTS["Au"] + (1 - n / 4) * ELEMENTS["Cu"] + e
         for i, (n, e) in enumerate(competitors)
     }
-    above = energy_above_products(own, found.products, energies)
+    above = compute_energy_above_products(own, found.products, energies)
     assert above == pytest.approx(found.energy_above_hull_ev)
 
 
@@ -82,17 +82,17 @@ def test_below_the_hull_is_negative():
 def test_raw_energies_are_corrected_and_others_left_alone():
     fluoride = rock_salt("Li", "F")
     # Wang et al. 2021, Table 1: -0.462 eV per fluorine
-    assert corrected_energy(fluoride, -5.0, "sevennet-0") == pytest.approx(-5.0 - 0.462 / 2)
-    assert corrected_energy(fluoride, -5.0, "chgnet") == -5.0
+    assert correct_energy(fluoride, -5.0, "sevennet-0") == pytest.approx(-5.0 - 0.462 / 2)
+    assert correct_energy(fluoride, -5.0, "chgnet") == -5.0
     # of GGA+U: oxygen's and nickel's
-    nickel = corrected_energy(rock_salt("Ni", "O"), -5.0, "sevennet-0")
+    nickel = correct_energy(rock_salt("Ni", "O"), -5.0, "sevennet-0")
     assert nickel == pytest.approx(-5.0 - (0.687 + 2.541) / 2)
     metal = gold_copper(2)
-    assert corrected_energy(metal, -3.5, "sevennet-0") == -3.5
+    assert correct_energy(metal, -3.5, "sevennet-0") == -3.5
 
 
 def test_formation_energy_is_counted_from_the_elements():
-    assert formation_energy(gold_copper(1), -3.25, ELEMENTS, "chgnet") == pytest.approx(0.0)
+    assert compute_formation_energy(gold_copper(1), -3.25, ELEMENTS, "chgnet") == pytest.approx(0.0)
 
 
 @pytest.fixture(scope="module", name="starter")
@@ -101,7 +101,7 @@ def _starter():
 
 
 def test_phases_of_the_system_compete(starter):
-    found = competing_phases(starter, ["Al", "O", "Si"])
+    found = find_competing_phases(starter, ["Al", "O", "Si"])
     assert found.structures
     assert len(found.structures) <= found.n_known
     frame = starter.frame.set_index("id")
@@ -113,10 +113,10 @@ def test_phases_of_the_system_compete(starter):
 
 
 def test_lowest_crystals_of_an_element_come_first(starter):
-    found = element_structures(starter, "Al")
+    found = collect_element_structures(starter, "Al")
     rows = starter.frame[starter.frame["formula"] == "Al"]
     lowest = rows.loc[rows["energy_above_hull"].idxmin(), "id"]
     assert next(iter(found)) == lowest
     assert np.isclose(found["ASE's reference state"].lattice.a, 2.86, atol=0.01)
     with pytest.raises(InputError, match="no crystal of the element Pm"):
-        element_structures(starter, "Pm")
+        collect_element_structures(starter, "Pm")

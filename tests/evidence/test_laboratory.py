@@ -19,7 +19,7 @@ def test_results_are_remembered_by_structure(emt, tmp_path, monkeypatch):
     assert laboratory.has_elasticity(first)
     assert not laboratory.has_relaxed(copper(3.71))
     monkeypatch.setattr(module, "relax", _refuse)
-    monkeypatch.setattr(module, "elasticity", _refuse)
+    monkeypatch.setattr(module, "compute_elasticity", _refuse)
     assert Laboratory(emt, tmp_path).relaxed(copper(3.7)) == first
     assert Laboratory(emt, tmp_path).elasticity(first) == stiff
     with pytest.raises(AssertionError, match="computed again"):

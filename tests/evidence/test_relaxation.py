@@ -8,7 +8,7 @@ from matlode.data.symmetry import standard_cell
 from matlode.errors import GoalError, InputError
 from matlode.evidence import potentials
 from matlode.evidence.potentials import PotentialInfo, load_calculator, potential_info
-from matlode.evidence.relaxation import RelaxationSettings, ase_atoms, relax
+from matlode.evidence.relaxation import RelaxationSettings, relax, to_ase_atoms
 
 SETTINGS = RelaxationSettings(max_force_ev_a=0.005)
 
@@ -28,7 +28,7 @@ def test_a_stretched_crystal_returns(emt):
 
 
 def test_the_crystal_is_at_rest(emt):
-    atoms = ase_atoms(relax(copper(3.8), emt, SETTINGS).structure)
+    atoms = to_ase_atoms(relax(copper(3.8), emt, SETTINGS).structure)
     atoms.calc = load_calculator(emt)
     assert np.abs(atoms.get_forces()).max() < SETTINGS.max_force_ev_a
     assert np.abs(atoms.get_stress()).max() * atoms.get_volume() < SETTINGS.max_force_ev_a

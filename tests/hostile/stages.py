@@ -135,7 +135,7 @@ def _relax(folder: Path) -> None:
     info = potentials.PotentialInfo("emt", "ase", "emt", "", corrected=True, load=_emt)
     potentials.POTENTIALS = MappingProxyType({**potentials.POTENTIALS, "emt": info})
     examination = Examination(
-        load_starter(), judge="emt", witness="emt", cache=folder / "cache", n_jobs=1
+        load_starter(), primary="emt", secondary="emt", cache=folder / "cache", n_jobs=1
     )
     files = sorted((folder / "given").glob("*.cif"))
     relax_files(sources_of(files), folder / "out", examination)

@@ -173,7 +173,7 @@ def test_a_campaign_without_its_records_is_told(tmp_path):
         database.execute("drop table matlode_records")
         database.commit()
     # as a database of before, which had none
-    told = pytest.raises(InputError, match=r"nothing is left of trial 0: .* begin anew")
+    told = pytest.raises(InputError, match=r"no record of trial 0: .* start again")
     with closing(Ledger.open(f"sqlite:///{file}", "a", {})) as ledger, told:
         dict(ledger.finished())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matlode import Identifier, Known, identify
-from matlode.benchmarks.measured_like import LADDER, measured_like
+from matlode.benchmarks.measured_like import LADDER, simulate_measured_pattern
 from matlode.data.formulas import parse_formula
 from matlode.data.tables import write_materials
 from matlode.errors import GridMismatchError, InputError
@@ -114,8 +114,8 @@ def test_a_second_phase_is_found_in_what_the_first_leaves(known):
     lines = known.lines
     (row,) = np.flatnonzero((lines.formulas == "O2Sn") & (lines.space_groups == 136))[:1]
     crystals = lines.exact(np.arange(len(lines)))
-    mixed = measured_like(crystals, int(row), 40, LADDER[0], np.random.default_rng(0))
-    other = measured_like(crystals, 40, 40, LADDER[0], np.random.default_rng(1))
+    mixed = simulate_measured_pattern(crystals, int(row), 40, LADDER[0], np.random.default_rng(0))
+    other = simulate_measured_pattern(crystals, 40, 40, LADDER[0], np.random.default_rng(1))
     both = type(mixed)(**{**vars(mixed), "intensity": mixed.intensity + 0.6 * other.intensity})
     found = identify(both, known=known)
     told = {p.formula for p in found.phases[:1] + found.beside[:1]}

@@ -27,7 +27,7 @@ def cu3au(edge_a=3.9):
 @pytest.fixture
 def examination(emt, tmp_path):
     return Examination(
-        load_starter(), judge="emt", witness="emt", cache=tmp_path / "cache", n_jobs=1
+        load_starter(), primary="emt", secondary="emt", cache=tmp_path / "cache", n_jobs=1
     )
 
 
@@ -99,7 +99,7 @@ def test_an_interruption_keeps_what_is_done(examination, file, tmp_path, monkeyp
     def interrupted(calculation):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_done", interrupted)
+    monkeypatch.setattr(module, "_run_calculation", interrupted)
     notes = []
     sources = [Source("one", file, {}), Source("two", other, {})]
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +119,7 @@ def test_nothing_is_computed_twice(examination, monkeypatch):
     def again(calculation):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(module, "_done", again)
+    monkeypatch.setattr(module, "_run_calculation", again)
     calculate(work, 1)
 
 

@@ -11,7 +11,7 @@ from matlode.optimisation.campaign import (
     MAX_BATCHES,
     Campaign,
     Trials,
-    _Gathered,
+    _TrialStore,
     batch_size,
     select_diverse,
 )
@@ -151,7 +151,7 @@ def test_long_campaigns_have_larger_batches(n_trials):
 def test_batches_that_are_done_in_another_order_stand_in_theirs(trials):
     ledger = Ledger.in_memory()
     known, batches = trials.take(slice(5)), [trials.take(slice(a, a + 4)) for a in (5, 9, 13)]
-    gathered = _Gathered(known, n_trials=12, size=4)
+    gathered = _TrialStore(known, n_trials=12, size=4)
     claims = [ledger.claim(3) for _ in range(3)]
     for done, rows in (([], range(5)), ([2], [*range(5), *range(13, 17)]), ([0, 1], range(17))):
         for batch in done:
@@ -175,7 +175,7 @@ def test_a_damaged_record_is_told(trials):
 def test_formulas_longer_than_any_before_are_kept_whole(trials):
     ledger = Ledger.in_memory()
     long = replace(trials.take(slice(5, 9)), formulas=np.array(4 * ["B" * 60]))
-    gathered = _Gathered(trials.take(slice(5)), n_trials=4, size=4)
+    gathered = _TrialStore(trials.take(slice(5)), n_trials=4, size=4)
     ledger.claim(1).finish(long.packed(), 0.0, "X")
     gathered.add_finished(ledger)
     assert gathered.trials().formulas.tolist() == [*trials.formulas[:5], *long.formulas]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matlode.optimisation.goal import Goal, Objective, Range, Scale, merit
+from matlode.optimisation.goal import Goal, Objective, Range, Scale, compute_merit
 from matlode.properties.endpoints import ENDPOINTS, Estimates
 from matlode.records import Prediction
 
@@ -27,8 +27,8 @@ def scale_of(asked, known):
 def test_merit_rises_with_every_gain_and_falls_with_every_shortfall():
     gains = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     asked = goal(K, E_F)
-    assert np.all(np.diff(merit(asked, gains, np.zeros((3, 2)))) > 0)
-    assert np.all(np.diff(merit(asked, gains * 0, np.arange(6.0).reshape(3, 2))) < 0)
+    assert np.all(np.diff(compute_merit(asked, gains, np.zeros((3, 2)))) > 0)
+    assert np.all(np.diff(compute_merit(asked, gains * 0, np.arange(6.0).reshape(3, 2))) < 0)
 
 
 def test_weights_are_relative():
@@ -36,7 +36,7 @@ def test_weights_are_relative():
     for factor in (1.0, 10.0):
         weighed = (Objective("bulk_modulus", "maximise", weight=3 * factor),
                    Objective("formation_energy", "minimise", weight=factor))  # fmt: skip
-        assert merit(goal(*weighed), gains, np.zeros((1, 0))) == pytest.approx(0.75)
+        assert compute_merit(goal(*weighed), gains, np.zeros((1, 0))) == pytest.approx(0.75)
 
 
 def test_scale_puts_the_median_at_zero_and_the_best_twentieth_at_one():

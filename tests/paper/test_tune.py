@@ -225,7 +225,7 @@ def test_test_rows_are_never_looked_at(model, views, table, few_rounds, monkeypa
 def test_trainings_that_diverge_are_pruned_with_their_reason(table, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text(f"[{COMPOSITIONS}]\nlearning_rate = {{ log = [1e20, 1e30] }}\n")
-    with pytest.raises(GoalError, match="none of the 3 trials came to its end"):
+    with pytest.raises(GoalError, match="none of the 3 trials finished"):
         tune(COMPOSITIONS, data=table, space=space, out=tmp_path, settings=BRIEF)
     frame = trials(tmp_path)
     assert (frame["state"] == "pruned").all()
@@ -357,7 +357,7 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
 
 
 def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, tmp_path):
-    attempt = job._do
+    attempt = job._run_next_trial
 
     def dies(shared, work):
         (trial,) = shared.trials()[-1:]
@@ -398,7 +398,7 @@ def test_two_processes_share_a_study(table, tmp_path):
 
 
 def test_a_study_of_another_budget_is_not_gone_on_with(tuned, table):
-    with pytest.raises(GoalError, match=r"begun with epochs 3, not 4.*Take another --study"):
+    with pytest.raises(GoalError, match=r"started with epochs 3, not 4.*use another --study"):
         tune(COMPOSITIONS, data=table, out=tuned.folder, settings=replace(SHORT, epochs=4))
 
 
@@ -409,17 +409,17 @@ def test_a_study_of_another_budget_is_not_gone_on_with(tuned, table):
         ("units_3 = { int = [4, 8] }", 'has no "units_3"'),
         ("max_epochs = { int = [4, 8] }", 'has no "max_epochs"'),
         ("units_1 = { ints = [4, 8] }", 'Did you mean "int"'),
-        ("units_1 = { int = [8, 4] }", "wanted [low, high] with low < high"),
+        ("units_1 = { int = [8, 4] }", "expected [low, high] with low < high"),
         ("units_1 = { int = [0, 4] }", "wanted a whole number from 1 on"),
         ("units_1 = { int = [1.5, 4] }", "wanted a whole number"),
-        ("units_1 = { uniform = [1, 4] }", "this one is int"),
+        ("units_1 = { uniform = [1, 4] }", "expected int"),
         ("units_1 = [4, 8]", "write one of int, uniform, log, choices"),
-        ("l1 = { log = [0, 1] }", "begins above 0"),
-        ("l1 = { int = [1, 2] }", "this one is uniform or log"),
+        ("l1 = { log = [0, 1] }", "expected a lower limit above 0"),
+        ("l1 = { int = [1, 2] }", "expected uniform or log"),
         ("dropout = { uniform = [0, 1] }", "wanted a number from 0 to below 1"),
         ('optimizer = { choices = ["adamx"] }', 'Did you mean "adam'),
-        ('optimizer = { int = ["adam", "sgd"] }', "give choices"),
-        ("optimizer = { choices = [] }", "wanted a list"),
+        ('optimizer = { int = ["adam", "sgd"] }', "write choices"),
+        ("optimizer = { choices = [] }", "expected a list"),
     ],
 )
 def test_ranges_that_make_no_sense_are_refused(line, complaint, table, tmp_path):
@@ -438,7 +438,7 @@ def test_unknown_models_pruners_and_spaces_are_told(table, tmp_path):
     with pytest.raises(GoalError, match='Did you mean "median"'):
         tune(BULK, settings=TuningSettings(pruner="medium"), out=tmp_path)
     (tmp_path / "space.toml").write_text("")
-    with pytest.raises(GoalError, match="has no space of"):
+    with pytest.raises(GoalError, match="has no space for"):
         tune(BULK, space=tmp_path / "space.toml", out=tmp_path)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from matlode.benchmarks.measured_like import LADDER, measured_like
+from matlode.benchmarks.measured_like import LADDER, simulate_measured_pattern
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import atomic_numbers
 from matlode.data.tables import Materials
@@ -76,7 +76,7 @@ def test_most_are_found_as_a_laboratory_measures_them(known, materials):
     rows = rng.choice(len(known), 12, replace=False)
     found = 0
     for row in rows:
-        pattern = measured_like(materials.crystals, int(row), 3, LADDER[3], rng)
+        pattern = simulate_measured_pattern(materials.crystals, int(row), 3, LADDER[3], rng)
         best = known.search(Observation.of(pattern))[0]
         found += phase(known, best.row) == phase(known, int(row))
     assert found >= 9

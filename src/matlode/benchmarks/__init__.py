@@ -1,1 +1,1 @@
-"""How fast and how good the product is beside others, in one run."""
+"""Benchmarks of speed and accuracy against other software."""

@@ -1,7 +1,7 @@
-"""The powder engine measured: time and exactness beside other public engines, in one run.
+"""Benchmark of the powder diffraction engine: speed and accuracy against other public engines.
 
-Ratios of one run are what can be compared; seconds belong to the machine. Engines that are not
-installed are left out and said so.
+Compare ratios within one run; absolute times depend on the machine. Engines that are not installed
+are reported and skipped.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.benchmarks.tables import Row, Tables
 from matlode.data.crystals import Crystals
 from matlode.data.symmetry import crystal_system, find_space_group
 from matlode.data.tables import load_starter, read_table
@@ -31,22 +32,24 @@ if TYPE_CHECKING:
 
 REPEATS = 7
 SHAKE_A = 0.001
-"""Displacement of atoms that leaves no symmetry to the engine, in Å."""
+"""Standard deviation (Å) of the displacements that remove all symmetry from a structure."""
 SLOW_ENGINE = 40
-"""Structures for engines that need a good part of a second each."""
+"""Number of structures for engines that need a large fraction of a second for each."""
+Peaks: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Angles (degrees 2θ) and intensities of the peaks of a structure."""
 
 
 @dataclass(frozen=True)
 class EngineTime:
-    """How long an engine took, on one thread unless it says otherwise."""
+    """Time of an engine, on one thread unless its name says otherwise."""
 
     engine: str
     structures: int
     ms_per_structure: float
     times_pymatgen: float
-    """How many times faster than pymatgen, on the same structures."""
+    """Speed relative to pymatgen, on the same structures."""
     largest_difference: float | None
-    """From the brute-force profile, both with a strongest point of 100."""
+    """Largest deviation from the brute-force profile; both have a maximum of 100."""
 
 
 def bench_diffraction(
@@ -56,9 +59,9 @@ def bench_diffraction(
     n_exact: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """Times of engines on ``n_structures`` of a table (default: the starter set), and the
-    exactness of this one on ``n_exact`` by crystal system.
+) -> Tables:
+    """Time the engines on ``n_structures`` structures of a table (default: the starter set), and
+    measure the accuracy of matlode's on ``n_exact`` structures, by crystal system.
 
     Returns {"times": rows of EngineTime, "exactness": rows by crystal system}.
     """
@@ -67,30 +70,32 @@ def bench_diffraction(
     rows = rng.permutation(len(materials))
     crystals = materials.crystals.take(np.sort(rows[:n_structures]))
     return {
-        "times": [asdict(row) for row in _times(crystals, rng, progress)],
-        "exactness": _exactness(materials.crystals.take(np.sort(rows[:n_exact])), progress),
+        "times": [asdict(row) for row in _time_engines(crystals, rng, progress)],
+        "exactness": _measure_exactness(materials.crystals.take(np.sort(rows[:n_exact])), progress),
     }
 
 
-def _times(crystals: Crystals, rng: np.random.Generator, progress: Progress) -> list[EngineTime]:
+def _time_engines(
+    crystals: Crystals, rng: np.random.Generator, progress: Progress
+) -> list[EngineTime]:
     structures = crystals.structures()
-    exact = _brute_force(structures, progress)
+    exact = _compute_brute_force(structures, progress)
     simulate_patterns(crystals.take([0]), n_threads=1)  # compiles
     ours = simulate_patterns(crystals, n_threads=1, dtype=float)
     n = len(crystals)
     seconds = {
-        "matlode": _median(lambda: simulate_patterns(crystals, n_threads=1)),
-        "matlode, all threads": _median(lambda: simulate_patterns(crystals)),
-        "matlode, atoms shaken: no symmetry": _median(
+        "matlode": _time_median(lambda: simulate_patterns(crystals, n_threads=1)),
+        "matlode, all threads": _time_median(lambda: simulate_patterns(crystals)),
+        "matlode, atoms shaken: no symmetry": _time_median(
             lambda: simulate_patterns(shaken, n_threads=1)
         )
-        if (shaken := _shaken(crystals, rng))
+        if (shaken := _displace_atoms(crystals, rng))
         else 0.0,
-        "matlode, from pymatgen objects": _median(
+        "matlode, from pymatgen objects": _time_median(
             lambda: simulate_patterns(structures, n_threads=1)
         ),
     }
-    theirs: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     found: dict[str, list[NDArray[np.float64]]] = {}
     for name, load in ENGINES.items():
         engine = load()
@@ -98,30 +103,31 @@ def _times(crystals: Crystals, rng: np.random.Generator, progress: Progress) -> 
             progress(f"{name}: not installed", 1, 1)
             continue
         some = structures if name in FAST_ENGINES else structures[:SLOW_ENGINE]
-        theirs[name], found[name] = [], []
+        times[name], found[name] = [], []
         for at, structure in enumerate(some, start=1):
             start = time.perf_counter()
             peaks = engine(structure)
-            theirs[name].append(time.perf_counter() - start)
+            times[name].append(time.perf_counter() - start)
             found[name].append(gaussian_profile(*peaks))
             progress(name, at, len(some))
-    pymatgen = np.array(theirs["pymatgen"])
+    pymatgen = np.array(times["pymatgen"])
     result = [
-        EngineTime(name, n, 1e3 * s / n, pymatgen.sum() / s, _worst(ours, exact))
+        EngineTime(name, n, 1e3 * s / n, pymatgen.sum() / s, _largest_difference(ours, exact))
         for name, s in seconds.items()
     ]
-    for name, each in theirs.items():
+    for name, each in times.items():
         same = pymatgen[: len(each)].sum()
-        worst = _worst(np.array(found[name]), exact[: len(each)])
+        worst = _largest_difference(np.array(found[name]), exact[: len(each)])
         mean = 1e3 * float(np.mean(each))
         result.append(EngineTime(name, len(each), mean, same / sum(each), worst))
     return result
 
 
-def _exactness(crystals: Crystals, progress: Progress) -> list[dict[str, Any]]:
-    """Largest and median difference from brute force by crystal system, on 0..100."""
+def _measure_exactness(crystals: Crystals, progress: Progress) -> list[Row]:
+    """Largest and median deviation from the brute-force profile (maximum 100) by crystal
+    system."""
     ours = simulate_patterns(crystals, dtype=float)
-    exact = _brute_force(crystals.structures(), progress)
+    exact = _compute_brute_force(crystals.structures(), progress)
     difference = 100 * abs(ours - exact).max(axis=1)
     systems = np.array(
         [crystal_system(find_space_group(crystals, row)) for row in range(len(crystals))]
@@ -137,7 +143,9 @@ def _exactness(crystals: Crystals, progress: Progress) -> list[dict[str, Any]]:
     ]
 
 
-def _brute_force(structures: Sequence[Structure], progress: Progress) -> NDArray[np.float64]:
+def _compute_brute_force(
+    structures: Sequence[Structure], progress: Progress
+) -> NDArray[np.float64]:
     patterns = []
     for at, structure in enumerate(structures, start=1):
         patterns.append(brute_force_pattern(structure))
@@ -145,8 +153,8 @@ def _brute_force(structures: Sequence[Structure], progress: Progress) -> NDArray
     return np.array(patterns)
 
 
-def _median(work: Callable[[], object]) -> float:
-    """Seconds of a call, the median of some."""
+def _time_median(work: Callable[[], object]) -> float:
+    """Median time of REPEATS calls in seconds, after a first one that is not timed."""
     work()
     seconds = []
     for _ in range(REPEATS):
@@ -156,11 +164,11 @@ def _median(work: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def _worst(ours: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
+def _largest_difference(ours: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
     return float(100 * abs(ours - exact).max())
 
 
-def _shaken(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+def _displace_atoms(crystals: Crystals, rng: np.random.Generator) -> Crystals:
     moved = [
         crystals.frac_coords[crystals.atoms(i)]
         + rng.normal(0, SHAKE_A, (crystals.n_atoms[i], 3)) @ np.linalg.inv(crystals.lattices[i])
@@ -175,24 +183,25 @@ def _shaken(crystals: Crystals, rng: np.random.Generator) -> Crystals:
     )
 
 
-Engine = Callable[["Structure"], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Of a structure the angles (degrees 2θ) and intensities of its peaks, Cu Kα, 10..90°."""
+Engine: TypeAlias = Callable[["Structure"], Peaks]
+"""Structure → its peaks between 10° and 90° for Cu Kα."""
 
 
-def _pymatgen() -> Engine | None:
+def _load_pymatgen() -> Engine | None:
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 
     calculator = XRDCalculator(wavelength="CuKa")
 
-    def peaks(structure: Structure) -> Any:
+    def peaks(structure: Structure) -> Peaks:
         pattern = calculator.get_pattern(structure, two_theta_range=(10, 90))
         return pattern.x, pattern.y
 
     return peaks
 
 
-def _gemmi() -> Engine | None:
-    """Structure factors by gemmi (International Tables' form factors), the rest as here."""
+def _load_gemmi() -> Engine | None:
+    """Structure factors from gemmi (form factors of the International Tables); angles and
+    Lorentz-polarisation factors as in matlode."""
     try:
         import gemmi
     except ImportError:
@@ -200,7 +209,7 @@ def _gemmi() -> Engine | None:
     wavelength = 1.54184
     spacings = wavelength / (2 * np.sin(np.radians(np.array([10, 90]) / 2)))
 
-    def peaks(structure: Structure) -> Any:
+    def peaks(structure: Structure) -> Peaks:
         small = gemmi.SmallStructure()
         small.cell = gemmi.UnitCell(*structure.lattice.parameters)
         for site in structure:
@@ -221,10 +230,11 @@ def _gemmi() -> Engine | None:
     return peaks
 
 
-def _dans_diffraction() -> Engine | None:
-    """Structure factors by Dans_Diffraction, which reads a CIF; the rest as here."""
+def _load_dans_diffraction() -> Engine | None:
+    """Structure factors from Dans_Diffraction, via a CIF; angles and Lorentz-polarisation factors
+    as in matlode."""
     try:
-        with redirect_stdout(StringIO()):  # it greets
+        with redirect_stdout(StringIO()):  # it prints a banner
             import Dans_Diffraction
     except ImportError:
         return None
@@ -233,7 +243,7 @@ def _dans_diffraction() -> Engine | None:
     wavelength = 1.54184
     largest_q = 4 * np.pi / wavelength * np.sin(np.radians(45))
 
-    def peaks(structure: Structure) -> Any:
+    def peaks(structure: Structure) -> Peaks:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             path = Path(folder) / "crystal.cif"
             CifWriter(structure).write_file(path)
@@ -250,10 +260,10 @@ def _dans_diffraction() -> Engine | None:
 
 
 ENGINES: dict[str, Callable[[], Engine | None]] = {
-    "pymatgen": _pymatgen,
-    "gemmi": _gemmi,
-    "Dans_Diffraction": _dans_diffraction,
+    "pymatgen": _load_pymatgen,
+    "gemmi": _load_gemmi,
+    "Dans_Diffraction": _load_dans_diffraction,
 }
-"""name → how it is made; None where it is not installed."""
+"""Name → function that loads the engine and returns None if it is not installed."""
 
 FAST_ENGINES = ("pymatgen", "gemmi")

@@ -1,16 +1,18 @@
-"""What becomes of proposals when potentials judge them: ours, and two rivals' at equal cost."""
+"""Benchmark of materials discovery: candidates of a search and of two baselines, verified with
+machine-learning potentials."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_json
+from matlode.benchmarks.tables import Tables
 from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
 from matlode.data.structures import read_structure
 from matlode.data.tables import Materials
@@ -34,57 +36,59 @@ if TYPE_CHECKING:
 
 WANTED_GPA = 300.0
 GOAL = {"maximize": ["stable_probability"], "within": {"bulk_modulus": f"> {WANTED_GPA:g}"}}
-"""A bulk modulus of at least 300 GPa, and as stable as can be."""
+"""The highest stability with a bulk modulus above WANTED_GPA."""
 META_EV = 0.1
-"""Above the hull: what may be made all the same."""
+"""Largest energy above the hull (eV/atom) of a metastable material."""
 N_PRIOR = 4000
-"""Points of the prior that are decoded to get enough structures."""
+"""Number of points of the prior that are decoded to obtain enough structures."""
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """A structure that is put forward, and the bulk modulus promised of it, if any was."""
+    """A proposed structure and the prediction of its bulk modulus, if there is one."""
 
     formula: str
     structure: Structure
-    promised: Prediction | None = None
+    predicted: Prediction | None = None
 
 
 def bench_discovery(
     *,
     n: int = 20,
-    goal: Mapping[str, Any] | Path = GOAL,
+    goal: Mapping[str, object] | Path = GOAL,
     settings: SearchSettings | None = None,
     n_seeds: int = 3,
     examination: Examination,
     known: Known,
     out: Path = Path("discovery"),
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """Shares of ``n`` proposals each of a search, of plain element substitution into the stiffest
-    known materials, and of random points of the prior, that keep what was asked for.
+) -> Tables:
+    """Fractions of the proposals that meet each criterion, for three contestants.
 
-    Searches and points are drawn ``n_seeds`` times, substitution leaves nothing to chance. All are
-    of formulas new to the models; all are relaxed, strained and held against the hull in the same
-    way. What ``out`` and the cache hold is not made again.
+    The contestants propose ``n`` structures each: a search, element substitution into the known
+    materials with the largest bulk moduli, and random points of the prior. The search and the
+    random points are repeated for ``n_seeds`` seeds; substitution is deterministic. All proposed
+    formulas are absent from the training data of the models, and all structures are verified in
+    the same way (relaxation, hull energy, elasticity). Results in ``out`` and in the cache are
+    reused.
     """
     models = Models()
     settings = settings or SearchSettings()
     each = [replace(settings, seed=seed) for seed in range(n_seeds)]
     contestants = {
-        "search": [_searched(n, goal, one, known, out, progress) for one in each],
-        "plain substitution": [_substitutions(n, models, known)],
-        "random points of the prior": [_prior_samples(n, models, known, one.seed) for one in each],
+        "search": [_run_search(n, goal, one, known, out, progress) for one in each],
+        "plain substitution": [_substitute_elements(n, models, known)],
+        "random points of the prior": [_sample_prior(n, models, known, one.seed) for one in each],
     }
     everything = [p for of in contestants.values() for of_seed in of for p in of_seed]
     found = iter(examination.examine([proposed.structure for proposed in everything], progress))
     rows, table = [], []
     for name, of in contestants.items():
         done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]
-        rows.append({"contestant": name, **_shares(done, known.materials)})
+        rows.append({"contestant": name, **_format_shares(done, known.materials)})
         table += [
             {"contestant": name, "seed": seed, "formula": conventional_formula(p.formula),
-             **e.row(), "promised": None if p.promised is None else vars(p.promised)}
+             **e.row(), "promised": None if p.predicted is None else vars(p.predicted)}
             for seed, of_seed in enumerate(done)
             for p, e in of_seed
         ]  # fmt: skip
@@ -93,9 +97,9 @@ def bench_discovery(
     return {f"what proposals keep, number of seeds: {n_seeds}": rows}
 
 
-def _searched(
+def _run_search(
     n: int,
-    goal: Mapping[str, Any] | Path,
+    goal: Mapping[str, object] | Path,
     settings: SearchSettings,
     known: Known,
     out: Path,
@@ -126,8 +130,9 @@ def _searched(
     ]
 
 
-def _substitutions(n: int, models: Models, known: Known) -> list[Proposed]:
-    """Into the materials of the largest known bulk moduli, in their cells, each formula once."""
+def _substitute_elements(n: int, models: Models, known: Known) -> list[Proposed]:
+    """Substitute elements in the known materials with the largest bulk moduli, keeping their
+    cells; one structure per formula."""
     materials = known.materials
     moduli = materials.label("bulk_modulus_vrh")
     parents = np.argsort(-np.nan_to_num(moduli, nan=-np.inf), kind="stable")
@@ -136,13 +141,13 @@ def _substitutions(n: int, models: Models, known: Known) -> list[Proposed]:
         materials, parents, 4 * n, elements=known.elements,
         known=KnownFormulas(known.catalogue, models.formula_filter),
     )  # fmt: skip
-    return _distinct(crystals.structures(), n)
+    return _select_distinct(crystals.structures(), n)
 
 
-def _prior_samples(n: int, models: Models, known: Known, seed: int) -> list[Proposed]:
-    """Points of the standard normal prior, decoded and built as a search does it."""
+def _sample_prior(n: int, models: Models, known: Known, seed: int) -> list[Proposed]:
+    """Decode random points of the standard normal prior and build structures as in a search."""
 
-    def built() -> Iterator[Structure]:
+    def build_structures() -> Iterator[Structure]:
         formulas = KnownFormulas(known.catalogue, models.formula_filter)
         points = np.random.default_rng(seed).normal(size=(N_PRIOR, models.space.size))
         points = points.astype(np.float32)
@@ -163,11 +168,13 @@ def _prior_samples(n: int, models: Models, known: Known, seed: int) -> list[Prop
             if structure is not None:
                 yield structure.structure
 
-    return _distinct(built(), n)
+    return _select_distinct(build_structures(), n)
 
 
-def _distinct(structures: Iterator[Structure] | Sequence[Structure], n: int) -> list[Proposed]:
-    """The first of each formula, up to n."""
+def _select_distinct(
+    structures: Iterator[Structure] | Sequence[Structure], n: int
+) -> list[Proposed]:
+    """The first structure of each formula, up to n."""
     found: dict[str, Proposed] = {}
     for structure in structures:
         formula = canonical_formula(structure.composition.reduced_formula)
@@ -177,24 +184,24 @@ def _distinct(structures: Iterator[Structure] | Sequence[Structure], n: int) -> 
     return list(found.values())
 
 
-def _shares(
+def _format_shares(
     done: Sequence[Sequence[tuple[Proposed, Evidence]]], materials: Materials
 ) -> dict[str, str]:
-    """Of the relaxed, by seed: G12, G13, G14, and how often the promise's interval holds the
-    answer."""
-    by_seed = [_kept(of_seed, materials) for of_seed in done]
-    shares = {name: _share([kept[name] for kept in by_seed]) for name in by_seed[0]}
+    """Criterion → number of proposals that meet it, as text; ``done`` has one sequence per seed."""
+    by_seed = [_check_criteria(of_seed, materials) for of_seed in done]
+    shares = {name: _format_share([met[name] for met in by_seed]) for name in by_seed[0]}
     return {"relaxed": str(sum(map(len, done))), **shares}
 
 
-def _kept(
+def _check_criteria(
     done: Sequence[tuple[Proposed, Evidence]], materials: Materials
 ) -> dict[str, Sequence[bool] | NDArray[np.bool_]]:
-    """What is asked → whether each keeps it; of promises, each that was made and has an answer."""
-    unique = np.array(_unique([evidence.structure for _, evidence in done]), dtype=bool)
-    novel = np.array([_novel(evidence.structure, materials) for _, evidence in done], dtype=bool)
+    """Criterion → whether each proposal meets it; for the prediction interval, only proposals
+    with a prediction and a computed modulus."""
+    unique = np.array(_find_unique([evidence.structure for _, evidence in done]), dtype=bool)
+    novel = np.array([_is_novel(evidence.structure, materials) for _, evidence in done], dtype=bool)
     above = np.array([
-        np.inf if e.hull is None or not e.judge.converged else e.hull.energy_above_hull_ev
+        np.inf if e.hull is None or not e.primary.converged else e.hull.energy_above_hull_ev
         for _, e in done
     ])  # fmt: skip
     stiff = np.array([
@@ -202,14 +209,14 @@ def _kept(
         else e.elasticity.bulk_modulus_gpa
         for _, e in done
     ])  # fmt: skip
-    promises = [
-        proposed.promised.low <= evidence.elasticity.bulk_modulus_gpa <= proposed.promised.high
+    covered = [
+        proposed.predicted.low <= evidence.elasticity.bulk_modulus_gpa <= proposed.predicted.high
         for proposed, evidence in done
-        if proposed.promised is not None and evidence.elasticity is not None
+        if proposed.predicted is not None and evidence.elasticity is not None
     ]
     return {
         "hold together": [not evidence.fell_apart for _, evidence in done],
-        "sound, potentials agree (G12)": [evidence.sound for _, evidence in done],
+        "sound, potentials agree (G12)": [evidence.potentials_agree for _, evidence in done],
         "keep their structure": [evidence.unchanged for _, evidence in done],
         "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
         "unique": unique,
@@ -218,22 +225,22 @@ def _kept(
         "SUN, 0 eV": unique & novel & (above <= 0),
         f"K ≥ {WANTED_GPA:g} GPa (G14)": stiff >= WANTED_GPA,
         "both": (stiff >= WANTED_GPA) & unique & novel & (above <= META_EV),
-        "K in its 90 % interval (G17)": promises,
+        "K in its 90 % interval (G17)": covered,
     }
 
 
-def _share(kept: Sequence[Sequence[bool] | NDArray[np.bool_]]) -> str:
-    """Of all seeds together, and the least and most of one seed."""
-    counts = [int(np.sum(of_seed)) for of_seed in kept]
-    rows = sum(map(len, kept))
+def _format_share(met: Sequence[Sequence[bool] | NDArray[np.bool_]]) -> str:
+    """Count over all seeds, with the smallest and largest count of a seed."""
+    counts = [int(np.sum(of_seed)) for of_seed in met]
+    rows = sum(map(len, met))
     if not rows:
         return "–"
     spread = f" ({min(counts)}-{max(counts)})" if len(counts) > 1 else ""
     return f"{sum(counts)} of {rows}{spread}"
 
 
-def _unique(structures: Sequence[Structure]) -> list[bool]:
-    """Whether none before is the same."""
+def _find_unique(structures: Sequence[Structure]) -> list[bool]:
+    """Whether each structure differs from all previous ones (StructureMatcher)."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher()
@@ -243,8 +250,8 @@ def _unique(structures: Sequence[Structure]) -> list[bool]:
     ]
 
 
-def _novel(structure: Structure, materials: Materials) -> bool:
-    """Whether no known structure of the formula is the same (StructureMatcher)."""
+def _is_novel(structure: Structure, materials: Materials) -> bool:
+    """Whether a structure differs from all known ones of its formula (StructureMatcher)."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     frame = materials.frame

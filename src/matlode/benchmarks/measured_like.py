@@ -1,4 +1,4 @@
-"""Patterns as a laboratory diffractometer would measure them, of crystals that are known."""
+"""Simulation of powder patterns of known crystals as a laboratory diffractometer measures them."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from matlode.representation.patterns import MeasuredPattern
 MEASUREMENT: Final = DiffractionSettings(n_points=4001)
 """Cu Kα, 10..90° in steps of 0.02°."""
 DOUBLET: Final = ((1.540598, 2 / 3), (1.544426, 1 / 3))
-"""Wavelengths of Cu Kα1 and Kα2 in Å, and their parts."""
+"""Wavelengths (Å) and relative intensities of Cu Kα1 and Kα2."""
 GONIOMETER_RADIUS_MM: Final = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
-    """How far a measurement strays from the crystal of a table."""
+    """Deviations of a measurement from the ideal pattern of a crystal."""
 
     name: str
     scale: float = 0.0
-    """Standard deviation of the relative error of all lengths of the table's cell."""
+    """Standard deviation of the relative error of the cell lengths."""
     strain: float = 0.0
-    """Standard deviation of each component of a strain besides; symmetry is kept."""
+    """Standard deviation of each component of an additional strain that keeps the symmetry."""
     zero_deg: float = 0.0
     """Standard deviation of the zero shift in 2θ."""
     displacement_mm: float = 0.0
-    """Standard deviation of the sample's height."""
+    """Standard deviation of the sample displacement."""
     texture: float = 1.0
     """March's r is between 1/texture and texture, along a random direction of small indices."""
     impurity: float = 0.0
-    """Another phase of the table has 5 % to this part of the main one's intensity."""
+    """Largest intensity of an impurity phase relative to the main phase; the smallest is 5 %."""
     background: float = 0.05
-    """Its height, as a part of the strongest peak, is at most about this."""
+    """Approximate largest height of the background relative to the strongest peak."""
     counts: float = 1e4
-    """At the strongest point."""
+    """Counts at the strongest point."""
 
 
 LADDER: Final = (
@@ -69,29 +69,29 @@ LADDER: Final = (
         displacement_mm=0.15, texture=3.0, impurity=0.35, background=0.4, counts=1e3,
     ),
 )  # fmt: skip
-"""Each rung adds to the one before."""
+"""Difficulties in increasing order."""
 
 
-def measured_like(
+def simulate_measured_pattern(
     crystals: Crystals, row: int, other: int, difficulty: Difficulty, rng: np.random.Generator
 ) -> MeasuredPattern | None:
-    """A crystal's pattern as if measured, with lines of crystal ``other`` where the difficulty
-    has an impurity; None for a crystal without lines in the range."""
-    angle, area = _lines(crystals, row, difficulty, rng)
+    """Simulate a measurement of crystal ``row``, with crystal ``other`` as the impurity if
+    ``difficulty`` has one; None for a crystal without lines in the range."""
+    angle, area = _simulate_lines(crystals, row, difficulty, rng)
     if len(angle) == 0:
         return None
     if difficulty.impurity:
-        other_angle, other_area = _lines(crystals, other, difficulty, rng)
+        other_angle, other_area = _simulate_lines(crystals, other, difficulty, rng)
         part = rng.uniform(0.05, difficulty.impurity)
         angle = np.concatenate([angle, other_angle])
         area = np.concatenate([area, other_area * part * area.sum() / max(other_area.sum(), 1e-9)])
     zero, height = rng.normal(0, (difficulty.zero_deg, difficulty.displacement_mm))
-    both = [_at(angle, area, *line) for line in DOUBLET]
+    both = [_move_to_wavelength(angle, area, *line) for line in DOUBLET]
     angle, area = (np.concatenate(part) for part in zip(*both, strict=True))
-    # a sample that is too high shifts lines by 2 s cosθ / R
+    # a sample displaced by s shifts lines by 2 s cosθ / R
     shift = np.degrees(2 * height / GONIOMETER_RADIUS_MM) * np.cos(np.radians(angle / 2))
-    profile = _profile(angle + zero + shift, area, rng)
-    expected = (profile + _background(difficulty.background, rng)) * difficulty.counts
+    profile = _draw_profile(angle + zero + shift, area, rng)
+    expected = (profile + _draw_background(difficulty.background, rng)) * difficulty.counts
     return MeasuredPattern(
         two_theta_deg=MEASUREMENT.grid,
         intensity=rng.poisson(expected).astype(float),
@@ -101,7 +101,7 @@ def measured_like(
     )
 
 
-def _lines(
+def _simulate_lines(
     crystals: Crystals, row: int, difficulty: Difficulty, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     one = crystals.take([row])
@@ -120,14 +120,14 @@ def _lines(
     return angle, area
 
 
-def _at(
+def _move_to_wavelength(
     angle: NDArray[np.float64], area: NDArray[np.float64], wavelength: float, part: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     sine = np.sin(np.radians(angle / 2)) * wavelength / MEASUREMENT.wavelength_angstrom
     return 2 * np.degrees(np.arcsin(sine.clip(max=1))), part * area
 
 
-def _profile(
+def _draw_profile(
     angle: NDArray[np.float64], area: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Pseudo-Voigt peaks of random width, 0.06..0.2° at low angles, and random shape."""
@@ -144,8 +144,8 @@ def _profile(
     return profile[0]
 
 
-def _background(highest: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Air scatter that falls with 2θ, one broad hump, and something flat."""
+def _draw_background(highest: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Air scattering that decreases with 2θ, a broad hump, and a constant."""
     x = np.linspace(0, 1, MEASUREMENT.n_points)
     fall = rng.uniform(0.3, 1) * np.exp(-rng.uniform(2, 8) * x)
     hump = np.exp(-0.5 * ((x - rng.uniform(0.1, 0.4)) / rng.uniform(0.05, 0.15)) ** 2)

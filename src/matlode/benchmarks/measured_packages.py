@@ -1,6 +1,6 @@
-"""Real powder patterns of known phases that other packages ship, where these are installed.
+"""Measured powder patterns of known phases from other installed packages.
 
-None is copied here: each stays where its package puts it, under its own licence.
+No pattern is part of matlode; each stays in its package, under its own licence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from matlode.representation.patterns import MeasuredPattern
 from matlode.representation.radiation import find_wavelength
 
 SYSTEM_ROOT: Final = "MATLODE_SYSTEM_ROOT"
-"""Environment variable: where the system's packages are unpacked, if not at /."""
+"""Environment variable with the root folder of the system packages (default: /)."""
 
 Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 """2θ in degrees and counts."""
@@ -32,7 +32,7 @@ Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class MeasuredPhase:
-    """A pattern, and what it is known to show."""
+    """A measured pattern and its known main phase."""
 
     name: str
     package: str
@@ -41,11 +41,11 @@ class MeasuredPhase:
     space_group: int
     pattern: MeasuredPattern
     structure: Materials | None
-    """That came with the pattern."""
+    """Structure of the main phase, if the package has one."""
 
     @property
     def numbers(self) -> list[int]:
-        """Atomic numbers of the phase's elements."""
+        """Atomic numbers of the elements of the main phase."""
         return [atomic_numbers()[symbol] for symbol in parse_formula(self.formula)]
 
 
@@ -54,7 +54,7 @@ class _Source:
     name: str
     package: str
     file: str
-    """In the package, or below SYSTEM_ROOT."""
+    """Path in the package or below SYSTEM_ROOT."""
     formula: str
     space_group: int
     wavelength: str | float
@@ -63,9 +63,9 @@ class _Source:
 
 
 def find_measured() -> Iterator[MeasuredPhase]:
-    """The patterns whose packages are installed."""
+    """Read the patterns of the installed packages."""
     for source in _SOURCES:
-        file = _place(source.package, source.file)
+        file = _find_file(source.package, source.file)
         if file is None:
             continue
         two_theta, counts = source.read(file)
@@ -76,26 +76,26 @@ def find_measured() -> Iterator[MeasuredPhase]:
             wavelength_angstrom=find_wavelength(source.wavelength),
             source=str(file),
         )
-        own = _place(source.package, source.structure) if source.structure else None
+        own = _find_file(source.package, source.structure) if source.structure else None
         structure = read_materials([own]) if own else None
         yield MeasuredPhase(
             source.name, source.package, source.formula, source.space_group, pattern, structure
         )
 
 
-def _place(package: str, file: str) -> Path | None:
+def _find_file(package: str, file: str) -> Path | None:
     if file.startswith("usr/"):
-        place = Path(os.environ.get(SYSTEM_ROOT, "/")) / file
+        path = Path(os.environ.get(SYSTEM_ROOT, "/")) / file
     else:
         try:
-            place = Path(str(metadata.distribution(package).locate_file(file)))
+            path = Path(str(metadata.distribution(package).locate_file(file)))
         except metadata.PackageNotFoundError:
             return None
-    return place if place.is_file() else None
+    return path if path.is_file() else None
 
 
-def _gsas(file: Path) -> Curve:
-    """GSAS raw data of constant steps: STD (ten counts per line) and FXYE."""
+def _read_gsas(file: Path) -> Curve:
+    """GSAS raw data with constant steps: STD (ten counts per line) and FXYE."""
     lines = file.read_text(encoding="ascii").splitlines()
     head = next(i for i, line in enumerate(lines) if line.startswith("BANK"))
     words = lines[head].split()
@@ -103,13 +103,13 @@ def _gsas(file: Path) -> Curve:
     if words[-1] == "FXYE":
         table = np.array([line.split() for line in lines[head + 1 : head + 1 + n]], float)
         return table[:, 0] / 100, table[:, 1]
-    # each count has two digits for the number of detectors before it
+    # each count is preceded by two digits with the number of detectors
     body = "".join(line.ljust(80)[:80] for line in lines[head + 1 :])
     counts = np.array([float(body[8 * i + 2 : 8 * i + 8]) for i in range(n)])
     return start + step * np.arange(n), counts
 
 
-def _fox(file: Path) -> Curve:
+def _read_fox(file: Path) -> Curve:
     """First angle and step in the first line, then counts."""
     first, *rest = gzip.decompress(file.read_bytes()).decode("latin-1").splitlines()
     start, step = (float(word) for word in first.split()[:2])
@@ -117,18 +117,18 @@ def _fox(file: Path) -> Curve:
     return start + step * np.arange(len(counts)), counts
 
 
-def _fox_xml(file: Path) -> Curve:
+def _read_fox_xml(file: Path) -> Curve:
     text = gzip.decompress(file.read_bytes()).decode("latin-1")
     found = re.search(
         r'<IobsSigmaWeightList TThetaMin="([^"]+)" TThetaStep="([^"]+)">(.*?)</Iobs', text, re.S
     )
     if found is None:
-        raise ValueError(f"{file} holds no measured pattern")
+        raise ValueError(f"no measured pattern (IobsSigmaWeightList) in {file}")
     counts = np.array(found[3].split(), float).reshape(-1, 3)[:, 0]
     return float(found[1]) + float(found[2]) * np.arange(len(counts)), counts
 
 
-def _columns(file: Path) -> Curve:
+def _read_columns(file: Path) -> Curve:
     table = np.loadtxt(file)
     return table[:, 0], table[:, 1]
 
@@ -138,21 +138,22 @@ _FOX = "usr/share/doc/objcryst-fox/example"
 _SOURCES: Final = (
     _Source(
         "Na2Ca3Al2F14 with CaF2, APS 11-BM", "rietx", f"{_RIETX}/11BM_NAC.fxye", "Al2Ca3F14Na2",
-        199, 0.413909, _gsas, f"{_RIETX}/cod_1000236.cif",
+        199, 0.413909, _read_gsas, f"{_RIETX}/cod_1000236.cif",
     ),
     _Source(
-        "fluorapatite, laboratory", "rietx", f"{_RIETX}/FAP.XRA", "Ca5FO12P3", 176, "CuKa", _gsas,
-        f"{_RIETX}/fluorapatite.cif",
+        "fluorapatite, laboratory", "rietx", f"{_RIETX}/FAP.XRA", "Ca5FO12P3", 176, "CuKa",
+        _read_gsas, f"{_RIETX}/fluorapatite.cif",
     ),
     _Source(
         "PbSO4, Rietveld round robin", "objcryst-fox", f"{_FOX}/tutorial-pbso4/xray.dat.gz",
-        "O4PbS", 62, "CuKa", _fox,
+        "O4PbS", 62, "CuKa", _read_fox,
     ),
     _Source(
         "textured brucite", "objcryst-fox", f"{_FOX}/brucite-textured.xml.gz", "H2MgO2", 164,
-        "CuKa", _fox_xml,
+        "CuKa", _read_fox_xml,
     ),
     _Source(
-        "SiC with Zn", "fityk", "usr/share/fityk/samples/SiC_Zn.dat", "CSi", 216, "CuKa", _columns
+        "SiC with Zn", "fityk", "usr/share/fityk/samples/SiC_Zn.dat", "CSi", 216, "CuKa",
+        _read_columns,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a prediction costs: the start of the command, and its stages for many structures."""
+"""Benchmark of predictions: start-up time of the command, and time per stage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from matlode.benchmarks.tables import Tables
 from matlode.data.crystals import Crystals
 from matlode.data.symmetry import find_space_group
 from matlode.data.tables import (
@@ -41,25 +42,23 @@ def bench_prediction(
     n_starts: int = 3,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """Seconds of ``matlode predict`` for one crystal (the quickest of ``n_starts``), and what
-    ``n_structures`` of a table (default: the starter set) take once everything is loaded.
+) -> Tables:
+    """Time ``matlode predict`` for one crystal (the fastest of ``n_starts``), and the prediction of
+    ``n_structures`` structures of a table (default: the starter set) after loading.
 
-    ``everything`` is the job as users call it: every endpoint, every screen that judges, space
-    groups, patterns from the crystals. Its stages are measured by themselves after it.
+    The stage ``everything`` is the whole prediction: patterns, all endpoints, all active screens
+    and space groups. The single stages are timed separately afterwards.
     """
     materials = read_table(table) if table else load_starter()
     rows = np.random.default_rng(seed).permutation(len(materials))[:n_structures]
     some = materials.take(np.sort(rows))
     models, known = Models(), Known()
-    predict(some.take(np.arange(1)), models=models, known=known)  # loads, and compiles
+    predict(some.take(np.arange(1)), models=models, known=known)  # loads models and compiles
     start = time.perf_counter()
     predict(some, models=models, known=known, progress=progress)
-    seconds = {
-        "everything": time.perf_counter() - start,
-        **_stage_seconds(some, models, known, progress),
-    }
-    start_up = min(_start_seconds(some) for _ in range(n_starts))
+    everything = time.perf_counter() - start
+    seconds = {"everything": everything, **_time_stages(some, models, known, progress)}
+    start_up = min(_time_command(some) for _ in range(n_starts))
     return {
         "start-up": [{"command": "matlode predict, one crystal", "seconds": start_up}],
         f"prediction of {len(some):,} structures": [
@@ -73,8 +72,8 @@ def bench_prediction(
     }
 
 
-def _start_seconds(materials: Materials) -> float:
-    """Seconds from the start of the command to its end, for the first crystal of a table."""
+def _time_command(materials: Materials) -> float:
+    """Run time of the command in seconds, for the first crystal of a table."""
     with tempfile.TemporaryDirectory() as folder:
         write_materials(materials.take(np.arange(1)), Path(folder))
         start = time.perf_counter()
@@ -82,13 +81,13 @@ def _start_seconds(materials: Materials) -> float:
         return time.perf_counter() - start
 
 
-def _stage_seconds(
+def _time_stages(
     materials: Materials, models: Models, known: Known, progress: Progress
 ) -> dict[str, float]:
-    """Seconds of each stage, in chunks of the size that predictions are made in."""
+    """Stage → seconds, in the chunks of ``predict``."""
     spent: dict[str, float] = {}
 
-    def timed(stage: str, work: Callable[[], Result]) -> Result:
+    def run_timed(stage: str, work: Callable[[], Result]) -> Result:
         start = time.perf_counter()
         result = work()
         spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - start
@@ -96,22 +95,21 @@ def _stage_seconds(
 
     for at in range(0, len(materials), CHUNK):
         chunk = materials.take(np.arange(at, min(at + CHUNK, len(materials))))
-        keep, patterns, _ = timed("patterns", partial(simulate_possible, chunk.crystals))
+        keep, patterns, _ = run_timed("patterns", partial(simulate_possible, chunk.crystals))
         chunk = chunk.take(keep)
         compositions = composition_vectors(chunk.crystals)
         seen = compositions, patterns
-        timed("properties", partial(models.properties.predict, *seen, case="simulated"))
-        timed("symmetry", partial(models.symmetry.predict, *reversed(seen)))
-        candidates = models.predict_candidates(
-            list(chunk.frame["formula"]), *seen, case="simulated"
-        )
+        run_timed("properties", partial(models.properties.predict, *seen, case="simulated"))
+        run_timed("symmetry", partial(models.symmetry.predict, *reversed(seen)))
+        formulas = list(chunk.frame["formula"])
+        candidates = models.predict_candidates(formulas, *seen, case="simulated")
         for rule in load_rules(models, known):
-            timed(f"screen {rule.name}", partial(rule.judge, candidates))
-        timed("nearest known", partial(known.catalogue.nearest, compositions))
-        timed("space group", partial(_space_groups, chunk.crystals))
+            run_timed(f"screen {rule.name}", partial(rule.judge, candidates))
+        run_timed("nearest known", partial(known.catalogue.nearest, compositions))
+        run_timed("space group", partial(_find_space_groups, chunk.crystals))
         progress("stages", at + len(chunk), len(materials))
     return spent
 
 
-def _space_groups(crystals: Crystals) -> list[int]:
+def _find_space_groups(crystals: Crystals) -> list[int]:
     return [find_space_group(crystals, row) for row in range(len(crystals))]

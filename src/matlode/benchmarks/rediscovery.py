@@ -1,4 +1,4 @@
-"""Rediscovery: hide known phases from every model, search, and count how many come back."""
+"""Benchmark of rediscovery: hide known phases from all models and count how many a search finds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matlode.artefacts import write_json
+from matlode.benchmarks.tables import Tables
 from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.data.tables import full_table_path, starter_path
 from matlode.errors import InputError
@@ -33,9 +33,9 @@ HARD_PHASES = (
     "C", "B", "BN", "C3N4", "B4C", "B13C2", "B12P2", "BP", "SiC", "Si3N4", "TiC", "TiB2", "HfB2",
     "FeB4", "YB12", "WB", "WB4", "ReB2", "OsB2", "AlMgB14",
 )  # fmt: skip
-"""Diamond, boron, cubic and other boron nitride, carbon nitride, boron carbides, borides of
-metals ...: phases that reviews of hard materials name (Kaner, Gilman and Tolbert, Science 308,
-1268, 2005; Yeung, Mohammadi and Tolbert, Annu. Rev. Mater. Res. 46, 465, 2016)."""
+"""Diamond, boron, boron nitrides, carbon nitride, boron carbides, metal borides and other phases
+from reviews of hard materials (Kaner, Gilman and Tolbert, Science 308, 1268, 2005; Yeung, Mohammadi
+and Tolbert, Annu. Rev. Mater. Res. 46, 465, 2016)."""
 
 GOAL = {"maximize": ["vickers_hardness"]}
 
@@ -46,11 +46,11 @@ EPOCHS = {
     NETWORK_MODEL: 5,
     SYMMETRY_MODEL: 3,
 }
-"""Of the models without the hidden phases: an eighth to two fifths of those of the shipped ones, so
-that all is done within an hour on two cores."""
+"""Training epochs of the models without the hidden phases: an eighth to two fifths of those of the
+shipped models, so that the benchmark takes less than an hour on two cores."""
 
 TOPS = (50, 200)
-"""Ranks up to which phases are counted."""
+"""Lengths of the candidate lists in which phases are counted."""
 
 SETTINGS = SearchSettings(
     trials=4096,
@@ -58,15 +58,14 @@ SETTINGS = SearchSettings(
     n_screened=600,
     n_realised=300,
     n_candidates=max(TOPS),
-    # of a list twice as long as the usual one, twice as many
+    # doubled, because the list is twice as long as the default one
     max_per_system=2 * SearchSettings.max_per_system,
     max_per_prototype=2 * SearchSettings.max_per_prototype,
 )
 
 
-def contestants(settings: SearchSettings) -> dict[str, SearchSettings]:
-    """Name → settings: the same number of evaluated points and the same way from these to a
-    ranked list, so that only where the points come from differs."""
+def list_contestants(settings: SearchSettings) -> dict[str, SearchSettings]:
+    """Name → settings of the compared searches, which differ only in the source of the points."""
     return {
         "search": settings,
         "latent space alone": replace(settings, substituted_share=0.0),
@@ -78,37 +77,37 @@ def contestants(settings: SearchSettings) -> dict[str, SearchSettings]:
 def bench_rediscovery(
     hide: Path | Sequence[str] = HARD_PHASES,
     *,
-    goal: Mapping[str, Any] | Path = GOAL,
+    goal: Mapping[str, object] | Path = GOAL,
     settings: SearchSettings = SETTINGS,
     n_seeds: int = 3,
     epochs: Mapping[str, int] = EPOCHS,
     data: Path | None = None,
     out: Path = Path("rediscovery"),
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """How many hidden phases searches for ``goal`` list, by contestant, and where each stands.
+) -> Tables:
+    """Count the hidden phases that searches for ``goal`` find, by contestant, and rank each phase.
 
-    ``hide`` are formulas, or a file of one per line (# begins a comment). They leave the table
-    (``data``) and the values of formulas beside it; all standard models are trained on the
-    rest, for fewer ``epochs`` than the shipped ones; none of these is used. Goals look for what
-    is new to the models. What ``out`` holds already is not made again.
+    ``hide`` are formulas, or a file with one per line (# starts a comment). They are removed from
+    the table ``data`` and from its file of values by formula. All standard models are trained on
+    the remaining rows, for fewer ``epochs`` than the shipped ones, which are not used. Candidates
+    must be absent from the training data. Results in ``out`` are reused.
 
-    Raises InputError for an empty list, or one of which the table knows nothing.
+    Raises InputError if ``hide`` is empty or the table contains none of its formulas.
     """
-    hidden = _formulas(hide)
+    hidden = _read_formulas(hide)
     rows = hide_formulas(hidden, full_table_path(data) or starter_path(), out / "data")
-    seconds = {"training": _trained(out, epochs, progress)}
+    seconds = {"training": _train_models(out, epochs, progress)}
     models, known = Models(out / "models"), Known(out / "data" / "structures.parquet")
     listed: dict[str, list[list[str]]] = {}
     for seed in range(n_seeds):
-        for name, of_contestant in contestants(replace(settings, seed=seed)).items():
+        for name, of_contestant in list_contestants(replace(settings, seed=seed)).items():
             began = time.perf_counter()
             folder = out / "runs" / f"{name.replace(' ', '-')}-{seed}"
-            found = _list(folder, goal, of_contestant, models, known, progress)
+            found = _run_search(folder, goal, of_contestant, models, known, progress)
             listed.setdefault(name, []).append(found)
             seconds[f"{name}, seed {seed}"] = time.perf_counter() - began
     ranks = {
-        name: [[_rank(formula, of_seed) for of_seed in of] for formula in hidden]
+        name: [[_find_rank(formula, of_seed) for of_seed in of] for formula in hidden]
         for name, of in listed.items()
     }
     write_json(
@@ -118,13 +117,13 @@ def bench_rediscovery(
     )  # fmt: skip
     return {
         f"phases of {len(hidden)} that come back, mean of {n_seeds} seeds": [
-            {"contestant": name, **_counts(of)} for name, of in ranks.items()
+            {"contestant": name, **_count_found(of)} for name, of in ranks.items()
         ],
         "rank of each phase, the best of its seeds": [
             {
                 "phase": conventional_formula(formula),
                 "rows hidden": rows[formula],
-                **{name: _best(of[at]) for name, of in ranks.items()},
+                **{name: _format_best(of[at]) for name, of in ranks.items()},
             }
             for at, formula in enumerate(hidden)
         ],
@@ -132,10 +131,10 @@ def bench_rediscovery(
 
 
 def hide_formulas(hidden: Collection[str], table: Path, folder: Path) -> dict[str, int]:
-    """Write a structure table, and the values of formulas beside it, without some formulas;
-    returns how many rows of each formula are left out.
+    """Write a structure table, and its file of values by formula, without the formulas ``hidden``;
+    returns the number of removed rows of each.
 
-    Raises InputError if there are none at all.
+    Raises InputError if the table contains none of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     counts = dict.fromkeys(hidden, 0)
@@ -152,12 +151,15 @@ def hide_formulas(hidden: Collection[str], table: Path, folder: Path) -> dict[st
         name = "structures.parquet" if source == table else source.name
         pq.write_table(kept, folder / name)
     if not any(counts.values()):
-        raise InputError(f"{table} knows none of the formulas that are to be hidden.")
+        raise InputError(
+            f"none of the {len(counts)} formulas to hide is in {table}; give formulas of known "
+            "phases, or another table."
+        )
     return counts
 
 
-def _formulas(hide: Path | Sequence[str]) -> list[str]:
-    """Canonical and distinct, in their order."""
+def _read_formulas(hide: Path | Sequence[str]) -> list[str]:
+    """Distinct canonical formulas, in order."""
     if isinstance(hide, Path):
         try:
             lines = hide.read_text(encoding="utf-8").splitlines()
@@ -165,12 +167,12 @@ def _formulas(hide: Path | Sequence[str]) -> list[str]:
             raise InputError(f"{hide}: not a readable list of formulas ({error}).") from error
         hide = [text for line in lines if (text := line.partition("#")[0].strip())]
     if not hide:
-        raise InputError("no formulas are to be hidden; give one per line.")
+        raise InputError("no formulas to hide; give at least one, in a file one per line.")
     return list(dict.fromkeys(canonical_formula(text) for text in hide))
 
 
-def _trained(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
-    """Train every standard model without the hidden phases; returns the seconds it took."""
+def _train_models(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
+    """Train every standard model without the hidden phases; returns the time in seconds."""
     began = time.perf_counter()
     names = [*(name for name in MODELS if name.startswith("standard")), *WITHOUT_SETTINGS]
     train_models(
@@ -183,15 +185,15 @@ def _trained(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
     return time.perf_counter() - began
 
 
-def _list(
+def _run_search(
     folder: Path,
-    goal: Mapping[str, Any] | Path,
+    goal: Mapping[str, object] | Path,
     settings: SearchSettings,
     models: Models,
     known: Known,
     progress: Progress,
 ) -> list[str]:
-    """The formulas that a search lists, canonical, best first."""
+    """Canonical formulas of the accepted candidates of a search, best first."""
     if (folder / REQUEST_FILE).exists():
         run = resume(folder, progress=progress)
     else:
@@ -203,12 +205,12 @@ def _list(
     return [canonical_formula(text) for text in accepted["formula"]]
 
 
-def _rank(formula: str, listed: Sequence[str]) -> int | None:
+def _find_rank(formula: str, listed: Sequence[str]) -> int | None:
     return listed.index(formula) + 1 if formula in listed else None
 
 
-def _counts(ranks: Sequence[Sequence[int | None]]) -> dict[str, str]:
-    """How many phases are within each of TOPS: mean over seeds, least and most."""
+def _count_found(ranks: Sequence[Sequence[int | None]]) -> dict[str, str]:
+    """Number of phases within each of TOPS: mean over the seeds, with smallest and largest."""
     cells = {}
     for top in TOPS:
         counts = [
@@ -219,6 +221,6 @@ def _counts(ranks: Sequence[Sequence[int | None]]) -> dict[str, str]:
     return cells
 
 
-def _best(ranks: Sequence[int | None]) -> str:
+def _format_best(ranks: Sequence[int | None]) -> str:
     found = [rank for rank in ranks if rank is not None]
     return str(min(found)) if found else "-"

@@ -1,4 +1,4 @@
-"""Long campaigns and large tables: do time and memory grow no faster than these?"""
+"""Benchmark of scaling: time and memory of long campaigns and large tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.benchmarks.tables import Row, Tables
 from matlode.data.tables import TABLE_FILE, Materials, load_materials, read_table, write_materials
 from matlode.jobs.import_data import ImportSettings, import_data
 from matlode.jobs.known import Known
@@ -33,10 +34,12 @@ from matlode.representation.streaming import stream_table
 
 GOAL = {"maximize": ["bulk_modulus", "shear_modulus"]}
 STRAIN = 1e-3
-"""Repeats of a structure are larger by this, each than the last, so that none is a duplicate."""
+"""Increase of the cell lengths from one repeat of a structure to the next, which avoids
+duplicates."""
 
 PARTS = (100, 10, 1)
-Finding = dict[str, float]
+Finding: TypeAlias = dict[str, float]
+"""Heading → time, memory or speed."""
 
 
 def bench_scale(
@@ -46,22 +49,24 @@ def bench_scale(
     parts: Sequence[int] = PARTS,
     data: Path | None = None,
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """Seconds and peak memory by size (the largest divided by ``parts``), each in its own process.
+) -> Tables:
+    """Measure time and peak memory by size (the largest divided by each of ``parts``), each in its
+    own process.
 
-    Campaigns up to ``n_trials`` whose points are evaluated by a formula, so that what is left is
-    what looks back: the sampler, the ledger in SQLite, the list; with the models, a hundredth of
-    these. Tables up to ``n_structures`` (rows of ``data``, default: the starter set, again and
-    again, strained) are written, imported, made into patterns and read; of a hundredth every
-    crystal is predicted.
+    - Campaigns without models, up to ``n_trials``: points are evaluated by a simple formula, so
+      that the sampler, the ledger in SQLite and the selection of candidates are measured.
+    - Campaigns with the models, up to a hundredth of ``n_trials``.
+    - Tables up to ``n_structures`` rows are written, imported, converted to patterns and read.
+      They repeat the rows of ``data`` (default: the starter set) with a small strain.
+    - Predictions for up to a hundredth of ``n_structures``.
     """
     cases: list[tuple[str, str, Callable[[int, Path], Finding], int]] = [
-        ("campaigns without models", "trials", partial(_alone, _light_campaign), n_trials),
-        ("campaigns", "trials", partial(_alone, _campaign), n_trials // 100),
-        ("tables", "structures", partial(_table, data=data), n_structures),
-        ("predictions", "structures", partial(_predictions, data=data), n_structures // 100),
+        ("campaigns without models", "trials", partial(_run_campaign_alone, light=True), n_trials),
+        ("campaigns", "trials", partial(_run_campaign_alone, light=False), n_trials // 100),
+        ("tables", "structures", partial(_process_table, data=data), n_structures),
+        ("predictions", "structures", partial(_predict_table, data=data), n_structures // 100),
     ]
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Row]] = {}
     for title, unit, work, largest in cases:
         found[title] = []
         for done, n in enumerate(sizes := [-(-largest // part) for part in parts]):
@@ -73,20 +78,21 @@ def bench_scale(
     return found
 
 
-def _alone(work: Callable[..., Finding], *arguments: Any, **options: Any) -> Finding:
-    """What the work tells, with the memory that a process needs which does nothing else."""
+def _run_alone(work: Callable[[], Finding]) -> Finding:
+    """The result of ``work``, run in a new process, and the peak memory of that process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measured, partial(work, *arguments, **options)).result()
+        return pool.submit(_measure_memory, work).result()
 
 
-def _measured(work: Callable[[], Finding]) -> Finding:
+def _measure_memory(work: Callable[[], Finding]) -> Finding:
     found = work()
     return {**found, "peak memory / GB": peak_memory_gb() or np.nan}
 
 
 class LightCampaign(Campaign):
-    """Points stand for formulas of their three largest variables, and are good near the origin."""
+    """A campaign without models: formulas come from the three largest variables of a point, and
+    gains are larger near the origin."""
 
     def evaluate(self, points: NDArray[np.floating]) -> Trials:
         """See Campaign."""
@@ -100,12 +106,12 @@ class LightCampaign(Campaign):
         return Trials.of(points, formulas, gains, np.zeros((len(points), 0)), gains)
 
 
-def _light_campaign(n: int, folder: Path) -> Finding:
-    return _campaign(n, folder, light=True)
+def _run_campaign_alone(n: int, folder: Path, *, light: bool) -> Finding:
+    return _run_alone(partial(_run_campaign, n, folder, light=light))
 
 
-def _campaign(n: int, folder: Path, *, light: bool = False) -> Finding:
-    """A campaign of n trials in a file of its own, and its best distinct formulas."""
+def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
+    """Run a campaign of n trials with its own database and select its best formulas."""
     models, known, settings = Models(), Known(), SearchSettings(trials=n)
     goal = make_goal(GOAL, known_elements=known.elements, endpoints=models.endpoints)
     prepared = prepare_campaign(goal, models, known, replace(settings, trials=min(n, 10_000)))
@@ -128,8 +134,8 @@ def _campaign(n: int, folder: Path, *, light: bool = False) -> Finding:
     }
 
 
-def repeated(materials: Materials, n: int) -> Materials:
-    """n rows: the table's, again and again, each time with larger cells."""
+def repeat_materials(materials: Materials, n: int) -> Materials:
+    """Repeat the rows of a table up to n rows, with larger cells in every repeat."""
     rounds, rows = np.divmod(np.arange(n), len(materials))
     many = materials.take(rows)
     lattices = many.crystals.lattices * (1 + STRAIN * rounds)[:, None, None]
@@ -137,37 +143,36 @@ def repeated(materials: Materials, n: int) -> Materials:
     return Materials(many.frame.assign(id=ids), replace(many.crystals, lattices=lattices))
 
 
-def _table(n: int, folder: Path, *, data: Path | None) -> Finding:
-    """A table of n rows: written, imported, its patterns computed, read as a whole; each by a
-    process of its own."""
+def _process_table(n: int, folder: Path, *, data: Path | None) -> Finding:
+    """Write, import, convert to patterns and read a table of n rows, each in a new process."""
     many, imported = folder / "many", folder / "imported" / TABLE_FILE
     found: Finding = {}
     for name, work in (
         ("write", partial(_write, n, many, data)),
         ("import", partial(_import, many / TABLE_FILE, imported.parent)),
-        ("patterns", partial(_patterns, imported, folder / "features")),
+        ("patterns", partial(_compute_patterns, imported, folder / "features")),
         ("read", partial(_read, imported, n)),
     ):
-        told = _alone(_timed, work)
-        found |= {f"{name} / s": told["s"], f"{name} / GB": told["peak memory / GB"]}
+        measured = _run_alone(partial(_time, work))
+        found |= {f"{name} / s": measured["s"], f"{name} / GB": measured["peak memory / GB"]}
     return found
 
 
-def _timed(work: Callable[[], Any]) -> Finding:
+def _time(work: Callable[[], object]) -> Finding:
     began = time.perf_counter()
     work()
     return {"s": time.perf_counter() - began}
 
 
 def _write(n: int, folder: Path, data: Path | None) -> None:
-    write_materials(repeated(load_materials(data), n), folder)
+    write_materials(repeat_materials(load_materials(data), n), folder)
 
 
 def _import(source: Path, out: Path) -> None:
     import_data([source], out, settings=ImportSettings(keep_duplicates=True))
 
 
-def _patterns(table: Path, out: Path) -> None:
+def _compute_patterns(table: Path, out: Path) -> None:
     stream_table(table, out)
 
 
@@ -175,15 +180,15 @@ def _read(table: Path, n: int) -> None:
     assert len(read_table(table)) == n
 
 
-def _predictions(n: int, folder: Path, *, data: Path | None) -> Finding:
-    """What is said of each of n crystals in a file, by a process that forgets it at once."""
-    _alone(_timed, partial(_write, n, folder, data))
-    return _alone(_predict, folder / TABLE_FILE, n)
+def _predict_table(n: int, folder: Path, *, data: Path | None) -> Finding:
+    """Predict each of n crystals in a file, in a new process that keeps no result."""
+    _run_alone(partial(_time, partial(_write, n, folder, data)))
+    return _run_alone(partial(_predict, folder / TABLE_FILE, n))
 
 
 def _predict(table: Path, n: int) -> Finding:
     models, known = Models(), Known()
-    next(stream_predictions([table], models=models, known=known))  # loads, and compiles
+    next(stream_predictions([table], models=models, known=known))  # loads models and compiles
     began = time.perf_counter()
     assert sum(1 for _ in stream_predictions([table], models=models, known=known)) == n
     seconds = time.perf_counter() - began

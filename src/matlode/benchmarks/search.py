@@ -1,5 +1,5 @@
-"""The arena: every sampler on functions of two variables (the paper's S8), on the real objective
-in 88, against Optuna's and Hyperopt's estimators, and before a judge of its own."""
+"""Benchmark of the samplers, against Optuna and Hyperopt: test functions of two variables (Figure
+S8 of Korolev et al. 2020), the latent space of 88 variables, and the time per suggestion."""
 
 from __future__ import annotations
 
@@ -8,42 +8,50 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_json
+from matlode.benchmarks.tables import Row, Tables
 from matlode.data.splits import TRAIN
 from matlode.errors import GoalError, suggest
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
-from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.sampler import Array, History, Sampler, out_of_box
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import Estimates
+from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.scores import element_statistics_baseline
+from matlode.records import Cell
 from matlode.report.drawing import COLOURS, pyplot, save_figure
 from matlode.representation.composition import formula_vectors
 from matlode.training.table import TrainingTable
 
 N_START = 10
-"""Random points that every sampler begins with, on functions of two variables."""
+"""Random points before the first suggestion, on functions of two variables."""
 HIT = 1.0
-"""Merit of a hit: as good as the best 5 % of the known materials."""
+"""Merit above which a formula is a hit: that of the best 5 % of the known materials."""
 TOP = 50
-BESIDE = ("tpe", "tpe-independent", "Optuna TPE", "Hyperopt TPE")
-"""Samplers of one kind, that are held against each other in the latent space, too."""
-N_BESIDE = 512
-"""Evaluations of it: after a thousand, the others take minutes per batch."""
+"""Number of best distinct formulas whose mean merit is reported."""
+COMPARED = ("tpe", "tpe-independent", "Optuna TPE", "Hyperopt TPE")
+"""Implementations of the same estimator, which are also compared in the latent space."""
+N_COMPARED = 512
+"""Evaluations of this comparison; after a thousand, the others take minutes per batch."""
+Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+"""Function → sampler → lower quartile, median and upper quartile of the regret after each
+evaluation."""
+Trace: TypeAlias = dict[str, object]
+"""A Plotly trace."""
 
 
 def _branin(x: Array, y: Array) -> Array:
@@ -101,38 +109,40 @@ TEST_FUNCTIONS: Mapping[str, TestFunction] = {
 }
 
 
-class Rival(Sampler):
-    """A sampler of another library, behind our interface."""
+class ExternalSampler(Sampler):
+    """A sampler of another library."""
 
     @abstractmethod
-    def told(
+    def load_history(
         self, history: History, n_variables: int, rng: np.random.Generator
     ) -> Callable[[int], Array]:
-        """What gives n points of the unit box, once the library has been told the history."""
+        """Pass the history (in the unit box) to the library; returns a function that suggests n
+        points (n, n_variables) of the unit box."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
         unit = replace(history, points=history.in_box(bounds))
-        return out_of_box(self.told(unit, len(bounds), rng)(n), bounds)
+        return out_of_box(self.load_history(unit, len(bounds), rng)(n), bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptunaSampler(Rival):
-    """One of Optuna's."""
+class OptunaSampler(ExternalSampler):
+    """A sampler of Optuna."""
 
     kind: str
-    options: Mapping[str, Any]
+    """Name of the class in ``optuna.samplers``."""
+    options: Mapping[str, bool]
 
-    def told(
+    def load_history(
         self, history: History, n_variables: int, rng: np.random.Generator
     ) -> Callable[[int], Array]:
-        """See Rival."""
+        """See ExternalSampler."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         kind = getattr(optuna.samplers, self.kind)
         with warnings.catch_warnings():
-            # the multivariate estimator is called experimental
+            # Optuna marks the multivariate estimator as experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = kind(seed=int(rng.integers(2**31)), **self.options)
         study = optuna.create_study(sampler=sampler)
@@ -145,21 +155,21 @@ class OptunaSampler(Rival):
                 optuna.create_trial(params=parameters, distributions=space, value=-float(value))
             )
 
-        def ask(n: int) -> Array:
-            asked = [study.ask(space) for _ in range(n)]
-            return np.array([[trial.params[name] for name in space] for trial in asked])
+        def suggest_points(n: int) -> Array:
+            trials = [study.ask(space) for _ in range(n)]
+            return np.array([[trial.params[name] for name in space] for trial in trials])
 
-        return ask
+        return suggest_points
 
 
 @dataclass(frozen=True, kw_only=True)
-class HyperoptSampler(Rival):
-    """Hyperopt's TPE, which the paper used."""
+class HyperoptSampler(ExternalSampler):
+    """TPE of Hyperopt, which Korolev et al. 2020 used."""
 
-    def told(
+    def load_history(
         self, history: History, n_variables: int, rng: np.random.Generator
     ) -> Callable[[int], Array]:
-        """See Rival."""
+        """See ExternalSampler."""
         from hyperopt import JOB_STATE_DONE, STATUS_OK, Domain, Trials, hp, tpe
 
         names = [f"z{i:03d}" for i in range(n_variables)]
@@ -180,25 +190,25 @@ class HyperoptSampler(Rival):
         trials.insert_trial_docs(documents)
         trials.refresh()
 
-        def ask(n: int) -> Array:
+        def suggest_points(n: int) -> Array:
             found = []
-            for number in trials.new_trial_ids(n):  # it suggests one at a time
+            for number in trials.new_trial_ids(n):  # Hyperopt suggests one point at a time
                 found += tpe.suggest([number], domain, trials, int(rng.integers(2**31)))
             return np.array([[doc["misc"]["vals"][name][0] for name in names] for doc in found])
 
-        return ask
+        return suggest_points
 
 
-RIVALS: Mapping[str, Rival] = {
+EXTERNAL_SAMPLERS: Mapping[str, ExternalSampler] = {
     "Optuna TPE": OptunaSampler(kind="TPESampler", options={"multivariate": True}),
     "Optuna TPE, independent": OptunaSampler(kind="TPESampler", options={"multivariate": False}),
     "Hyperopt TPE": HyperoptSampler(),
 }
-"""name → sampler of others (extra ``bench``)."""
+"""Name → sampler of another library (extra ``bench``)."""
 
 
 def regrets(test: TestFunction, sampler: Sampler, *, seed: int, n: int) -> Array:
-    """(n,), best value so far above the minimum after 1, 2 ... evaluations, one at a time."""
+    """(n,), difference of the best value and the minimum after 1, 2, ..., n evaluations."""
     bounds = np.array(test.bounds, dtype=float)
     rng = np.random.default_rng(seed)
     points = out_of_box(rng.random((N_START, 2)), bounds)
@@ -216,10 +226,13 @@ def bench_functions(
     n_evaluations: int = 100,
     out: Path,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """S8: one row per function with every sampler's median regret and quartiles after all
-    evaluations; curves are kept and drawn in ``out``."""
-    curves: dict[str, dict[str, Any]] = {}
+) -> list[Row]:
+    """Run the samplers on TEST_FUNCTIONS (Figure S8): one row per function with the median and the
+    quartiles of each sampler's regret after all evaluations.
+
+    Writes the curves and their figure to ``out``.
+    """
+    curves: dict[str, dict[str, list[list[float]]]] = {}
     done = 0
     for name, test in TEST_FUNCTIONS.items():
         curves[name] = {}
@@ -245,15 +258,19 @@ def bench_functions(
 
 
 @dataclass(frozen=True)
-class Judge:
-    """An opinion that no sampler can please on purpose: XGBoost on the elements' statistics,
-    which sees no pattern and no latent space, learned from the training rows of a table."""
+class IndependentModel:
+    """Model that the samplers cannot exploit: XGBoost on element statistics.
+
+    It uses neither patterns nor latent variables and is trained on the training rows of a table.
+    """
 
     goal: Goal
     scale: Scale
     table: TrainingTable
 
-    def merits(self, compositions: NDArray[np.floating], endpoints: Mapping[str, Any]) -> Array:
+    def merits(
+        self, compositions: NDArray[np.floating], endpoints: Mapping[str, Endpoint]
+    ) -> Array:
         """(n,), merits of compositions (n, 100)."""
         rows = self.table.roles == TRAIN
         estimates = {}
@@ -265,7 +282,29 @@ class Judge:
             )
             estimates[name] = Estimates(*3 * (np.asarray(value, dtype=float),))
         gains = self.scale.gains(self.goal, estimates)
-        return merit(self.goal, gains, self.scale.shortfalls(self.goal, estimates))
+        return compute_merit(self.goal, gains, self.scale.shortfalls(self.goal, estimates))
+
+
+@dataclass(frozen=True)
+class LatentRun:
+    """Campaign of one sampler and one seed; lists have one entry per batch."""
+
+    best: list[float]
+    """Best merit so far."""
+    hits: list[int]
+    """Number of distinct formulas with a merit above HIT so far."""
+    top: float
+    """Mean merit of the TOP best distinct formulas."""
+    formulas: list[str]
+    """(TOP,), these formulas, repeated if there are fewer."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _ScoredRun:
+    run: LatentRun
+    independent: float
+    """Mean merit of ``run.formulas`` by the IndependentModel."""
 
 
 def bench_latent(
@@ -277,14 +316,14 @@ def bench_latent(
     data: Path | None = None,
     out: Path,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Bulk and shear modulus as large as possible, stability wanted: one row per sampler.
+) -> list[Row]:
+    """Maximise bulk and shear modulus of stable materials in the latent space: one row per sampler.
 
-    Seeds are paired: all samplers of a seed begin with the same known materials, and with no
-    substitutions. Per sampler: best merit, mean of the TOP best distinct formulas and what the
-    ``Judge`` says of these, distinct hits, seconds, and, beside the paper's form, how many
-    evaluations it takes to reach that one's best. Curves are kept and drawn in ``out``; runs
-    that it holds already are not made again.
+    Seeds are paired: for each seed, all samplers start with the same known materials, without
+    substitutions. A row contains the best merit, the mean merit of the TOP best distinct formulas
+    by the models and by the IndependentModel, the number of distinct hits, the time and, compared
+    with ``tpe-independent``, the evaluations needed to reach its best merit. Writes the curves and
+    their figure to ``out``; runs that are there already are reused.
     """
     models, known = Models(), Known()
     goal = make_goal(
@@ -293,7 +332,7 @@ def bench_latent(
         endpoints=models.endpoints,
     )
     (out / "runs").mkdir(parents=True, exist_ok=True)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in samplers}
+    runs: dict[str, list[LatentRun]] = {name: [] for name in samplers}
     for seed in range(n_seeds):
         settings = SearchSettings(seed=seed, n_start=n_start, substituted_share=0.0)
         prepared = prepare_campaign(goal, models, known, settings)
@@ -303,24 +342,28 @@ def bench_latent(
             file = out / "runs" / f"{name.replace(' ', '-')}-{seed}.json"
             if not file.exists():
                 campaign = replace(prepared.campaign, sampler=sampler)
-                write_json(file, _latent_run(campaign, prepared.start, n_trials, seed))
-            runs[name].append(json.loads(file.read_text()))
+                write_json(file, asdict(_run_latent(campaign, prepared.start, n_trials, seed)))
+            runs[name].append(LatentRun(**json.loads(file.read_text())))
             n_done = seed * len(samplers) + len([r for r in runs.values() if len(r) > seed])
             progress("latent", n_done, n_seeds * len(samplers), f"{name}, seed {seed}")
-    judge = Judge(goal, scale, TrainingTable.load(data))
+    model = IndependentModel(goal, scale, TrainingTable.load(data))
     every = [run for of in runs.values() for run in of]
-    tops = formula_vectors([formula for run in every for formula in run["formulas"]])
-    judged = judge.merits(tops, models.endpoints).reshape(len(every), TOP).mean(axis=1)
-    for run, merit_judged in zip(every, judged.tolist(), strict=True):
-        run["judged"] = merit_judged
-    write_json(out / "latent.json", {"trials": n_trials, "seeds": n_seeds, "runs": runs})
+    tops = formula_vectors([formula for run in every for formula in run.formulas])
+    means = model.merits(tops, models.endpoints).reshape(len(every), TOP).mean(axis=1)
+    independent = iter(means.tolist())
+    scored = {name: [_ScoredRun(run, next(independent)) for run in of] for name, of in runs.items()}
+    records = {
+        name: [{**asdict(one.run), "judged": one.independent} for one in of]
+        for name, of in scored.items()
+    }
+    write_json(out / "latent.json", {"trials": n_trials, "seeds": n_seeds, "runs": records})
     _draw_latent(runs, out / "latent-samplers")
-    return [_latent_row(name, of, runs.get("tpe-independent")) for name, of in runs.items()]
+    return [_tabulate_latent(name, of, runs.get("tpe-independent")) for name, of in scored.items()]
 
 
-def _latent_run(
+def _run_latent(
     campaign: Campaign, start: NDArray[np.floating], n_trials: int, seed: int
-) -> dict[str, Any]:
+) -> LatentRun:
     began = time.perf_counter()
     trials, n_known = campaign.run(start, n_trials, seed)
     seconds = time.perf_counter() - began
@@ -328,17 +371,17 @@ def _latent_run(
     merits = found.merits(campaign.goal)
     rows = select_diverse(found, merits, TOP, max_per_system=TOP)
     best = np.maximum.accumulate(merits)
-    return {
-        "best": best[BATCH - 1 :: BATCH].tolist(),
-        "hits": _distinct_hits(found, merits),
-        "top": float(merits[rows].mean()),
-        "formulas": [str(formula) for formula in found.formulas[np.resize(rows, TOP)]],
-        "seconds": seconds,
-    }
+    return LatentRun(
+        best=best[BATCH - 1 :: BATCH].tolist(),
+        hits=_count_hits(found, merits),
+        top=float(merits[rows].mean()),
+        formulas=[str(formula) for formula in found.formulas[np.resize(rows, TOP)]],
+        seconds=seconds,
+    )
 
 
-def _distinct_hits(trials: Trials, merits: Array) -> list[int]:
-    """Distinct formulas that are hits, after each batch."""
+def _count_hits(trials: Trials, merits: Array) -> list[int]:
+    """Number of distinct formulas with a merit above HIT after each batch."""
     seen: set[str] = set()
     counts = []
     for at in range(0, len(trials), BATCH):
@@ -348,20 +391,24 @@ def _distinct_hits(trials: Trials, merits: Array) -> list[int]:
     return counts
 
 
-def _latent_row(
-    name: str, runs: Sequence[Mapping[str, Any]], paper: Sequence[Mapping[str, Any]] | None
-) -> dict[str, Any]:
-    row = {
+def _tabulate_latent(
+    name: str, scored: Sequence[_ScoredRun], paper: Sequence[LatentRun] | None
+) -> Row:
+    runs = [one.run for one in scored]
+    row: dict[str, Cell] = {
         "sampler": name,
-        "best merit": _mean_sd([run["best"][-1] for run in runs]),
-        f"mean of {TOP} best": _mean_sd([run["top"] for run in runs]),
-        "of these, by the judge": _mean_sd([run["judged"] for run in runs]),
-        "distinct hits": f"{np.mean([run['hits'][-1] for run in runs]):.0f}",
-        "hits per minute": f"{np.mean([60 * r['hits'][-1] / r['seconds'] for r in runs]):.0f}",
-        "seconds": f"{np.mean([run['seconds'] for run in runs]):.1f}",
+        "best merit": _format_mean([run.best[-1] for run in runs]),
+        f"mean of {TOP} best": _format_mean([run.top for run in runs]),
+        "of these, by the judge": _format_mean([one.independent for one in scored]),
+        "distinct hits": f"{np.mean([run.hits[-1] for run in runs]):.0f}",
+        "hits per minute": f"{np.mean([60 * run.hits[-1] / run.seconds for run in runs]):.0f}",
+        "seconds": f"{np.mean([run.seconds for run in runs]):.1f}",
     }
     if paper is not None:
-        needed = [_reached(run, other["best"][-1]) for run, other in zip(runs, paper, strict=True)]
+        needed = [
+            _count_evaluations(run.best, other.best[-1])
+            for run, other in zip(runs, paper, strict=True)
+        ]
         n_not = sum(n is None for n in needed)
         reached = [n for n in needed if n is not None]
         text = f"{np.median(reached):.0f}" if reached else "never"
@@ -369,13 +416,14 @@ def _latent_row(
     return row
 
 
-def _reached(run: Mapping[str, Any], best: float) -> int | None:
-    """Evaluations, in whole batches, until a run is as good as ``best``."""
-    batches = np.flatnonzero(np.array(run["best"]) >= best)
+def _count_evaluations(best: Sequence[float], merit: float) -> int | None:
+    """Evaluations, in whole batches, until ``best`` reaches a merit; None if it never does."""
+    batches = np.flatnonzero(np.array(best) >= merit)
     return None if not len(batches) else int(batches[0] + 1) * BATCH
 
 
-def _mean_sd(values: Sequence[float]) -> str:
+def _format_mean(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return f"{np.mean(values):.2f} ± {sd:.2f}"
 
@@ -383,30 +431,35 @@ def _mean_sd(values: Sequence[float]) -> str:
 def bench_suggestions(
     *,
     samplers: Mapping[str, Sampler],
-    rivals: Mapping[str, Rival],
+    external: Mapping[str, ExternalSampler],
     n_seen: int = 1000,
     n_dimensions: int = 88,
     repeats: int = 3,
-) -> list[dict[str, Any]]:
-    """Milliseconds per suggestion in 88 dimensions after ``n_seen`` points, the least of some
-    repeats: ours in batches, the rivals', which know none, one at a time, and without the time
-    that it takes to tell them what was seen."""
+) -> list[Row]:
+    """Time per suggestion in milliseconds after ``n_seen`` points: the shortest of ``repeats``.
+
+    matlode's samplers suggest batches. External ones suggest one point at a time, because they
+    have no batches; loading the history is not timed.
+    """
     rng = np.random.default_rng(0)
     bounds = np.tile([0.0, 1.0], (n_dimensions, 1))
     points = rng.random((n_seen, n_dimensions))
     history = History(points, -(points**2).sum(axis=1))
-    asks: dict[str, tuple[int, Callable[[int], Array]]] = {
+    calls: dict[str, tuple[int, Callable[[int], Array]]] = {
         name: (BATCH, partial(_suggest, sampler, history, bounds))
         for name, sampler in samplers.items()
     }
-    asks |= {name: (1, rival.told(history, n_dimensions, rng)) for name, rival in rivals.items()}
-    rows = []
-    for name, (size, ask) in asks.items():
-        ask(size)
+    calls |= {
+        name: (1, sampler.load_history(history, n_dimensions, rng))
+        for name, sampler in external.items()
+    }
+    rows: list[Row] = []
+    for name, (size, suggest_points) in calls.items():
+        suggest_points(size)
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
-            ask(size)
+            suggest_points(size)
             seconds.append(time.perf_counter() - began)
         rows.append({"sampler": name, "batch": size, "ms each": 1e3 * min(seconds) / size})
     return rows
@@ -416,12 +469,13 @@ def _suggest(sampler: Sampler, history: History, bounds: Array, n: int) -> Array
     return sampler.suggest(history, bounds, n, np.random.default_rng(0))
 
 
-def _draw_functions(curves: Mapping[str, Mapping[str, Any]], stem: Path) -> list[Path]:
+def _draw_functions(curves: Curves, stem: Path) -> list[Path]:
     plt = pyplot()
     figure, axes = plt.subplots(2, 4, figsize=(14, 7), layout="constrained")
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for axis, (name, of) in zip(axes.flat, curves.items(), strict=True):
-        for colour, (label, (low, middle, high)) in zip(_colours(of), of.items(), strict=True):
+        colours = _choose_colours(len(of))
+        for colour, (label, (low, middle, high)) in zip(colours, of.items(), strict=True):
             x = np.arange(1, len(middle) + 1)
             floor = 1e-6
             axis.fill_between(
@@ -438,15 +492,18 @@ def _draw_functions(curves: Mapping[str, Mapping[str, Any]], stem: Path) -> list
     return save_figure(figure, stem, traces, "evaluations", "best - minimum")
 
 
-def _draw_latent(runs: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path) -> list[Path]:
+def _draw_latent(runs: Mapping[str, Sequence[LatentRun]], stem: Path) -> list[Path]:
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    traces: list[dict[str, Any]] = []
-    for axis, key, title in zip(
-        axes, ("best", "hits"), ("best merit", f"distinct formulas of merit > {HIT:g}"), strict=True
-    ):
-        for colour, (name, of) in zip(_colours(runs), runs.items(), strict=True):
-            values = np.array([run[key] for run in of])
+    traces: list[Trace] = []
+    panels: dict[str, dict[str, list[list[float]]]] = {
+        "best merit": {name: [run.best for run in of] for name, of in runs.items()},
+        f"distinct formulas of merit > {HIT:g}": {
+            name: [[float(n) for n in run.hits] for run in of] for name, of in runs.items()
+        },
+    }
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        for colour, (name, values) in zip(_choose_colours(len(panel)), panel.items(), strict=True):
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
             x = BATCH * np.arange(1, len(middle) + 1)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
@@ -454,16 +511,16 @@ def _draw_latent(runs: Mapping[str, Sequence[Mapping[str, Any]]], stem: Path) ->
             traces.append(
                 {"type": "scatter", "x": x.tolist(), "y": middle.tolist(),
                  "name": f"{title}: {name}",
-                 "visible": True if key == "best" else "legendonly"}
+                 "visible": True if title == "best merit" else "legendonly"}
             )  # fmt: skip
         axis.set(title=title, xlabel="evaluations")
     axes[0].legend(fontsize=8)
     return save_figure(figure, stem, traces, "evaluations", "merit, or formulas")
 
 
-def _colours(named: Mapping[str, Any]) -> list[str]:
+def _choose_colours(n: int) -> list[str]:
     extra = ("#1f2933", "#5b8c5a", "#8d6e63")
-    return [*COLOURS, *extra][: len(named)]
+    return [*COLOURS, *extra][:n]
 
 
 def bench_search(
@@ -474,38 +531,38 @@ def bench_search(
     data: Path | None = None,
     out: Path = Path("arena"),
     progress: Progress = silent,
-) -> dict[str, list[dict[str, Any]]]:
-    """The whole arena: test functions, cost of suggestions, the latent space.
+) -> Tables:
+    """Run all benchmarks of the samplers: test functions, time per suggestion, the latent space.
 
-    ``names`` picks samplers (default: all of ours; the rivals join on functions and for the
-    cost). Raises GoalError for one that there is not.
+    ``names`` selects samplers (default: all); external samplers are always included where they
+    apply. Raises GoalError for an unknown name.
     """
     for name in names:
         if name not in SAMPLERS:
-            raise GoalError(f'"{name}" is no sampler. {suggest(name, SAMPLERS)}')
+            raise GoalError(f'unknown sampler "{name}". {suggest(name, SAMPLERS)}')
     ours = {name: SAMPLERS[name] for name in names or SAMPLERS}
-    rivals = {
+    external = {
         name: sampler
-        for name, sampler in RIVALS.items()
+        for name, sampler in EXTERNAL_SAMPLERS.items()
         if not isinstance(sampler, HyperoptSampler) or find_spec("hyperopt")
     }
     out.mkdir(parents=True, exist_ok=True)
-    # what needs neighbours of other kinds says nothing of a function of two variables
+    # samplers designed for many variables or groups are not compared on two variables
     on_functions = {n: s for n, s in ours.items() if n not in ("gradient", "map-elites")}
     return {
         f"regret after 100 evaluations, median (quartiles) of {n_seeds} seeds": bench_functions(
-            samplers={**on_functions, **rivals}, n_seeds=n_seeds, out=out, progress=progress
+            samplers={**on_functions, **external}, n_seeds=n_seeds, out=out, progress=progress
         ),
         "milliseconds per suggestion, 88 variables, 1,000 points seen": bench_suggestions(
-            samplers=ours, rivals=rivals
+            samplers=ours, external=external
         ),
         f"88 variables, {n_trials} evaluations, {n_seeds} seeds": bench_latent(
             samplers=ours, n_seeds=n_seeds, n_trials=n_trials, data=data, out=out / "latent",
             progress=progress,
         ),
-        f"beside others: 88 variables, {N_BESIDE} evaluations, {n_seeds} seeds": bench_latent(
-            samplers={n: s for n, s in (ours | rivals).items() if n in BESIDE}, n_seeds=n_seeds,
-            n_trials=N_BESIDE, n_start=N_BESIDE // 2, data=data, out=out / "beside",
+        f"beside others: 88 variables, {N_COMPARED} evaluations, {n_seeds} seeds": bench_latent(
+            samplers={n: s for n, s in (ours | external).items() if n in COMPARED}, n_seeds=n_seeds,
+            n_trials=N_COMPARED, n_start=N_COMPARED // 2, data=data, out=out / "beside",
             progress=progress,
         ),
     }  # fmt: skip

@@ -1,12 +1,12 @@
-"""What the full training of the latent spaces costs on this machine."""
+"""Benchmark of the time for training the latent spaces on this machine."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from matlode.benchmarks.tables import Row, Tables
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.training.recipes import Trainer
@@ -16,16 +16,18 @@ from matlode.training.train import MODELS
 
 TIMED = ("standard-composition-vae", "standard-pattern-vae", PAIRING_MODEL)
 LIMIT_MINUTES = 60.0
-"""What a laptop's user should have to wait at most."""
+"""Target for the total training time on a laptop."""
 EPOCHS = 2
-"""Epochs that are run; the first one pays for compilation, the last one counts."""
+"""Epochs that are run; the first one includes compilation, the last one is timed."""
 
 
-def bench_training(data: Path | None = None, *, progress: Progress = silent) -> dict[str, Any]:
-    """Seconds per epoch of each network, times its epochs, beside LIMIT_MINUTES."""
+def bench_training(data: Path | None = None, *, progress: Progress = silent) -> Tables:
+    """Time one epoch of each network and extrapolate to its number of epochs; the target for the
+    total is LIMIT_MINUTES."""
     table = TrainingTable.load(data)
     short = {name: replace(s, max_epochs=EPOCHS) for name, s in TRAINING.items()}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    total = 0.0
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(table, Path(folder), short, progress)
         for name in TIMED:
@@ -33,11 +35,11 @@ def bench_training(data: Path | None = None, *, progress: Progress = silent) -> 
             log = (Path(folder) / "logs" / f"{name}.csv").read_text().splitlines()
             seconds = float(log[-1].split(",")[-1])
             epochs = TRAINING[name].max_epochs
+            minutes = round(seconds * epochs / 60, 1)
+            total += minutes
             rows.append(
-                {"model": name, "s per epoch": seconds, "epochs": epochs,
-                 "minutes": round(seconds * epochs / 60, 1)}
-            )  # fmt: skip
-    total = sum(float(row["minutes"]) for row in rows)
+                {"model": name, "s per epoch": seconds, "epochs": epochs, "minutes": minutes}
+            )
     rows.append({"model": f"all, of {LIMIT_MINUTES:.0f}", "s per epoch": "", "epochs": "",
                  "minutes": round(total, 1)})  # fmt: skip
     return {f"full training on {len(table.materials):,} structures": rows}

@@ -254,7 +254,7 @@ def relax(
         refuse(ctx, "top", when="for structure files: all of them are relaxed")
     examination = replace(
         make_examination(Known(known).materials, models),
-        judge=potential, witness=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
+        primary=potential, secondary=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
     with progress_of(kept=True) as progress:
         if of_run:

@@ -16,7 +16,7 @@ from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.evidence.laboratory import cache_folder
-from matlode.evidence.potentials import JUDGE, WITNESS
+from matlode.evidence.potentials import PRIMARY_POTENTIAL, SECOND_POTENTIAL
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS
@@ -52,7 +52,7 @@ def measure_potentials(
     data: Path | None = None,
     models: Path | None = None,
     n_structures: int = 100,
-    potentials: Sequence[str] = (JUDGE, WITNESS),
+    potentials: Sequence[str] = (PRIMARY_POTENTIAL, SECOND_POTENTIAL),
     cache: Path | None = None,
     n_jobs: int = 0,
     seed: int = 0,

@@ -1,1 +1,2 @@
-"""What a machine-learned potential says of a structure: shape, stability, stiffness."""
+"""Verification of crystal structures with machine-learning potentials: relaxation, energy above
+the hull, elastic constants and phonons at Γ."""

@@ -1,10 +1,10 @@
-"""What is known of one candidate after two potentials were asked."""
+"""Results of two machine-learning potentials for one structure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,86 +18,91 @@ from matlode.properties.derived import (
     vickers_hardness_mazhnik,
     youngs_modulus,
 )
+from matlode.records import Cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 POTENTIAL_ERRORS = "potential-errors"
-"""Artefact of how far potentials, and our models, are from known materials."""
+"""Artefact with the errors of the potentials, and of matlode's models, on known materials."""
 AGREEMENT_EV = 0.05
-"""Energies per atom of two potentials that differ by less agree."""
+"""Largest difference (eV/atom) at which the energies of two potentials agree."""
 LOWEST_FORMATION_EV = -6.0
-"""Per atom. Of 74,762 known crystals the lowest, a fluoride, has -4.5: potentials that give less
-were driven to where they have learned nothing."""
+"""Lower limit (eV/atom) of a credible formation energy. The lowest of 74,762 known crystals, of a
+fluoride, is -4.5; a potential that gives less is extrapolating far beyond its training data."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one structure; what could not be computed is None."""
+    """Results for one structure; None for each quantity that could not be computed."""
 
-    judge: Relaxed
-    witness: Relaxed
+    primary: Relaxed
+    """Relaxed with the primary potential, which computes every quantity."""
+    secondary: Relaxed
+    """Relaxed with the second potential, which computes the energies only."""
     formation_energy_ev: float | None
-    """Per atom, by the judge."""
-    witness_formation_energy_ev: float | None
+    """Per atom, from the primary potential."""
+    secondary_formation_energy_ev: float | None
+    """Per atom, from the second potential."""
     hull: HullPosition | None
-    witness_energy_above_hull_ev: float | None
-    """Per atom, of the reaction that the judge's hull names."""
+    secondary_energy_above_hull_ev: float | None
+    """Per atom, from the second potential, for the decomposition that the primary one finds."""
     elasticity: Elasticity | None
     structure: Structure
-    """The judge's relaxed crystal, symmetrised, conventional cell."""
+    """Relaxed with the primary potential, symmetrised, conventional cell."""
     space_group: int
     unchanged: bool
-    """Whether StructureMatcher still calls it the structure that was proposed."""
+    """Whether StructureMatcher matches the relaxed structure to the proposed one."""
 
     @property
     def fell_apart(self) -> str:
-        """Why it is no crystal in the judge; empty if it is one."""
-        return what_broke(self.judge, self.formation_energy_ev)
+        """Why the relaxed structure is not a crystal (primary potential); empty if it is one."""
+        return describe_failure(self.primary, self.formation_energy_ev)
 
     @property
     def disagreement_ev(self) -> float | None:
-        """How far the two energies above the hull are from each other, per atom; where there is no
-        hull, the two formation energies.
+        """Absolute difference (eV/atom) between the energies above the hull of the two potentials;
+        without a hull, between the formation energies.
 
-        What a potential has wrong of an element's crystal cancels in the first.
+        A potential's error for the crystals of the elements cancels in the energy above the hull.
         """
-        pair = self.formation_energy_ev, self.witness_formation_energy_ev
-        if self.hull is not None and self.witness_energy_above_hull_ev is not None:
-            pair = self.hull.energy_above_hull_ev, self.witness_energy_above_hull_ev
+        pair = self.formation_energy_ev, self.secondary_formation_energy_ev
+        if self.hull is not None and self.secondary_energy_above_hull_ev is not None:
+            pair = self.hull.energy_above_hull_ev, self.secondary_energy_above_hull_ev
         if pair[0] is None or pair[1] is None:
             return None
         return abs(pair[0] - pair[1])
 
     @property
-    def sound(self) -> bool:
-        """Relaxed in both potentials, with symmetry, and both agree on its energy (G12)."""
+    def potentials_agree(self) -> bool:
+        """Whether the structure relaxes in both potentials, keeps a space group above P1, and
+        both potentials agree on its energy (benchmark G12)."""
         return (
-            self.judge.converged
-            and self.witness.converged
+            self.primary.converged
+            and self.secondary.converged
             and self.space_group > 1
             and self.disagreement_ev is not None
             and self.disagreement_ev <= AGREEMENT_EV
         )
 
-    def row(self) -> dict[str, Any]:
-        """One flat row of a table: only numbers, booleans and words."""
-        row: dict[str, Any] = {
-            "relaxed": self.judge.converged,
+    def row(self) -> dict[str, Cell]:
+        """Column → cell: one row of evidence.csv."""
+        row: dict[str, Cell] = {
+            "relaxed": self.primary.converged,
             "fell_apart": self.fell_apart,
-            "steps": self.judge.steps,
-            "volume_change": _round(self.judge.volume_change),
+            "steps": self.primary.steps,
+            "volume_change": _round(self.primary.volume_change),
             "space_group": self.space_group,
             "unchanged": self.unchanged,
             "formation_energy_ev": _round(self.formation_energy_ev),
-            "witness_formation_energy_ev": _round(self.witness_formation_energy_ev),
+            "witness_formation_energy_ev": _round(self.secondary_formation_energy_ev),
             "disagreement_ev": _round(self.disagreement_ev),
-            "sound": self.sound,
+            "sound": self.potentials_agree,
         }
         if self.hull is not None:
             row |= {
                 "energy_above_hull_ev": _round(self.hull.energy_above_hull_ev),
-                "witness_energy_above_hull_ev": _round(self.witness_energy_above_hull_ev),
+                "witness_energy_above_hull_ev": _round(self.secondary_energy_above_hull_ev),
                 "decomposition": ", ".join(
                     f"{share:.2f} {name}" for name, share in self.hull.decomposition.items()
                 ),
@@ -105,28 +110,29 @@ class Evidence:
                 "known_phases": self.hull.n_known,
             }
         if self.elasticity is not None:
-            row |= _mechanics(self.elasticity)
+            row |= _compute_mechanics(self.elasticity)
         return row
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+    def to_dict(self) -> dict[str, object]:
+        """The row and the full results, as one structure in evidence.json."""
         return {
             **self.row(),
-            "judge": self.judge.to_dict(),
-            "witness": self.witness.to_dict(),
+            "judge": asdict(self.primary),
+            "witness": asdict(self.secondary),
             "hull": None if self.hull is None else asdict(self.hull),
-            "elasticity": None if self.elasticity is None else self.elasticity.to_dict(),
+            "elasticity": None if self.elasticity is None else asdict(self.elasticity),
         }
 
 
-def what_broke(relaxed: Relaxed, formation_energy_ev: float | None) -> str:
-    """Why it is no crystal any more, or the potential not to be believed; empty if neither."""
+def describe_failure(relaxed: Relaxed, formation_energy_ev: float | None) -> str:
+    """Why a relaxed structure is not a crystal, or why its energy is not credible; empty if it is
+    a crystal with a credible energy."""
     if formation_energy_ev is not None and formation_energy_ev < LOWEST_FORMATION_EV:
         return f"its formation energy became {formation_energy_ev:.1f} eV/atom, which nothing has"
     return relaxed.fell_apart
 
 
-def _mechanics(found: Elasticity) -> Mapping[str, Any]:
+def _compute_mechanics(found: Elasticity) -> Mapping[str, Cell]:
     bulk, shear = np.array(found.bulk_modulus_gpa), np.array(found.shear_modulus_gpa)
     return {
         "bulk_modulus_gpa": _round(found.bulk_modulus_gpa, 1),

@@ -1,4 +1,4 @@
-"""Energies of the elements in each potential: what formation energies are counted from."""
+"""Energies of the elements in each potential: the references of formation energies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matlode.artefacts import find_model, load_artefact, save_artefact, understood
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.evidence.hull import element_structures
+from matlode.evidence.hull import collect_element_structures
 from matlode.evidence.laboratory import Laboratory
 from matlode.evidence.potentials import potential_info
 
@@ -20,13 +19,14 @@ ELEMENT_REFERENCES = "element-references"
 
 @dataclass(frozen=True)
 class ElementReferences:
-    """Potential (its key) → symbol → energy per atom in eV of the lowest crystal found."""
+    """Lowest energy of each element's crystals, by potential."""
 
     energies: Mapping[str, Mapping[str, float]]
+    """``PotentialInfo.key`` → symbol → energy (eV/atom)."""
 
     @classmethod
     def load(cls, folder: Path | None = None) -> ElementReferences:
-        """From ``folder``, else those that ship."""
+        """Load the artefact from ``folder`` or, if it has none, the one shipped with matlode."""
         artefact = load_artefact(find_model(ELEMENT_REFERENCES, folder))
         header = artefact.require(ELEMENT_REFERENCES).header
         with understood(ELEMENT_REFERENCES):
@@ -38,8 +38,8 @@ class ElementReferences:
                 raise ValueError("an energy is not finite")
             return cls(energies)
 
-    def save(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Write as an artefact."""
+    def save(self, folder: Path, header: Mapping[str, object]) -> None:
+        """Write the energies as an artefact in ``folder``, with ``header`` added to its header."""
         save_artefact(
             folder / ELEMENT_REFERENCES,
             kind=ELEMENT_REFERENCES,
@@ -50,23 +50,31 @@ class ElementReferences:
     def of(
         self, symbols: Iterable[str], laboratory: Laboratory, materials: Materials
     ) -> dict[str, float]:
-        """Symbol → energy per atom; what is not here is computed from the known materials.
+        """Symbol → energy (eV/atom), with energies that are missing here computed from the crystals
+        in ``materials``.
 
         Raises InputError for an element without a crystal.
         """
         known = self.energies.get(potential_info(laboratory.potential).key, {})
         return {
-            symbol: known[symbol] if symbol in known else element_energy(
+            symbol: known[symbol] if symbol in known else compute_element_energy(
                 symbol, laboratory, materials
             )
             for symbol in sorted(symbols)
         }  # fmt: skip
 
 
-def element_energy(symbol: str, laboratory: Laboratory, materials: Materials) -> float:
-    """eV/atom of the lowest of an element's crystals; raises InputError if there is none."""
-    relaxed = [laboratory.relaxed(s) for s in element_structures(materials, symbol).values()]
-    sound = [found.energy_per_atom_ev for found in relaxed if not found.fell_apart]
-    if not sound:
-        raise InputError(f"no crystal of {symbol} holds together in {laboratory.potential}.")
-    return min(sound)
+def compute_element_energy(symbol: str, laboratory: Laboratory, materials: Materials) -> float:
+    """Energy (eV/atom) of an element's most stable crystal.
+
+    Raises InputError if the element has no crystal that survives relaxation.
+    """
+    structures = collect_element_structures(materials, symbol)
+    relaxed = [laboratory.relaxed(structure) for structure in structures.values()]
+    energies = [found.energy_per_atom_ev for found in relaxed if not found.fell_apart]
+    if not energies:
+        raise InputError(
+            f"no reference energy for {symbol}: all {len(relaxed)} of its crystals fell apart when "
+            f'relaxed with the potential "{laboratory.potential}"; use another potential.'
+        )
+    return min(energies)

@@ -1,8 +1,8 @@
-"""Evidence for structures: relaxed in two potentials, held against a hull, strained.
+"""Verification of structures with two potentials: relaxation, hull energy, elasticity.
 
-All that is computed goes through the laboratories' caches. So the work is a list of independent
-calculations for any number of processes, what was computed is never lost, and putting the
-evidence together afterwards only reads.
+All results go through the caches of the laboratories. The work is therefore a list of independent
+calculations for any number of processes, an interruption loses no finished calculation, and the
+evidence is assembled afterwards from the cache alone.
 """
 
 from __future__ import annotations
@@ -20,50 +20,56 @@ from matlode.data.formulas import element_symbols
 from matlode.data.symmetry import RELAXATION_SYMPREC_A, primitive_cell, standard_cell
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.evidence.dossier import Evidence, what_broke
-from matlode.evidence.elements import ElementReferences, element_energy
+from matlode.evidence.dossier import Evidence, describe_failure
+from matlode.evidence.elements import ElementReferences, compute_element_energy
 from matlode.evidence.hull import (
     Competitors,
     HullPosition,
-    competing_phases,
-    corrected_energy,
-    element_structures,
-    energy_above_products,
-    formation_energy,
-    hull_position,
+    collect_element_structures,
+    compute_energy_above_products,
+    compute_formation_energy,
+    compute_hull_position,
+    correct_energy,
+    find_competing_phases,
 )
 from matlode.evidence.laboratory import TIGHT, Laboratory, cache_folder
-from matlode.evidence.potentials import JUDGE, NEVER_SEEN, WITNESS, load_calculator, potential_info
-from matlode.evidence.relaxation import Relaxed, ase_atoms
+from matlode.evidence.potentials import (
+    NEVER_SEEN,
+    PRIMARY_POTENTIAL,
+    SECOND_POTENTIAL,
+    load_calculator,
+    potential_info,
+)
+from matlode.evidence.relaxation import Relaxed, to_ase_atoms
 from matlode.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MAX_STRAINED_ATOMS = 20
-"""Of primitive cells: second derivatives of larger ones take many minutes."""
+"""Largest primitive cell whose elasticity is computed; larger ones take many minutes."""
 RELAXATION_STEPS = 20
 ELASTIC_EVALUATIONS = 45
-"""What either takes on the mean, for estimates of time."""
+"""Mean numbers of evaluations of a relaxation and of an elasticity, for estimates of the time."""
 
 
 @dataclass(frozen=True)
 class Calculation:
-    """One structure in one potential: relaxed and, if ``elastic``, strained."""
+    """Relaxation and, if ``elastic``, elasticity of one structure with one potential."""
 
     structure: Structure
     laboratory: Laboratory
     elastic: bool = False
 
     def do(self) -> None:
-        """The results are in the cache afterwards."""
+        """Compute the results into the cache."""
         relaxed = self.laboratory.relaxed(self.structure)
-        if self._is_strained(relaxed):
+        if self._needs_elasticity(relaxed):
             self.laboratory.elasticity(relaxed)
 
     @property
     def is_possible(self) -> bool:
-        """Whether the potentials know its elements."""
+        """Whether the training data of the potentials include all elements of the structure."""
         return NEVER_SEEN.isdisjoint(element.Z for element in self.structure.composition)
 
     @property
@@ -72,19 +78,19 @@ class Calculation:
         if not self.laboratory.has_relaxed(self.structure):
             return False
         relaxed = self.laboratory.relaxed(self.structure)
-        return not self._is_strained(relaxed) or self.laboratory.has_elasticity(relaxed)
+        return not self._needs_elasticity(relaxed) or self.laboratory.has_elasticity(relaxed)
 
-    def _is_strained(self, relaxed: Relaxed) -> bool:
+    def _needs_elasticity(self, relaxed: Relaxed) -> bool:
         return self.elastic and relaxed.converged and len(relaxed.species) <= MAX_STRAINED_ATOMS
 
     @property
     def evaluations(self) -> int:
-        """About how many it takes."""
+        """Expected number of evaluations of the potential."""
         return RELAXATION_STEPS + (ELASTIC_EVALUATIONS if self.elastic else 0)
 
     @property
     def cost(self) -> float:
-        """In evaluations of one atom."""
+        """Expected cost: evaluations times atoms of the primitive cell."""
         return self.evaluations * len(
             primitive_cell(self.structure, symprec_a=RELAXATION_SYMPREC_A)
         )
@@ -92,196 +98,213 @@ class Calculation:
 
 @dataclass(frozen=True)
 class Examination:
-    """How evidence is gathered."""
+    """Settings and data for verifying structures.
+
+    Raises GoalError for an unknown potential, InputError for one that is not installed.
+    """
 
     materials: Materials
-    """Whose phases compete."""
+    """Known phases, for the hull."""
     models: Path | None = None
-    """Where the elements' energies may lie."""
-    judge: str = JUDGE
-    witness: str = WITNESS
+    """Folder of models that may hold the energies of the elements."""
+    primary: str = PRIMARY_POTENTIAL
+    """The potential that computes every quantity."""
+    secondary: str = SECOND_POTENTIAL
+    """The potential that checks the energies."""
     cache: Path = field(default_factory=cache_folder)
     n_jobs: int = 0
-    """Processes; 0: one for each core."""
+    """Number of processes; 0: one per core."""
     hull: bool = True
+    """Whether to compute energies above the hull."""
     elastic: bool = True
+    """Whether to compute elastic constants and phonons at Γ."""
 
     def __post_init__(self) -> None:
-        for name in (self.judge, self.witness):
+        for name in (self.primary, self.secondary):
             potential_info(name)
 
     def laboratory(self, potential: str) -> Laboratory:
-        """Of a potential, with this cache."""
+        """The laboratory of a potential, with the cache of this examination."""
         return Laboratory(potential, self.cache)
 
     @property
     def laboratories(self) -> tuple[Laboratory, Laboratory]:
-        """Of the judge and the witness."""
-        return self.laboratory(self.judge), self.laboratory(self.witness)
+        """The laboratories of the primary and the second potential."""
+        return self.laboratory(self.primary), self.laboratory(self.secondary)
 
     @cached_property
     def references(self) -> ElementReferences:
-        """Energies of the elements."""
+        """Energies of the elements, the references of formation energies."""
         return ElementReferences.load(self.models)
 
     def examine(
         self, structures: Sequence[Structure], progress: Progress = silent
     ) -> list[Evidence | None]:
-        """Evidence for each; None where a potential could not compute it."""
+        """Compute the evidence for each structure; None where a potential failed."""
         self.compute(structures, progress)
         return self.evidence(structures)
 
     def compute(self, structures: Sequence[Structure], progress: Progress = silent) -> None:
-        """Fill the cache with all that evidence for them needs; Ctrl-C loses nothing of it."""
-        judge, witness = self.laboratories
-        competitors = self._competitors(structures)
+        """Compute all results that the evidence for the structures needs into the cache.
+
+        An interruption keeps the finished calculations.
+        """
+        primary, secondary = self.laboratories
+        competitors = self._find_competitors(structures)
         phases = {
             name: crystal
             for of_system in competitors.values()
             for name, crystal in of_system.structures.items()
         }
-        # the best first, so that an interruption leaves some whole
+        # in order of rank, so that an interruption leaves the first structures complete
         work = [
             calculation
             for structure in structures
             for calculation in (
-                Calculation(structure, judge, self.elastic),
-                Calculation(structure, witness),
+                Calculation(structure, primary, self.elastic),
+                Calculation(structure, secondary),
             )
         ]
-        work += [Calculation(phase, judge) for phase in phases.values()]
+        work += [Calculation(phase, primary) for phase in phases.values()]
         calculate(work, self.n_jobs, progress)
-        in_place = self._products(structures, competitors)
-        calculate([Calculation(phase, witness) for phase in in_place], self.n_jobs, progress)
+        products = self._find_products(structures, competitors)
+        calculate([Calculation(phase, secondary) for phase in products], self.n_jobs, progress)
 
-    def _products(
+    def _find_products(
         self, structures: Sequence[Structure], competitors: Mapping[frozenset[str], Competitors]
     ) -> list[Structure]:
-        """What is stable in the structures' places, which only the judge's hull says."""
-        judge = self.laboratories[0]
+        """The phases into which the structures decompose, by the hull of the primary potential."""
+        primary = self.laboratories[0]
         found: dict[str, Structure] = {}
         for structure in structures:
-            of_system = competitors.get(_system(structure))
-            if of_system is None or not judge.has_relaxed(structure):
+            of_system = competitors.get(_find_system(structure))
+            if of_system is None or not primary.has_relaxed(structure):
                 continue
-            hull = self._hull(judge.relaxed(structure), of_system)
+            hull = self._locate_on_hull(primary.relaxed(structure), of_system)
             if hull is not None:
                 found |= {n: s for n, s in of_system.structures.items() if n in hull.products}
         return list(found.values())
 
     def evidence(self, structures: Sequence[Structure]) -> list[Evidence | None]:
-        """What the cache holds of each; None where either potential's answer is missing."""
-        competitors = self._competitors(structures)
+        """Assemble the evidence for each structure from the cache; None where the result of
+        either potential is missing."""
+        competitors = self._find_competitors(structures)
         return [
-            self._evidence(structure, competitors.get(_system(structure)))
+            self._assemble(structure, competitors.get(_find_system(structure)))
             if all(laboratory.has_relaxed(structure) for laboratory in self.laboratories)
             else None
             for structure in structures
         ]
 
-    def _competitors(self, structures: Iterable[Structure]) -> dict[frozenset[str], Competitors]:
-        systems = dict.fromkeys(_system(structure) for structure in structures)
+    def _find_competitors(
+        self, structures: Iterable[Structure]
+    ) -> dict[frozenset[str], Competitors]:
+        systems = dict.fromkeys(_find_system(structure) for structure in structures)
         if not self.hull:
             return {}
-        return {system: competing_phases(self.materials, system) for system in systems}
+        return {system: find_competing_phases(self.materials, system) for system in systems}
 
-    def _evidence(self, structure: Structure, competitors: Competitors | None) -> Evidence:
+    def _assemble(self, structure: Structure, competitors: Competitors | None) -> Evidence:
         from pymatgen.analysis.structure_matcher import StructureMatcher
 
-        judge, witness = self.laboratories
-        relaxed, second = judge.relaxed(structure), witness.relaxed(structure)
+        primary, secondary = self.laboratories
+        relaxed, second = primary.relaxed(structure), secondary.relaxed(structure)
         energies = [
             self.formation(found, laboratory)
-            for found, laboratory in ((relaxed, judge), (second, witness))
+            for found, laboratory in ((relaxed, primary), (second, secondary))
         ]
-        strained = relaxed.converged and judge.has_elasticity(relaxed)
+        strained = relaxed.converged and primary.has_elasticity(relaxed)
         standard, space_group = standard_cell(relaxed.structure)
         hull, above = None, None
-        if competitors is not None and (hull := self._hull(relaxed, competitors)) is not None:
-            above = self._above_products(second, hull, competitors)
+        if competitors is not None:
+            hull = self._locate_on_hull(relaxed, competitors)
+            if hull is not None:
+                above = self._compute_energy_above_products(second, hull, competitors)
         return Evidence(
-            judge=relaxed,
-            witness=second,
+            primary=relaxed,
+            secondary=second,
             formation_energy_ev=energies[0],
-            witness_formation_energy_ev=energies[1],
+            secondary_formation_energy_ev=energies[1],
             hull=hull,
-            witness_energy_above_hull_ev=above,
-            elasticity=judge.elasticity(relaxed) if self.elastic and strained else None,
+            secondary_energy_above_hull_ev=above,
+            elasticity=primary.elasticity(relaxed) if self.elastic and strained else None,
             structure=standard,
             space_group=space_group,
             unchanged=bool(StructureMatcher().fit(structure, relaxed.structure)),
         )
 
     def formation(self, relaxed: Relaxed, laboratory: Laboratory) -> float | None:
-        """Formation energy in eV/atom; None if an element has no crystal to count from."""
+        """Formation energy in eV/atom; None if an element has no reference energy."""
         structure = relaxed.structure
-        elements = self._elements(_symbols(structure), laboratory)
+        elements = self._find_element_energies(_list_symbols(structure), laboratory)
         if elements is None:
             return None
-        return formation_energy(
+        return compute_formation_energy(
             structure, relaxed.energy_per_atom_ev, elements, laboratory.potential
         )
 
-    def _broke(self, relaxed: Relaxed, laboratory: Laboratory) -> str:
-        return what_broke(relaxed, self.formation(relaxed, laboratory))
+    def _describe_failure(self, relaxed: Relaxed, laboratory: Laboratory) -> str:
+        return describe_failure(relaxed, self.formation(relaxed, laboratory))
 
-    def _hull(self, relaxed: Relaxed, competitors: Competitors) -> HullPosition | None:
-        """None where the crystal fell apart, an element has no energy, or phases are missing
-        since the work was interrupted."""
-        judge = self.laboratories[0]
+    def _locate_on_hull(self, relaxed: Relaxed, competitors: Competitors) -> HullPosition | None:
+        """The hull position by the primary potential; None if the crystal fell apart, an element
+        has no reference energy, or phases are missing after an interruption."""
+        primary = self.laboratories[0]
         structure = relaxed.structure
-        elements = self._elements(_symbols(structure), judge)
-        complete = all(judge.has_relaxed(s) for s in competitors.structures.values())
-        if self._broke(relaxed, judge) or elements is None or not complete:
+        elements = self._find_element_energies(_list_symbols(structure), primary)
+        complete = all(primary.has_relaxed(s) for s in competitors.structures.values())
+        if self._describe_failure(relaxed, primary) or elements is None or not complete:
             return None
-        found = [(name, judge.relaxed(s)) for name, s in competitors.structures.items()]
+        found = [(name, primary.relaxed(s)) for name, s in competitors.structures.items()]
         phases = [
             (name, phase.structure, phase.energy_per_atom_ev)
             for name, phase in found
-            if not self._broke(phase, judge)
+            if not self._describe_failure(phase, primary)
         ]
-        return hull_position(
-            structure, relaxed.energy_per_atom_ev, phases, elements, judge.potential, competitors
+        return compute_hull_position(
+            structure, relaxed.energy_per_atom_ev, phases, elements, primary.potential, competitors
         )
 
-    def _above_products(
+    def _compute_energy_above_products(
         self, relaxed: Relaxed, hull: HullPosition, competitors: Competitors
     ) -> float | None:
-        """eV/atom by the witness, above what is stable in the crystal's place by the judge; None
-        where it knows too little."""
-        witness = self.laboratories[1]
-        energies = self._elements(_symbols(relaxed.structure), witness)
+        """Energy (eV/atom) by the second potential above the decomposition that the primary one
+        finds; None if a result is missing or a phase fell apart."""
+        secondary = self.laboratories[1]
+        energies = self._find_element_energies(_list_symbols(relaxed.structure), secondary)
         phases = {n: s for n, s in competitors.structures.items() if n in hull.products}
-        if energies is None or not all(map(witness.has_relaxed, phases.values())):
+        if energies is None or not all(map(secondary.has_relaxed, phases.values())):
             return None
-        found = {name: witness.relaxed(phase) for name, phase in phases.items()}
-        if any(self._broke(one, witness) for one in (relaxed, *found.values())):
+        found = {name: secondary.relaxed(phase) for name, phase in phases.items()}
+        if any(self._describe_failure(one, secondary) for one in (relaxed, *found.values())):
             return None
         corrected = {
-            name: corrected_energy(one.structure, one.energy_per_atom_ev, witness.potential)
+            name: correct_energy(one.structure, one.energy_per_atom_ev, secondary.potential)
             for name, one in {"": relaxed, **found}.items()
         }
-        return energy_above_products(corrected[""], hull.products, {**energies, **corrected})
+        return compute_energy_above_products(
+            corrected[""], hull.products, {**energies, **corrected}
+        )
 
-    def _elements(
+    def _find_element_energies(
         self, symbols: Iterable[str], laboratory: Laboratory
     ) -> Mapping[str, float] | None:
         try:
             return self.references.of(symbols, laboratory, self.materials)
-        except InputError:  # an element without a crystal leaves the energy untold
+        except InputError:  # no reference energy, hence no formation energy
             return None
 
 
 def element_references(
     examination: Examination, out: Path, progress: Progress = silent
 ) -> ElementReferences:
-    """Energies of all elements that have a crystal, in both potentials, as an artefact in
-    ``out``."""
+    """Compute the energies of all elements that have a crystal with both potentials, and save them
+    as an artefact in ``out``."""
     materials, laboratories = examination.materials, examination.laboratories
     crystals = {}
     for symbol in element_symbols():
         with suppress(InputError):
-            crystals[symbol] = element_structures(materials, symbol)
+            crystals[symbol] = collect_element_structures(materials, symbol)
     work = [
         Calculation(structure, laboratory)
         for laboratory in laboratories
@@ -294,16 +317,17 @@ def element_references(
         found = energies.setdefault(potential_info(laboratory.potential).key, {})
         for symbol in crystals:
             with suppress(InputError):
-                found[symbol] = round(element_energy(symbol, laboratory, materials), 6)
+                found[symbol] = round(compute_element_energy(symbol, laboratory, materials), 6)
     references = ElementReferences(energies)
     references.save(out, {"rows": len(materials), "settings": asdict(TIGHT)})
     return references
 
 
 def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
-    """Do calculations in several processes, in their order.
+    """Run calculations in order, in ``n_jobs`` processes (0: one per core).
 
-    The time that it will take is told first, and as it goes. Ctrl-C keeps what is done.
+    ``progress`` receives an estimate of the time first, and the time left after each calculation.
+    An interruption keeps the finished calculations.
     """
     from joblib import Parallel, delayed
 
@@ -316,52 +340,52 @@ def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = sil
     progress("relax", 0, total, _estimate(open_work, n_jobs))
     done = 0.0
     parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
-    tasks = (delayed(_done)(calculation) for calculation in open_work)
+    tasks = (delayed(_run_calculation)(calculation) for calculation in open_work)
     for calculation, problem in parallel(tasks):
         done += calculation.cost
         left = (time.perf_counter() - began) / done * (total - done)
         note = f"{calculation.structure.formula}: {problem}; " if problem else ""
-        progress("relax", done, total, f"{note}about {_minutes(left)} left")
+        progress("relax", done, total, f"{note}about {_format_duration(left)} left")
 
 
-def _done(calculation: Calculation) -> tuple[Calculation, str]:
-    """The calculation, and why it could not be done, if it could not."""
+def _run_calculation(calculation: Calculation) -> tuple[Calculation, str]:
+    """The calculation after running it, and why it failed; empty if it succeeded."""
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the potentials' packages, on every evaluation
+        warnings.simplefilter("ignore")  # the potentials' packages warn on every evaluation
         try:
             calculation.do()
-        except Exception as error:  # potentials raise whatever they stumble over
+        except Exception as error:  # potentials raise exceptions of any type
             return calculation, f"{type(error).__name__}: {error}"
     return calculation, ""
 
 
 def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
-    """From one evaluation per potential, timed now, of the calculation of median size."""
+    """Estimate the time from one evaluation per potential, of the calculation of median size."""
     seconds = 0.0
     for potential in {calculation.laboratory.potential for calculation in work}:
         own = sorted((c for c in work if c.laboratory.potential == potential), key=lambda c: c.cost)
-        atoms = ase_atoms(
+        atoms = to_ase_atoms(
             primitive_cell(own[len(own) // 2].structure, symprec_a=RELAXATION_SYMPREC_A)
         )
         atoms.calc = load_calculator(potential)
-        atoms.get_forces()  # the first is slower
+        atoms.get_forces()  # the first call is slower
         atoms.rattle(0.01, seed=0)
         began = time.perf_counter()
         atoms.get_forces()
         each = (time.perf_counter() - began) / len(atoms)
         seconds += each * sum(calculation.cost for calculation in own)
-    return f"{len(work)} calculations, about {_minutes(seconds / n_jobs)}"
+    return f"{len(work)} calculations, about {_format_duration(seconds / n_jobs)}"
 
 
-def _minutes(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _system(structure: Structure) -> frozenset[str]:
-    return frozenset(_symbols(structure))
+def _find_system(structure: Structure) -> frozenset[str]:
+    return frozenset(_list_symbols(structure))
 
 
-def _symbols(structure: Structure) -> list[str]:
+def _list_symbols(structure: Structure) -> list[str]:
     return [element.symbol for element in structure.composition.elements]

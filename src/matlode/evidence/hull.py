@@ -1,4 +1,4 @@
-"""Formation energy and energy above a hull whose phases a potential computed, too."""
+"""Formation energy and energy above the hull, with all phases computed by one potential."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from matlode.data.formulas import parse_formula
 from matlode.data.tables import Materials
@@ -18,14 +20,15 @@ from matlode.evidence.potentials import potential_info
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 NEAR_HULL_EV = 0.025
-"""Known phases that the table puts higher above its own hull do not decide."""
+"""Largest energy above the hull, in the table, of known phases that are computed (eV/atom)."""
 MAX_POLYMORPHS = 1
-"""Of one formula, the lowest, that are computed; of elements one more."""
+"""Number of most stable polymorphs of a formula that are computed; one more for elements."""
 MAX_ATOMS = 32
-"""Larger cells are left out, and counted."""
+"""Largest cell that is computed; larger ones are counted only."""
 
 DIATOMIC_GASES = ("H", "N", "O", "F", "Cl")
 BOX_A = 7.0
@@ -33,44 +36,45 @@ BOX_A = 7.0
 
 @dataclass(frozen=True)
 class Competitors:
-    """The known phases of a chemical system that decide what is stable in it."""
+    """Known phases of a chemical system that may lie on its hull."""
 
-    structures: Mapping[str, Any]
-    """id → Structure."""
+    structures: Mapping[str, Structure]
+    """By id."""
     n_known: int
-    """Phases of the system in the table, elements not counted."""
+    """Number of phases of the system in the table, without elements."""
     n_too_large: int
-    """Near its hull, but of more than MAX_ATOMS."""
+    """Number of phases near the hull with more than MAX_ATOMS atoms."""
 
 
 @dataclass(frozen=True)
 class HullPosition:
-    """Where a crystal lies in its chemical system."""
+    """Energy of a crystal relative to the convex hull of its chemical system."""
 
     energy_above_hull_ev: float
     """Per atom; negative below the hull of the known phases."""
     formation_energy_ev: float
-    """Per atom, from the elements."""
+    """Per atom, relative to the elements."""
     decomposition: Mapping[str, float]
-    """Formula → share of the atoms: what is stable in its place."""
+    """Stable phases at this composition: formula → fraction of the atoms."""
     n_competing: int
+    """Number of known phases whose energies were computed."""
     n_known: int
     n_too_large: int
     products: Mapping[str, float]
-    """The same by the phases' ids; elements by their symbols."""
+    """``decomposition`` by the ids of the phases; elements by their symbols."""
 
 
-def competing_phases(materials: Materials, elements: Iterable[str]) -> Competitors:
-    """Compounds of some of ``elements`` in a table, as far as they may lie on the hull.
+def find_competing_phases(materials: Materials, elements: Iterable[str]) -> Competitors:
+    """Find the compounds in a table that consist of ``elements`` and may lie on the hull.
 
-    Without energies in the table, of each formula the smallest cell stands for it.
+    If the table has no energies, the smallest cell represents each formula.
     """
     frame, crystals = materials.frame, materials.crystals
-    wanted = _systems(frozenset(elements))
+    wanted = _list_subsystems(frozenset(elements))
     systems = [frozenset(parse_formula(str(formula))) for formula in frame["formula"]]
     inside = np.array([len(system) > 1 and system in wanted for system in systems])
-    above = _column(frame, "energy_above_hull")
-    energy = _column(frame, "formation_energy_per_atom")
+    above = _read_column(frame, "energy_above_hull")
+    energy = _read_column(frame, "formation_energy_per_atom")
     partial = np.add.reduceat(crystals.occupancies < 1, crystals.offsets[:-1]) > 0
     rows = np.flatnonzero(inside & ~(above > NEAR_HULL_EV) & ~partial)
     large = crystals.n_atoms[rows] > MAX_ATOMS
@@ -90,35 +94,35 @@ def competing_phases(materials: Materials, elements: Iterable[str]) -> Competito
     )
 
 
-def element_structures(materials: Materials, symbol: str) -> dict[str, Structure]:
-    """Source → crystal of an element: those of the table, the lowest first, and ASE's reference
-    state, and the molecules of a gas. Raises InputError if there is none."""
+def collect_element_structures(materials: Materials, symbol: str) -> dict[str, Structure]:
+    """Source → structure of an element: the most stable ones in the table, ASE's reference state
+    and, for a diatomic gas, the molecule. Raises InputError if there is none."""
     frame = materials.frame
     rows = np.flatnonzero((frame["formula"] == symbol).to_numpy())
     rows = rows[materials.crystals.n_atoms[rows] <= MAX_ATOMS]
     order = np.lexsort((
         materials.crystals.n_atoms[rows],
-        _column(frame, "formation_energy_per_atom")[rows],
-        _column(frame, "energy_above_hull")[rows],
+        _read_column(frame, "formation_energy_per_atom")[rows],
+        _read_column(frame, "energy_above_hull")[rows],
     ))  # fmt: skip
     found = {
         str(frame["id"].iloc[row]): materials.crystals.structure(int(row))
         for row in rows[order][: MAX_POLYMORPHS + 1]
     }
-    reference = _reference_state(symbol)
+    reference = _build_reference_state(symbol)
     if reference is not None:
         found["ASE's reference state"] = reference
     if symbol in DIATOMIC_GASES:
-        found[f"{symbol}2 molecule"] = _molecule(symbol)
+        found[f"{symbol}2 molecule"] = _build_molecule(symbol)
     if not found:
         raise InputError(
-            f"there is no crystal of the element {symbol} among the known materials; "
-            "give --known a table with one."
+            f"no crystal of the element {symbol} in the table of known materials; "
+            "pass a table that contains one with --known."
         )
     return found
 
 
-def hull_position(
+def compute_hull_position(
     structure: Structure,
     energy_per_atom: float,
     competitors: Sequence[tuple[str, Structure, float]],
@@ -126,18 +130,19 @@ def hull_position(
     potential: str,
     counts: Competitors,
 ) -> HullPosition:
-    """Of a relaxed crystal; competitors are (id, relaxed structure, energy per atom), elements
-    symbol → energy per atom, all of one potential.
+    """Position of a relaxed crystal relative to the hull.
 
-    Energies that the potential gives raw get the corrections of Wang et al. (Sci. Rep. 11,
-    15496, 2021), without which oxides and metals do not compare.
+    ``competitors`` are (id, relaxed structure, energy in eV/atom), ``elements`` maps symbols to
+    energies in eV/atom. All energies come from ``potential``; if they are uncorrected, the
+    corrections of Wang et al. (Sci. Rep. 11, 15496, 2021) are applied, without which the
+    energies of oxides and metals are not comparable.
     """
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
-    own = corrected_energy(structure, energy_per_atom, potential)
+    own = correct_energy(structure, energy_per_atom, potential)
     entries = [PDEntry(symbol, energy, name=symbol) for symbol, energy in elements.items()]
     for name, crystal, energy in competitors:
-        total = corrected_energy(crystal, energy, potential) * len(crystal)
+        total = correct_energy(crystal, energy, potential) * len(crystal)
         entries.append(PDEntry(crystal.composition, total, name=name))
     diagram = PhaseDiagram(entries)
     entry = PDEntry(structure.composition, own * len(structure))
@@ -156,30 +161,35 @@ def hull_position(
     )
 
 
-def energy_above_products(
+def compute_energy_above_products(
     own_ev: float, products: Mapping[str, float], energies_ev: Mapping[str, float]
 ) -> float:
-    """eV/atom of the reaction that a hull names, all energies (of the products by their names)
-    per atom, corrected and of one potential."""
+    """Energy (eV/atom) above the decomposition ``products`` (name → fraction of the atoms).
+
+    ``own_ev`` and ``energies_ev`` (by the names of the products) are corrected energies per atom
+    from one potential.
+    """
     return own_ev - sum(share * energies_ev[name] for name, share in products.items())
 
 
-def formation_energy(
+def compute_formation_energy(
     structure: Structure, energy_per_atom: float, elements: Mapping[str, float], potential: str
 ) -> float:
-    """eV/atom from the elements' energies per atom in the same potential."""
+    """Formation energy (eV/atom) relative to ``elements``, their energies per atom in the same
+    potential."""
     fractions = structure.composition.fractional_composition.as_dict()
     reference = sum(share * elements[symbol] for symbol, share in fractions.items())
-    return corrected_energy(structure, energy_per_atom, potential) - reference
+    return correct_energy(structure, energy_per_atom, potential) - reference
 
 
-def corrected_energy(structure: Structure, energy_per_atom: float, potential: str) -> float:
-    """eV/atom with the Materials Project's corrections of 2020, where they are not in it yet."""
+def correct_energy(structure: Structure, energy_per_atom: float, potential: str) -> float:
+    """Energy (eV/atom) with the Materials Project's corrections of 2020, applied unless the
+    potential's energies already include them."""
     if potential_info(potential).corrected:
         return energy_per_atom
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-    hubbards = _hubbards(structure)
+    hubbards = _find_hubbards(structure)
     entry: ComputedStructureEntry = ComputedStructureEntry(
         structure,
         energy_per_atom * len(structure),
@@ -191,22 +201,22 @@ def corrected_energy(structure: Structure, energy_per_atom: float, potential: st
         },
     )
     with warnings.catch_warnings():
-        # alloys have no oxidation states, and need no correction of anions
+        # pymatgen warns that alloys have no oxidation states; they need no anion correction
         warnings.simplefilter("ignore")
-        _corrections().process_entry(entry, inplace=True)
+        _load_corrections().process_entry(entry, inplace=True)
     return float(entry.energy_per_atom)
 
 
 @cache
-def _corrections() -> Any:
+def _load_corrections() -> MaterialsProject2020Compatibility:
     from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
 
     return MaterialsProject2020Compatibility(check_potcar=False)
 
 
-def _hubbards(structure: Structure) -> dict[str, float]:
-    """The U values (eV) that the Materials Project gives transition metals in oxides and
-    fluorides."""
+def _find_hubbards(structure: Structure) -> dict[str, float]:
+    """Element → Hubbard U (eV) that the Materials Project uses for transition metals in oxides
+    and fluorides."""
     from pymatgen.io.vasp.sets import MPRelaxSet
 
     elements = structure.composition.elements
@@ -216,7 +226,8 @@ def _hubbards(structure: Structure) -> dict[str, float]:
     return {e.symbol: of_anion[e.symbol] for e in elements if of_anion.get(e.symbol)}
 
 
-def _systems(elements: frozenset[str]) -> set[frozenset[str]]:
+def _list_subsystems(elements: frozenset[str]) -> set[frozenset[str]]:
+    """All subsets of at least two elements."""
     return {
         frozenset(some)
         for size in range(2, len(elements) + 1)
@@ -224,12 +235,13 @@ def _systems(elements: frozenset[str]) -> set[frozenset[str]]:
     }
 
 
-def _column(frame: Any, name: str) -> np.ndarray:
+def _read_column(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """(n,), NaN if the table has no such column."""
     return frame[name].to_numpy(dtype=float) if name in frame else np.full(len(frame), np.nan)
 
 
-def _molecule(symbol: str) -> Structure:
-    """Alone in a box: how they pack is worth little."""
+def _build_molecule(symbol: str) -> Structure:
+    """A diatomic molecule alone in a box; the packing energy of molecules is negligible."""
     from ase.build import molecule
     from pymatgen.core import Lattice, Structure
 
@@ -240,8 +252,8 @@ def _molecule(symbol: str) -> Structure:
     )  # fmt: skip
 
 
-def _reference_state(symbol: str) -> Structure | None:
-    """The simple crystals that ASE knows; none for complicated elements and gases."""
+def _build_reference_state(symbol: str) -> Structure | None:
+    """ASE's reference state; None for elements with complex structures and gases."""
     from ase.build import bulk
     from pymatgen.core import Structure
 

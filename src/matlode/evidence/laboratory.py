@@ -1,4 +1,4 @@
-"""A potential, and what was computed with it before."""
+"""Computation with one potential, with a cache of results on disk."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from matlode.artefacts import write_json
-from matlode.evidence.elasticity import Elasticity, elasticity
+from matlode.evidence.elasticity import Elasticity, compute_elasticity
 from matlode.evidence.potentials import potential_info
 from matlode.evidence.relaxation import RelaxationSettings, Relaxed, relax
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 Result = TypeVar("Result", Relaxed, Elasticity)
 
 TIGHT = RelaxationSettings(max_force_ev_a=0.005)
-"""For second derivatives, which are those of a crystal at rest."""
+"""Tight enough for second derivatives, which require vanishing forces."""
 
 
 def cache_folder() -> Path:
-    """``$MATLODE_CACHE``, or a folder of the user's."""
+    """The folder of the cache: ``$MATLODE_CACHE``, by default ``~/.cache/matlode``."""
     return Path(os.environ.get("MATLODE_CACHE") or Path.home() / ".cache" / "matlode")
 
 
 @dataclass(frozen=True)
 class Laboratory:
-    """Computes with one potential; results are kept by structure, potential and settings."""
+    """Computes with one potential and caches results by structure, potential and settings."""
 
     potential: str
     folder: Path = field(default_factory=cache_folder)
     settings: RelaxationSettings = TIGHT
 
     def relaxed(self, structure: Structure) -> Relaxed:
-        """See ``relaxation.relax``."""
-        return self._remembered(
+        """The relaxed structure; see ``relaxation.relax``."""
+        return self._load_or_compute(
             "relaxed",
             structure,
             asdict(self.settings),
@@ -50,47 +50,47 @@ class Laboratory:
         )
 
     def elasticity(self, relaxed: Relaxed) -> Elasticity:
-        """See ``elasticity.elasticity``."""
-        return self._remembered(
+        """Elastic constants and phonons at Γ; see ``elasticity.compute_elasticity``."""
+        return self._load_or_compute(
             "elasticity",
             relaxed.structure,
             {},
             Elasticity,
-            lambda: elasticity(relaxed, self.potential),
+            lambda: compute_elasticity(relaxed, self.potential),
         )
 
     def has_relaxed(self, structure: Structure) -> bool:
-        """Whether ``relaxed`` would answer at once."""
-        return self._file("relaxed", structure, asdict(self.settings)).exists()
+        """Whether the result of ``relaxed`` is in the cache."""
+        return self._find_file("relaxed", structure, asdict(self.settings)).exists()
 
     def has_elasticity(self, relaxed: Relaxed) -> bool:
-        """Whether ``elasticity`` would answer at once."""
-        return self._file("elasticity", relaxed.structure, {}).exists()
+        """Whether the result of ``elasticity`` is in the cache."""
+        return self._find_file("elasticity", relaxed.structure, {}).exists()
 
-    def _remembered(
+    def _load_or_compute(
         self,
         kind: str,
         structure: Structure,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, object],
         result: type[Result],
-        make: Callable[[], Result],
+        compute: Callable[[], Result],
     ) -> Result:
-        file = self._file(kind, structure, settings)
+        file = self._find_file(kind, structure, settings)
         try:
-            return result.from_dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not there, or of another version
-            made = make()
+            return result(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # missing, damaged or from another version
+            computed = compute()
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, made.to_dict())
-            return made
+            write_json(file, asdict(computed))
+            return computed
 
-    def _file(self, kind: str, structure: Structure, settings: Mapping[str, Any]) -> Path:
-        asked = {
+    def _find_file(self, kind: str, structure: Structure, settings: Mapping[str, object]) -> Path:
+        key = {
             "potential": potential_info(self.potential).key,
             "settings": dict(settings),
             "lattice": np.round(structure.lattice.matrix, 6).tolist(),
             "numbers": [site.specie.Z for site in structure],
             "frac_coords": np.round(structure.frac_coords, 6).tolist(),
         }
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / kind / digest[:2] / f"{digest}.json"

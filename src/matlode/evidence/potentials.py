@@ -1,4 +1,4 @@
-"""Machine-learned potentials whose weights come with their packages, so that they work offline."""
+"""Machine-learning potentials whose packages include the weights, so that they work offline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matlode.errors import GoalError, InputError, suggest
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PotentialInfo:
-    """What is known of a potential without loading it."""
+    """Description of a potential, available without loading it."""
 
     name: str
     package: str
     weights: str
     source: str
-    """Paper."""
+    """Reference of the publication."""
     corrected: bool
-    """Whether its energies hold the Materials Project's corrections of 2020 already, as the
-    energies do that it learned from; otherwise they are raw ones of VASP."""
-    load: Callable[[str, str], Any]
+    """Whether its energies include the Materials Project's corrections of 2020, because its
+    training energies do. Otherwise they are uncorrected VASP energies."""
+    load: Callable[[str, str], Calculator]
     """Device, weights → ASE calculator."""
 
     @property
     def key(self) -> str:
-        """Name, package version and weights: what results depend on."""
+        """Name, package version and weights, which identify a result."""
         return f"{self.name}:{self.package}-{_version(self.package)}:{self.weights}"
 
 
-def _sevennet(device: str, weights: str) -> Any:
+def _load_sevennet(device: str, weights: str) -> Calculator:
     from sevenn.calculator import SevenNetCalculator
 
     return SevenNetCalculator(weights, device=device)
 
 
-def _chgnet(device: str, weights: str) -> Any:
+def _load_chgnet(device: str, weights: str) -> Calculator:
     from chgnet.model.dynamics import CHGNetCalculator
     from chgnet.model.model import CHGNet
 
@@ -57,48 +57,53 @@ _PARK = "Park et al., J. Chem. Theory Comput. 20, 4857, 2024"
 _DENG = "Deng et al., Nat. Mach. Intell. 5, 1031, 2023"
 
 NEVER_SEEN = frozenset({84, 85, 86, 87, 88, *range(95, 119)})
-"""Elements that are not in the calculations which all of the potentials learned from."""
+"""Atomic numbers of elements that are absent from the training data of all potentials."""
 
 POTENTIALS: Mapping[str, PotentialInfo] = MappingProxyType(
     {
         info.name: info
         for info in (
-            PotentialInfo("sevennet-l3i5", "sevenn", "7net-l3i5", _PARK, False, _sevennet),
-            PotentialInfo("sevennet-0", "sevenn", "7net-0", _PARK, False, _sevennet),
-            PotentialInfo("chgnet", "chgnet", "0.3.0", _DENG, True, _chgnet),
+            PotentialInfo("sevennet-l3i5", "sevenn", "7net-l3i5", _PARK, False, _load_sevennet),
+            PotentialInfo("sevennet-0", "sevenn", "7net-0", _PARK, False, _load_sevennet),
+            PotentialInfo("chgnet", "chgnet", "0.3.0", _DENG, True, _load_chgnet),
         )
     }
 )
-"""name → potential. The first is the most accurate, the second three times quicker; the third
-learned from the same calculations, but is built otherwise."""
+"""Name → potential. The first is the most accurate, the second is three times faster. The third has
+a different architecture, trained on the same calculations."""
 
-JUDGE, WITNESS = "sevennet-l3i5", "chgnet"
-"""The potential that everything is computed with, and the one asked whether it agrees."""
+PRIMARY_POTENTIAL = "sevennet-l3i5"
+"""The potential that computes every quantity."""
+SECOND_POTENTIAL = "chgnet"
+"""The potential that checks the energies of the primary one."""
 
 
 def potential_info(name: str) -> PotentialInfo:
-    """Of POTENTIALS; raises GoalError for an unknown name, InputError if its package is missing."""
+    """The entry ``name`` of POTENTIALS.
+
+    Raises GoalError for an unknown name, InputError if the package is not installed.
+    """
     if name not in POTENTIALS:
-        raise GoalError(f'"{name}" is no potential. {suggest(name, POTENTIALS)}')
+        raise GoalError(f'unknown potential "{name}". {suggest(name, POTENTIALS)}')
     info = POTENTIALS[name]
     try:
         _version(info.package)
     except PackageNotFoundError as error:
         raise InputError(
-            f'the potential "{name}" needs the package {info.package}: '
-            'pip install "matlode[relax]".'
+            f'the potential "{name}" needs the package {info.package}, which is not installed: '
+            'run pip install "matlode[relax]".'
         ) from error
     return info
 
 
 @cache
 def load_calculator(name: str) -> Calculator:
-    """The ASE calculator of a potential, loaded once per process; on a GPU where there is one."""
+    """Load the ASE calculator of a potential once per process, on the GPU if one is available."""
     import torch
 
     info = potential_info(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # packages greet, and warn of accelerators that are not there
+    # the packages print banners and warn about missing accelerators
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         calculator: Calculator = info.load(device, info.weights)

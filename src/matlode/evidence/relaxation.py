@@ -1,11 +1,10 @@
-"""Relaxation of cell and positions in a potential."""
+"""Relaxation of the cell and the atomic positions with a potential."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 MAX_STEP_A = 0.1
 EV_A3_TO_GPA = 160.21766208
 VOLUME_LIMITS = (0.6, 1.6)
-"""A crystal whose volume leaves them, relative to the start, has collapsed or fallen apart."""
-LONELY = 1.6
-"""An atom whose nearest neighbour is farther than this many sums of radii belongs to nothing."""
+"""Allowed volume relative to the initial one; a crystal outside has collapsed or fallen apart."""
+MAX_BOND_RATIO = 1.6
+"""Largest distance to the nearest neighbour, in sums of covalent radii, of a bonded atom."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelaxationSettings:
-    """When to stop."""
+    """When a relaxation stops."""
 
     max_force_ev_a: float = 0.02
-    """On atoms, and on the cell per atom."""
+    """Largest force (eV/Å) on the atoms and on the cell, per atom, of a converged structure."""
     max_steps: int = 150
     max_seconds: float = 300.0
     keep_symmetry: bool = True
@@ -47,50 +46,46 @@ class Relaxed:
     frac_coords: list[list[float]]
     """(n, 3)."""
     energy_per_atom_ev: float
-    """As the potential gives it, corrected or not."""
+    """Output of the potential, without corrections of matlode (see ``PotentialInfo.corrected``)."""
     volume_change: float
-    """Volume over that of the start, less 1."""
+    """Relative to the initial volume: V / V₀ - 1."""
     max_force_ev_a: float
-    """What is left."""
+    """Largest remaining force."""
     steps: int
     seconds: float
     converged: bool
     fell_apart: str
-    """Why it is no longer the crystal that it was; empty if it is."""
+    """Why the structure is no longer a crystal; empty if it is."""
 
     @property
     def structure(self) -> Structure:
-        """As a pymatgen Structure."""
+        """The relaxed primitive cell as a pymatgen Structure."""
         from pymatgen.core import Structure
 
         return Structure(self.lattice, self.species, self.frac_coords)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Relaxed:
-        """What ``to_dict`` gave."""
-        return cls(**found)
-
 
 def relax(structure: Structure, potential: str, settings: RelaxationSettings) -> Relaxed:
-    """Cell and positions at rest in the potential, from the primitive cell of ``structure``.
+    """Relax the cell and the positions of the primitive cell of ``structure``.
 
-    BFGS on positions and the logarithm of the deformation (ASE's FrechetCellFilter); where
-    symmetry is kept, forces and stresses are symmetrised (FixSymmetry), so that no step can
-    lower it. Stops at the step or time limit with what it has, and as soon as the crystal has
-    fallen apart. Raises InputError for elements that the potential does not know.
+    BFGS acts on the positions and on the logarithm of the deformation gradient (ASE's
+    FrechetCellFilter). With ``keep_symmetry``, forces and stresses are symmetrised
+    (FixSymmetry), so that no step lowers the symmetry. At the step or time limit, or when the
+    crystal falls apart, the structure reached so far is returned, not converged. Raises
+    InputError for elements outside the training data of the potential.
     """
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS
 
     began = time.perf_counter()
-    atoms = ase_atoms(primitive_cell(structure, symprec_a=RELAXATION_SYMPREC_A))
+    atoms = to_ase_atoms(primitive_cell(structure, symprec_a=RELAXATION_SYMPREC_A))
     if not NEVER_SEEN.isdisjoint(atoms.numbers):
-        raise InputError(f"{potential} has not learned all elements of {atoms.symbols}.")
+        unknown = sorted({atom.symbol for atom in atoms if atom.number in NEVER_SEEN})
+        raise InputError(
+            f'cannot relax {atoms.symbols}: the potential "{potential}" was not trained on '
+            f"{', '.join(unknown)}; leave the structure out."
+        )
     start = float(atoms.get_volume())
     if settings.keep_symmetry and len(atoms):
         atoms.set_constraint(FixSymmetry(atoms, symprec=RELAXATION_SYMPREC_A))
@@ -98,10 +93,10 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
     optimiser = BFGS(FrechetCellFilter(atoms), maxstep=MAX_STEP_A, logfile=None)
     broken = ""
     for _ in optimiser.irun(fmax=settings.max_force_ev_a, steps=settings.max_steps):
-        broken = _collapse(atoms, start)
+        broken = _describe_collapse(atoms, start)
         if broken or time.perf_counter() - began > settings.max_seconds:
             break
-    broken = broken or _scattered(atoms)
+    broken = broken or _describe_isolated_atom(atoms)
     forces = optimiser.optimizable.get_gradient().reshape(-1, 3)
     max_force = float(np.sqrt((forces**2).sum(axis=1).max()))
     atoms.set_constraint()
@@ -119,8 +114,8 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
     )
 
 
-def ase_atoms(structure: Structure) -> Atoms:
-    """An ASE Atoms of an ordered structure."""
+def to_ase_atoms(structure: Structure) -> Atoms:
+    """Convert an ordered structure to ASE Atoms."""
     from ase import Atoms
 
     return Atoms(
@@ -131,22 +126,23 @@ def ase_atoms(structure: Structure) -> Atoms:
     )
 
 
-def _collapse(atoms: Atoms, start_a3: float) -> str:
-    """Why this is no crystal any more, by its volume; empty if it is one."""
-    ratio = float(atoms.get_volume()) / start_a3
+def _describe_collapse(atoms: Atoms, initial_a3: float) -> str:
+    """Why the volume is not that of a crystal any more; empty if it is within VOLUME_LIMITS."""
+    ratio = float(atoms.get_volume()) / initial_a3
     low, high = VOLUME_LIMITS
     if low < ratio < high:
         return ""
     return f"its volume became {ratio:.2f} of what it was"
 
 
-def _scattered(atoms: Atoms) -> str:
+def _describe_isolated_atom(atoms: Atoms) -> str:
+    """Which atom has no neighbour within MAX_BOND_RATIO; empty if every atom has one."""
     from ase.data import covalent_radii
     from ase.neighborlist import neighbor_list
 
     radii: NDArray[np.float64] = covalent_radii[atoms.numbers]
-    first, second, distances = neighbor_list("ijd", atoms, 2 * LONELY * float(radii.max()))
-    near = distances < LONELY * (radii[first] + radii[second])
+    first, second, distances = neighbor_list("ijd", atoms, 2 * MAX_BOND_RATIO * float(radii.max()))
+    near = distances < MAX_BOND_RATIO * (radii[first] + radii[second])
     alone = np.setdiff1d(np.arange(len(atoms)), first[near])
     if not len(alone):
         return ""

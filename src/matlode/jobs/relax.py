@@ -119,8 +119,8 @@ def _write_evidence(
         {
             "schema": 1,
             "matlode": __version__,
-            "judge": potential_info(examination.judge).key,
-            "witness": potential_info(examination.witness).key,
+            "judge": potential_info(examination.primary).key,
+            "witness": potential_info(examination.secondary).key,
             "hull": hull_name(examination),
             "structures": details,
         },
@@ -140,7 +140,7 @@ def hull_name(examination: Examination) -> str:
         return "nothing, since no hull was asked for"
     return (
         f"{len(examination.materials):,} known structures, those near their own hull relaxed in "
-        f"{potential_info(examination.judge).weights}, with the Materials Project's "
+        f"{potential_info(examination.primary).weights}, with the Materials Project's "
         "corrections of 2020"
     )
 
@@ -161,11 +161,11 @@ def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
 
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
-    witness = potential_info(examination.witness).name
-    relaxed = "relaxed" if evidence.judge.converged else "not at rest"
+    witness = potential_info(examination.secondary).name
+    relaxed = "relaxed" if evidence.primary.converged else "not at rest"
     lines = [
         f"# matlode {__version__}: {source.name}, proposed, not synthesised",
-        f"# {relaxed} in {potential_info(examination.judge).weights}"
+        f"# {relaxed} in {potential_info(examination.primary).weights}"
         + (f": {evidence.fell_apart}" if evidence.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
         f"{witness}: {row['witness_formation_energy_ev']}",

@@ -1,1 +1,1 @@
-"""Where to look next: goals, samplers of latent points, and the campaign that runs them."""
+"""Goals, samplers of latent points, and the campaign that evaluates them."""

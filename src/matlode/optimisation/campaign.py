@@ -1,4 +1,4 @@
-"""A search from its first point to its list of distinct formulas."""
+"""A search of the latent space, and the selection of distinct formulas from its trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matlode.data.spool import MappedArray
 from matlode.errors import InputError
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
-from matlode.optimisation.goal import Goal, Scale, merit
+from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.preferences import Decoded, Preference
 from matlode.optimisation.sampler import History, Sampler
@@ -27,30 +27,31 @@ from matlode.properties.models import PropertyModels
 from matlode.representation.composition import formula_vectors, formulas_of
 
 BATCH = 64
-"""Points per suggestion: decoding and prediction cost least in batches."""
+"""Points per suggestion: decoding and prediction are most efficient in batches."""
 MAX_BATCHES = 2048
-"""Long campaigns have larger batches, not more: before each, all that was found is looked at."""
+"""Largest number of batches. Long campaigns have larger batches instead, because each suggestion
+takes all previous trials into account."""
 
 
 def batch_size(n_trials: int) -> int:
-    """Points per suggestion of a campaign of ``n_trials``, a multiple of BATCH."""
+    """Points per suggestion in a campaign of ``n_trials``, a multiple of BATCH."""
     return BATCH * max(1, -(-n_trials // (BATCH * MAX_BATCHES)))
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Evaluated latent points, in the order in which they were tried."""
+    """Evaluated latent points, in the order of their evaluation."""
 
     points: NDArray[np.float32]
     """(n, 88)."""
     formulas: NDArray[np.str_]
     """(n,), canonical."""
     systems: NDArray[np.str_]
-    """(n,), their chemical systems."""
+    """(n,), chemical systems."""
     gains: NDArray[np.float64]
     """(n, n_objectives), see ``Scale``."""
     shortfalls: NDArray[np.float64]
-    """(n, n_ranges + n_preferences), what is missing of ranges and preferences."""
+    """(n, n_ranges + n_preferences), penalties for missed ranges and preferences."""
     values: NDArray[np.float64]
     """(n, n_endpoints), predictions in the order of ``Goal.endpoints``."""
 
@@ -63,7 +64,7 @@ class Trials:
         shortfalls: NDArray[np.float64],
         values: NDArray[np.float64],
     ) -> Trials:
-        """Trials with the systems of their formulas."""
+        """Build trials, with the chemical systems of ``formulas``."""
         systems = np.array([chemical_system(formula) for formula in formulas], dtype=str)
         return cls(points, np.array(formulas, dtype=str), systems, gains, shortfalls, values)
 
@@ -72,17 +73,17 @@ class Trials:
 
     @property
     def compositions(self) -> NDArray[np.float64]:
-        """(n, 100), fractions of the integer formulas."""
+        """(n, 100), atomic fractions of the formulas."""
         return formula_vectors([str(formula) for formula in self.formulas])
 
     def merits(
         self, goal: Goal, weights: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
-        """(n,), see ``goal.merit``."""
-        return merit(goal, self.gains, self.shortfalls, weights)
+        """(n,), see ``goal.compute_merit``."""
+        return compute_merit(goal, self.gains, self.shortfalls, weights)
 
     def in_ranges(self, goal: Goal) -> NDArray[np.bool_]:
-        """(n,), whether what is predicted lies in every range that was asked for."""
+        """(n,), whether the predictions lie within all ranges of the goal."""
         columns = [goal.endpoints.index(r.endpoint) for r in goal.ranges]
         held = [r.holds(self.values[:, at]) for r, at in zip(goal.ranges, columns, strict=True)]
         return np.all([np.ones(len(self), dtype=bool), *held], axis=0)
@@ -92,7 +93,7 @@ class Trials:
         return Trials(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def packed(self) -> bytes:
-        """As JSON that ``unpacked`` makes the very same trials of."""
+        """Serialise to JSON, without loss of precision."""
         numbers = {
             name: [str(array.dtype), list(array.shape), b64encode(array.tobytes()).decode()]
             for name in ("points", "gains", "shortfalls", "values")
@@ -102,7 +103,7 @@ class Trials:
 
     @classmethod
     def unpacked(cls, text: bytes) -> Trials:
-        """What ``packed`` was of; raises InputError for what is damaged."""
+        """Restore the trials from ``packed``; raises InputError if the record is damaged."""
         with understood("the record of a batch", InputError):
             record = json.loads(text)
             numbers = {
@@ -114,9 +115,11 @@ class Trials:
             return cls.of(formulas=record["formulas"].split(), **numbers)
 
 
-class _Gathered:
-    """The known points' trials, and behind them room for every batch: nothing is copied when one
-    more batch is done, and memory does not grow with their number."""
+class _TrialStore:
+    """Trials of the known points, followed by preallocated room for every batch.
+
+    Adding a batch copies nothing, and the arrays are memory-mapped.
+    """
 
     def __init__(self, known: Trials, n_trials: int, size: int) -> None:
         self._n_known, self._size = len(known), size
@@ -129,10 +132,10 @@ class _Gathered:
         self._is_done = np.zeros(n, dtype=bool)
         self._put(slice(0, self._n_known), known)
         self.batches: set[int] = set()
-        """Those that are done."""
+        """Numbers of the finished batches."""
 
     def add_finished(self, ledger: Ledger) -> None:
-        """The batches that are new in the ledger."""
+        """Add the batches that were finished in the ledger since the last call."""
         for batch, record in ledger.finished(except_for=self.batches):
             trials = Trials.unpacked(record)
             at = self._n_known + batch * self._size
@@ -142,7 +145,7 @@ class _Gathered:
     def _put(self, rows: slice, trials: Trials) -> None:
         for name, column in self._columns.items():
             new = getattr(trials, name)
-            if new.dtype.itemsize > column.values.dtype.itemsize:  # longer formulas than before
+            if new.dtype.itemsize > column.values.dtype.itemsize:  # for longer formulas
                 wider = self._columns[name] = MappedArray.zeros(new.dtype, column.values.shape)
                 wider.values[:] = column.values
                 column = wider
@@ -151,7 +154,7 @@ class _Gathered:
         self._is_done[rows] = True
 
     def trials(self) -> Trials:
-        """Those of the batches that are done, in the order of these; not to be changed."""
+        """Trials of the finished batches, in order of the batches; a read-only view."""
         n = int(self._is_done.sum())
         everything = Trials(**{name: column.values for name, column in self._columns.items()})
         if self._is_done[:n].all():
@@ -163,8 +166,8 @@ class _Gathered:
 class Campaign:
     """Searches the latent space for a goal.
 
-    Several objectives are weighed anew for every batch (random weights, as ParEGO does,
-    Knowles 2006), over all trials so far: the front is explored, not one mixture of wishes.
+    With several objectives, every batch draws new random weights, as in ParEGO (Knowles 2006), so
+    that the search explores the Pareto front instead of one weighted sum.
     """
 
     goal: Goal
@@ -173,13 +176,13 @@ class Campaign:
     scale: Scale
     sampler: Sampler
     preferences: tuple[Preference, ...] = ()
-    """Those that the goal weighs, in the order of ``Goal.preferences``, and others after them."""
+    """Those of ``Goal.preferences``, in their order, followed by any others (of weight 1)."""
 
     def evaluate(self, points: NDArray[np.floating]) -> Trials:
-        """Decode points (n, 88) and predict what the decoded objects do.
+        """Decode points (n, 88) and predict the properties of the decoded objects.
 
-        Formulas keep the goal's limits by construction, and the predictions are for the
-        integer formula and the decoded pattern.
+        Formulas meet the limits of the goal by construction. Predictions are for the integer
+        formula and the decoded pattern.
         """
         points = np.asarray(points, dtype=np.float32)
         amounts = self.space.formulas(points, self.goal.limits)
@@ -188,33 +191,33 @@ class Campaign:
         names = self.goal.endpoints
         estimates = self.models.predict(compositions, patterns, case="decoded", names=names)
         formulas = formulas_of(amounts)
-        gains, shortfalls = self.judged(
+        gains, shortfalls = self.compute_gains(
             Decoded(points, formulas, compositions, patterns), estimates
         )
         values = np.column_stack([estimates[name].value for name in names])
         return Trials.of(points, formulas, gains, shortfalls, values)
 
-    def judged(
+    def compute_gains(
         self, decoded: Decoded, estimates: Mapping[str, Estimates]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Gains (n, n_objectives) and shortfalls (n, n_ranges + n_preferences) of objects of
-        which the models say ``estimates``."""
+        """Gains (n, n_objectives) and shortfalls (n, n_ranges + n_preferences) of decoded objects
+        with predicted properties ``estimates``."""
         weights = [*self.goal.preferences.values(), *([1.0] * len(self.preferences))]
-        wishes = [
+        penalties = [
             weight * preference.shortfall(decoded)
             for weight, preference in zip(weights, self.preferences, strict=False)
         ]
-        shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *wishes])
+        shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *penalties])
         return self.scale.gains(self.goal, estimates), shortfalls
 
     def merits(self, decoded: Decoded, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:
-        """(n,), merits of objects of which the models say ``estimates``."""
-        return merit(self.goal, *self.judged(decoded, estimates))
+        """(n,), merits of decoded objects with predicted properties ``estimates``."""
+        return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
 
     def suggest(
         self, trials: Trials, n_known: int, n: int, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """The next n points (n, 88), after trials of which the first are known materials."""
+        """Suggest the next n points (n, 88); the first ``n_known`` trials are known materials."""
         weights = self.goal.weights
         if len(weights) > 1:
             weights = weights * rng.dirichlet(np.ones(len(weights)))
@@ -233,50 +236,51 @@ class Campaign:
         ledger: Ledger | None = None,
         progress: Progress = silent,
     ) -> tuple[Trials, int]:
-        """``n_trials`` trials after those of the known points ``start`` (m, 88).
+        """Evaluate ``n_trials`` points after the known points ``start`` (m, 88).
 
-        The first of them are at the points of the ``opening`` (k, 88), as far as these go.
-        Batches are claimed from the ``ledger`` (default: one in memory), which other workers may
-        share; what it holds already is not done again. Returns all trials, batch by batch, and
-        how many of them, the first, are the known points.
+        The first trials are at the points ``opening`` (k, 88). Batches are claimed from the
+        ``ledger`` (default: one in memory), which other workers may share; batches that it
+        holds already are not repeated. Returns all trials, the known points first and then in
+        order of the batches, and the number of known points.
         """
         ledger = ledger or Ledger.in_memory()
         size = batch_size(n_trials)
         n_batches = -(-n_trials // size)
         known = self.evaluate(start)
-        gathered = _Gathered(known, n_trials, size)
+        store = _TrialStore(known, n_trials, size)
         best = -np.inf
         while (claim := ledger.claim(n_batches)) is not None:
             with claim:
-                gathered.add_finished(ledger)
+                store.add_finished(ledger)
                 rng = np.random.default_rng([seed, claim.batch])
                 n = min(size, n_trials - claim.batch * size)
                 points = opening[claim.batch * size :][:n] if opening is not None else start[:0]
                 if len(points) < n:
-                    more = self.suggest(gathered.trials(), len(known), n - len(points), rng)
+                    more = self.suggest(store.trials(), len(known), n - len(points), rng)
                     points = np.concatenate([points, more])
                 found = self.evaluate(points)
                 merits = found.merits(self.goal)
                 formula = str(found.formulas[merits.argmax()])
                 claim.finish(found.packed(), float(merits.max()), formula)
             best = max(best, float(merits.max()))
-            n_done = (len(gathered.batches) + 1) * size
+            n_done = (len(store.batches) + 1) * size
             progress("search", n_done, n_batches * size, f"best merit {best:.2f}")
-        gathered.add_finished(ledger)
-        return gathered.trials(), len(known)
+        store.add_finished(ledger)
+        return store.trials(), len(known)
 
 
 SAME_FRACTION = 0.02
-"""Formulas of one chemical system that differ in fewer of their atoms are one proposal."""
+"""Formulas of one chemical system are near-duplicates if a smaller fraction of atoms differs."""
 
 
 def select_diverse(
     trials: Trials, merits: NDArray[np.floating], n: int, *, max_per_system: int
 ) -> NDArray[np.intp]:
-    """Rows of the n best distinct formulas, at most ``max_per_system`` per chemical system.
+    """Select the rows of the n best distinct formulas, at most ``max_per_system`` of a chemical
+    system.
 
-    The best trial stands for its formula, and for others of its system in which less than
-    SAME_FRACTION of the atoms differ. If the rule leaves fewer than n, it stays so.
+    The best trial represents its formula and its near-duplicates (SAME_FRACTION). Fewer than n
+    rows are returned if the trials do not contain enough distinct formulas.
     """
     taken: dict[str, list[int]] = {}
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Samplers that let populations evolve: CMA-ES, and elites of chemical systems."""
+"""Evolutionary samplers: CMA-ES and MAP-Elites."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from matlode.optimisation.sampler import Array, History, Sampler, best_rows, out
 
 @dataclass(frozen=True, kw_only=True)
 class CMASampler(Sampler):
-    """Covariance matrix adaptation (Hansen, arXiv:1604.00772), by the library ``cmaes``.
+    """Covariance matrix adaptation (Hansen, arXiv:1604.00772), with the library ``cmaes``.
 
-    It starts from the distribution of the best known points (Nomura et al., AAAI 2021), and is
-    told every generation again for each batch: a suggestion depends on the history alone.
+    It is initialised with the distribution of the best known points (Nomura et al., AAAI 2021).
+    All generations are replayed for each batch, so that a suggestion depends on the history alone.
     """
 
     part: float = 0.1
-    """Of the known points, the best ones that it starts from."""
+    """Fraction of the known points, the best ones, that initialise the distribution."""
     start_width: float = 0.3
-    """Standard deviation that it starts with, in widths of the box, where nothing is known."""
+    """Initial standard deviation without known points, in widths of the box."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
@@ -32,11 +32,11 @@ class CMASampler(Sampler):
         search = self._start(
             unit[: history.n_known], losses[: history.n_known], d, population, seed
         )
-        told = history.n_known
-        while told + population <= len(unit) and not search.should_stop():
-            generation = slice(told, told + population)
+        n_replayed = history.n_known
+        while n_replayed + population <= len(unit) and not search.should_stop():
+            generation = slice(n_replayed, n_replayed + population)
             search.tell(list(zip(unit[generation], losses[generation], strict=True)))
-            told += population
+            n_replayed += population
         return out_of_box(np.array([search.ask() for _ in range(n)]), bounds)
 
     def _start(self, known: Array, losses: Array, d: int, population: int, seed: int) -> CMA:
@@ -58,16 +58,16 @@ class CMASampler(Sampler):
 class EliteSampler(Sampler):
     """MAP-Elites (Mouret and Clune, arXiv:1504.04909) with the groups of the history as cells.
 
-    The best point of each group is an elite; children are elites moved a little in all
-    directions, and along the line to another elite (Vassiliades and Mouret, GECCO 2018).
+    The best point of each group is an elite. Offspring are elites displaced by a small isotropic
+    step and along the line to another elite (Vassiliades and Mouret, GECCO 2018).
     """
 
     n_elites: int = 200
-    """Groups whose elites have children: those of the best ones."""
+    """Number of best elites that have offspring."""
     width: float = 0.04
     """Standard deviation of the steps, in widths of the box."""
     line: float = 0.3
-    """Standard deviation of the steps along the line, in distances to the other elite."""
+    """Standard deviation of the steps along the line, relative to the distance of the elites."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""

@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a Gaussian process, by scikit-learn."""
+"""Bayesian optimisation with a Gaussian process from scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from matlode.optimisation.sampler import Array, History, Sampler, out_of_box
 
 @dataclass(frozen=True, kw_only=True)
 class GPSampler(Sampler):
-    """A Gaussian process of the best and of some other points (Matérn 5/2, one length), and for
-    every suggestion one draw of it: the best of many candidates in that draw (Thompson
-    sampling). Candidates lie about the best points, some of their variables moved by steps of
-    all sizes, as in TuRBO (Eriksson et al., NeurIPS 2019), and anywhere.
+    """Thompson sampling with a Gaussian process (Matérn 5/2, one length scale).
+
+    The process is fitted to the best points and a random sample of the others. Each suggestion is
+    the best of many candidates in one draw of the process. Most candidates are best points with
+    some variables displaced by steps of all sizes, as in TuRBO (Eriksson et al., NeurIPS 2019);
+    the others are uniform in the box.
     """
 
     n_best: int = 160
     n_others: int = 96
     n_candidates: int = 512
     moved: int = 20
-    """Variables that a candidate differs in, on average, from the point that it lies about."""
+    """Mean number of displaced variables of a candidate."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
@@ -41,12 +43,12 @@ class GPSampler(Sampler):
             kernel + WhiteKernel(1e-3, (1e-6, 1.0)), normalize_y=True, random_state=0
         )
         with warnings.catch_warnings():
-            # a length at the end of its range is an answer too
+            # a length scale at the end of its range is acceptable
             warnings.simplefilter("ignore", ConvergenceWarning)
             process.fit(unit[rows], history.merits[rows])
             candidates = self._candidates(unit[order[: max(n, 8)]], rng)
             mean, covariance = process.predict(candidates, return_cov=True)
-        # by Cholesky's way: that of sample_y takes twenty times as long
+        # Cholesky decomposition; sample_y of scikit-learn takes twenty times as long
         jitter = 1e-9 + 1e-6 * np.trace(covariance) / len(covariance)
         root = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
         draws = mean[:, None] + root @ rng.standard_normal((len(candidates), n))

@@ -1,4 +1,5 @@
-"""What is asked for: objectives, ranges, limits of formulas, wishes; and what a point is worth."""
+"""The goal of a search: objectives, ranges, limits of formulas and preferences, and the merit that
+combines them into one number."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from matlode.records import Prediction
 
 STABILITY = "stable_probability"
 ROUND_OFF = 1e-9
-"""Relative differences below it are none."""
+"""Relative differences below this limit are numerical noise."""
 MIN_SPAN_OF_CHANCE = 0.5
-"""Of a chance: from even odds to certainty. Nearly all known materials are surely stable, and
-what tells the best of them from the median is nothing to measure others by."""
+"""Smallest span of a probability. Nearly all known materials are stable with a probability close to
+1, so that the difference between their median and their best is too small a unit."""
 SIGMAS_OF_INTERVAL = 1.6449
-"""Half a 90 % interval of a normal distribution, in standard deviations."""
+"""Half-width of the 90 % interval of a normal distribution, in standard deviations."""
 
 Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise", "near"]
@@ -31,7 +32,7 @@ Direction = Literal["maximise", "minimise", "near"]
 
 @dataclass(frozen=True)
 class Objective:
-    """One property, to be as large, as small or as near to ``target`` as possible."""
+    """A property to maximise, to minimise or to bring near to ``target``."""
 
     endpoint: str
     direction: Direction
@@ -56,19 +57,21 @@ class Objective:
 
 @dataclass(frozen=True)
 class Range:
-    """A property that is to lie between ``low`` and ``high``; missing it costs merit."""
+    """Limits of a property; a value outside reduces the merit."""
 
     endpoint: str
     low: float | None = None
-    """None: no lower end."""
+    """None: no lower limit."""
     high: float | None = None
+    """None: no upper limit."""
     weight: float = 1.0
 
     def shortfall(self, estimates: Estimates, *, span: float, is_probability: bool) -> Array:
-        """(n,), 0 where the range is kept for sure.
+        """(n,), penalty for values outside the range; 0 where they certainly lie inside.
 
-        Values: the distance to the range in units of ``span``, and the chance that they lie
-        outside, by their intervals. Probabilities: the part of a limit that is missing.
+        For values: the distance to the range in units of ``span`` plus the probability of lying
+        outside, from the prediction intervals. For probabilities: the distance relative to the
+        limit.
         """
         value = estimates.value
         low = -np.inf if self.low is None else self.low
@@ -82,7 +85,7 @@ class Range:
         return (below + above) / span + 1 - chance
 
     def holds(self, values: NDArray[np.floating] | float) -> NDArray[np.bool_]:
-        """Whether values lie in the range, its ends included."""
+        """Whether values lie in the range, including its limits."""
         low = -np.inf if self.low is None else self.low
         high = np.inf if self.high is None else self.high
         return np.asarray((values >= low) & (values <= high))
@@ -98,46 +101,47 @@ class Range:
 
 
 def _chance_below(limit: float, value: Array, down: Array, up: Array) -> Array:
-    """P(x ≤ limit) of values with other standard deviations downwards than upwards."""
+    """P(x ≤ limit) of a split normal distribution with standard deviations ``down`` and ``up``."""
     return np.asarray(ndtr((limit - value) / np.where(limit < value, down, up)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """Objectives and ranges, which are weighed, and limits, which every candidate keeps."""
+    """Objectives, ranges and preferences, which the merit combines, and limits, which every
+    candidate meets."""
 
     objectives: tuple[Objective, ...]
     ranges: tuple[Range, ...]
     preferences: Mapping[str, float]
-    """Name → weight of a soft wish about the whole object (``preferences``)."""
+    """Name → weight of a preference (``optimisation.preferences``)."""
     allowed: tuple[str, ...]
-    """Symbols that a formula may hold."""
+    """Symbols of elements that a formula may contain."""
     required: tuple[str, ...] = ()
-    """Symbols that it must hold."""
+    """Symbols of elements that a formula must contain."""
     min_elements: int = 1
     max_elements: int = 5
     max_atoms: int = 20
     """Atoms in the reduced formula."""
     sites: tuple[tuple[int, tuple[str, ...]], ...] = ()
-    """A stoichiometry: atoms of each element, and which it may be."""
+    """Sites of a stoichiometry: number of atoms and possible elements of each."""
     stoichiometry: str = ""
-    """The same as text, such as "ABX3" or "WC"."""
+    """The stoichiometry as text, such as "ABX3" or "WC"."""
     space_groups: tuple[int, ...] = ()
-    """Numbers; none: any."""
+    """Allowed numbers; empty: all."""
     like: str = ""
-    """A structure file or formula, for the preference of this name."""
+    """Structure file or formula of the preference "like"."""
     like_pattern: str = ""
-    """The file of a measured pattern, for the preference of this name."""
+    """File with the measured pattern of the preference "like_pattern"."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Every endpoint that the search must predict."""
+        """Endpoints that the search predicts."""
         names = [*(o.endpoint for o in self.objectives), *(r.endpoint for r in self.ranges)]
         return tuple(dict.fromkeys([*names, STABILITY]))
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """Endpoints that the goal is about, for tables and maps; never fewer than two."""
+        """Endpoints to show in tables and maps, at least two."""
         names = [*(o.endpoint for o in self.objectives), *(r.endpoint for r in self.ranges)]
         return tuple(dict.fromkeys([*names, STABILITY, "formation_energy"]))
 
@@ -150,22 +154,22 @@ class Goal:
     @property
     def allowed_mask(self) -> NDArray[np.bool_]:
         """(100,), true for allowed elements."""
-        return element_mask(self.allowed)
+        return mask_elements(self.allowed)
 
     @property
     def limits(self) -> FormulaLimits:
-        """What decoding keeps."""
+        """Limits of the decoded formulas."""
         return FormulaLimits(
             allowed=self.allowed_mask,
-            required=element_mask(self.required),
+            required=mask_elements(self.required),
             min_elements=self.min_elements,
             max_elements=self.max_elements,
             max_atoms=self.max_atoms,
-            sites=tuple((amount, element_mask(symbols)) for amount, symbols in self.sites),
+            sites=tuple((amount, mask_elements(symbols)) for amount, symbols in self.sites),
         )
 
     def missed(self, predictions: Mapping[str, Prediction]) -> list[str]:
-        """Of each range that predicted values are outside of, what was asked and what came."""
+        """Each range that the predictions do not meet, with the predicted value, as text."""
         found = [(r, predictions[r.endpoint]) for r in self.ranges]
         return [
             f"{r.in_words()} was asked, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is expected"
@@ -196,8 +200,8 @@ class Goal:
         return "; ".join(word for word in words if word)
 
 
-def element_mask(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
-    """(100,), true for these elements."""
+def mask_elements(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
+    """(100,), true at the atomic numbers, less 1, of the elements ``symbols``."""
     mask = np.zeros(MAX_ATOMIC_NUMBER, dtype=bool)
     mask[[atomic_numbers()[symbol] - 1 for symbol in symbols]] = True
     return mask
@@ -205,20 +209,21 @@ def element_mask(symbols: tuple[str, ...]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Puts every property on one scale: 0 at the median of the known materials, 1 at their
-    best 5 %; of chances, at least MIN_SPAN_OF_CHANCE above it."""
+    """Common scale of all properties: 0 at the median of the known materials, 1 at their best 5 %
+    or, for probabilities, at least MIN_SPAN_OF_CHANCE above the median."""
 
     origin: Mapping[str, float]
+    """Endpoint → median of the known materials."""
     span: Mapping[str, float]
-    """Also of properties that have a range: from the median to the upper 5 %."""
+    """Endpoint → difference between the best 5 % (for ranges, the upper 5 %) and the median."""
     probabilities: frozenset[str] = frozenset()
-    """Endpoints whose ranges are about chances."""
+    """Endpoints that are probabilities."""
 
     @classmethod
     def fit(
         cls, goal: Goal, known: Mapping[str, Estimates], endpoints: Mapping[str, Endpoint]
     ) -> Scale:
-        """From predictions for known materials, by endpoint."""
+        """Fit the scale to predictions for the known materials, by endpoint."""
         chances = frozenset(n for n in goal.endpoints if endpoints[n].task == "probability")
         origin, span = {}, {}
         gains = {r.endpoint: known[r.endpoint].value for r in goal.ranges}
@@ -226,7 +231,7 @@ class Scale:
         for name, gain in gains.items():
             middle, best = np.quantile(gain, [0.5, 0.95])
             width = float(best - middle)
-            # a property that hardly varies is no reason to divide by round-off
+            # avoids division by numerical noise for a property that hardly varies
             flat = width <= ROUND_OFF * max(abs(middle), abs(best))
             origin[name], span[name] = float(middle), 1.0 if flat else width
             if name in chances:
@@ -244,7 +249,7 @@ class Scale:
         return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
 
     def shortfalls(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
-        """(n, n_ranges), 0 where a range is kept."""
+        """(n, n_ranges), weighted penalties, 0 where a range is met; see ``Range.shortfall``."""
         n = len(next(iter(estimates.values())).value)
         columns = [
             r.weight
@@ -258,15 +263,15 @@ class Scale:
         return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
 
 
-def merit(
+def compute_merit(
     goal: Goal,
     gains: NDArray[np.floating],
     shortfalls: NDArray[np.floating],
     weights: NDArray[np.floating] | None = None,
 ) -> Array:
-    """One number per point, larger is better: weighted mean gain less all shortfalls.
+    """(n,), merit of each point, larger is better: weighted mean of the gains minus all shortfalls.
 
-    ``gains`` (n, n_objectives) and ``shortfalls`` (n, m) from ``Scale``; ``weights`` sum to 1
+    ``gains`` (n, n_objectives) and ``shortfalls`` (n, m) come from ``Scale``; ``weights`` sum to 1
     (default: the goal's).
     """
     weights = goal.weights if weights is None else weights

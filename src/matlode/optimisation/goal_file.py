@@ -1,4 +1,4 @@
-"""Goals as people write them, in TOML or on the command line, checked before any work."""
+"""Parsing and validation of goals, from TOML files and command-line options."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from matlode.data.formulas import atomic_numbers, conventional_formula, parse_fo
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
-from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, element_mask
+from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, mask_elements
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 
@@ -36,26 +37,39 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "search": (),
     "screens": (),
 }  # fmt: skip
-"""Section of a goal file → its keys; those of the others are names of properties, of settings
-of the search, of screens."""
+"""Section of a goal file → its allowed keys. Keys of sections without a list are names of
+properties, of search settings or of screens."""
 PLACEHOLDERS = frozenset("ADEGJLMQRTXZ")
-"""Letters that are no element and stand for any in a stoichiometry; so do B and C beside A.
-Other symbols mean themselves: ABO3 is of any A and B with oxygen, MB2 a boride, WC tungsten
-carbide."""
+"""Letters that stand for any element in a stoichiometry, because no element has this symbol; next
+to A, also B and C. Other symbols denote elements: ABO3 is an oxide of any A and B, MB2 a boride,
+WC tungsten carbide."""
 DEFAULT_STABILITY = 0.5
-"""Least chance of stability that is asked for if the goal does not say."""
+"""Lower limit of the probability of stability if the goal sets none."""
 HULL_CHANCES = {0.1: "stable_probability", 0.05: "near_hull_probability"}
-"""Energy above the hull, eV/atom → the chance that a material is no further."""
+"""Energy above the hull (eV/atom) → endpoint with the probability of lying below it."""
 
 _RANGE = re.compile(r"\s*(-?[\d.eE+-]+?)\s*\.\.\s*(-?[\d.eE+-]+)\s*")
 _BOUND = re.compile(r"\s*([<>])\s*=?\s*(-?[\d.eE+-]+)\s*")
 _PART = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
-def read_goal_file(path: Path) -> dict[str, Any]:
-    """The sections of a goal file, with paths in it made relative to the folder of the file.
+@dataclass(frozen=True, kw_only=True)
+class _FormulaWishes:
+    """The fields of ``Goal`` that limit formulas."""
 
-    Raises InputError if it cannot be read, GoalError for an unknown section or key.
+    allowed: tuple[str, ...]
+    required: tuple[str, ...]
+    min_elements: int
+    max_elements: int
+    max_atoms: int
+    sites: tuple[tuple[int, tuple[str, ...]], ...]
+    stoichiometry: str
+
+
+def read_goal_file(path: Path) -> dict[str, Any]:
+    """Read the sections of a goal file; paths in it are relative to its folder.
+
+    Raises InputError if the file cannot be read, GoalError for an unknown section or key.
     """
     sections = read_toml(path)
     check_keys(sections)
@@ -67,76 +81,91 @@ def read_goal_file(path: Path) -> dict[str, Any]:
     return sections
 
 
-def with_options(sections: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections with what ``options`` say on top of them: lists are joined (but the list of
-    allowed elements is replaced), single values replaced."""
+def with_options(sections: Mapping[str, object], options: Mapping[str, object]) -> dict[str, Any]:
+    """Merge ``options`` into ``sections``: lists are concatenated, except for the list of allowed
+    elements, which is replaced like single values."""
     merged = dict(sections)
     for name, option in options.items():
         given = merged.get(name)
         if name == "allowed" or not given:
             merged[name] = option
         elif isinstance(given, Mapping):
-            wanted = option if isinstance(option, Mapping) else dict.fromkeys(option, 1.0)
+            wanted = (
+                option if isinstance(option, Mapping) else dict.fromkeys(_parse_names(option), 1.0)
+            )
             merged[name] = with_options(given, wanted)
         elif isinstance(option, list):
-            merged[name] = [*_list(given), *option]
+            merged[name] = [*_parse_names(given), *option]
         else:
             merged[name] = option
     return merged
 
 
-def check_keys(sections: Mapping[str, Any]) -> None:
-    """Raise GoalError for a section or key that no goal has, with the nearest that one has."""
-    for section, content in sections.items():
+def check_keys(sections: Mapping[str, object]) -> None:
+    """Raise GoalError for an unknown section or key, suggesting the most similar known one."""
+    for section in sections:
         if section not in SECTIONS:
             everywhere = [*SECTIONS, *(key for keys in SECTIONS.values() for key in keys)]
-            raise GoalError(f'a goal has no "{section}". {suggest(section, everywhere)}')
+            raise GoalError(f'unknown goal section "{section}". {suggest(section, everywhere)}')
         if section in ("maximize", "minimize"):
             continue
-        if not isinstance(content, Mapping):
-            raise GoalError(f'"{section}" must be a table ([{section}]), not {content!r}.')
-        for key in content:
+        for key in _read_table(sections, section):
             if SECTIONS[section] and key not in SECTIONS[section]:
                 raise GoalError(f'[{section}] has no "{key}". {suggest(key, SECTIONS[section])}')
 
 
+def _read_table(sections: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """The table ``name``, empty if it is missing; raises GoalError if it is not a table."""
+    content = sections.get(name, {})
+    if not isinstance(content, Mapping):
+        raise GoalError(f'"{name}" must be a table ([{name}]), not {content!r}.')
+    return content
+
+
 def make_goal(
-    sections: Mapping[str, Any],
+    sections: Mapping[str, object],
     *,
     known_elements: Sequence[str],
     endpoints: Mapping[str, Endpoint] = ENDPOINTS,
 ) -> Goal:
-    """A goal from its sections.
+    """Build a goal from its sections.
 
-    ``known_elements`` are those that the known materials hold, ``endpoints`` what can be
-    predicted. Raises GoalError for unknown names and for goals that nothing can meet.
+    ``known_elements`` are the elements of the known materials, ``endpoints`` the properties that
+    the models predict. Raises GoalError for unknown names and for goals that no material can
+    meet.
     """
     check_keys(sections)
-    objectives = _objectives(sections, endpoints)
-    ranges = _ranges(sections.get("within", {}), endpoints)
-    prefer = sections.get("prefer", {})
-    preferences = {name: _weight(name, value) for name, value in prefer.items()}
+    objectives = _parse_objectives(sections, endpoints)
+    ranges = _parse_ranges(_read_table(sections, "within"), endpoints)
+    prefer = _read_table(sections, "prefer")
+    preferences = {name: _parse_weight(name, value) for name, value in prefer.items()}
     if not (objectives or ranges or preferences):
         raise GoalError(
-            "nothing to search for: give at least one --maximize, --minimize, --near, --within "
-            "or --like."
+            "nothing to search for: give at least one of --maximize, --minimize, --near, --within "
+            "and --like."
         )
-    limits = _formula_limits(sections, known_elements)
+    wishes = _parse_formula_wishes(sections, known_elements)
     if not any(r.endpoint in HULL_CHANCES.values() for r in ranges):
         ranges = (*ranges, Range(STABILITY, low=DEFAULT_STABILITY))
     return Goal(
         objectives=objectives,
         ranges=ranges,
         preferences=preferences,
-        space_groups=_space_groups(sections.get("symmetry", {})),
+        space_groups=_parse_space_groups(_read_table(sections, "symmetry")),
         like=str(prefer.get("like", "")),
         like_pattern=str(prefer.get("like_pattern", "")),
-        **limits,
+        allowed=wishes.allowed,
+        required=wishes.required,
+        min_elements=wishes.min_elements,
+        max_elements=wishes.max_elements,
+        max_atoms=wishes.max_atoms,
+        sites=wishes.sites,
+        stoichiometry=wishes.stoichiometry,
     )
 
 
-def _objectives(
-    sections: Mapping[str, Any], endpoints: Mapping[str, Endpoint]
+def _parse_objectives(
+    sections: Mapping[str, object], endpoints: Mapping[str, Endpoint]
 ) -> tuple[Objective, ...]:
     found: list[Objective] = []
     directions: tuple[tuple[str, Direction], ...] = (
@@ -145,15 +174,19 @@ def _objectives(
     )
     for section, direction in directions:
         wishes = sections.get(section, ())
-        weights = wishes if isinstance(wishes, Mapping) else dict.fromkeys(_list(wishes), 1.0)
-        if not isinstance(wishes, Mapping) and len(weights) < len(_list(wishes)):
-            raise GoalError(f"{section}: a property is named more than once; name it once.")
+        if isinstance(wishes, Mapping):
+            weights: Mapping[str, object] = wishes
+        else:
+            names = _parse_names(wishes)
+            weights = dict.fromkeys(names, 1.0)
+            if len(weights) < len(names):
+                raise GoalError(f"{section}: a property is named more than once; name it once.")
         for name, weight in weights.items():
             known = find_endpoint(name, endpoints).name
-            found.append(Objective(known, direction, weight=_positive(name, weight)))
-    for name, target in sections.get("near", {}).items():
+            found.append(Objective(known, direction, weight=_parse_positive(name, weight)))
+    for name, target in _read_table(sections, "near").items():
         endpoint = find_endpoint(name, endpoints)
-        value = _number(f"near {name}", target)
+        value = _parse_number(f"near {name}", target)
         _check_possible(endpoint, value, value)
         found.append(Objective(endpoint.name, "near", target=value))
     names = [objective.endpoint for objective in found]
@@ -163,16 +196,18 @@ def _objectives(
     return tuple(found)
 
 
-def _ranges(wishes: Mapping[str, Any], endpoints: Mapping[str, Endpoint]) -> tuple[Range, ...]:
+def _parse_ranges(
+    wishes: Mapping[str, object], endpoints: Mapping[str, Endpoint]
+) -> tuple[Range, ...]:
     found = []
     for name, text in wishes.items():
         low, high = parse_range(name, text)
         if name == "energy_above_hull":
             if high not in HULL_CHANCES or low > 0:
                 raise GoalError(
-                    f'within energy_above_hull = "{text}": the models tell the chance of being at '
-                    f"most {' or '.join(map(str, HULL_CHANCES))} eV/atom above the hull; ask for "
-                    'one of these, such as "< 0.1".'
+                    f'within energy_above_hull = "{text}": the models predict the probability of '
+                    f"an energy above the hull of at most {' or '.join(map(str, HULL_CHANCES))} "
+                    'eV/atom; use one of these limits, such as "< 0.1".'
                 )
             found.append(Range(HULL_CHANCES[high], low=DEFAULT_STABILITY))
             continue
@@ -183,8 +218,10 @@ def _ranges(wishes: Mapping[str, Any], endpoints: Mapping[str, Endpoint]) -> tup
     return tuple(found)
 
 
-def parse_range(name: str, text: Any) -> tuple[float, float]:
-    """Ends of "1.1..1.7", "< 0.1", ">= 5" or [1.1, 1.7]; raises GoalError for anything else.
+def parse_range(name: str, text: object) -> tuple[float, float]:
+    """Parse the limits of "1.1..1.7", "< 0.1", ">= 5" or [1.1, 1.7].
+
+    Raises GoalError for anything else; ``name`` is the key, for its message.
 
     >>> parse_range("band_gap", "1.1..1.7")
     (1.1, 1.7)
@@ -198,13 +235,14 @@ def parse_range(name: str, text: Any) -> tuple[float, float]:
         elif found := _BOUND.fullmatch(str(text)):
             low, high = (low, float(found[2])) if found[1] == "<" else (float(found[2]), high)
         else:
-            low = high = float(text)
-    except (TypeError, ValueError) as error:
+            low = high = float(text if isinstance(text, int | float) else str(text))
+    except (TypeError, ValueError, OverflowError) as error:
         raise GoalError(
-            f'{name} = {text!r} is no range; wanted "1.1..1.7", "< 0.1", "> 5" or [1.1, 1.7].'
+            f"{name} = {text!r} is not a valid range; expected a range such as "
+            '"1.1..1.7", "< 0.1", "> 5" or [1.1, 1.7].'
         ) from error
     if not low <= high:
-        raise GoalError(f"{name} = {text!r}: nothing lies between {low:g} and {high:g}.")
+        raise GoalError(f"{name} = {text!r}: the range from {low:g} to {high:g} is empty.")
     return low, high
 
 
@@ -219,109 +257,124 @@ def _check_possible(endpoint: Endpoint, low: float, high: float) -> None:
         )
 
 
-def _formula_limits(sections: Mapping[str, Any], known_elements: Sequence[str]) -> dict[str, Any]:
-    """The keywords of ``Goal`` that say what formulas may be."""
-    formula, elements = sections.get("formula", {}), sections.get("elements", {})
+def _parse_formula_wishes(
+    sections: Mapping[str, object], known_elements: Sequence[str]
+) -> _FormulaWishes:
+    formula, elements = _read_table(sections, "formula"), _read_table(sections, "elements")
     kinds = [key for key in ("exact", "chemical_system", "stoichiometry") if key in formula]
     if len(kinds) > 1:
-        raise GoalError(f"[formula] has {' and '.join(kinds)}; each says all, keep one.")
-    allowed = _allowed(elements, known_elements)
-    required = tuple(check_symbols(_list(elements.get("required", ()))))
-    fewest, most = _element_numbers(elements)
-    max_atoms = _whole("max_atoms", formula.get("max_atoms", 20))
+        raise GoalError(
+            f"[formula] has {' and '.join(kinds)}; each defines the formula, keep only one."
+        )
+    allowed = _select_allowed(elements, known_elements)
+    required = tuple(check_symbols(_parse_names(elements.get("required", ()))))
+    fewest, most = _parse_element_numbers(elements)
+    max_atoms = _parse_whole("max_atoms", formula.get("max_atoms", 20))
     sites: tuple[tuple[int, tuple[str, ...]], ...] = ()
     text = ""
     if "chemical_system" in formula:
         system = check_symbols(re.split(r"[-,\s]+", str(formula["chemical_system"])))
         required = tuple(dict.fromkeys([*required, *system]))
-        _subset(system, allowed, "chemical_system")
+        _check_subset(system, allowed, "chemical_system")
         allowed = tuple(symbol for symbol in allowed if symbol in system)
         fewest = most = len(system)
     elif "exact" in formula:
-        amounts = _exact(formula["exact"])
+        amounts = _parse_exact(formula["exact"])
         text = conventional_formula("".join(f"{s}{n}" for s, n in sorted(amounts.items())))
         sites = tuple((n, (symbol,)) for symbol, n in amounts.items())
-        _subset(amounts, allowed, "exact formula")
+        _check_subset(amounts, allowed, "exact formula")
     elif "stoichiometry" in formula:
         text = str(formula["stoichiometry"])
-        sites = stoichiometry_sites(text, formula.get("sites", {}), allowed)
+        sites = parse_stoichiometry(text, _read_table(formula, "sites"), allowed)
     elif "sites" in formula:
         raise GoalError("[formula] sites belong to a stoichiometry; give one, such as ABX3.")
-    _subset(required, allowed, "required elements")
+    _check_subset(required, allowed, "required elements")
     if sites:
         _check_sites(text, sites, required)
         atoms, count = sum(n for n, _ in sites), len(sites)
         if "number" in elements and not fewest <= count <= most:
-            raise GoalError(f"{text} has {count} elements, number = {elements['number']!r}.")
+            raise GoalError(
+                f"{text} has {count} elements, which contradicts number = {elements['number']!r}."
+            )
         if "max_atoms" in formula and atoms > max_atoms:
-            raise GoalError(f"{text} has {atoms} atoms, max_atoms = {max_atoms}.")
+            raise GoalError(f"{text} has {atoms} atoms, more than max_atoms = {max_atoms}.")
         fewest, most, max_atoms = count, count, atoms
     if fewest > len(allowed):
-        raise GoalError(f"{fewest} elements are wanted and {len(allowed)} are allowed.")
+        raise GoalError(
+            f"at least {fewest} elements are wanted, but only {len(allowed)} are allowed."
+        )
     if len(required) > most:
-        raise GoalError(f"{len(required)} elements are required and at most {most} wanted.")
+        raise GoalError(f"{len(required)} elements are required, but at most {most} are wanted.")
     if max(fewest, len(required)) > max_atoms:
         raise GoalError(
             f"{max(fewest, len(required))} elements do not fit into max_atoms = {max_atoms}."
         )
-    return {
-        "allowed": allowed,
-        "required": required,
-        "min_elements": fewest,
-        "max_elements": most,
-        "max_atoms": max_atoms,
-        "sites": sites,
-        "stoichiometry": text,
-    }
+    return _FormulaWishes(
+        allowed=allowed,
+        required=required,
+        min_elements=fewest,
+        max_elements=most,
+        max_atoms=max_atoms,
+        sites=sites,
+        stoichiometry=text,
+    )
 
 
-def _allowed(elements: Mapping[str, Any], known_elements: Sequence[str]) -> tuple[str, ...]:
-    """The elements that are left when all limits on them are kept."""
+def _select_allowed(
+    elements: Mapping[str, object], known_elements: Sequence[str]
+) -> tuple[str, ...]:
+    """The elements that meet all limits."""
     wanted = list(known_elements)
     if "allowed" in elements:
-        wanted = check_symbols(_list(elements["allowed"]))
-    required = check_symbols(_list(elements.get("required", ())))
-    strangers = [s for s in [*wanted, *required] if s not in known_elements]
-    if strangers:
+        wanted = check_symbols(_parse_names(elements["allowed"]))
+    required = check_symbols(_parse_names(elements.get("required", ())))
+    unknown = [s for s in [*wanted, *required] if s not in known_elements]
+    if unknown:
         raise GoalError(
-            f"{', '.join(strangers)}: no known material here holds it, so nothing can be "
-            "predicted; leave it out or give a table that has it (--known)."
+            f"{', '.join(unknown)}: no known material contains it, so nothing can be predicted; "
+            "leave it out or pass a table that contains it with --known."
         )
-    forbidden = check_symbols(_list(elements.get("forbidden", ())))
+    forbidden = check_symbols(_parse_names(elements.get("forbidden", ())))
     both = sorted(set(required) & set(forbidden))
     if both:
         raise GoalError(f"{', '.join(both)}: both required and forbidden.")
     wanted = [symbol for symbol in wanted if symbol not in forbidden]
-    for reason, is_fit in _element_limits(elements):
-        lost = [symbol for symbol in required if not is_fit(symbol)]
-        if lost:
-            raise GoalError(f"{', '.join(lost)}: required, but {reason} forbids it.")
-        wanted = [symbol for symbol in wanted if is_fit(symbol)]
+    for limit, is_allowed in _list_element_limits(elements):
+        excluded = [symbol for symbol in required if not is_allowed(symbol)]
+        if excluded:
+            raise GoalError(f"{', '.join(excluded)}: required, but {limit} forbids it.")
+        wanted = [symbol for symbol in wanted if is_allowed(symbol)]
     if not wanted:
-        raise GoalError("no element is left: what is forbidden takes away all that is allowed.")
+        raise GoalError(
+            "no element is left: the limits in [elements] exclude every allowed element."
+        )
     return tuple(wanted)
 
 
-def _element_limits(
-    elements: Mapping[str, Any],
+def _list_element_limits(
+    elements: Mapping[str, object],
 ) -> Iterable[tuple[str, Callable[[str], bool]]]:
+    """Each limit as text and as a predicate of element symbols."""
     if "max_price" in elements:
-        dearest = _number("max_price", elements["max_price"])
+        max_price = _parse_number("max_price", elements["max_price"])
         price = Affordable().value
-        yield f"max_price = {dearest:g}", lambda s: (price(s) or math.inf) <= dearest
+        yield f"max_price = {max_price:g}", lambda s: (price(s) or math.inf) <= max_price
     if "min_abundance" in elements:
-        rarest = _number("min_abundance", elements["min_abundance"])
+        min_abundance = _parse_number("min_abundance", elements["min_abundance"])
         abundance = Abundant().value
-        yield f"min_abundance = {rarest:g}", lambda s: (abundance(s) or 0.0) >= rarest
+        yield (
+            f"min_abundance = {min_abundance:g}",
+            lambda s: (abundance(s) or 0.0) >= min_abundance,
+        )
     for key, rule in (("toxic", NotToxic()), ("radioactive", NotRadioactive())):
         wish = elements.get(key, True)
         if not isinstance(wish, bool):
-            raise GoalError(f"[elements] {key} = {wish!r}; wanted true or false.")
+            raise GoalError(f"[elements] {key} = {wish!r}; expected true or false.")
         if not wish:
             yield f"{key} = false", rule.allows
 
 
-def _element_numbers(elements: Mapping[str, Any]) -> tuple[int, int]:
+def _parse_element_numbers(elements: Mapping[str, object]) -> tuple[int, int]:
     if "number" not in elements:
         return 1, 5
     low, high = parse_range("number", elements["number"])
@@ -334,24 +387,25 @@ def _element_numbers(elements: Mapping[str, Any]) -> tuple[int, int]:
     if ">" in text and "=" not in text:
         fewest += 1
     if most < fewest or most > 8:
-        raise GoalError(f"number = {text!r}: wanted between 1 and 8 elements.")
+        raise GoalError(f"number = {text!r}; expected a range between 1 and 8 elements.")
     return fewest, int(most)
 
 
-def stoichiometry_sites(
-    text: str, sites: Mapping[str, Any], allowed: Sequence[str]
+def parse_stoichiometry(
+    text: str, sites: Mapping[str, object], allowed: Sequence[str]
 ) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """Atoms and possible elements of each place of "ABX3", "A2BO4" or the like.
+    """Parse a stoichiometry such as "ABX3" or "A2BO4": number of atoms and possible elements of
+    each site.
 
-    Placeholders (PLACEHOLDERS) stand for any allowed element, or for those that ``sites``
-    names; other symbols mean themselves. Raises GoalError for what is no stoichiometry.
+    Placeholders (PLACEHOLDERS) stand for any allowed element, or for the elements in ``sites``;
+    other symbols denote elements. Raises GoalError for an invalid stoichiometry.
     """
     parts = _PART.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
-        raise GoalError(f'stoichiometry "{text}" is not like ABX3 or A2BO4.')
+        raise GoalError(f'invalid stoichiometry "{text}"; expected one such as ABX3 or A2BO4.')
     names = [name for name, _ in parts]
     if len(set(names)) < len(names):
-        raise GoalError(f'stoichiometry "{text}" names a place twice.')
+        raise GoalError(f'stoichiometry "{text}" names a site twice.')
     for name in sites:
         if name not in names:
             raise GoalError(f'[formula] sites: "{text}" has no {name}. {suggest(name, names)}')
@@ -359,7 +413,7 @@ def stoichiometry_sites(
     found = []
     for name, number in parts:
         if name in sites:
-            symbols = check_symbols(_list(sites[name]))
+            symbols = check_symbols(_parse_names(sites[name]))
         elif name in placeholders:
             symbols = list(allowed)
         else:
@@ -372,76 +426,80 @@ def stoichiometry_sites(
     if divisor != 1 or min(amount for amount, _ in found) < 1:
         raise GoalError(f'stoichiometry "{text}" is not reduced; divide it by {divisor}.')
     if len(found) > MAX_SITES and any(len(symbols) > 1 for _, symbols in found):
-        raise GoalError(f"{text} has {len(found)} places; up to {MAX_SITES} can be searched.")
+        raise GoalError(f"{text} has {len(found)} sites; at most {MAX_SITES} can be searched.")
     return tuple(found)
 
 
 def _check_sites(
     text: str, sites: Sequence[tuple[int, tuple[str, ...]]], required: Sequence[str]
 ) -> None:
-    """That different elements fit on the sites, the required ones among them."""
-    fits = np.array([element_mask(symbols) for _, symbols in sites])
-    cost = np.where(fits, 1.0, 1e6) - fits * element_mask(tuple(required))
+    """Raise GoalError unless distinct elements, with all required ones, fit on the sites."""
+    fits = np.array([mask_elements(symbols) for _, symbols in sites])
+    cost = np.where(fits, 1.0, 1e6) - fits * mask_elements(tuple(required))
     total = cost[linear_sum_assignment(cost)].sum()
     if total > len(sites) - len(required):
         wanted = f" with {', '.join(required)}" if required else ""
         raise GoalError(
-            f"{text}: no different elements{wanted} fit on its {len(sites)} places; allow more "
-            "elements, or others in sites."
+            f"{text}: no distinct elements{wanted} fit on its {len(sites)} sites; allow more "
+            "elements, or other ones in [formula] sites."
         )
 
 
-def _exact(text: Any) -> Mapping[str, int]:
+def _parse_exact(text: object) -> Mapping[str, int]:
     try:
         return parse_formula(str(text))
     except InputError as error:
         raise GoalError(str(error)) from error
 
 
-def _space_groups(symmetry: Mapping[str, Any]) -> tuple[int, ...]:
+def _parse_space_groups(symmetry: Mapping[str, object]) -> tuple[int, ...]:
     numbers = set(range(1, 231))
     if "crystal_systems" in symmetry:
         numbers = set()
-        for name in _list(symmetry["crystal_systems"]):
+        for name in _parse_names(symmetry["crystal_systems"]):
             if name not in CRYSTAL_SYSTEMS:
-                raise GoalError(f'"{name}" is no crystal system. {suggest(name, CRYSTAL_SYSTEMS)}')
+                raise GoalError(
+                    f'unknown crystal system "{name}". {suggest(name, CRYSTAL_SYSTEMS)}'
+                )
             first, last = CRYSTAL_SYSTEMS[name]
             numbers |= set(range(first, last + 1))
     if "space_groups" in symmetry:
         given = symmetry["space_groups"]
-        wanted = {_space_group(g) for g in (given if isinstance(given, list) else [given])}
+        wanted = {_parse_space_group(g) for g in (given if isinstance(given, list) else [given])}
         numbers &= wanted
         if not numbers:
             raise GoalError(
-                f"space groups {sorted(wanted)} are of none of the crystal systems "
+                f"space groups {sorted(wanted)} belong to none of the crystal systems "
                 f"{symmetry.get('crystal_systems')}."
             )
     return () if len(numbers) == 230 else tuple(sorted(numbers))
 
 
-def _space_group(name: Any) -> int:
-    """A number from a number or a symbol, such as 225 or "Fm-3m"."""
+def _parse_space_group(name: object) -> int:
+    """The number of a space group given by number or symbol, such as 225 or "Fm-3m"."""
     if isinstance(name, int) and 1 <= name <= 230:
         return name
     if isinstance(name, str) and name.isdigit():
-        return _space_group(int(name))
+        return _parse_space_group(int(name))
     from pymatgen.symmetry.groups import SpaceGroup
 
     try:
         return int(SpaceGroup(str(name)).int_number)
     except ValueError as error:
-        raise GoalError(f"{name!r} is no space group; wanted 1 to 230 or a symbol.") from error
+        raise GoalError(
+            f"unknown space group {name!r}; expected a number from 1 to 230 or a symbol."
+        ) from error
 
 
 def _suggest_symbol(name: str) -> str:
     from pymatgen.core import Element
 
-    spelled = {Element(symbol).long_name: symbol for symbol in atomic_numbers()}
-    return suggest(spelled.get(name, name), atomic_numbers())
+    symbols_of = {Element(symbol).long_name: symbol for symbol in atomic_numbers()}
+    return suggest(symbols_of.get(name, name), atomic_numbers())
 
 
 def check_symbols(symbols: Iterable[str]) -> list[str]:
-    """The symbols, each once and in order; raises GoalError for what is no element."""
+    """The distinct element symbols, in order; raises GoalError for an unknown one."""
     out = []
     for symbol in symbols:
         name = str(symbol).strip().capitalize()
@@ -451,44 +509,49 @@ def check_symbols(symbols: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def _subset(symbols: Iterable[str], allowed: Sequence[str], what: str) -> None:
-    lost = [symbol for symbol in symbols if symbol not in allowed]
-    if lost:
-        raise GoalError(f"{what}: {', '.join(lost)} is not among the allowed elements.")
+def _check_subset(symbols: Iterable[str], allowed: Sequence[str], what: str) -> None:
+    excluded = [symbol for symbol in symbols if symbol not in allowed]
+    if excluded:
+        raise GoalError(f"{what}: {', '.join(excluded)} is not among the allowed elements.")
 
 
-def _list(value: Any) -> list[str]:
-    """Names in a list, or in a text with commas or spaces between them."""
+def _parse_names(value: object) -> list[str]:
+    """Names from a list, or from a text with commas or spaces between them."""
     if isinstance(value, str):
         return [part for part in re.split(r"[,\s]+", value) if part]
     if not isinstance(value, Iterable):
-        raise GoalError(f'{value!r} is no list of names; write ["one", "other"] or "one, other".')
+        raise GoalError(
+            f'{value!r} is not a list of names; write ["one", "other"] or "one, other".'
+        )
     return [str(part) for part in value]
 
 
-def _weight(name: str, value: Any) -> float:
-    """Of a preference; the materials and patterns that "like" names weigh 1."""
+def _parse_weight(name: str, value: object) -> float:
+    """The weight of a preference; 1 for "like" and "like_pattern", whose values are names."""
     if name in ("like", "like_pattern"):
         return 1.0
-    return 1.0 if value is True else _positive(name, value)
+    return 1.0 if value is True else _parse_positive(name, value)
 
 
-def _positive(name: str, value: Any) -> float:
-    number = _number(name, value)
+def _parse_positive(name: str, value: object) -> float:
+    number = _parse_number(name, value)
     if number <= 0:
         raise GoalError(f"{name}: a weight must be positive, not {value!r}.")
     return number
 
 
-def _number(name: str, value: Any) -> float:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    # an integer that no double holds is none, like infinity
-    if not (numeric and abs(value) <= sys.float_info.max):
-        raise GoalError(f"{name} = {str(value)[:40]}; wanted a number.")
+def _parse_number(name: str, value: object) -> float:
+    # infinity and integers beyond the range of a double are rejected
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) <= sys.float_info.max
+    ):
+        raise GoalError(f"{name} = {str(value)[:40]}; expected a number.")
     return float(value)
 
 
-def _whole(name: str, value: Any) -> int:
+def _parse_whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise GoalError(f"{name} = {value!r}; wanted a positive whole number.")
+        raise GoalError(f"{name} = {value!r}; expected a positive whole number.")
     return value

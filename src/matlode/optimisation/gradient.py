@@ -1,4 +1,4 @@
-"""Gradient ascent in the latent space, on a differentiable picture of the merit."""
+"""Gradient ascent in the latent space on a differentiable surrogate of the merit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matlode.optimisation.sampler import Array, History, Sampler, best_rows
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSampler(Sampler):
-    """Small networks learn the merit of all points seen (the models that judge decode to whole
-    numbers and cannot be differentiated), and the best points climb on their mean.
+    """Gradient ascent from the best points on the mean of small networks fitted to the merits.
 
-    What the networks disagree about counts against a point (trust), and so does a latent
-    length beyond that of usual points (prior). Suggestions are the ends of the climbs.
+    The merit itself is not differentiable, because points decode to integer formulas. The standard
+    deviation of the networks (``trust``) and a latent norm beyond that of typical points
+    (``prior``) are penalised. The end points of the ascents are the suggestions.
     """
 
     n_networks: int = 3
@@ -29,7 +29,7 @@ class GradientSampler(Sampler):
     trust: float = 1.0
     prior: float = 0.05
     noise: float = 0.3
-    """Standard deviation of what starts are moved by, in latent units."""
+    """Standard deviation of the random displacement of the starts, in latent units."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
@@ -46,8 +46,8 @@ class GradientSampler(Sampler):
         for _ in range(self.climb_steps):
             merits = torch.stack([network(z)[:, 0] for network in networks])
             beyond = ((z**2).sum(1) / max(usual, 1e-9) - 1).clamp(min=0)
-            worth = merits.mean(0) - self.trust * merits.std(0) - self.prior * z.shape[1] * beyond
-            (z.grad,) = torch.autograd.grad(-worth.sum(), z)
+            score = merits.mean(0) - self.trust * merits.std(0) - self.prior * z.shape[1] * beyond
+            (z.grad,) = torch.autograd.grad(-score.sum(), z)
             optimizer.step()
             with torch.no_grad():
                 z.clamp_(low, high)
@@ -59,24 +59,24 @@ class GradientSampler(Sampler):
         y = torch.tensor(history.merits).float()
         centre, spread = y.median(), y.std().clamp(min=1e-6)
         y = ((y - centre) / spread).clamp(-3, 6)
-        networks = [self._network(x.shape[1]) for _ in range(self.n_networks)]
+        networks = [self._build_network(x.shape[1]) for _ in range(self.n_networks)]
         for network in networks:
             optimizer = torch.optim.AdamW(network.parameters(), lr=self.fit_rate, weight_decay=0.01)
             for _ in range(self.fit_steps):
                 rows = torch.randint(len(x), (min(256, len(x)),))
-                loss = _worth_more(network(x[rows])[:, 0], y[rows])
+                loss = _compute_weighted_loss(network(x[rows])[:, 0], y[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         return networks
 
-    def _network(self, d: int) -> nn.Module:
+    def _build_network(self, d: int) -> nn.Module:
         return nn.Sequential(
             nn.Linear(d, self.width), nn.SiLU(), nn.Linear(self.width, self.width), nn.SiLU(),
             nn.Linear(self.width, 1),
         )  # fmt: skip
 
 
-def _worth_more(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Squared error in which good points count more: these are climbed from."""
+def _compute_weighted_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Squared error with larger weights for good points, from which the ascents start."""
     return ((predicted - truth) ** 2 * (1 + truth.clamp(min=0))).mean()

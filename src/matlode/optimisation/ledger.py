@@ -1,9 +1,10 @@
-"""Who does which batch of a campaign, and what came out: an Optuna study.
+"""Assignment of the batches of a campaign to workers, and their results, in an Optuna study.
 
-A batch is one Optuna trial: claimed by one worker, finished once, its merit the trial's value,
-its points and predictions in a table beside Optuna's. The storage is Optuna's, in memory, SQLite,
-PostgreSQL or MySQL, and its dashboard can open it. What a dead worker had claimed is claimed
-again: by its next batch number, so that the same seed goes the same way.
+A batch is one Optuna trial: claimed by one worker and finished once, with its best merit as the
+value of the trial and its points and predictions in an additional table. The storage is Optuna's
+(in memory, SQLite, PostgreSQL or MySQL), so that Optuna's dashboard can open it. The batch of a
+lost worker is claimed again under the same batch number, so that the same seed gives the same
+campaign.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _WORKER = "worker"
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch that this worker is to do; as a context, left by an error, others may do it."""
+    """A batch claimed by this worker. As a context manager, it releases the batch on an error."""
 
     shared: SharedStudy
     trial: optuna.Trial
@@ -39,9 +40,9 @@ class Claim:
     alive: Alive
 
     def finish(self, record: bytes, merit: float, formula: str) -> None:
-        """Write what came out: all of it, or, if the worker dies before, nothing.
+        """Write the result of the batch, completely or not at all.
 
-        Of a worker that was given up for dead nothing is taken: another has its batch.
+        The result is discarded if the worker was considered lost and another has its batch.
         """
         import optuna
 
@@ -71,18 +72,19 @@ class Ledger:
 
     @classmethod
     def in_memory(cls) -> Ledger:
-        """One that nobody shares and nothing survives."""
+        """Create a ledger in memory, for one process."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return cls(SharedStudy(optuna.create_study(direction="maximize")))
 
     @classmethod
-    def open(cls, url: str, name: str, request: Mapping[str, Any]) -> Ledger:
-        """The campaign ``name`` in the storage at ``url`` (SQLAlchemy's form), made if it is new.
+    def open(cls, url: str, name: str, request: Mapping[str, object]) -> Ledger:
+        """Open the campaign ``name`` in the storage at the SQLAlchemy ``url``; create it if it is
+        new.
 
-        ``request`` is all that decides its course. Raises GoalError if the campaign was begun
-        with another one, InputError if the storage cannot be used.
+        ``request`` contains everything that the results depend on. Raises GoalError if the
+        campaign was started with another request, InputError if the storage cannot be used.
         """
         import optuna
 
@@ -94,34 +96,37 @@ class Ledger:
             shared.study.set_user_attr(_REQUEST, text)
         elif begun != text:
             raise GoalError(
-                f'the campaign "{name}" was begun with another goal, other settings or other '
-                "models; give it another name, or join it with `matlode work`."
+                f'the campaign "{name}" was started with another goal, other settings or other '
+                "models; choose another name, or join it with `matlode work`."
             )
         return cls(shared)
 
     @classmethod
     def join(cls, url: str, name: str) -> tuple[Ledger, dict[str, Any]]:
-        """A campaign that somebody began, and its request; raises InputError if there is none."""
+        """Open an existing campaign and read its request; raises InputError if there is none."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         shared = SharedStudy.join(url, name)
         if _REQUEST not in shared.study.user_attrs:
-            raise InputError(f'"{name}" in {shown(url)} is no campaign of matlode.')
+            raise InputError(
+                f'the study "{name}" in {shown(url)} is not a campaign of matlode; '
+                "check the storage and the name."
+            )
         return cls(shared), json.loads(shared.study.user_attrs[_REQUEST])
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections to the storage."""
         self.shared.close()
 
     def release_all(self) -> None:
-        """Give back every claim: for a storage that no other worker has."""
+        """Release every claimed batch; only for a storage that no other worker uses."""
         self.shared.queue_running()
 
     def claim(self, n_batches: int) -> Claim | None:
-        """A batch that nobody has done or does, None when all ``n_batches`` are finished.
+        """Claim a batch that is neither finished nor claimed; None if all are finished.
 
-        Waits while other workers do the last ones: if one dies, its batch is claimed.
+        Waits while other workers evaluate the last batches, and claims those of lost workers.
         """
         import optuna
 
@@ -139,20 +144,20 @@ class Ledger:
                     alive = Alive(shared, trial)
                     try:
                         trial.set_user_attr(_WORKER, f"{platform.node()} {os.getpid()}")
-                    except optuna.exceptions.UpdateFinishedTrialError:  # given up meanwhile
+                    except optuna.exceptions.UpdateFinishedTrialError:  # considered lost meanwhile
                         alive.stop()
                         continue
                     return Claim(shared, trial, batch, alive)
-                # two workers saw the last free batch
+                # another worker claimed the last free batch at the same time
                 shared.study.tell(trial.number, state=state_of("PRUNED"))
             time.sleep(POLL_S)
 
     def finished(self, *, except_for: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
-        """Batch and record of each that is done, without the batches ``except_for``."""
+        """Number and record of each finished batch, without the batches ``except_for``."""
         trials = self.shared.trials()
         batches = places(trials)
         first: dict[int, optuna.trial.FrozenTrial] = {}
-        # should a batch have been done twice, the first counts, for everybody
+        # if a batch was finished twice, all workers use the first result
         done = in_state(trials, "COMPLETE")
         for trial in sorted(done, key=lambda t: t.datetime_complete or datetime.max):
             if batches[trial.number] not in except_for:
@@ -160,8 +165,8 @@ class Ledger:
         for batch, trial in first.items():
             yield batch, self.shared.kept(trial)
 
-    def standing(self) -> dict[str, Any]:
-        """How many batches are done, who works, and the best so far."""
+    def standing(self) -> dict[str, object]:
+        """Number of finished batches, active workers, and the best merit and formula so far."""
         trials = self.shared.trials()
         done, running = in_state(trials, "COMPLETE"), in_state(trials, "RUNNING")
         best = max(done, key=lambda t: float(t.value or 0.0), default=None)

@@ -1,4 +1,4 @@
-"""Soft wishes about a decoded object as a whole: each costs merit where it is not met."""
+"""Preferences about a decoded object as a whole; each reduces the merit where it is not met."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Decoded:
-    """Latent points with what they decode to."""
+    """Latent points and the objects that they decode to."""
 
     points: NDArray[np.floating]
     """(n, 88)."""
@@ -33,16 +33,17 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class Preference(ABC):
-    """What is missing of a wish, 0 where it is met and about 1 where it is not at all."""
+    """A soft condition with a penalty between 0 (met) and about 1 (not met at all)."""
 
     @abstractmethod
     def shortfall(self, decoded: Decoded) -> Array:
-        """(n,), not negative."""
+        """(n,), non-negative penalties."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neutral(Preference):
-    """Charges balance, or need not (``screening.chemistry``)."""
+    """Charges balance, or the material is an alloy or a covalent solid
+    (``screening.chemistry.ChargeNeutral``)."""
 
     def shortfall(self, decoded: Decoded) -> Array:
         """See Preference."""
@@ -56,8 +57,8 @@ def _is_neutral(formula: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Plausible(Preference):
-    """The pattern is as usual as real ones: nothing is missing up to the screen's limit, all at
-    the strangest real pattern."""
+    """The pattern resembles real ones: the penalty is 0 up to the limit of the screen and 1 at the
+    most unusual reference pattern."""
 
     bands: PatternBands
 
@@ -69,7 +70,7 @@ class Plausible(Preference):
 
 @dataclass(frozen=True, kw_only=True)
 class New(Preference):
-    """The formula is none of the known ones."""
+    """The formula is not among the known ones."""
 
     known: Container[str]
 
@@ -80,11 +81,14 @@ class New(Preference):
 
 @dataclass(frozen=True, kw_only=True)
 class Near(Preference):
-    """Near to a material in the latent space: the root mean square difference of the latent
-    variables, whose own scatter over known materials is about 1."""
+    """Close to a material in the latent space.
+
+    The penalty is the root mean square difference of the latent variables; their standard
+    deviation over known materials is about 1.
+    """
 
     point: Array
-    """(d,), the first d latent variables: 24 of a formula alone, 88 with its pattern."""
+    """(d,), the first d latent variables: 24 for a formula alone, 88 with its pattern."""
 
     def shortfall(self, decoded: Decoded) -> Array:
         """See Preference."""
@@ -94,8 +98,11 @@ class Near(Preference):
 
 @dataclass(frozen=True, kw_only=True)
 class PatternLike(Preference):
-    """The decoded pattern looks like another: twice what the cosine of their square roots lacks
-    to 1. Square roots let weak peaks count."""
+    """The decoded pattern is similar to a given one.
+
+    The penalty is 2 (1 - c) with the cosine similarity c of the square roots of both patterns;
+    square roots increase the weight of weak peaks.
+    """
 
     pattern: NDArray[np.floating]
     """(1601,)."""
@@ -109,8 +116,11 @@ class PatternLike(Preference):
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceGroups(Preference):
-    """The pattern is likely of one of some space groups (which structures are built in, see
-    ``realisation``, is a limit that they keep; this makes the search look there)."""
+    """The pattern probably belongs to one of the space groups ``wanted``.
+
+    The penalty is 1 minus their total probability. Structures are built in these space groups
+    in any case (``realisation``); this preference directs the search towards them.
+    """
 
     classifier: SymmetryClassifier
     wanted: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The interface of samplers: all that was seen in, the next batch out."""
+"""The interface of samplers: from the history of a search to its next batch of points."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class History:
-    """Points that were seen, in the order in which they were told."""
+    """Evaluated points, in the order of their evaluation."""
 
     points: NDArray[np.floating]
     """(m, d)."""
     merits: Array
-    """(m,), larger is better; of several objectives, weighed for this batch."""
+    """(m,), larger is better; with several objectives, for the weights of this batch."""
     groups: NDArray[np.str_] | None = None
-    """(m,), what kind of thing each was, so that a sampler can stay diverse."""
+    """(m,), group of each point (its chemical system), for diversity."""
     n_known: int = 0
-    """How many of them, the first, were not suggested but known before."""
+    """Number of points, the first ones, that were known before the search."""
 
     def in_box(self, bounds: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        """Points (of some ``rows``) as parts (0..1) of the box ``bounds`` (d, 2)."""
+        """Map points (of ``rows``) from the box ``bounds`` (d, 2) to the unit box."""
         low, width = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
         return np.clip((self.points[rows].astype(float) - low) / width, 0, 1)
 
 
 class Sampler(ABC):
-    """Proposes points of a box, given all points seen so far.
+    """Suggests points in a box, given all points evaluated so far.
 
-    A suggestion depends on its arguments alone: a campaign that was interrupted goes on as if
-    nothing had happened, and several workers may ask for batches at a time.
+    A suggestion depends on its arguments alone, so that an interrupted campaign resumes without
+    any difference and several workers can request batches at the same time.
     """
 
     @abstractmethod
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
-        """(n, d) points inside ``bounds`` (d, 2)."""
+        """Suggest points (n, d) inside ``bounds`` (d, 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSampler(Sampler):
-    """Uniform in the box: the baseline."""
+    """Uniform distribution in the box, the baseline."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
@@ -53,12 +53,12 @@ class RandomSampler(Sampler):
 
 
 def out_of_box(unit: Array, bounds: Array) -> Array:
-    """Points (n, d) of parts (0..1) of the box ``bounds`` (d, 2)."""
+    """Map points (n, d) from the unit box, clipped to it, to the box ``bounds`` (d, 2)."""
     return bounds[:, 0] + np.clip(unit, 0, 1) * (bounds[:, 1] - bounds[:, 0])
 
 
 def best_rows(history: History, n: int, *, max_per_group: int) -> NDArray[np.intp]:
-    """Rows of the n best points, best first, at most ``max_per_group`` of one group."""
+    """Select the rows of the n best points, best first, at most ``max_per_group`` per group."""
     order = np.argsort(-history.merits, kind="stable")
     if history.groups is None:
         return order[:n]

@@ -1,4 +1,4 @@
-"""Every sampler by its name."""
+"""Registry of the samplers."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         "random": RandomSampler(),
     }
 )
-"""name → sampler; ``tpe-independent`` is the paper's."""
+"""Name → sampler; ``tpe-independent`` is the sampler of Korolev et al. 2020."""

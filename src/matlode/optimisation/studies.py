@@ -1,7 +1,7 @@
-"""Optuna studies that several processes share and any of them may die in.
+"""Optuna studies shared by several processes, each of which may be lost.
 
-Work has places 0, 1, 2 ...; what a dead process had begun is done again at its place, and whoever
-draws chance from the place goes the way of a study that nothing interrupted.
+Work has places 0, 1, 2, ... The unfinished work of a lost process is repeated at its place. Random
+numbers derived from the place are therefore those of an uninterrupted study.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 HEARTBEAT_S = 5
-"""How often a process says that it works on a trial."""
+"""Interval between the heartbeats of a process that works on a trial."""
 GRACE_S = 60
-"""One that was silent for so long is dead."""
+"""Time without a heartbeat after which a process is considered lost."""
 OPENING_ATTEMPTS = 3
-"""Of two processes that make the tables of a new database at once, one fails and finds them
-made a second later."""
+"""If two processes create the tables of a new database at the same time, one of them fails and
+finds the tables at its next attempt."""
 MAX_RECORD_BYTES = 2**24 - 1
-"""Of what a trial leaves behind, in MySQL."""
+"""Largest record of a trial, in MySQL."""
 _FIRST = "failed_trial"
-"""Optuna's own name for the number of the trial that is done again."""
+"""Optuna's name of the system attribute with the number of the repeated trial."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """Which lost work is done again, and what stays with it; a callback of Optuna's storages."""
+    """Rules for repeating lost trials; a callback of Optuna's storages."""
 
     at_most: int | None = None
-    """What was lost more often is not done again."""
+    """Largest number of repetitions; None: no limit."""
     kept: tuple[str, ...] = ()
-    """User attributes that the trial done again has from the first."""
+    """User attributes that a repeated trial copies from the first."""
 
     def __call__(self, study: optuna.Study, lost: optuna.trial.FrozenTrial) -> None:
-        """Called by the one process that has given up a trial."""
+        """Repeat a lost trial; called by the process that marked it as failed."""
         trials, first = study.get_trials(deepcopy=False), _first_number(lost)
         if first in self.missing(trials):
             self.queue(study, trials[first])
 
     def missing(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[int]:
-        """First numbers of work that failed and is neither queued nor running nor done."""
+        """First trial numbers of failed work that is neither queued, running nor finished."""
         failures: dict[int, int] = {}
         held = set()
         for trial in trials:
@@ -65,11 +65,11 @@ class Retries:
         return [first for first, n in failures.items() if first not in held and n <= limit]
 
     def queue(self, study: optuna.Study, first: optuna.trial.FrozenTrial) -> None:
-        """Have the work of the ``first`` trial done again."""
+        """Queue a repetition of the ``first`` trial."""
         import optuna
 
-        attributes: dict[str, Any] = {_FIRST: first.number}
-        if "fixed_params" in first.system_attrs:  # of a trial that enqueue_trial prescribed
+        attributes: dict[str, object] = {_FIRST: first.number}
+        if "fixed_params" in first.system_attrs:  # set by enqueue_trial
             attributes["fixed_params"] = first.system_attrs["fixed_params"]
         kept = {name: first.user_attrs[name] for name in self.kept if name in first.user_attrs}
         again = optuna.create_trial(
@@ -80,18 +80,18 @@ class Retries:
 
 @dataclass(frozen=True)
 class SharedStudy:
-    """A study, and what its dead processes have left."""
+    """A study with the repetition of lost trials and with records of finished ones."""
 
     study: optuna.Study
     storage: optuna.storages.RDBStorage | None = None
-    """None: in memory, where nobody dies."""
+    """None: in memory, where no worker can be lost."""
     retries: Retries = Retries()
     _met: set[int] = field(default_factory=set)
     """Numbers of trials that were seen running."""
     _due: dict[int, float] = field(default_factory=dict)
-    """First number of failed work that nobody has queued → when this process will."""
+    """First number of failed work that is not queued → time at which this process queues it."""
     _records: dict[int, bytes] = field(default_factory=dict)
-    """Of a study in memory."""
+    """Trial id → record, for a study in memory."""
 
     @classmethod
     def open(
@@ -103,16 +103,17 @@ class SharedStudy:
         keeps_records: bool = False,
         **options: Any,
     ) -> SharedStudy:
-        """The study ``name`` in the database at ``url`` (SQLAlchemy's form), made if it is new.
+        """Open the study ``name`` in the database at the SQLAlchemy ``url``; create a new one if
+        there is none.
 
-        ``keeps_records``: its trials are to ``keep`` some. ``options`` are those of
-        optuna.create_study. Raises InputError, without password, if the
-        database cannot be used.
+        ``keeps_records`` creates the table for ``keep``. ``options`` are passed to
+        optuna.create_study. Raises InputError, without passwords, if the database cannot be
+        used.
         """
         import optuna
 
         retries = retries or Retries()
-        with _heartbeats_are_no_news():
+        with _ignore_heartbeat_warnings():
             storage = _storage(url, retries, keeps_records=keeps_records)
             study = optuna.create_study(
                 study_name=name, storage=storage, load_if_exists=True, **options
@@ -121,10 +122,10 @@ class SharedStudy:
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
-        """A study that somebody made; raises InputError if there is none."""
+        """Open an existing study; raises InputError if there is none."""
         import optuna
 
-        with _heartbeats_are_no_news():
+        with _ignore_heartbeat_warnings():
             storage = _storage(url, Retries())
             try:
                 return cls(optuna.load_study(study_name=name, storage=storage), storage)
@@ -132,22 +133,22 @@ class SharedStudy:
                 raise InputError(f'no study "{name}" in {shown(url)}.') from None
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections to the database."""
         if self.storage is not None:
             self.storage.remove_session()
             self.storage.engine.dispose()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All, in the order of their numbers: to be read, not changed."""
+        """All trials, in order of their numbers; read-only."""
         return self.study.get_trials(deepcopy=False)
 
     def ask(self) -> optuna.Trial:
-        """The next trial: of lost work first."""
-        with _heartbeats_are_no_news():
+        """Start the next trial; repetitions of lost ones come first."""
+        with _ignore_heartbeat_warnings():
             return self.study.ask()
 
     def give_up(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
-        """Have a trial that will not come to its end done again, unless it has ended."""
+        """Mark a trial as failed and queue its repetition, unless it has ended."""
         import optuna
 
         try:
@@ -157,26 +158,26 @@ class SharedStudy:
         self.retries(self.study, self.trials()[trial.number])
 
     def keep(self, trial: optuna.Trial, record: bytes) -> None:
-        """Write what a trial leaves behind, in a table of its own: of attributes Optuna would hold
-        a copy in memory for as long as the study is open."""
+        """Write the record of a trial to a separate table; Optuna would keep attributes in memory
+        for as long as the study is open."""
         if self.storage is None:
             self._records[trial._trial_id] = record
             return
         table, trial_id = _records_table(), trial._trial_id
         with self.storage.engine.begin() as connection:
-            # of a study that was deleted: SQLite gives its numbers again
+            # SQLite reuses the numbers of deleted studies
             connection.execute(table.delete().where(table.c.trial_id == trial_id))
             connection.execute(table.insert().values(trial_id=trial_id, record=record))
 
     def kept(self, trial: optuna.trial.FrozenTrial) -> bytes:
-        """What a finished trial left behind; raises InputError if there is nothing."""
+        """The record of a finished trial; raises InputError if there is none."""
         record = self._records.get(trial._trial_id)
         if self.storage is not None:
             record = self._stored(trial._trial_id)
         if record is None:
             raise InputError(
-                f"nothing is left of trial {trial.number}: its database is damaged or of another "
-                "version of matlode; begin anew, under another name."
+                f"no record of trial {trial.number}: the database is damaged or from another "
+                "version of matlode; start again under another name."
             )
         return record
 
@@ -192,15 +193,15 @@ class SharedStudy:
         except (OperationalError, ProgrammingError):
             if inspect(engine).has_table(table.name):
                 raise
-            return None  # a database of before
+            return None  # written by an earlier version
         return None if row is None else bytes(row.record)
 
     def is_given_up(self, trial: optuna.Trial) -> bool:
-        """Whether another process took this one, which works on the trial, for dead."""
+        """Whether another process considered the worker of this trial lost."""
         return self.trials()[trial.number].state.name == "FAIL"
 
     def queue_running(self) -> None:
-        """Take every running trial for lost: in a database that no other process has."""
+        """Repeat all running trials; only for a database that no other process uses."""
         for trial in in_state(self.trials(), "RUNNING"):
             self.give_up(trial)
         trials = self.trials()
@@ -208,37 +209,37 @@ class SharedStudy:
             self.retries.queue(self.study, trials[first])
 
     def queue_lost(self) -> None:
-        """Take trials whose processes were silent for GRACE_S for lost."""
+        """Repeat trials without a heartbeat for GRACE_S."""
         import optuna
 
         if self.storage is None:
             return
-        with _heartbeats_are_no_news():
+        with _ignore_heartbeat_warnings():
             optuna.storages.fail_stale_trials(self.study)
         trials = self.trials()
         for trial in in_state(trials, "RUNNING"):
             if trial.number not in self._met:
-                # one that died before its first heartbeat would never be missed
+                # Optuna does not detect the loss of a process before its first heartbeat
                 self.storage.record_heartbeat(trial._trial_id)
                 self._met.add(trial.number)
         self._queue_unqueued(trials)
 
     def _queue_unqueued(self, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
-        """What failed, but whoever was to queue it died as well."""
+        """Queue failed trials that were not queued because that process was lost as well."""
         now = time.monotonic()
         missing = self.retries.missing(trials)
         for first in [*self._due]:
             if first not in missing:
                 del self._due[first]
         for first in missing:
-            # all see it at once; one of them shall be the first to act
+            # random delay: all processes see it at the same time, one should act first
             wait = GRACE_S * random.uniform(1, 2)
             if now > self._due.setdefault(first, now + wait):
                 self.retries.queue(self.study, trials[first])
 
 
 class Alive(threading.Thread):
-    """Tells the storage that a process works on a trial, every HEARTBEAT_S until it stops."""
+    """Thread that records a heartbeat of a trial every HEARTBEAT_S until it is stopped."""
 
     def __init__(self, shared: SharedStudy, trial: optuna.Trial) -> None:
         super().__init__(daemon=True)
@@ -255,11 +256,11 @@ class Alive(threading.Thread):
 
         while not self._over.wait(HEARTBEAT_S):
             assert self._storage is not None
-            with suppress(SQLAlchemyError, StorageInternalError):  # the next may come through
+            with suppress(SQLAlchemyError, StorageInternalError):  # the next one may succeed
                 self._storage.record_heartbeat(self._trial_id)
 
     def stop(self) -> None:
-        """No more of it."""
+        """Stop the heartbeats."""
         self._over.set()
         if self.is_alive():
             self.join()
@@ -268,19 +269,19 @@ class Alive(threading.Thread):
 def in_state(
     trials: Sequence[optuna.trial.FrozenTrial], state: str
 ) -> list[optuna.trial.FrozenTrial]:
-    """Those in one of Optuna's states."""
+    """The trials in the Optuna state of this name."""
     return [trial for trial in trials if trial.state.name == state]
 
 
 def places(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[int, int]:
-    """Optuna's number of each trial of a study → the place of its work."""
+    """Trial number → place of its work."""
     firsts = [t.number for t in trials if _FIRST not in t.system_attrs]
     place = {number: place for place, number in enumerate(firsts)}
     return {t.number: place[_first_number(t)] for t in trials}
 
 
 def state_of(name: str) -> optuna.trial.TrialState:
-    """Optuna's state of this name."""
+    """The Optuna state of this name."""
     import optuna
 
     return optuna.trial.TrialState[name]
@@ -288,8 +289,8 @@ def state_of(name: str) -> optuna.trial.TrialState:
 
 @contextmanager
 def usable_storage(url: str) -> Iterator[None]:
-    """What a database refuses in the block (it is damaged, its disk is full, its server went away)
-    is an InputError without passwords."""
+    """Convert database errors in the block (such as a damaged file, a full disk or a lost server)
+    to InputError without passwords."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -298,13 +299,13 @@ def usable_storage(url: str) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error
         raise InputError(
-            f"the storage {shown(url)} failed ({_reason(cause)}); once it is in order, "
-            "the same command, or `matlode resume`, goes on."
+            f"the storage {shown(url)} failed ({_reason(cause)}); once it works again, continue "
+            "with the same command or `matlode resume`."
         ) from error
 
 
 def shown(url: str) -> str:
-    """What may be printed of a storage's URL: neither user nor password nor options."""
+    """The URL of a storage for printing, without user, password and options."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -312,12 +313,12 @@ def shown(url: str) -> str:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         return "that was given"
-    host = (parsed.host or "").rpartition("@")[2]  # a password may hold an @
+    host = (parsed.host or "").rpartition("@")[2]  # a password may contain an @
     return f"{parsed.drivername}://{host}/{parsed.database or ''}"
 
 
 def without_password(text: str) -> str:
-    """Text in which passwords of URLs are stars."""
+    """Replace the passwords of URLs in a text by asterisks."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
 
 
@@ -327,7 +328,7 @@ def _storage(
     import optuna
     from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-    # several processes may write to one SQLite file: wait for each other
+    # several processes may write to one SQLite file and must wait for each other
     options = {"connect_args": {"timeout": GRACE_S}} if url.startswith("sqlite") else {}
     for attempts_left in reversed(range(OPENING_ATTEMPTS)):
         try:
@@ -347,9 +348,9 @@ def _storage(
                 time.sleep(1)
                 continue
             raise InputError(
-                f"the storage {shown(url)} cannot be used ({_reason(error)}); wanted is a URL "
-                "such as sqlite:///study.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
-                'whose driver comes with `pip install "matlode[cluster]"`.'
+                f"the storage {shown(url)} cannot be used ({_reason(error)}); expected a URL such "
+                "as sqlite:///study.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, with "
+                'the driver from `pip install "matlode[cluster]"`.'
             ) from None
     raise AssertionError  # the last attempt returns or raises
 
@@ -371,9 +372,9 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _heartbeats_are_no_news() -> Iterator[None]:
-    """Optuna has called them experimental since its version 2.8, and does not expect them outside
-    of its own loop."""
+def _ignore_heartbeat_warnings() -> Iterator[None]:
+    """Silence Optuna's warnings that heartbeats are experimental and not meant for use outside of
+    its own loop."""
     import optuna
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The tree-structured Parzen estimator, for whole batches, in two forms."""
+"""The tree-structured Parzen estimator for batches, in a multivariate and an independent form."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from scipy.special import logsumexp, ndtr, ndtri
 from matlode.optimisation.sampler import Array, History, Sampler, best_rows, out_of_box
 
 DRAWS_AT_ONCE = 2048
-"""Draws that are compared with all points at once; a batch of 64 points has 1,536."""
+"""Draws whose densities are computed at once; a batch of 64 points has 1,536."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TPESampler(Sampler):
-    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), for whole batches.
+    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) for batches.
 
-    The best points make the density l, the others g; both are mixtures of Gaussians
-    truncated to the box. Of ``n_candidates`` draws from l the one with the largest l/g is
-    taken. With ``multivariate`` a draw moves one good point in all variables together and
-    l, g are products over variables inside the mixture (as in Falkner et al., ICML 2018, and
-    Optuna); otherwise each variable has its own mixtures and is chosen alone, as in the paper
-    (Hyperopt). In the multivariate form pair distances are one matrix product.
+    The best points define the density l, the others the density g; both are mixtures of
+    Gaussians truncated to the box. Each suggestion is the draw with the largest l/g among
+    ``n_candidates`` draws from l. With ``multivariate``, a draw displaces one good point in all
+    variables and the kernels are products over the variables (as in Falkner et al., ICML 2018,
+    and Optuna). Otherwise each variable has its own mixtures and is chosen independently, as in
+    Korolev et al. 2020 (Hyperopt).
     """
 
     n_good: int = 64
     """Points in l, at most a quarter of all."""
     n_candidates: int = 24
+    """Draws per suggestion."""
     max_per_group: int = 3
-    """Of one group at most this many points count as good."""
+    """Largest number of points in l from one group."""
     multivariate: bool = True
     bandwidth: float = 0.12
     """Standard deviation of the multivariate kernels, in widths of the box."""
     n_bad: int = 1024
-    """Points in g: a random part, if there are more."""
+    """Points in g; a random sample if there are more."""
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
@@ -56,14 +57,14 @@ class TPESampler(Sampler):
         return chosen
 
     def _log_density(self, x: Array, centres: Array) -> Array:
-        """log of the mixture at x (m, d), up to the constant that l and g share."""
+        """(m,), logarithm of the mixture at x (m, d), up to a constant common to l and g."""
         if len(centres) == 0:
             return np.zeros(len(x))
         s = self.bandwidth
-        # what the box cuts off each kernel
+        # normalisation of the truncated kernels
         inside = np.log(ndtr((1 - centres) / s) - ndtr(-centres / s)).sum(axis=1)
         density = np.empty(len(x))
-        # large batches in parts: all pair distances of a million trials' batch have 100 MB
+        # in chunks: all pair distances of a batch in a campaign of a million trials take 100 MB
         for at in range(0, len(x), DRAWS_AT_ONCE):
             rows = slice(at, at + DRAWS_AT_ONCE)
             y = x[rows]
@@ -78,7 +79,7 @@ class TPESampler(Sampler):
         rows = rng.integers(len(good), size=(n * self.n_candidates, d))
         columns = np.arange(d)
         draws = _truncated_normal(good[rows, columns], widths_good[rows, columns], rng)
-        # the densities are one-dimensional: on a grid they are made once for all draws
+        # one-dimensional densities: computed once on a grid and interpolated for all draws
         grid = np.linspace(0, 1, 257)
         ratio = _grid_log_density(grid, good, widths_good) - _grid_log_density(
             grid, bad, widths_bad
@@ -95,20 +96,20 @@ class TPESampler(Sampler):
 
 
 def _truncated_normal(mean: Array, std: Array, rng: np.random.Generator) -> Array:
-    """Draws of normals cut off outside [0, 1]."""
+    """Draw from normal distributions truncated to [0, 1]."""
     low, high = ndtr(-mean / std), ndtr((1 - mean) / std)
     return np.clip(mean + std * ndtri(low + rng.random(mean.shape) * (high - low)), 0, 1)
 
 
 def _neighbour_widths(x: Array) -> Array:
-    """Kernel widths as in Hyperopt: the larger distance to a neighbour, within limits."""
+    """Kernel widths as in Hyperopt: the larger distance to an adjacent point, within limits."""
     ends = np.concatenate([np.zeros((1, x.shape[1])), x, np.ones((1, x.shape[1]))])
     gaps = np.maximum(ends[1:-1] - ends[:-2], ends[2:] - ends[1:-1])
     return np.clip(gaps, 1 / min(100, 1 + len(x)), 1)
 
 
 def _grid_log_density(grid: Array, centres: Array, widths: Array) -> Array:
-    """(n_grid, d), log of each variable's mixture, with the uniform prior as one kernel."""
+    """(n_grid, d), logarithm of the mixture of each variable, with a uniform prior kernel."""
     inside = ndtr((1 - centres) / widths) - ndtr(-centres / widths)
     weight = 1 / (np.sqrt(2 * np.pi) * widths * inside)
     total = np.ones((len(grid), centres.shape[1]))

@@ -1,1 +1,1 @@
-"""Korolev et al. 2020 again: hyper-parameter search, tables and figures."""
+"""Reproduction of Korolev et al. 2020: hyper-parameter search, tables and figures."""

@@ -1,16 +1,16 @@
-"""The paper again: each table and figure of its supplement, by its own recipe, beside what it
-prints and what the standard models do on the same rows."""
+"""Reproduction of every table and figure in the paper's supplement, by its recipe and with the
+standard models on the same rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from matlode.benchmarks.search import bench_functions
+from matlode.benchmarks.tables import Row
 from matlode.data.splits import TEST
 from matlode.data.tables import full_table_path, starter_path
 from matlode.errors import InputError
@@ -46,16 +46,16 @@ TUNED = {
     "S1": ("reference-pattern-vae", "reference-composition-vae"),
     "S2": (REFERENCE_SYMMETRY_MODEL, FORMATION_NET, "reference-bulk-modulus"),
 }
-"""Table of the supplement → the models whose hyper-parameters it has."""
+"""Table of the supplement → models with their hyper-parameters in it."""
 HEADS = (
     *("formation_energy", "thermal_conductivity", "bulk_modulus", "shear_modulus"),
     *("debye_temperature", "thermal_expansion", "metal_probability", "magnetic_probability"),
     "volume_per_atom",
 )
-"""Boosted trees that Tables S3 and S4 need; the volume for the heat capacity at constant
-pressure."""
+"""Endpoints of the boosted trees in Tables S3 and S4; the volume is needed for the heat capacity at
+constant pressure."""
 S8_SAMPLERS = ("random", "gp", "tpe-independent", "tpe")
-"""The paper's three, its estimator in our form too."""
+"""The three samplers of the paper, and the multivariate form of its estimator."""
 BASELINE = "element statistics + XGBoost"
 QUICK_ROWS, QUICK_SEEDS, QUICK_EVALUATIONS = 1500, 2, 20
 
@@ -70,22 +70,21 @@ def reproduce(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Path:
-    """Write the page ``out``/index.html with its tables (CSV) and figures (PNG, SVG, HTML);
-    returns it.
+    """Write the page ``out``/index.html with its tables (CSV) and figures (PNG, SVG, HTML).
 
     The paper's models are trained on the training formulas of the structure table ``data``
     (default: $MATLODE_DATA, else the starter set) into ``models`` (default: a folder in
-    ``out``), where those that are there already, of the same rows, are kept. The standard
-    models are the shipped ones. ``n_seeds`` runs stand behind each curve of S8. ``quick`` takes
-    few rows, one epoch, and two short runs: it shows that everything works, and its numbers
-    mean nothing.
+    ``out``); models of the same rows that are there already are kept. The standard models are
+    the shipped ones. Each curve of Figure S8 summarises ``n_seeds`` runs. ``quick`` uses few
+    rows, one epoch and two short runs, to check that everything works; its numbers are
+    meaningless. Returns the path of the page.
     """
     out.mkdir(parents=True, exist_ok=True)
     if quick:
-        data = _sample(full_table_path(data) or starter_path(), out / "sample.parquet", seed)
+        data = _draw_sample(full_table_path(data) or starter_path(), out / "sample.parquet", seed)
     table = TrainingTable.load(data)
     folder, figures = models or out / "models", out / "figures"
-    names, untold = _trainable(table)
+    names, missing = _list_trainable(table)
     headers = train_models(
         names, data=data, out=folder, epochs=1 if quick else None, progress=progress
     )
@@ -101,39 +100,42 @@ def reproduce(
     )
     drawn += sorted(figures.glob("s8-*"))
     sections = (
-        *(_hyperparameters(name, of) for name, of in TUNED.items()),
-        *_latent_sections(drawn),
+        *(_tabulate_hyperparameters(name, of) for name, of in TUNED.items()),
+        *_build_latent_sections(drawn),
         Section(
             "Tables S3, S4; Figures S6, S7, S9 C, D",
-            "Scores on test formulas. The paper does not say how its rows were divided; most "
-            "likely at random, which lets equal formulas stand on both sides and is kinder. "
-            "“Full size”: the paper's recipe as it was measured when the shipped models were made, "
-            "on the test formulas of a table of 74,760 crystals."
-            + (f" Not in this table, so not measured: {', '.join(untold)}." if untold else ""),
-            _scores(held, table),
-            _pictures(drawn, "s6-", "s7-", "s9-stability"),
+            "Scores on test formulas. The paper does not describe its split; it was probably "
+            "random, which allows the same formula in the training and the test rows and gives "
+            "better scores. “Full size” is the paper's recipe on the test formulas of a table of "
+            "74,760 crystals, measured when the shipped models were trained."
+            + (f" Not in this table, so not measured: {', '.join(missing)}." if missing else ""),
+            _tabulate_scores(held, table),
+            _select_pictures(drawn, "s6-", "s7-", "s9-stability"),
         ),
         Section(
             "Figure S8",
-            "Best value above the minimum after all evaluations: median (quartiles) over the "
-            f"seeds. {', '.join(S8_SAMPLERS[:3])} are the paper's three.",
+            "Difference of the best value and the minimum after all evaluations: median "
+            f"(quartiles) over the seeds. {', '.join(S8_SAMPLERS[:3])} are the samplers of the "
+            "paper.",
             optimised,
-            _pictures(drawn, "s8-"),
+            _select_pictures(drawn, "s8-"),
         ),
         Section(
             "Figure S9 A, B",
-            "Accuracy on test formulas, from patterns that passed through the autoencoder, as the "
-            "paper has it. Its own patterns come from its own autoencoder, the standard ones from "
-            "the standard one.",
-            _symmetry(held, headers),
-            _pictures(drawn, "s9-space-groups", "s9-crystal-systems"),
+            "Accuracy on test formulas, from patterns reconstructed by the autoencoder, as in the "
+            "paper: the paper's autoencoder for its recipe, the standard one for the standard "
+            "models.",
+            _tabulate_symmetry(
+                held,
+                headers[REFERENCE_SYMMETRY_MODEL]["scores"]["decoded pattern, without composition"],
+            ),
+            _select_pictures(drawn, "s9-space-groups", "s9-crystal-systems"),
         ),
         Section(
             "Figure S10",
-            "Characteristics of patterns as time series: real ones, decoded ones, ones drawn from "
-            "the prior.",
+            "Time-series characteristics of patterns: real, decoded, and sampled from the prior.",
             (),
-            _pictures(drawn, "s10-"),
+            _select_pictures(drawn, "s10-"),
         ),
     )
     return write_reproduction(
@@ -147,31 +149,31 @@ def reproduce(
     )
 
 
-def _sample(table: Path, place: Path, seed: int) -> Path:
+def _draw_sample(table: Path, target: Path, seed: int) -> Path:
     content = pq.read_table(table)
     rows = np.random.default_rng(seed).permutation(len(content))[:QUICK_ROWS]
-    pq.write_table(content.take(np.sort(rows)), place)
-    return place
+    pq.write_table(content.take(np.sort(rows)), target)
+    return target
 
 
-def _trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
-    """The paper's models that this table has rows for, and the endpoints that it has not."""
+def _list_trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
+    """Models of the paper with enough rows in the table, and endpoints with too few."""
     learned = {head_folder(Path(), name, "reference").name: name for name in HEADS}
     learned[FORMATION_NET] = "formation_probability"
-    names, untold = ["reference-composition-vae", "reference-pattern-vae"], []
+    names, missing = ["reference-composition-vae", "reference-pattern-vae"], []
     for model, name in learned.items():
         endpoint = ENDPOINTS[name]
         try:
             check_rows(endpoint, table.labels(endpoint), table.roles, table=table.source)
         except InputError:
-            untold.append(name.replace("_", " "))
+            missing.append(name.replace("_", " "))
         else:
             names.append(model)
-    return [*names, REFERENCE_SYMMETRY_MODEL], untold
+    return [*names, REFERENCE_SYMMETRY_MODEL], missing
 
 
-def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
-    rows = []
+def _tabulate_hyperparameters(name: str, models: tuple[str, ...]) -> Section:
+    rows: list[Row] = []
     for model in models:
         space = read_space(shipped_spaces(), model)
         chosen = usual_choice(model, space)
@@ -192,40 +194,40 @@ def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
         ]  # fmt: skip
     return Section(
         f"Table {name}",
-        "Ranges that “matlode tune” searches, and the optimum that “matlode train models” takes. "
-        "What the paper does not say is chosen here, most of it as Keras and XGBoost have it.",
+        "Ranges that “matlode tune” searches, and the optimum that “matlode train models” uses. "
+        "Values that the paper does not give are mostly the defaults of Keras and XGBoost.",
         rows,
         (),
     )
 
 
-def _latent_sections(drawn: list[Path]) -> tuple[Section, ...]:
+def _build_latent_sections(drawn: list[Path]) -> tuple[Section, ...]:
     return (
         Section(
             "Figures S2, S3",
-            "Test patterns and compositions beside what comes back from the latent spaces.",
+            "Test patterns and compositions, and their reconstructions from the latent spaces.",
             (),
-            _pictures(drawn, "s2-patterns", "s3-"),
+            _select_pictures(drawn, "s2-patterns", "s3-"),
         ),
         Section(
             "Figures S4, S5",
             "t-SNE of the standard latent variables of compositions, by element, and of patterns, "
             "by crystal system.",
             (),
-            _pictures(drawn, "s4-", "s5-"),
+            _select_pictures(drawn, "s4-", "s5-"),
         ),
     )
 
 
-def _pictures(drawn: list[Path], *starts: str) -> tuple[Path, ...]:
+def _select_pictures(drawn: list[Path], *starts: str) -> tuple[Path, ...]:
     return tuple(p for p in drawn if p.suffix == ".png" and p.name.startswith(starts))
 
 
-def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
-    """One row per quantity and score that the paper prints."""
-    found = {(row["endpoint"], row["model"]): row for row in held.scores("")}
-    stored = {(row["endpoint"], row["model"]): row for row in stored_scores()}
-    rows = []
+def _tabulate_scores(held: HeldOut, table: TrainingTable) -> list[Row]:
+    """One row per quantity and score in the paper."""
+    found = {(row["endpoint"], row["model"]): row["scores"] for row in held.scores("")}
+    stored = {(row["endpoint"], row["model"]): row["scores"] for row in stored_scores()}
+    rows: list[Row] = []
     for name, printed in PAPER.numbers.items():
         if name not in held.endpoints:
             continue
@@ -238,11 +240,11 @@ def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
         for score, value in printed.items():
             factor = PER_BOLTZMANN.get(name, 1.0) if score in ("mae", "rmse") else 1.0
             columns: Mapping[str, Mapping[str, float]] = {
-                "the paper's recipe here": _of(found, name, REFERENCE),
-                "the paper's recipe, full size": _of(stored, name, REFERENCE),
+                "the paper's recipe here": found.get((name, REFERENCE), {}),
+                "the paper's recipe, full size": stored.get((name, REFERENCE), {}),
                 "elements + XGBoost": baselines,
-                "matlode, real pattern": _of(found, name, OURS.format("simulated")),
-                "matlode, decoded": _of(found, name, OURS.format("decoded")),
+                "matlode, real pattern": found.get((name, OURS.format("simulated")), {}),
+                "matlode, decoded": found.get((name, OURS.format("decoded")), {}),
             }
             unit = "k_B/atom" if name in PER_BOLTZMANN else held.endpoints[name].unit
             with_unit = score in ("mae", "rmse") and unit
@@ -261,24 +263,19 @@ def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
     return rows
 
 
-def _of(found: Mapping[tuple[str, str], Any], name: str, model: str) -> Mapping[str, float]:
-    scores: Mapping[str, float] = found[name, model]["scores"] if (name, model) in found else {}
-    return scores
-
-
-def _symmetry(held: HeldOut, headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _tabulate_symmetry(held: HeldOut, reference: Mapping[str, float]) -> list[Row]:
+    """One row per accuracy in the paper; ``reference`` are the scores of its recipe."""
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     ours = {
         given: symmetry_scores(held.groups["decoded", given][held.test], labels)
         for given in (ALONE, BOTH)
     }
-    theirs = headers[REFERENCE_SYMMETRY_MODEL]["scores"]["decoded pattern, without composition"]
     return [
         {
             "quantity": name.replace("_", " "),
             "rows": int((held.table.roles == TEST).sum()),
             "paper": printed,
-            "the paper's recipe here": theirs[name],
+            "the paper's recipe here": reference[name],
             **{f"matlode, {given}": scores[name] for given, scores in ours.items()},
         }
         for name, printed in PAPER.numbers["space_group"].items()

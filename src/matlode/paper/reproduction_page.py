@@ -1,4 +1,4 @@
-"""The page on which the paper's tables and figures stand beside those made here."""
+"""HTML page that compares the tables and figures of the paper with reproduced ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matlode.artefacts import write_text
+from matlode.benchmarks.tables import Row
 from matlode.evaluation.published import Published
+from matlode.records import Cell
 from matlode.report.html import page_environment
 from matlode.version import __version__
 
@@ -21,18 +22,18 @@ NOT_MEASURED = "–"
 
 @dataclass(frozen=True)
 class Section:
-    """Some of the paper's tables and figures."""
+    """A section of the page: tables and figures of the paper that belong together."""
 
     title: str
     text: str
-    rows: Sequence[Mapping[str, Any]] = ()
-    """Of the table; all have the same keys, which are its headings."""
+    rows: Sequence[Row] = ()
+    """Rows of the table; all have the same headings."""
     figures: tuple[Path, ...] = ()
-    """PNG files; an interactive HTML page of the same name may lie beside each."""
+    """PNG files; each may have an interactive HTML page of the same name in the same folder."""
 
     @property
     def name(self) -> str:
-        """For files and links."""
+        """Name for files and links, from the title."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
@@ -41,17 +42,20 @@ def write_reproduction(
     sections: Sequence[Section],
     *,
     paper: Published,
-    trained_on: Mapping[str, Any],
+    trained_on: Mapping[str, object],
     split: str,
     epochs: Mapping[str, int],
     quick: bool,
 ) -> Path:
-    """Write ``out``/index.html, which opens offline and holds its pictures, and each table as
-    ``out``/tables/NAME.csv; returns the page."""
+    """Write ``out``/index.html, a self-contained page, and each table as ``out``/tables/NAME.csv.
+
+    ``trained_on`` describes the training table, ``epochs`` maps models to epochs. Returns the path
+    of the page.
+    """
     (out / "tables").mkdir(parents=True, exist_ok=True)
     for section in sections:
         if section.rows:
-            write_text(out / "tables" / f"{section.name}.csv", _csv(section.rows))
+            write_text(out / "tables" / f"{section.name}.csv", _format_csv(section.rows))
     page = (
         page_environment("matlode.paper", "matlode.report")
         .get_template("reproduction.html.j2")
@@ -64,7 +68,7 @@ def write_reproduction(
                 for p in s.figures
                 if p.with_suffix(".html").exists()
             },
-            cell=_cell,
+            cell=_format_cell,
             paper=paper,
             trained_on=trained_on,
             split=split,
@@ -77,7 +81,7 @@ def write_reproduction(
     return out / "index.html"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _format_csv(rows: Sequence[Row]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -85,7 +89,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Cell) -> str:
     if value is None:
         return NOT_MEASURED
     if isinstance(value, float):

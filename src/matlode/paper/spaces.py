@@ -1,15 +1,15 @@
-"""Search spaces of hyper-parameters: which, in which range, and how a choice becomes settings."""
+"""Search spaces of hyper-parameters, and the conversion of a choice to settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from matlode.artefacts import read_toml
 from matlode.errors import GoalError, suggest
+from matlode.records import Cell
 from matlode.training.settings import (
     SPELLINGS,
     check_value,
@@ -18,66 +18,81 @@ from matlode.training.settings import (
 )
 
 KINDS = ("int", "uniform", "log", "choices")
-"""How a value is drawn: a whole number, a number, a number by its logarithm, one of a list."""
+"""Distributions: uniform integer, uniform number, log-uniform number, one of a list."""
 BUDGET = (
     *("max_epochs", "seed", "n_rounds"),
     *("difficulty_rounds", "cross_fit_rounds", "cross_fit_eta"),
 )
-"""What a trial may cost, and what its loss does not see: not searched."""
+"""Hyper-parameters that are not searched, because they set the cost of a trial or do not affect its
+loss."""
 HEADS = "reference-heads"
-"""The table of a space file for every head that has none of its own."""
+"""Table of a space file for all heads without their own table."""
 KERAS_RATES = {"sgd": 1e-2}
-"""Keras' default learning rates, where they are not 1e-3: an optimizer is tried with its own."""
+"""Optimizer → default learning rate in Keras if it is not 1e-3. Each optimizer is tried with its
+default."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What one hyper-parameter may be."""
+    """Range of one hyper-parameter."""
 
     name: str
-    """As a file has it; ``units_2`` is the second of ``units``."""
+    """Name in a file; ``units_2`` is the second value of ``units``."""
     kind: str
     """One of KINDS."""
-    values: tuple[Any, ...]
-    """Low and high, both included, or the choices."""
+    values: tuple[Cell, ...]
+    """Lower and upper limit, both included, or the choices."""
     key: str
-    """The hyper-parameter."""
+    """Name of the hyper-parameter."""
     at: int | None
-    """Which of its values, if it has several."""
+    """Index of the value, if the hyper-parameter has several."""
 
-    def nearest(self, value: Any) -> Any:
-        """``value`` if it is in the range, else the end, or first choice, that comes next."""
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lower and upper limit, both included; for all kinds except choices."""
+        low, high = self.values
+        assert isinstance(low, int | float)
+        assert isinstance(high, int | float)
+        return low, high
+
+    def nearest(self, value: Cell) -> Cell:
+        """``value`` if it is in the range, else the nearest limit or the first choice."""
         if self.kind == "choices":
             return value if value in self.values else self.values[0]
-        low, high = self.values
+        low, high = self.limits
+        assert isinstance(value, int | float)
         return min(max(value, low), high)
 
     def __str__(self) -> str:
         if self.kind == "choices":
             return ", ".join(map(str, self.values))
-        return f"{self.values[0]:g}-{self.values[1]:g}" + (" (log)" if self.kind == "log" else "")
+        low, high = self.limits
+        return f"{low:g}-{high:g}" + (" (log)" if self.kind == "log" else "")
 
 
 def shipped_spaces() -> Path:
-    """The file with the spaces of the paper's Tables S1 and S2."""
+    """The file with the search spaces of the paper's Tables S1 and S2."""
     return Path(str(resources.files("matlode.paper") / "spaces.toml"))
 
 
 def read_space(path: Path, model: str) -> tuple[Range, ...]:
-    """The ranges of ``model`` in a space file (TOML, a table per model).
+    """Read the ranges of ``model`` from a space file (TOML, a table per model).
 
-    Heads without a table of their own take that of HEADS. Raises InputError if the file cannot
-    be read, GoalError for unknown names and for bounds that make no sense.
+    Heads without their own table use the table HEADS. Raises InputError if the file cannot be
+    read, GoalError for unknown names and for invalid limits.
     """
     content = read_toml(path)
     given = content.get(model)
     if given is None and is_reference_head(model):
         given = content.get(HEADS)
     if given is None:
-        raise GoalError(f'{path} has no space of "{model}". {suggest(model, content)}')
+        raise GoalError(f'{path} has no space for "{model}". {suggest(model, content)}')
     if not isinstance(given, dict) or not given:
-        raise GoalError(f"{path}: [{model}] must hold ranges, such as units = {{ int = [8, 256] }}")
-    return tuple(_range(model, name, value, f"{path}: [{model}]") for name, value in given.items())
+        raise GoalError(
+            f"{path}: [{model}] must contain ranges, such as units = {{ int = [8, 256] }}"
+        )
+    origin = f"{path}: [{model}]"
+    return tuple(_parse_range(model, name, value, origin) for name, value in given.items())
 
 
 def is_reference_head(model: str) -> bool:
@@ -85,8 +100,8 @@ def is_reference_head(model: str) -> bool:
     return is_head(model) and model.startswith("reference-")
 
 
-def _range(model: str, name: str, given: Any, origin: str) -> Range:
-    names = _names(model)
+def _parse_range(model: str, name: str, given: object, origin: str) -> Range:
+    names = _list_names(model)
     if name not in names:
         raise GoalError(f'{origin} has no "{name}". {suggest(name, names)}')
     key, at = names[name]
@@ -95,9 +110,9 @@ def _range(model: str, name: str, given: Any, origin: str) -> Range:
                         f"{name} = {{ uniform = [0, 0.1] }}, not {given!r}.")  # fmt: skip
     ((kind, values),) = given.items()
     if kind not in KINDS:
-        raise GoalError(f'{origin} {name}: "{kind}" is no kind of range. {suggest(kind, KINDS)}')
+        raise GoalError(f'{origin} {name}: unknown kind of range "{kind}". {suggest(kind, KINDS)}')
     if not isinstance(values, list) or not values:
-        raise GoalError(f"{origin} {name}: {kind} = {values!r}; wanted a list.")
+        raise GoalError(f"{origin} {name}: {kind} = {values!r}; expected a list of values.")
     default = default_settings(model)[key]
     single = default if at is None else default[at]
     for value in values:
@@ -109,20 +124,22 @@ def _range(model: str, name: str, given: Any, origin: str) -> Range:
     return Range(name, kind, tuple(values), key, at)
 
 
-def _check_bounds(kind: str, values: list[Any], default: Any, origin: str) -> None:
+def _check_bounds(kind: str, values: Sequence[float], default: object, origin: str) -> None:
     if isinstance(default, str):
-        raise GoalError(f"{origin} is a name: give choices = [...], not {kind} = {values!r}.")
+        raise GoalError(
+            f"{origin}: {kind} = {values!r}; the values are names, write choices = [...]."
+        )
     if (kind == "int") != isinstance(default, int):
         wanted = "int" if isinstance(default, int) else "uniform or log"
-        raise GoalError(f"{origin}: {kind} = {values!r}; this one is {wanted}.")
+        raise GoalError(f"{origin}: {kind} = {values!r}; expected {wanted}.")
     if len(values) != 2 or not values[0] < values[1]:
-        raise GoalError(f"{origin}: {kind} = {values!r}; wanted [low, high] with low < high.")
+        raise GoalError(f"{origin}: {kind} = {values!r}; expected [low, high] with low < high.")
     if kind == "log" and values[0] <= 0:
-        raise GoalError(f"{origin}: a logarithmic range begins above 0, not at {values[0]}.")
+        raise GoalError(f"{origin}: {kind} = {values!r}; expected a lower limit above 0.")
 
 
-def _names(model: str) -> dict[str, tuple[str, int | None]]:
-    """Name in a file → hyper-parameter, and which of its values."""
+def _list_names(model: str) -> dict[str, tuple[str, int | None]]:
+    """Name in a file → hyper-parameter and the index of its value, if it has several."""
     spelling = {key: written for written, key in SPELLINGS.items()}
     names: dict[str, tuple[str, int | None]] = {}
     for key, value in default_settings(model).items():
@@ -135,28 +152,31 @@ def _names(model: str) -> dict[str, tuple[str, int | None]]:
     return names
 
 
-def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
-    """name → what `matlode train models` takes: the paper's optimum."""
+def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Cell]:
+    """Name → value that `matlode train models` uses: the optimum of the paper."""
     defaults = default_settings(model)
     return {r.name: defaults[r.key] if r.at is None else defaults[r.key][r.at] for r in space}
 
 
-def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
-    """The same, with the nearest value where a range leaves it out."""
+def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Cell]:
+    """Name → value of ``usual_choice``, moved to the nearest value in the range."""
     usual = usual_choice(model, space)
     return {r.name: r.nearest(usual[r.name]) for r in space}
 
 
 def chosen_settings(
-    model: str, space: tuple[Range, ...], chosen: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a settings file says for values ``chosen`` of a space, by name."""
-    found: dict[str, Any] = {}
+    model: str, space: tuple[Range, ...], chosen: Mapping[str, Cell]
+) -> dict[str, object]:
+    """Convert ``chosen`` values (by the names of the space) to settings by hyper-parameter."""
+    found: dict[str, object] = {}
+    lists: dict[str, list[Cell]] = {}
     for r in space:
         if r.at is None:
             found[r.key] = chosen[r.name]
-        else:
-            found.setdefault(r.key, list(default_settings(model)[r.key]))[r.at] = chosen[r.name]
+            continue
+        if r.key not in lists:
+            found[r.key] = lists[r.key] = list(default_settings(model)[r.key])
+        lists[r.key][r.at] = chosen[r.name]
     if "optimizer" in found and "learning_rate" not in found:
-        found["learning_rate"] = KERAS_RATES.get(found["optimizer"], 1e-3)
+        found["learning_rate"] = KERAS_RATES.get(str(found["optimizer"]), 1e-3)
     return found

@@ -1,11 +1,11 @@
-"""Search the hyper-parameters of the paper's models, on rows that only measure."""
+"""Hyper-parameter search for the paper's models, with validation on held-out rows."""
 
 from __future__ import annotations
 
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ import optuna
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from matlode.artefacts import locked, write_text
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
@@ -40,6 +41,7 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.formation_net import FORMATION_NET
 from matlode.properties.models import head_folder
 from matlode.properties.trees import Watch, fit_trees
+from matlode.records import Cell
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
 from matlode.training.property_recipes import latent_rows
 from matlode.training.recipes import Trainer, formula_tensor, pattern_tensor, symmetry_tensors
@@ -53,63 +55,65 @@ from matlode.training.settings import (
 from matlode.training.table import TrainingTable
 
 MAX_RETRIES = 3
-"""A trial that was lost more often is not tried again: it may be what kills the process."""
+"""Largest number of repetitions of a lost trial, which may be the cause of the loss."""
 ROUNDS_PER_REPORT = 50
-"""Trees tell how good they are after so many rounds."""
+"""Boosting rounds between two reports of the loss."""
 START = "start"
-"""Marks the trial of what `matlode train models` takes, which is never pruned."""
+"""User attribute of the first trial, which has the default settings and is never pruned."""
 BUDGET = "budget"
+"""User attribute of a study with everything that makes its losses comparable."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Tell = Callable[[int, float], None]
-"""Hears the step (from 1) and the held-out loss so far."""
-Objective = Callable[[Mapping[str, Any], Tell], float]
-"""Held-out loss of a model with these settings."""
+"""Callback with the step (from 1) and the held-out loss."""
+Objective = Callable[[Mapping[str, object], Tell], float]
+"""Settings → held-out loss of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningSettings:
-    """How long and how a search of hyper-parameters looks."""
+    """Settings of a hyper-parameter search."""
 
     trials: int = 50
-    """Finished or pruned trials that the study shall have in all."""
+    """Total number of finished and pruned trials of the study."""
     epochs: int = 10
-    """Of a network's trial; trees always grow all their rounds."""
+    """Epochs of a network per trial; trees always use all their rounds."""
     rows: int | None = None
-    """Training rows, drawn at random (default: all)."""
+    """Number of training rows, drawn at random (default: all)."""
     seed: int = 0
-    """Of the sampler, the drawn rows and the first weights."""
+    """Seed of the sampler, the drawn rows and the initial weights."""
     pruner: str = "hyperband"
     """One of PRUNERS."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a study has found."""
+    """Result of a hyper-parameter search."""
 
     model: str
     measure: str
-    """What the values are."""
+    """Name of the loss."""
     value: float
     """Held-out loss of the best trial."""
     start_value: float | None
-    """That of the first trial, with the same budget."""
-    settings: Mapping[str, Any]
-    best: Mapping[str, Any]
-    """name in the space → value of the best trial."""
-    start: Mapping[str, Any]
-    """The same of the first trial."""
+    """Held-out loss of the first trial, with the same budget; None if it did not finish."""
+    settings: Mapping[str, object]
+    """Best settings by hyper-parameter."""
+    best: Mapping[str, Cell]
+    """Name in the space → value in the best trial."""
+    start: Mapping[str, Cell]
+    """Name in the space → value in the first trial."""
     start_name: str
-    """What the first trial is to be called."""
+    """Label of the first trial."""
     space: tuple[Range, ...]
     trials: Mapping[str, int]
-    """state → count."""
+    """State → number of trials."""
     rows: Mapping[str, int]
-    """Rows learned from, rows that measured."""
+    """Role → number of rows, for training and for validation."""
     folder: Path
 
-    def summary(self) -> dict[str, Any]:
-        """What JSON says of it."""
+    def summary(self) -> dict[str, object]:
+        """The result as a JSON object."""
         return {
             "model": self.model,
             "measure": self.measure,
@@ -126,12 +130,12 @@ class Tuning:
 
 @dataclass(frozen=True)
 class _Task:
-    """One model, ready to be tried with settings."""
+    """Objective of one model."""
 
     measure: str
     rows: Mapping[str, int]
     n_steps: int
-    """Reports of a trial that runs to its end."""
+    """Number of reports of a complete trial."""
     objective: Objective
 
 
@@ -147,22 +151,23 @@ def tune(
     settings: TuningSettings | None = None,
     progress: Progress = silent,
 ) -> Tuning:
-    """Search the settings of a reference model by TPE and write the best as a settings file.
+    """Search the hyper-parameters of a reference model with TPE and write the best settings file.
 
-    Every trial trains on the training rows and is measured on the calibration rows; test rows
-    leave the table before anything is looked at. The first trial has the settings of
-    `matlode train models`, the paper's optimum. ``space`` is a TOML file of ranges (default: the
-    paper's, ``spaces.read_space``); ``storage`` a URL of SQLAlchemy (default: study.db in
-    ``out``, for one process at a time), and processes with the same storage and ``study``
-    (default: the model's name) share the work; ``models`` holds the autoencoders that heads
-    build on; ``out`` (default: tuning/MODEL) takes best.toml, trials.csv, history.png and
-    importance.png.
+    Every trial trains on the training rows and is validated on the calibration rows; test rows
+    are removed from the table first. The first trial has the settings of
+    `matlode train models`, the optimum of the paper.
 
-    Raises GoalError for unknown models, pruners and ranges, and for a study of another budget;
+    ``space`` is a TOML file of ranges (default: the paper's; see ``spaces.read_space``).
+    ``storage`` is an SQLAlchemy URL (default: study.db in ``out``, for one process at a time);
+    processes with the same storage and ``study`` (default: the name of the model) share the
+    work. ``models`` is the folder of the autoencoders that heads are built on. best.toml,
+    trials.csv, history.png and importance.png are written to ``out`` (default: tuning/MODEL).
+
+    Raises GoalError for unknown models, pruners and ranges, and for a study with another budget;
     InputError for a storage that cannot be used or too few rows.
     """
     settings = settings or TuningSettings()
-    _check(model, settings)
+    _check_settings(model, settings)
     ranges = read_space(space or shipped_spaces(), model)
     folder = out or Path("tuning") / model
     table = _without_test_rows(TrainingTable.load(data), _endpoint(model))
@@ -175,7 +180,7 @@ def tune(
     folder.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{folder / 'study.db'}"
     alone = locked(folder) if storage is None else nullcontext()
-    with alone, usable_storage(url), _quietly():
+    with alone, usable_storage(url), _silence_optuna():
         order = _Order()
         opened = SharedStudy.open(
             url,
@@ -185,22 +190,22 @@ def tune(
             pruner=PRUNERS[settings.pruner](task.n_steps, order),
         )
         with closing(opened):
-            _claim(opened.study, budget)
+            _check_budget(opened.study, budget)
             if storage is None:
                 opened.queue_running()
-            _run(opened, model, ranges, task, settings, progress)
-            frame = _trial_table(opened.study, [r.name for r in ranges])
+            _run_trials(opened, model, ranges, task, settings, progress)
+            frame = _tabulate_trials(opened.study, [r.name for r in ranges])
             write_text(folder / "trials.csv", frame.to_csv(index=False))
-            tuning = _tuning(opened.study, model, ranges, task, folder)
-            _write(tuning, opened.study, frame, settings)
+            tuning = _summarise(opened.study, model, ranges, task, folder)
+            _write_results(tuning, opened.study, frame, settings)
     return tuning
 
 
-def _check(model: str, settings: TuningSettings) -> None:
+def _check_settings(model: str, settings: TuningSettings) -> None:
     if model not in TUNED:
         raise GoalError(f'"{model}" cannot be tuned. {suggest(model, TUNED)}')
     if settings.pruner not in PRUNERS:
-        raise GoalError(f'"{settings.pruner}" is no pruner. {suggest(settings.pruner, PRUNERS)}')
+        raise GoalError(f'unknown pruner "{settings.pruner}". {suggest(settings.pruner, PRUNERS)}')
     for name in ("trials", "epochs"):
         if getattr(settings, name) < 1:
             raise GoalError(f"{name} must be at least 1, not {getattr(settings, name)}.")
@@ -216,7 +221,7 @@ def _endpoint(model: str) -> Endpoint | None:
 
 
 def _without_test_rows(table: TrainingTable, endpoint: Endpoint | None) -> TrainingTable:
-    """What may be looked at: no test row, and of a property only rows with a label."""
+    """The table without test rows and, for a property, without rows that have no label."""
     keep = table.roles != TEST
     if endpoint is not None:
         keep &= ~np.isnan(table.labels(endpoint))
@@ -229,7 +234,7 @@ def _task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
         return _tree_task(model, trainer, settings)
     learn, held = (LEARNED_FROM[model](trainer, role) for role in (TRAIN, CALIBRATION))
     _check_rows(learn[0], held[0], model)
-    rows = torch.from_numpy(_chosen(len(learn[0]), settings))
+    rows = torch.from_numpy(_draw_rows(len(learn[0]), settings))
     learn = [part[rows] for part in learn]
 
     def objective(given: Mapping[str, Any], tell: Tell) -> float:
@@ -255,7 +260,7 @@ def _tree_task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
         parts.append((points[usable], labels[usable]))
     (x, y), held = parts
     _check_rows(x, held[0], model)
-    rows = _chosen(len(x), settings)
+    rows = _draw_rows(len(x), settings)
     x, y = x[rows], y[rows]
     objective_name = "binary:logistic" if probability else "reg:squarederror"
 
@@ -282,14 +287,17 @@ def _tree_task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
     return _Task(measure, {TRAIN: len(x), CALIBRATION: len(held[0])}, n_steps, objective)
 
 
-def _check_rows(learn: Any, held: Any, model: str) -> None:
+def _check_rows(learn: Sized, held: Sized, model: str) -> None:
     for role, rows in ((TRAIN, learn), (CALIBRATION, held)):
         if len(rows) < 2:
-            raise InputError(f"{model}: the table has {len(rows)} {role} rows; name another table.")
+            raise InputError(
+                f"{model}: the table has {len(rows)} {role} rows, at least 2 are needed; "
+                "use another table."
+            )
 
 
-def _chosen(n: int, settings: TuningSettings) -> NDArray[np.intp]:
-    """Rows of a trial's training: the same in all trials of a budget."""
+def _draw_rows(n: int, settings: TuningSettings) -> NDArray[np.intp]:
+    """Training rows, the same in all trials of a study."""
     rows = np.random.default_rng(settings.seed).permutation(n)[: settings.rows]
     return np.sort(rows)
 
@@ -302,7 +310,7 @@ LEARNED_FROM: Mapping[str, Callable[[Trainer, str], list[torch.Tensor]]] = {
         single(part) for part in latent_rows(trainer, ENDPOINTS["formation_probability"], role)
     ],
 }
-"""network → the tensors of a role that it learns from."""
+"""Network → function that returns its tensors for the rows of a role."""
 
 TUNED = (
     *LEARNED_FROM,
@@ -316,27 +324,27 @@ TUNED = (
 
 
 class _Order:
-    """The place of each trial's work in its study: unlike Optuna's numbers, what a process that
-    was killed has cost does not shift it."""
+    """Places of the trials in a study. Unlike Optuna's numbers, they do not depend on repetitions
+    of lost trials."""
 
     def __init__(self) -> None:
         self._places: dict[int, int] = {}
 
     def place(self, study: optuna.Study, number: int) -> int:
-        """0, 1, 2 ...; of a trial that is done again that of the first."""
-        if number not in self._places:  # a place never changes
+        """Place of a trial (0, 1, 2, ...); a repeated trial has the place of the first."""
+        if number not in self._places:  # places do not change
             self._places = places(study._storage.get_all_trials(study._study_id, deepcopy=False))
         return self._places[number]
 
 
 class _PlacedHyperband(optuna.pruners.HyperbandPruner):
-    """Hyperband whose bracket comes from a trial's place, and in which no killed trial competes."""
+    """Hyperband with brackets by the places of trials, and without competition by lost trials."""
 
     def __init__(self, steps: int, order: _Order) -> None:
         super().__init__(max_resource=steps)
         self._order = order
 
-    def _get_bracket_id(self, study: Any, trial: Any) -> int:
+    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
         if trial.state == TrialState.FAIL:
             return -1
         placed = copy(trial)
@@ -349,36 +357,49 @@ PRUNERS: Mapping[str, Callable[[int, _Order], optuna.pruners.BasePruner]] = {
     "median": lambda steps, order: optuna.pruners.MedianPruner(),
     "none": lambda steps, order: optuna.pruners.NopPruner(),
 }
-"""name → what ends bad trials early, of trials with so many steps."""
+"""Name → function that builds the pruner for trials with a given number of steps."""
 
 
 class _PlacedTPE(optuna.samplers.BaseSampler):
-    """TPE whose chance comes from the seed and the trial's place: what a study does depends
-    neither on interruptions nor on which of several processes asks."""
+    """TPE seeded by the seed and the place of the trial, so that a study depends neither on
+    interruptions nor on the assignment of trials to processes."""
 
     def __init__(self, seed: int, order: _Order) -> None:
         self.seed = seed
         self._order = order
         self.sampler = optuna.samplers.TPESampler(seed=seed)
 
-    def before_trial(self, study: Any, trial: Any) -> None:
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         entropy = [self.seed, self._order.place(study, trial.number)]
         seed = np.random.SeedSequence(entropy).generate_state(1)[0]
         self.sampler = optuna.samplers.TPESampler(seed=int(seed))
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return self.sampler.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, object]:
         return self.sampler.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-        return self.sampler.sample_independent(study, trial, name, distribution)
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> object:
+        return self.sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Optuna's log, and its warnings that a part of it may still change."""
+def _silence_optuna() -> Iterator[None]:
+    """Silence the log of Optuna and its warnings about experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -389,8 +410,8 @@ def _quietly() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _claim(study: optuna.Study, budget: Mapping[str, Any]) -> None:
-    """Note what a study is of; raise GoalError if it is of something else."""
+def _check_budget(study: optuna.Study, budget: Mapping[str, object]) -> None:
+    """Store the budget of a new study; raise GoalError if the study has another budget."""
     held = study.user_attrs.get(BUDGET)
     if held is None:
         study.set_user_attr(BUDGET, dict(budget))
@@ -398,17 +419,17 @@ def _claim(study: optuna.Study, budget: Mapping[str, Any]) -> None:
     for name, value in json.loads(json.dumps(budget)).items():
         if held.get(name) != value:
             raise GoalError(
-                f'study "{study.study_name}" was begun with {name} {_short(held.get(name))}, not '
-                f"{_short(value)}: their losses cannot be compared. Take another --study."
+                f'study "{study.study_name}" was started with {name} {_shorten(held.get(name))}, '
+                f"not {_shorten(value)}, so the losses are not comparable; use another --study."
             )
 
 
-def _short(value: Any) -> str:
+def _shorten(value: object) -> str:
     text = str(value)
     return text if len(text) < 80 else text[:77] + "..."
 
 
-def _run(
+def _run_trials(
     shared: SharedStudy,
     model: str,
     space: tuple[Range, ...],
@@ -416,16 +437,16 @@ def _run(
     settings: TuningSettings,
     progress: Progress,
 ) -> None:
-    """Trials until the study has as many as wanted, by this process and others."""
+    """Run trials until the study has ``settings.trials`` of them, with those of other processes."""
 
     def attempt(trial: optuna.Trial) -> float:
-        given = chosen_settings(model, space, {r.name: _suggest(trial, r) for r in space})
+        given = chosen_settings(model, space, {r.name: _suggest_value(trial, r) for r in space})
 
         def tell(step: int, loss: float) -> None:
             trial.report(loss, step)
-            if step >= task.n_steps:  # it has cost what there was to save
+            if step >= task.n_steps:  # nothing left to save
                 return
-            # asked of the start too: what it has reached others are held against
+            # should_prune also records the rungs of the first trial, for comparison with others
             if trial.should_prune() and START not in trial.user_attrs:
                 raise optuna.TrialPruned
 
@@ -434,14 +455,14 @@ def _run(
             if not np.isfinite(loss):
                 raise ArtefactError(f"the held-out loss is {loss}.")
             return loss
-        except (ArtefactError, GoalError) as error:  # diverged, or sizes that do not go together
+        except (ArtefactError, GoalError) as error:  # diverged, or incompatible sizes
             trial.set_user_attr("reason", str(error))
             raise optuna.TrialPruned from error
 
     while True:
         shared.queue_lost()
         trials = shared.trials()
-        counts = _counts(trials)
+        counts = _count_states(trials)
         finished = counts["complete"] + counts["pruned"]
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         best = min(values, default=None)
@@ -450,22 +471,26 @@ def _run(
         if finished >= settings.trials:
             return
         if finished + counts["running"] >= settings.trials:
-            time.sleep(1)  # of another process; if it is killed, its trial becomes ours
+            time.sleep(1)  # the trials of other processes may be lost
             continue
         if not any(START in t.user_attrs for t in trials):
             shared.study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
-        _do(shared, attempt)
+        _run_next_trial(shared, attempt)
 
 
-def _do(shared: SharedStudy, attempt: Callable[[optuna.Trial], float]) -> None:
-    """The next trial. What comes out counts unless another process took this one for dead; one
-    that is left by an error, or Ctrl-C, is done by whoever comes next."""
+def _run_next_trial(shared: SharedStudy, attempt: Callable[[optuna.Trial], float]) -> None:
+    """Run the next trial and report its result, unless another process considered it lost.
+
+    A trial that ends with an error or an interruption is repeated later.
+    """
     trial = shared.ask()
     alive = Alive(shared, trial)
+    value: float | None = None
+    state: TrialState | None = None
     try:
-        outcome: dict[str, Any] = {"values": attempt(trial)}
+        value = attempt(trial)
     except optuna.TrialPruned:
-        outcome = {"state": TrialState.PRUNED}
+        state = TrialState.PRUNED
     except optuna.exceptions.UpdateFinishedTrialError:
         if not shared.is_given_up(trial):
             raise
@@ -476,27 +501,28 @@ def _do(shared: SharedStudy, attempt: Callable[[optuna.Trial], float]) -> None:
     finally:
         alive.stop()
     try:
-        shared.study.tell(trial, **outcome)
+        shared.study.tell(trial, value, state)
     except ValueError:
         if not shared.is_given_up(trial):
             raise
 
 
-def _suggest(trial: optuna.Trial, r: Range) -> Any:
+def _suggest_value(trial: optuna.Trial, r: Range) -> Cell:
     if r.kind == "choices":
         return trial.suggest_categorical(r.name, list(r.values))
+    low, high = r.limits
     if r.kind == "int":
-        return trial.suggest_int(r.name, *r.values)
-    return trial.suggest_float(r.name, *map(float, r.values), log=r.kind == "log")
+        return trial.suggest_int(r.name, int(low), int(high))
+    return trial.suggest_float(r.name, float(low), float(high), log=r.kind == "log")
 
 
-def _counts(trials: list[Any]) -> dict[str, int]:
+def _count_states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     states = [trial.state for trial in trials]
     return {state.name.lower(): states.count(state) for state in TrialState}
 
 
-def _trial_table(study: optuna.Study, names: list[str]) -> pd.DataFrame:
-    """One row per trial, with what it tried."""
+def _tabulate_trials(study: optuna.Study, names: list[str]) -> pd.DataFrame:
+    """One row per trial, with its hyper-parameters."""
     rows = [
         {
             "number": t.number,
@@ -511,17 +537,17 @@ def _trial_table(study: optuna.Study, names: list[str]) -> pd.DataFrame:
         }
         for t in study.get_trials(deepcopy=False)
     ]
-    return pd.DataFrame(rows, dtype=object)  # else whole numbers beside a gap become 3.0
+    return pd.DataFrame(rows, dtype=object)  # keeps integers in columns with missing values
 
 
-def _tuning(
+def _summarise(
     study: optuna.Study, model: str, space: tuple[Range, ...], task: _Task, folder: Path
 ) -> Tuning:
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise GoalError(
-            f"none of the {len(trials)} trials came to its end; {folder}/trials.csv says why."
+            f"none of the {len(trials)} trials finished; see the reasons in {folder}/trials.csv."
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     assert best.value is not None
@@ -537,24 +563,22 @@ def _tuning(
         start=first,
         start_name="the paper's optimum" if first == usual else "nearest to the paper's",
         space=space,
-        trials=_counts(trials),
+        trials=_count_states(trials),
         rows=task.rows,
         folder=folder,
     )
 
 
-def _write(
+def _write_results(
     tuning: Tuning, study: optuna.Study, frame: pd.DataFrame, settings: TuningSettings
 ) -> None:
     folder = tuning.folder
-    beside = (
-        "" if tuning.start_value is None else f"; {tuning.start_name}: {tuning.start_value:.5g}"
-    )
+    start = "" if tuning.start_value is None else f"; {tuning.start_name}: {tuning.start_value:.5g}"
     note = (
         f"matlode tune {tuning.model}: the best of {tuning.trials['complete']} finished and "
         f"{tuning.trials['pruned']} pruned trials.\n"
-        f"{tuning.measure}: {tuning.value:.5g}{beside}. {tuning.rows[TRAIN]} training rows, "
-        f"{tuning.rows[CALIBRATION]} that measured, seed {settings.seed}.\n"
+        f"{tuning.measure}: {tuning.value:.5g}{start}. {tuning.rows[TRAIN]} training rows, "
+        f"{tuning.rows[CALIBRATION]} validation rows, seed {settings.seed}.\n"
         f"matlode train models {tuning.model} --settings {folder.name}/best.toml"
     )
     write_settings(folder / "best.toml", tuning.model, tuning.settings, note)
@@ -568,7 +592,7 @@ def _write(
         start_name=tuning.start_name,
         measure=tuning.measure,
     )
-    if complete["value"].nunique() > 1:  # else nothing mattered
+    if complete["value"].nunique() > 1:  # importance is undefined for equal values
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=settings.seed)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         draw_importance(folder / "importance.png", shares)

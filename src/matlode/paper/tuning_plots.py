@@ -1,4 +1,4 @@
-"""Figures of a search of hyper-parameters: how it went, and what mattered."""
+"""Figures of a hyper-parameter search: its history and the importance of the hyper-parameters."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw_history(
     start_name: str,
     measure: str,
 ) -> None:
-    """Values (n,) of finished trials by number, the best so far, ticks of pruned ones, and what
-    the first trial is worth, as PNG."""
+    """Plot the values (n,) of the finished trials, the best value so far, the pruned trials (ticks)
+    and the value of the first trial; write a PNG file."""
     figure, axis = pyplot().subplots(figsize=(6, 3.6), layout="constrained")
     axis.scatter(numbers, values, s=14, color=TRUE, label="finished", zorder=3)
     best = np.minimum.accumulate(values)
     axis.step(numbers, best, where="post", color=IMAGE, label="best so far")
-    # a few hopeless trials would press all others onto one line
+    # limited range: a few poor trials would compress all others
     top = max(float(np.quantile(values, 0.75)), start or -np.inf)
     bottom = float(best[-1])
     margin = 0.08 * (top - bottom) or 1e-6
@@ -48,7 +48,7 @@ def draw_history(
 
 
 def draw_importance(path: Path, shares: Mapping[str, float]) -> None:
-    """What part of the values' variance each hyper-parameter explains, as PNG."""
+    """Plot the share of the variance that each hyper-parameter explains; write a PNG file."""
     figure, axis = pyplot().subplots(figsize=(6, 0.6 + 0.28 * len(shares)), layout="constrained")
     names = list(shares)[::-1]
     axis.barh(names, [shares[name] for name in names], color=TRUE)
