@@ -68,12 +68,12 @@ def test_every_number_of_the_page_stands_in_a_source(tmp_path, folds):
     out = job.write_accuracy(folds=folds, out=tmp_path / "docs" / "accuracy.md")
     rows = [
         *job.stored_scores(),
-        *job.fold_rows(folds, SHA),
-        *job.symmetry_rows(folds, None, SHA, None),
-        *job.plausibility_rows(None),
+        *job.read_fold_rows(folds, SHA),
+        *job.read_symmetry_rows(folds, None, SHA, None),
+        *job.read_plausibility_rows(None),
     ]
-    known = {f"{row['rows']:,}" for row in rows if row["rows"] is not None}
-    for value in (v for row in rows for v in row["scores"].values()):
+    known = {f"{row.rows:,}" for row in rows if row.rows is not None}
+    for value in (v for row in rows for v in row.scores.values()):
         scaled = (value, value / GAS_CONSTANT)
         known |= {write(v) for v in scaled for write in (page.number, page.share)}
     for source in (PAPER, *PEERS):
@@ -89,32 +89,32 @@ def test_every_number_of_the_page_stands_in_a_source(tmp_path, folds):
 
 
 def test_folds_are_means_with_deviations_and_say_how_many_there_are(folds):
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
     ours = rows["bulk_modulus", page.OURS]
     parts = [
         json.loads(file.read_text())["bulk_modulus"]["standard"]["mae"]
         for file in sorted(folds.glob("chemical*"))
     ]
-    assert ours["split"] == "4 of 5 folds by chemical system"
-    assert ours["rows"] == 4 * 77
-    assert ours["scores"]["mae"] == pytest.approx(np.mean(parts))
-    assert ours["scores"]["mae_sd"] == pytest.approx(np.std(parts, ddof=1))
+    assert ours.split == "4 of 5 folds by chemical system"
+    assert ours.rows == 4 * 77
+    assert ours.scores["mae"] == pytest.approx(np.mean(parts))
+    assert ours.scores["mae_sd"] == pytest.approx(np.std(parts, ddof=1))
 
 
 def test_folds_of_the_papers_recipe_stand_beside_ours(folds):
     recipe = {"bulk_modulus": {"reference": {"rows": 77, "mae": 25.5}}}
     (folds / f"reference-chemical_system-2-of-5-{SHA[:12]}.json").write_text(json.dumps(recipe))
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
-    assert rows["bulk_modulus", "reference, simulated pattern"]["scores"] == {"mae": 25.5}
-    assert rows["bulk_modulus", page.OURS]["split"] == "4 of 5 folds by chemical system"
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
+    assert rows["bulk_modulus", "reference, simulated pattern"].scores == {"mae": 25.5}
+    assert rows["bulk_modulus", page.OURS].split == "4 of 5 folds by chemical system"
 
 
 def test_heat_capacities_are_per_boltzmann_constant(tmp_path, folds):
     out = job.write_accuracy(folds=folds, out=tmp_path / "accuracy.md")
     lines = tables(out.read_text())["Thermal properties"]
     line = next(line for line in lines if "Cᵥ" in line[0] and "folds" in line[1])
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
-    mae = rows["heat_capacity_cv", page.OURS]["scores"]["mae"] / GAS_CONSTANT
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
+    mae = rows["heat_capacity_cv", page.OURS].scores["mae"] / GAS_CONSTANT
     assert line[3].startswith(f"{page.number(mae)} ± ")
 
 

@@ -60,8 +60,8 @@ def test_half_the_weight_moved_is_half_the_distance():
 
 
 def test_the_latent_space_is_measured(small_table):
-    rows = {row["measure"]: row for row in measure_latent(n_prior=200)}
-    standard = {name: row["standard"] for name, row in rows.items()}
+    rows = {row.name: row for row in measure_latent(n_prior=200)}
+    standard = {name: row.by_face["standard"] for name, row in rows.items()}
     assert standard["exact formula"] > 0.9
     assert standard["pattern cosine, median"] > 0.95
     assert standard["peaks of ≥ 20% found within 0.2°"] > 0.8
@@ -74,7 +74,7 @@ def test_the_latent_space_is_measured(small_table):
         name = f"{half} neighbours: {alike}"
         assert standard[name] > standard[f"{name}, by chance"]
     # shipped without weights, so nothing can be measured
-    assert all(row["reference"] is None for row in rows.values())
+    assert all(row.by_face["reference"] is None for row in rows.values())
 
 
 def test_figures_are_drawn(small_table, tmp_path):

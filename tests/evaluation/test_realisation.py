@@ -11,16 +11,16 @@ def rows():
 
 
 def test_every_case_is_scored_on_the_same_rows(rows):
-    assert [row["model"] for row in rows] == list(CASES)
-    assert {row["rows"] for row in rows} == {12}
+    assert [row.model for row in rows] == list(CASES)
+    assert {row.rows for row in rows} == {12}
     for row in rows:
-        assert 0 <= row["scores"]["top_1"] <= row["scores"]["top_5"] <= 1
+        assert 0 <= row.scores["top_1"] <= row.scores["top_5"] <= 1
 
 
 def test_a_pattern_tells_more_than_chemistry_alone(rows):
     true, _, chemistry = rows
-    assert true["scores"]["top_1"] > chemistry["scores"]["top_1"]
-    assert true["scores"]["top_1"] >= 0.5
+    assert true.scores["top_1"] > chemistry.scores["top_1"]
+    assert true.scores["top_1"] >= 0.5
 
 
 def test_shares_count_what_was_not_built_as_wrong():

@@ -201,7 +201,7 @@ def evaluate(
                 endpoints, data=data, models=models, properties=properties, progress=progress
             )
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 
@@ -218,13 +218,13 @@ def _evaluate_latent(
         if figures is not None:
             draw_latent_figures(figures, data=data, models=models, progress=progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
         return
     cells = [
-        [row["measure"], *("" if row[f] is None else f"{row[f]:.4g}" for f in FACES)]
+        [row.name, *("" if (v := row.by_face[f]) is None else f"{v:.4g}" for f in FACES)]
         for row in rows
     ]
-    print_table(["measure", *FACES], cells, title=f"latent spaces: {rows[0]['on']}, unseen")
+    print_table(["measure", *FACES], cells, title=f"latent spaces: {rows[0].measured_on}, unseen")
 
 
 @commands.command()

@@ -1,5 +1,5 @@
-"""The paper's figures S6, S7, S9 and S10 from rows that no model saw, and how honest chances
-and intervals are."""
+"""The paper's figures S6, S7, S9 and S10 for held-out rows, and the calibration of probabilities
+and intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,8 @@ from matlode.evaluation.accuracy_plots import (
     draw_parity,
     draw_reliability,
 )
-from matlode.evaluation.cross_validation import all_labels
+from matlode.evaluation.cross_validation import collect_labels
+from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.toolbox import Toolbox
 from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace, trained_faces
@@ -41,9 +41,10 @@ from matlode.properties.intervals import conformal_quantile
 from matlode.properties.models import PropertyModels
 from matlode.properties.scores import score, score_estimates
 from matlode.properties.targets import AUXILIARY
+from matlode.records import Case
 from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
 from matlode.screening.symmetry import system_probabilities
-from matlode.training.recipes import decoded_compositions
+from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
 Array = NDArray[np.float64]
@@ -74,7 +75,7 @@ STABILITY = {
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
 """Nominal coverages."""
 MIN_ROWS = 30
-"""Curves of fewer rows say nothing."""
+"""Curves of fewer rows are not drawn."""
 N_PRIOR = 2000
 N_BINS = 10
 OURS = "standard, {} pattern"
@@ -86,7 +87,7 @@ PER_BOLTZMANN = dict.fromkeys(("heat_capacity_cv", "heat_capacity_cp"), 1 / GAS_
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What the models say of calibration and test rows, which they never learned from."""
+    """Predictions of the models for calibration and test rows, which they never learned from."""
 
     table: TrainingTable
     """These rows alone."""
@@ -95,7 +96,7 @@ class HeldOut:
     """endpoint → (n,), NaN where unknown."""
     answers: Mapping[str, Mapping[str, Estimates]]
     """model → endpoint → estimates of the rows."""
-    groups: Mapping[tuple[str, str], Array]
+    groups: Mapping[tuple[Case, str], Array]
     """(case, ALONE or BOTH) → probabilities (n, 230) of the space groups."""
     patterns: Mapping[str, NDArray[np.float32]]
     """kind → patterns: the test rows', decoded ones, ones drawn from the prior."""
@@ -104,33 +105,41 @@ class HeldOut:
     def predict(
         cls, table: TrainingTable, models: Path | None = None, progress: Progress = silent
     ) -> HeldOut:
-        """Predict the held-out rows of ``table``, by the paper's recipe too where ``models``
-        has its weights."""
+        """Predict the held-out rows of ``table``, also by the paper's recipe if ``models`` has its
+        weights."""
         seen = table.roles == TRAIN
         table = replace(table, materials=table.materials.take(~seen))
         toolbox = Toolbox(models)
         space, compositions = toolbox.space, table.compositions
-        patterns = {"simulated": table.patterns}
-        patterns["decoded"] = space.reconstruct_patterns(table.patterns)
-        given = {"simulated": compositions, "decoded": decoded_compositions(space, compositions)}
+        inputs: dict[Case, tuple[Array, NDArray[np.float32]]] = {
+            "simulated": (compositions, table.patterns),
+            "decoded": (
+                decode_compositions(space, compositions),
+                space.reconstruct_patterns(table.patterns),
+            ),
+        }
         progress("held-out rows", 1, 3)
-        answers, groups = {}, {}
-        for case in CASES:
-            answers[OURS.format(case)] = _answers(toolbox.models, given[case], patterns[case], case)
-            # as the headers' scores are measured: the true composition beside either pattern
+        answers: dict[str, dict[str, Estimates]] = {}
+        groups: dict[tuple[Case, str], Array] = {}
+        for case, (given, patterns) in inputs.items():
+            answers[OURS.format(case)] = _predict_all(toolbox.models, given, patterns, case)
+            # as for the headers' scores: the true composition with either pattern
             for name, x in ((ALONE, None), (BOTH, compositions)):
-                groups[case, name] = toolbox.symmetry.predict(patterns[case], x)
+                groups[case, name] = toolbox.symmetry.predict(patterns, x)
         progress("held-out rows", 2, 3)
         if "reference" in trained_faces(models):
-            answers[REFERENCE] = _reference_answers(models, compositions, table.patterns)
+            answers[REFERENCE] = _predict_reference(models, compositions, table.patterns)
         learned = answers[OURS.format("simulated")]
         endpoints = {**toolbox.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
         truth = {name: table.labels(endpoint) for name, endpoint in endpoints.items()}
-        truth |= {name: labels for name, (_, labels) in all_labels(table).items()}
+        truth |= {name: labels for name, (_, labels) in collect_labels(table).items()}
         drawn = space.decode(space.sample_prior(N_PRIOR, np.random.default_rng(0)))[1]
         test = table.roles == TEST
-        kinds = {"real": patterns["simulated"][test], "decoded": patterns["decoded"][test],
-                 "drawn from the prior": drawn}  # fmt: skip
+        kinds = {
+            "real": inputs["simulated"][1][test],
+            "decoded": inputs["decoded"][1][test],
+            "drawn from the prior": drawn,
+        }
         progress("held-out rows", 3, 3)
         return cls(table, endpoints, truth, answers, groups, kinds)
 
@@ -148,7 +157,7 @@ class HeldOut:
         truth = self.truth[name][self.known(name)]
         return len(truth) >= MIN_ROWS and bool(np.ptp(truth) > 0)
 
-    def scores(self, split: str) -> list[dict[str, Any]]:
+    def score_rows(self, split: str) -> list[ScoreRow]:
         """One row per model and endpoint, on the test rows."""
         rows = []
         for model, answers in self.answers.items():
@@ -161,18 +170,21 @@ class HeldOut:
                     if auxiliary
                     else score_estimates(endpoint, truth, estimates)
                 )
-                rows.append({"endpoint": name, "model": model, "split": split,
-                             "rows": len(truth), "scores": scores})  # fmt: skip
+                rows.append(
+                    ScoreRow(
+                        endpoint=name, model=model, rows=len(truth), split=split, scores=scores
+                    )
+                )
         return rows
 
 
-def _answers(
+def _predict_all(
     models: PropertyModels,
     compositions: NDArray[np.floating],
     patterns: NDArray[np.floating],
-    case: str,
+    case: Case,
 ) -> dict[str, Estimates]:
-    """All endpoints, and the auxiliary outputs of the network, which have no intervals."""
+    """Predict all endpoints and the auxiliary outputs of the network, which have no intervals."""
     answers = models.predict(compositions, patterns, case=case)
     if models.network is not None:
         outputs, _ = models.network.raw(compositions, patterns)
@@ -183,10 +195,10 @@ def _answers(
     return answers
 
 
-def _reference_answers(
+def _predict_reference(
     models: Path | None, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
 ) -> dict[str, Estimates]:
-    """Those of the paper's recipe, its network for the formation energy's sign among them."""
+    """Predict by the paper's recipe, with its network for the sign of the formation energy."""
     space = LatentSpace.load(models, face="reference")
     heads = PropertyModels.load(lambda: space, models, face="reference")
     answers = heads.predict(compositions, patterns, case="simulated")
@@ -227,7 +239,7 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
 
 def _parities(held: HeldOut) -> list[Parity]:
     """Panels of the standard face from the real pattern, and of the reference beside them."""
-    panels = []
+    panels: list[Parity] = []
     for name, title in TABLE_S3.items():
         for model in (OURS.format("simulated"), REFERENCE):
             if name not in held.answers.get(model, {}) or not held.is_measurable(name):

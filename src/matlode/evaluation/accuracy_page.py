@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from matlode.evaluation.published import PAPER, PEERS, Published
+from matlode.evaluation.score_row import ScoreRow
 from matlode.properties.derived import GAS_CONSTANT
 from matlode.properties.intervals import COVERAGE
-
-Row = Mapping[str, Any]
-"""endpoint, model, rows (None where not stored), split, scores; of folds with "mae_sd", ..."""
 
 MISSING, UNCOUNTED = "not measured", "not stored"
 UNPRINTED = "–"
@@ -206,38 +203,37 @@ PLAUSIBILITY = Section(
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was measured, as (endpoint, split) → model → row."""
+class ScoreTable:
+    """All scores, found by endpoint and split."""
 
-    rows: Sequence[Row]
-    table: Mapping[str, Any] = field(default_factory=dict)
-    """What the models were trained on: table, rows, formulas (``TrainingTable.header``)."""
+    rows: Sequence[ScoreRow]
+    """Those of folds have standard deviations, too: "mae_sd", ..."""
+    trained_on: Mapping[str, object] = field(default_factory=dict)
+    """Table, rows and formulas of the training data (``TrainingTable.header``)."""
 
-    def of(self, endpoint: str, split: str) -> dict[str, Row]:
+    def find(self, endpoint: str, split: str) -> dict[str, ScoreRow]:
         """model → its row."""
-        found = (r for r in self.rows if r["endpoint"] == endpoint and r["split"] == split)
-        return {str(row["model"]): row for row in found}
+        found = (row for row in self.rows if row.endpoint == endpoint and row.split == split)
+        return {row.model: row for row in found}
 
-    def splits(self, *, every: bool = True, besides: Iterable[str] = ()) -> list[str]:
-        """Splits of property rows, the shipped models' first; one that is wanted and was not
-        measured stands there by its name."""
-        found = dict.fromkeys(
-            str(row["split"]) for row in self.rows if row["endpoint"] not in besides
-        )
+    def property_splits(self, *, every: bool = True) -> list[str]:
+        """Splits of property rows, that of the shipped models first. SHIPPED and HARD are listed
+        even if nothing was measured on them."""
+        other = ("space_group", "pattern")
+        found = dict.fromkeys(row.split for row in self.rows if row.endpoint not in other)
         wanted = [split for split in found if every or "folds" not in split or HARD in split]
         wanted += [name for name in (SHIPPED, HARD) if not any(name in split for split in wanted)]
         return sorted(wanted, key=lambda split: not split.startswith(SHIPPED))
 
 
-def accuracy_page(evidence: Evidence, *, command: str, figures: Mapping[str, str]) -> str:
+def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[str, str]) -> str:
     """The page in Markdown; ``figures``: name of a picture → its address, from the page."""
-    table = evidence.table
     parts = [
         "# How accurate the models are",
         f"Made by `{command}` from what other commands measured: the headers of the models "
         "(`matlode train`), folds (`matlode evaluate folds`), space groups (`matlode evaluate "
         'symmetry`). What was not measured says so. Models of the table "{table}": {rows:,} '
-        "structures of {formulas:,} formulas.".format(**table),
+        "structures of {formulas:,} formulas.".format(**scores.trained_on),
         "Cells hold the scores that the first column names, with standard deviations over the "
         'folds where there are some. "By formula": a tenth of the formulas, held out from '
         'everything; two columns are ours, for the pattern of the real structure and for what '
@@ -245,39 +241,39 @@ def accuracy_page(evidence: Evidence, *, command: str, figures: Mapping[str, str
         "reference face on the same rows. The paper and peers are as printed "
         f'("{UNPRINTED}": not printed), on rows and splits of their own: see '
         "[the list](#published-numbers) before comparing.",
-        *(_property_section(section, evidence, figures) for section in SECTIONS),
-        _section(SYMMETRY, _symmetry_table(evidence), figures),
-        _section(INTERVALS, _coverage_table(evidence), figures),
-        _section(PLAUSIBILITY, _plausibility_table(evidence), figures),
+        *(_property_section(section, scores, figures) for section in SECTIONS),
+        _section(SYMMETRY, _symmetry_table(scores), figures),
+        _section(INTERVALS, _coverage_table(scores), figures),
+        _section(PLAUSIBILITY, _plausibility_table(scores), figures),
         "## Published numbers",
         _published_table(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
-def _property_section(section: Section, evidence: Evidence, figures: Mapping[str, str]) -> str:
-    splits = evidence.splits(every=section.every_split, besides=("space_group", "pattern"))
+def _property_section(section: Section, scores: ScoreTable, figures: Mapping[str, str]) -> str:
+    splits = scores.property_splits(every=section.every_split)
     lines = [
-        [*_property_line(quantity, split, evidence), *(_others(quantity) if at == 0 else ("", ""))]
+        [*_property_line(quantity, split, scores), *(_others(quantity) if at == 0 else ("", ""))]
         for quantity in section.quantities
-        for at, split in enumerate(_shown_splits(quantity, splits, evidence))
+        for at, split in enumerate(_shown_splits(quantity, splits, scores))
     ]
     headings = ["quantity", "split", "test rows", *MODELS.values(), "paper", "peers"]
     return _section(section, _table(headings, lines), figures)
 
 
-def _shown_splits(quantity: Quantity, splits: list[str], evidence: Evidence) -> list[str]:
+def _shown_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> list[str]:
     """Those that it was measured on, and those that it should have been."""
     return [
         split for split in splits
-        if evidence.of(quantity.endpoint, split) or split.startswith(SHIPPED) or HARD in split
+        if scores.find(quantity.endpoint, split) or split.startswith(SHIPPED) or HARD in split
     ]  # fmt: skip
 
 
-def _property_line(quantity: Quantity, split: str, evidence: Evidence) -> list[str]:
-    found = evidence.of(quantity.endpoint, split)
+def _property_line(quantity: Quantity, split: str, scores: ScoreTable) -> list[str]:
+    found = scores.find(quantity.endpoint, split)
     ours = found.get(OURS) or next(iter(found.values()), None)
-    rows = None if ours is None else ours["rows"]
+    rows = None if ours is None else ours.rows
     unit = f", {quantity.unit}" if quantity.unit else ""
     names = " / ".join(MEASURES[m] for m in quantity.measures)
     return [
@@ -296,16 +292,16 @@ def _others(quantity: Quantity) -> tuple[str, str]:
     return paper, "; ".join(peers) or UNPRINTED
 
 
-def _measured(row: Row | None, quantity: Quantity, rows: int | None) -> str:
+def _measured(row: ScoreRow | None, quantity: Quantity, rows: int | None) -> str:
     if row is None:
         return MISSING
     cells = []
     for measure in quantity.measures:
         scale = quantity.scale if measure in WITH_UNIT else 1.0
-        value, sd = (row["scores"].get(key) for key in (measure, f"{measure}_sd"))
+        value, sd = (row.scores.get(key) for key in (measure, f"{measure}_sd"))
         text = MISSING if value is None else _write(measure, scale * value)
         cells.append(text if sd is None else f"{text} ± {_write(measure, scale * sd)}")
-    other = "" if row["rows"] == rows else f" ({row['rows']:,} rows)"
+    other = "" if row.rows == rows else f" ({row.rows:,} rows)"
     return " / ".join(cells) + other
 
 
@@ -342,15 +338,15 @@ def share(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def _symmetry_table(evidence: Evidence) -> str:
+def _symmetry_table(scores: ScoreTable) -> str:
     lines = []
-    for row in (r for r in evidence.rows if r["endpoint"] == "space_group"):
-        rows = UNCOUNTED if row["rows"] is None else f"{row['rows']:,}"
-        shown = [(measure, row["scores"].get(measure)) for measure in SYMMETRY_MEASURES]
-        face, _, given = str(row["model"]).partition(", ")
+    for row in (r for r in scores.rows if r.endpoint == "space_group"):
+        rows = UNCOUNTED if row.rows is None else f"{row.rows:,}"
+        shown = [(measure, row.scores.get(measure)) for measure in SYMMETRY_MEASURES]
+        face, _, given = row.model.partition(", ")
         who = {"standard": "ours", "reference": "paper's recipe"}[face]
         cells = [MISSING if value is None else _write(m, value) for m, value in shown]
-        lines.append([who, given, row["split"].split(":")[0], rows, *cells])
+        lines.append([who, given, row.split.split(":")[0], rows, *cells])
     seen = {(line[0], line[2]) for line in lines}
     lines += [
         [who, "decoded pattern", RANDOM_TENTH, *[MISSING] * (len(SYMMETRY_MEASURES) + 1)]
@@ -369,10 +365,10 @@ def _symmetry_table(evidence: Evidence) -> str:
 RANDOM_TENTH = "a tenth by random"
 
 
-def _coverage_table(evidence: Evidence) -> str:
+def _coverage_table(scores: ScoreTable) -> str:
     """A line per endpoint, a column per split."""
-    covered = [row for row in evidence.rows if "coverage" in row["scores"]]
-    splits = evidence.splits(besides=("space_group", "pattern"))
+    covered = [row for row in scores.rows if "coverage" in row.scores]
+    splits = scores.property_splits()
     columns = [
         (split, model) for split in splits for model in list(MODELS)[:3]
         if split.startswith(SHIPPED) or model == OURS
@@ -382,27 +378,27 @@ def _coverage_table(evidence: Evidence) -> str:
         for split, model in columns
     ]
     lines = []
-    for endpoint in dict.fromkeys(str(row["endpoint"]) for row in covered):
+    for endpoint in dict.fromkeys(row.endpoint for row in covered):
         cells = []
         for split, model in columns:
-            row = evidence.of(endpoint, split).get(model)
-            known = row is not None and "coverage" in row["scores"]
+            row = scores.find(endpoint, split).get(model)
+            known = row is not None and "coverage" in row.scores
             cells.append(_covered(row) if row and known else MISSING)
         lines.append([LABELS.get(endpoint, endpoint.replace("_", " ")), *cells])
     return _table(["property", *headings], lines or [[MISSING] * (len(headings) + 1)])
 
 
-def _covered(row: Row) -> str:
-    sd = row["scores"].get("coverage_sd")
+def _covered(row: ScoreRow) -> str:
+    sd = row.scores.get("coverage_sd")
     spread = "" if sd is None else f" ± {share(sd)}"
-    return f"{share(row['scores']['coverage'])}{spread} ({row['rows']:,})"
+    return f"{share(row.scores['coverage'])}{spread} ({row.rows:,})"
 
 
-def _plausibility_table(evidence: Evidence) -> str:
+def _plausibility_table(scores: ScoreTable) -> str:
     lines = [
-        [row["model"], UNCOUNTED if row["rows"] is None else f"{row['rows']:,}",
-         share(row["scores"]["passed"]), share(row["scores"]["auc_from_simulated"])]
-        for row in evidence.rows if row["endpoint"] == "pattern"
+        [row.model, UNCOUNTED if row.rows is None else f"{row.rows:,}",
+         share(row.scores["passed"]), share(row.scores["auc_from_simulated"])]
+        for row in scores.rows if row.endpoint == "pattern"
     ]  # fmt: skip
     return _table(["patterns", "how many", "pass", "AUC"], lines or [[MISSING] * 4])
 

@@ -1,11 +1,10 @@
-"""The latent spaces measured, both faces side by side, on formulas that they never saw."""
+"""Measures of the latent spaces of both faces on unseen formulas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,33 +17,51 @@ from matlode.data.symmetry import crystal_system
 from matlode.latent.networks import COMPOSITION_LATENT, single
 from matlode.latent.space import FACES, LatentSpace, View, trained_faces
 from matlode.progress import Progress, silent
+from matlode.records import Face
 from matlode.representation.composition import formula_vectors, integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.plausibility import PatternBands
-from matlode.training.recipes import MAX_FORMULA_ATOMS, SAME_FRACTION, cosines
+from matlode.training.encoding import MAX_FORMULA_ATOMS
+from matlode.training.recipes import SAME_FRACTION, compute_cosines
 from matlode.training.table import TrainingTable
 
 PEAK_HEIGHTS = (0.05, 0.2)
-"""Maxima below this part of the strongest are not counted as peaks: weak ones, strong ones."""
+"""Smallest heights of a peak, relative to the strongest: with weak peaks, strong peaks alone."""
 PEAK_DISTANCE_DEG = 0.2
-"""A peak is found if there is one this close to it."""
+"""A peak is found if the other pattern has one within this distance."""
 ACTIVE_VARIANCE = 0.01
 """A latent variable is active if its mean varies by more (Burda et al., arXiv:1509.00519)."""
 N_NEIGHBOURS = 5
 MAX_PRIOR_ELEMENTS = 6
 PROBES = ("formation_energy_per_atom", "volume_per_atom", "bulk_modulus_vrh", "debye_temperature")
-"""Columns that a ridge regression reads from the latent variables."""
+"""Columns that a ridge regression predicts from the latent variables."""
+
+
+@dataclass(frozen=True)
+class LatentMeasure:
+    """One measure of the latent spaces."""
+
+    name: str
+    by_face: Mapping[Face, float | None]
+    """None for a face without weights."""
+    measured_on: str
+    """Numbers of formulas and structures."""
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON object that `matlode evaluate latent --json` prints."""
+        values = {str(face): value for face, value in self.by_face.items()}
+        return {"measure": self.name, **values, "on": self.measured_on}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What both faces are measured on."""
+    """Materials that both faces are measured on."""
 
     compositions: NDArray[np.float64]
     """(n_formulas, 100), of distinct test formulas, with and without structures."""
     table: TrainingTable
     train: NDArray[np.intp]
-    """Rows of the table that neighbours and probes may use."""
+    """Rows of the table for neighbours and probes."""
     test: NDArray[np.intp]
 
 
@@ -56,8 +73,8 @@ def measure_latent(
     n_prior: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """One row per measure with the value of each face (None where a face ships without weights).
+) -> list[LatentMeasure]:
+    """Measure the latent spaces of both faces.
 
     ``data``: the structure table (default: $MATLODE_DATA, else the starter set); at most
     ``max_rows`` of its training rows serve as neighbours, and every test row is measured.
@@ -74,7 +91,7 @@ def measure_latent(
         np.flatnonzero(table.roles == TEST),
     )
     bands = PatternBands.load(models)
-    columns: dict[str, dict[str, float]] = {}
+    columns: dict[Face, dict[str, float]] = {}
     for at, face in enumerate(FACES, start=1):
         if face in trained_faces(models):
             space = LatentSpace.load(models, face=face)
@@ -83,7 +100,7 @@ def measure_latent(
     names = dict.fromkeys(name for values in columns.values() for name in values)
     n = f"{len(unseen):,} formulas, {len(sample.test):,} structures"
     return [
-        {"measure": name, **{face: columns.get(face, {}).get(name) for face in FACES}, "on": n}
+        LatentMeasure(name, {face: columns.get(face, {}).get(name) for face in FACES}, n)
         for name in names
     ]
 
@@ -127,7 +144,7 @@ def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
-    cosine = cosines(images, truth)
+    cosine = compute_cosines(images, truth)
     peaks = {}
     for height in PEAK_HEIGHTS:
         found, false = peaks_found(images, truth, height)
@@ -143,7 +160,7 @@ def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[s
 
 def _encoder_alone(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
     images = space.pattern.decode(space.encode_patterns(truth, refine=0))
-    cosine = cosines(images, truth)
+    cosine = compute_cosines(images, truth)
     return {
         "encoder alone: pattern cosine, median": float(np.median(cosine)),
         "encoder alone: pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
@@ -247,7 +264,7 @@ def _neighbours(
         pairs = zip(np.repeat(a, b.shape[1]), b.ravel(), strict=True)
         return float(np.mean([len(sets[i] & sets[j]) / len(sets[i] | sets[j]) for i, j in pairs]))
 
-    def same(labels: NDArray[Any]) -> Callable[[NDArray[np.intp], NDArray[np.intp]], float]:
+    def same(labels: NDArray[np.generic]) -> Callable[[NDArray[np.intp], NDArray[np.intp]], float]:
         return lambda a, b: float((labels[a][:, None] == labels[b]).mean())
 
     halves = {

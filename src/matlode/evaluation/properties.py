@@ -1,10 +1,9 @@
-"""Scores of the shipped models on formulas that they never saw, beside baselines."""
+"""Scores of the property models on unseen formulas, with baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +11,29 @@ from numpy.typing import NDArray
 from matlode.artefacts import HEADER_FILE, find_model, load_header
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
+from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.toolbox import Toolbox
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
 from matlode.properties.formation_net import FORMATION_NET
-from matlode.properties.heads import CASES
 from matlode.properties.models import find_heads, known_endpoints
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
-from matlode.training.recipes import decoded_compositions
+from matlode.records import Case, Face
+from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
 
 def stored_scores(
     endpoints: Sequence[str] | None = None, *, models: Path | None = None
-) -> list[dict[str, Any]]:
-    """What stands in the models' headers, measured when they were trained: one row per
-    endpoint and model, with the rows and the split that it was measured on."""
+) -> list[ScoreRow]:
+    """Read the scores in the models' headers, measured when they were trained: one row per
+    endpoint and model."""
     wanted = _endpoints(endpoints, known_endpoints(models))
     network = load_header(find_model(NETWORK_MODEL, models))
-    places = {face: find_heads(models, face=face) for face in ("standard", "reference")}
+    faces: tuple[Face, ...] = ("standard", "reference")
+    places = [find_heads(models, face=face) for face in faces]
     formation = find_model(FORMATION_NET, models)
     others = [load_header(formation)] if (formation / HEADER_FILE).exists() else []
     rows = []
@@ -41,7 +42,7 @@ def stored_scores(
         if endpoint.name in network["scores"]:
             name = endpoint.name
             found.append((network["scores"][name], network["rows"][name], network["split"]))
-        own = [load_header(of[endpoint.name]) for of in places.values() if endpoint.name in of]
+        own = [load_header(of[endpoint.name]) for of in places if endpoint.name in of]
         own += [header for header in others if header["endpoint"] == endpoint.name]
         found += [(header["scores"], header["rows"], header["split"]) for header in own]
         for scores, counts, split in found:
@@ -59,15 +60,15 @@ def measure_scores(
     models: Path | None = None,
     properties: Path | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+) -> list[ScoreRow]:
     """Score the models on the test formulas of a table (default: $MATLODE_DATA, else the
     starter set), with baselines fitted on that table's training formulas.
 
-    ``endpoints`` names properties (default: those of the TOML file ``properties``, else all);
-    for one that has no model yet there are the baselines alone, which say before any
-    training what composition is worth. Endpoints with fewer than MIN_ROWS labelled test rows
-    are left out; raises InputError if none is left, GoalError for unknown names and for
-    properties that their model was trained on in another sense.
+    ``endpoints`` names properties (default: those of the TOML file ``properties``, else all).
+    A property without a model gets the baselines alone: they show before any training how well
+    the composition predicts it. Endpoints with fewer than MIN_ROWS labelled test rows are
+    left out. Raises InputError if none remains, GoalError for unknown names and for properties
+    whose definition differs from that of their model.
     """
     own = read_properties(properties) if properties else {}
     toolbox = Toolbox(models)
@@ -82,21 +83,20 @@ def measure_scores(
     table = TrainingTable.load(data)
     for endpoint in own.values():
         checked_labels(endpoint, table.materials, table=table.source)
-    rows: list[dict[str, Any]] = []
+    rows: list[ScoreRow] = []
     test = table.roles == TEST
-    patterns = {"simulated": table.patterns[test]}
-    patterns["decoded"] = toolbox.space.reconstruct_patterns(patterns["simulated"])
-    x = {"simulated": table.compositions[test]}
-    predictable = toolbox.endpoints
-    x["decoded"] = decoded_compositions(toolbox.space, x["simulated"])
+    compositions, patterns = table.compositions[test], table.patterns[test]
+    inputs: dict[Case, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
+        "simulated": (compositions, patterns),
+        "decoded": (
+            decode_compositions(toolbox.space, compositions),
+            toolbox.space.reconstruct_patterns(patterns),
+        ),
+    }
+    names = [endpoint.name for endpoint in wanted if endpoint.name in toolbox.endpoints]
     estimates = {
-        case: toolbox.models.predict(
-            x[case],
-            patterns[case],
-            case=case,
-            names=[e.name for e in wanted if e.name in predictable],
-        )
-        for case in CASES
+        case: toolbox.models.predict(*given, case=case, names=names)
+        for case, given in inputs.items()
     }
     for done, endpoint in enumerate(wanted, start=1):
         labels = table.labels(endpoint)
@@ -115,9 +115,10 @@ def measure_scores(
 def _score_endpoint(
     endpoint: Endpoint,
     table: TrainingTable,
-    estimates: Mapping[str, Mapping[str, Estimates]],
+    estimates: Mapping[Case, Mapping[str, Estimates]],
     known: NDArray[np.bool_],
-) -> list[dict[str, Any]]:
+) -> list[ScoreRow]:
+    """Rows of the models and of the baselines; ``known`` marks the labelled test rows."""
     labels = table.labels(endpoint)
     truth = labels[table.roles == TEST][known]
     split = f"test formulas of {table.source}"
@@ -127,13 +128,13 @@ def _score_endpoint(
             continue
         scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
         rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
-    for name, scores in baseline_scores(endpoint, table).items():
+    for name, scores in score_baselines(endpoint, table).items():
         rows.append(_row(endpoint, name, len(truth), split, scores))
     return rows
 
 
-def baseline_scores(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[str, float]]:
-    """Baseline → its scores on the labelled test rows, learned from the labelled training rows."""
+def score_baselines(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[str, float]]:
+    """Fit each baseline to the labelled training rows and score it on the labelled test rows."""
     labels = table.labels(endpoint)
     learn, test = ((table.roles == role) & ~np.isnan(labels) for role in (TRAIN, TEST))
     x, y = table.compositions[learn], labels[learn]
@@ -148,13 +149,13 @@ def _endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> li
 
 
 def _row(
-    endpoint: Endpoint, model: str, rows: int, split: str, scores: dict[str, float]
-) -> dict[str, Any]:
-    return {
-        "endpoint": endpoint.name,
-        "unit": endpoint.unit,
-        "model": model,
-        "rows": rows,
-        "split": split,
-        "scores": scores,
-    }
+    endpoint: Endpoint, model: str, rows: int, split: str, scores: Mapping[str, float]
+) -> ScoreRow:
+    return ScoreRow(
+        endpoint=endpoint.name,
+        unit=endpoint.unit,
+        model=model,
+        rows=rows,
+        split=split,
+        scores=scores,
+    )

@@ -21,7 +21,7 @@ from matlode.realisation.builder import Builder
 from matlode.realisation.cell_fit import at_volume
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.realisation.structure_types import read_types
-from matlode.records import Candidate, Prediction
+from matlode.records import Candidate, Case, Prediction
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
 from matlode.screening.funnel import chosen_rules, every_rule
@@ -117,7 +117,7 @@ class Toolbox:
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
         *,
-        case: str,
+        case: Case,
     ) -> list[Candidate]:
         """Predict everything for objects given by canonical formula, composition (n, 100)
         and pattern (n, 1601); ``case`` says where the patterns come from."""

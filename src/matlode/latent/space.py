@@ -35,9 +35,10 @@ from matlode.latent.networks import (
 )
 from matlode.latent.pairing import PAIRING_MODEL, Pairing
 from matlode.latent.weights import kept_weights, network_of
+from matlode.records import Face
 from matlode.representation.composition import integer_amounts, keep_largest
 
-FACES = ("standard", "reference")
+FACES: tuple[Face, ...] = ("standard", "reference")
 """Ours, and the paper's recipe."""
 
 BOUND_QUANTILES = (0.005, 0.995)
@@ -49,7 +50,7 @@ REFINEMENT_RATE = 0.03
 ADAM_BETAS = 0.9, 0.999
 ADAM_EPSILON = 1e-8
 
-REFINEMENT_STEPS = {"standard": 10, "reference": 0}
+REFINEMENT_STEPS: Mapping[Face, int] = {"standard": 10, "reference": 0}
 """face → steps by which an encoded pattern is refined; the paper's decoder is too slow for it."""
 
 _BATCH = 2048
@@ -129,7 +130,7 @@ class LatentSpace:
 
     composition: View
     pattern: View
-    face: str
+    face: Face
     pairing: Pairing | None = None
     """What belongs together; the reference has none."""
 
@@ -144,7 +145,7 @@ class LatentSpace:
         return np.concatenate([self.composition.bounds, self.pattern.bounds])
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, face: str = "standard") -> LatentSpace:
+    def load(cls, folder: Path | None = None, *, face: Face = "standard") -> LatentSpace:
         """The pair of autoencoders in ``folder``; what it lacks ships with matlode.
 
         Raises ArtefactError if they are missing or of another architecture.
@@ -301,7 +302,7 @@ def _great_circle(
     return directions * ((1 - t) * lengths[0] + t * lengths[1])
 
 
-def trained_faces(folder: Path | None = None) -> list[str]:
+def trained_faces(folder: Path | None = None) -> list[Face]:
     """Faces whose autoencoders have weights, in ``folder`` or shipped: the reference's do not
     ship."""
     views = {face: [f"{face}-{view}-vae" for view in ("composition", "pattern")] for face in FACES}
@@ -316,7 +317,7 @@ def save_view(
     folder: Path,
     network: VariationalAutoencoder,
     *,
-    face: str,
+    face: Face,
     view: str,
     bounds: NDArray[np.float64],
     header: Mapping[str, Any],

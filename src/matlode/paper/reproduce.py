@@ -25,8 +25,9 @@ from matlode.evaluation.accuracy_data import (
 )
 from matlode.evaluation.accuracy_page import MEASURES
 from matlode.evaluation.latent_figures import draw_latent_figures
-from matlode.evaluation.properties import baseline_scores, stored_scores
+from matlode.evaluation.properties import score_baselines, stored_scores
 from matlode.evaluation.published import PAPER
+from matlode.evaluation.score_row import ScoreRow
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.reproduction_page import Section, write_reproduction
 from matlode.paper.spaces import read_space, shipped_spaces, usual_choice
@@ -34,11 +35,11 @@ from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.formation_net import FORMATION_NET
-from matlode.properties.models import head_folder
+from matlode.properties.models import head_name
 from matlode.properties.own import check_rows
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
-from matlode.training.recipes import symmetry_scores
-from matlode.training.settings import default_settings
+from matlode.training.model_table import MODELS
+from matlode.training.recipes import score_space_groups
 from matlode.training.table import TrainingTable
 from matlode.training.train import train_models
 
@@ -156,7 +157,7 @@ def _sample(table: Path, place: Path, seed: int) -> Path:
 
 def _trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
     """The paper's models that this table has rows for, and the endpoints that it has not."""
-    learned = {head_folder(Path(), name, "reference").name: name for name in HEADS}
+    learned = {head_name(name, "reference"): name for name in HEADS}
     learned[FORMATION_NET] = "formation_probability"
     names, untold = ["reference-composition-vae", "reference-pattern-vae"], []
     for model, name in learned.items():
@@ -173,8 +174,9 @@ def _trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
 def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
     rows = []
     for model in models:
-        space = read_space(shipped_spaces(), model)
-        chosen = usual_choice(model, space)
+        spec = MODELS[model]
+        space = read_space(shipped_spaces(), spec)
+        chosen = usual_choice(spec, space)
         rows += [
             {
                 "model": model,
@@ -184,7 +186,7 @@ def _hyperparameters(name: str, models: tuple[str, ...]) -> Section:
             }
             for r in space
         ]
-        budget = default_settings(model)
+        budget = spec.list_settings()
         rows += [
             {"model": model, "hyper-parameter": key, "range": "not in the paper",
              "the paper's optimum, or ours": budget[key]}
@@ -223,15 +225,15 @@ def _pictures(drawn: list[Path], *starts: str) -> tuple[Path, ...]:
 
 def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
     """One row per quantity and score that the paper prints."""
-    found = {(row["endpoint"], row["model"]): row for row in held.scores("")}
-    stored = {(row["endpoint"], row["model"]): row for row in stored_scores()}
+    found = {(row.endpoint, row.model): row for row in held.score_rows("")}
+    stored = {(row.endpoint, row.model): row for row in stored_scores()}
     rows = []
     for name, printed in PAPER.numbers.items():
         if name not in held.endpoints:
             continue
         measured = (name, OURS.format("simulated")) in found
         baselines = (
-            baseline_scores(held.endpoints[name], table)[BASELINE]
+            score_baselines(held.endpoints[name], table)[BASELINE]
             if measured and name not in DERIVATIONS
             else {}
         )
@@ -261,15 +263,14 @@ def _scores(held: HeldOut, table: TrainingTable) -> list[dict[str, Any]]:
     return rows
 
 
-def _of(found: Mapping[tuple[str, str], Any], name: str, model: str) -> Mapping[str, float]:
-    scores: Mapping[str, float] = found[name, model]["scores"] if (name, model) in found else {}
-    return scores
+def _of(found: Mapping[tuple[str, str], ScoreRow], name: str, model: str) -> Mapping[str, float]:
+    return found[name, model].scores if (name, model) in found else {}
 
 
 def _symmetry(held: HeldOut, headers: Mapping[str, Any]) -> list[dict[str, Any]]:
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     ours = {
-        given: symmetry_scores(held.groups["decoded", given][held.test], labels)
+        given: score_space_groups(held.groups["decoded", given][held.test], labels)
         for given in (ALONE, BOTH)
     }
     theirs = headers[REFERENCE_SYMMETRY_MODEL]["scores"]["decoded pattern, without composition"]

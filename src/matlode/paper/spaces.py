@@ -10,12 +10,8 @@ from typing import Any
 
 from matlode.artefacts import read_toml
 from matlode.errors import GoalError, suggest
-from matlode.training.settings import (
-    SPELLINGS,
-    check_value,
-    default_settings,
-    is_head,
-)
+from matlode.training.model_spec import ModelSpec
+from matlode.training.settings import SPELLINGS, check_value
 
 KINDS = ("int", "uniform", "log", "choices")
 """How a value is drawn: a whole number, a number, a number by its logarithm, one of a list."""
@@ -63,29 +59,25 @@ def shipped_spaces() -> Path:
     return Path(str(resources.files("matlode.paper") / "spaces.toml"))
 
 
-def read_space(path: Path, model: str) -> tuple[Range, ...]:
+def read_space(path: Path, model: ModelSpec) -> tuple[Range, ...]:
     """The ranges of ``model`` in a space file (TOML, a table per model).
 
     Heads without a table of their own take that of HEADS. Raises InputError if the file cannot
     be read, GoalError for unknown names and for bounds that make no sense.
     """
     content = read_toml(path)
-    given = content.get(model)
-    if given is None and is_reference_head(model):
+    name = model.name
+    given = content.get(name)
+    if given is None and model.is_head and model.face == "reference":
         given = content.get(HEADS)
     if given is None:
-        raise GoalError(f'{path} has no space of "{model}". {suggest(model, content)}')
+        raise GoalError(f'{path} has no space of "{name}". {suggest(name, content)}')
     if not isinstance(given, dict) or not given:
-        raise GoalError(f"{path}: [{model}] must hold ranges, such as units = {{ int = [8, 256] }}")
-    return tuple(_range(model, name, value, f"{path}: [{model}]") for name, value in given.items())
+        raise GoalError(f"{path}: [{name}] must hold ranges, such as units = {{ int = [8, 256] }}")
+    return tuple(_range(model, key, value, f"{path}: [{name}]") for key, value in given.items())
 
 
-def is_reference_head(model: str) -> bool:
-    """Whether a model is boosted trees on the reference's latent variables."""
-    return is_head(model) and model.startswith("reference-")
-
-
-def _range(model: str, name: str, given: Any, origin: str) -> Range:
+def _range(model: ModelSpec, name: str, given: Any, origin: str) -> Range:
     names = _names(model)
     if name not in names:
         raise GoalError(f'{origin} has no "{name}". {suggest(name, names)}')
@@ -98,8 +90,8 @@ def _range(model: str, name: str, given: Any, origin: str) -> Range:
         raise GoalError(f'{origin} {name}: "{kind}" is no kind of range. {suggest(kind, KINDS)}')
     if not isinstance(values, list) or not values:
         raise GoalError(f"{origin} {name}: {kind} = {values!r}; wanted a list.")
-    default = default_settings(model)[key]
-    single = default if at is None else default[at]
+    default = model.list_settings()[key]
+    single = default[at] if isinstance(default, list) and at is not None else default
     for value in values:
         check_value(key, value, single, f"{origin} {name}")
     if kind != "choices":
@@ -121,11 +113,11 @@ def _check_bounds(kind: str, values: list[Any], default: Any, origin: str) -> No
         raise GoalError(f"{origin}: a logarithmic range begins above 0, not at {values[0]}.")
 
 
-def _names(model: str) -> dict[str, tuple[str, int | None]]:
+def _names(model: ModelSpec) -> dict[str, tuple[str, int | None]]:
     """Name in a file → hyper-parameter, and which of its values."""
     spelling = {key: written for written, key in SPELLINGS.items()}
     names: dict[str, tuple[str, int | None]] = {}
-    for key, value in default_settings(model).items():
+    for key, value in model.list_settings().items():
         if key in BUDGET:
             continue
         if isinstance(value, list):
@@ -135,20 +127,24 @@ def _names(model: str) -> dict[str, tuple[str, int | None]]:
     return names
 
 
-def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
+def usual_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Any]:
     """name → what `matlode train` takes: the paper's optimum."""
-    defaults = default_settings(model)
-    return {r.name: defaults[r.key] if r.at is None else defaults[r.key][r.at] for r in space}
+    defaults = model.list_settings()
+    found: dict[str, Any] = {}
+    for r in space:
+        default = defaults[r.key]
+        found[r.name] = default[r.at] if isinstance(default, list) and r.at is not None else default
+    return found
 
 
-def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Any]:
+def first_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Any]:
     """The same, with the nearest value where a range leaves it out."""
     usual = usual_choice(model, space)
     return {r.name: r.nearest(usual[r.name]) for r in space}
 
 
 def chosen_settings(
-    model: str, space: tuple[Range, ...], chosen: Mapping[str, Any]
+    model: ModelSpec, space: tuple[Range, ...], chosen: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a settings file says for values ``chosen`` of a space, by name."""
     found: dict[str, Any] = {}
@@ -156,7 +152,7 @@ def chosen_settings(
         if r.at is None:
             found[r.key] = chosen[r.name]
         else:
-            found.setdefault(r.key, list(default_settings(model)[r.key]))[r.at] = chosen[r.name]
+            found.setdefault(r.key, model.list_settings()[r.key])[r.at] = chosen[r.name]
     if "optimizer" in found and "learning_rate" not in found:
         found["learning_rate"] = KERAS_RATES.get(found["optimizer"], 1e-3)
     return found

@@ -19,10 +19,10 @@ from matlode.properties.intervals import (
     venn_abers_table,
 )
 from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
+from matlode.records import Case, Face
 
-CASES = ("simulated", "decoded")
-"""Where a pattern comes from: a real structure (or a measurement), or the latent space.
-Intervals are calibrated for each apart, since users do both."""
+CASES: tuple[Case, ...] = ("simulated", "decoded")
+"""Every case, in the order of tables."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Head:
     """
 
     endpoint: Endpoint
-    face: str
+    face: Face
     settings: TreeSettings
     value_model: Forest
     difficulty_model: Forest | None
@@ -45,8 +45,9 @@ class Head:
     report: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on and its held-out scores."""
 
-    def predict(self, features: NDArray[np.floating], *, case: str) -> Estimates:
-        """Estimates for feature rows (n, n_columns); ``case`` is one of CASES."""
+    def predict(self, features: NDArray[np.floating], *, case: Case) -> Estimates:
+        """Estimates for feature rows (n, n_columns); ``case`` says where their
+        patterns come from."""
         raw = self.value_model.predict(features)
         if self.endpoint.task == "probability":
             return Estimates(*venn_abers(self.calibration[case], raw))
@@ -101,11 +102,11 @@ def endpoint_of(header: Mapping[str, Any]) -> Endpoint:
 
 def fit_head(
     endpoint: Endpoint,
-    face: str,
+    face: Face,
     features: NDArray[np.floating],
     labels: NDArray[np.floating],
     folds: NDArray[np.bool_],
-    calibration: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    calibration: Mapping[Case, tuple[NDArray[np.floating], NDArray[np.floating]]],
     *,
     settings: TreeSettings | None = None,
 ) -> Head:
@@ -121,7 +122,7 @@ def fit_head(
     objective = "binary:logistic" if probability else "reg:squarederror"
     value_model = fit_trees(features, labels, settings, objective=objective)
     if probability:
-        tables = {
+        tables: dict[str, NDArray[np.float64]] = {
             case: venn_abers_table(value_model.predict(rows), truth)
             for case, (rows, truth) in calibration.items()
         }
@@ -138,7 +139,7 @@ def fit_head(
         max_depth=5,
     )
     head = Head(endpoint, face, settings, value_model, difficulty_model, {})
-    factors = {}
+    factors: dict[str, NDArray[np.float64]] = {}
     for case, (rows, truth) in calibration.items():
         error = np.abs(value_model.predict(rows) - endpoint.to_model(np.asarray(truth)))
         scaled = error / head.difficulty(rows)

@@ -27,6 +27,7 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
 from matlode.properties.heads import Head, endpoint_of
 from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
+from matlode.records import Case, Face
 
 if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
@@ -52,7 +53,7 @@ class PropertyModels:
         space: Callable[[], LatentSpace],
         folder: Path | None = None,
         *,
-        face: str = "standard",
+        face: Face = "standard",
     ) -> PropertyModels:
         """Every model of ``face`` in ``folder``, and the shipped ones (see ``find_heads``), on the
         latent space that ``space`` gives when it is needed.
@@ -90,13 +91,13 @@ class PropertyModels:
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
         *,
-        case: str,
+        case: Case,
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates per endpoint for compositions (n, 100) and patterns (n, 1601).
 
-        ``case`` says where the patterns come from (``heads.CASES``); ``names`` picks
+        ``case`` says where the patterns come from (``records.Case``); ``names`` picks
         endpoints (default: all); ``distances`` are those of ``distances``, if they are known
         already.
         """
@@ -148,7 +149,7 @@ def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:
     return {name: DERIVATIONS[name] for name in wanted if name in DERIVATIONS}
 
 
-def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[str, Path]:
+def find_heads(folder: Path | None = None, *, face: Face = "standard") -> dict[str, Path]:
     """endpoint name → folder of its head: ours first, in the order of ENDPOINTS.
 
     What ``folder`` lacks ships with matlode, unless ``folder`` has an autoencoder or a network
@@ -175,17 +176,17 @@ def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
     return {**ENDPOINTS, **own}
 
 
-def foundations(folder: Path | None, face: str, *, network: bool = False) -> dict[str, str]:
+def foundations(folder: Path | None, face: Face, *, network: bool = False) -> dict[str, str]:
     """model → SHA-256 of the weights that a head in ``folder``, or the ``network``, builds on."""
     places = _views(folder, face) if network else _below_head(folder, face)
     return {place.name: checksum(place / ARRAYS_FILE) for place in places}
 
 
-def _views(folder: Path | None, face: str) -> list[Path]:
+def _views(folder: Path | None, face: Face) -> list[Path]:
     return [find_model(f"{face}-{view}-vae", folder) for view in ("composition", "pattern")]
 
 
-def _below_head(folder: Path | None, face: str) -> list[Path]:
+def _below_head(folder: Path | None, face: Face) -> list[Path]:
     network = [find_model(NETWORK_MODEL, folder)] if face == "standard" else []
     return [*_views(folder, face), *network]
 
@@ -199,6 +200,10 @@ def _check_foundations(report: Mapping[str, Any], place: Path, now: Mapping[str,
         )
 
 
-def head_folder(root: Path, endpoint: str, face: str) -> Path:
-    """Where a head lies below a folder of models."""
-    return root / f"{face}-{endpoint.replace('_', '-')}"
+def head_name(endpoint: str, face: Face) -> str:
+    """The model that predicts an endpoint, and its folder.
+
+    >>> head_name("bulk_modulus", "reference")
+    'reference-bulk-modulus'
+    """
+    return f"{face}-{endpoint.replace('_', '-')}"

@@ -41,6 +41,7 @@ from matlode.properties.intervals import (
     venn_abers,
     venn_abers_table,
 )
+from matlode.records import Case
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
 
 NETWORK_MODEL = "standard-properties"
@@ -179,7 +180,7 @@ class PropertyNetwork:
 
     The interval of a value is value ± factor × width, the factor conformal and larger for what
     is far from the training compositions; a probability is a Venn-Abers one. Both are calibrated
-    per case (``heads.CASES``) on unseen formulas.
+    per case (``records.Case``) on unseen formulas.
     """
 
     members: tuple[Member, ...]
@@ -292,7 +293,7 @@ class PropertyNetwork:
         outputs: NDArray[np.float64],
         widths: NDArray[np.float64],
         *,
-        case: str,
+        case: Case,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates per endpoint that is calibrated, from what ``raw`` gave and, if factors
@@ -317,7 +318,7 @@ class PropertyNetwork:
         self,
         endpoints: Sequence[str],
         labels: NDArray[np.float64],
-        rows: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+        rows: Mapping[Case, tuple[NDArray[np.floating], NDArray[np.floating]]],
     ) -> PropertyNetwork:
         """The network with intervals for ``endpoints``, from unseen rows; those that these rows
         cannot give a finite interval are not answered.

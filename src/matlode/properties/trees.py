@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.forest import LEAF, Forest
+from matlode.records import Face
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class TreeSettings:
     seed: int = 0
 
 
-SETTINGS = {
+SETTINGS: dict[Face, TreeSettings] = {
     "standard": TreeSettings(),
     # Table S2; the number of rounds is not in it
     "reference": TreeSettings(

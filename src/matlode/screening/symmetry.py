@@ -15,7 +15,7 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.latent.forward import halved, in_blocks
 from matlode.properties.intervals import conformal_quantile
-from matlode.records import Candidate, Verdict
+from matlode.records import Candidate, Case, Verdict
 from matlode.screening.extinction import cannot_be_told_from
 from matlode.screening.rule import Rule
 from matlode.screening.symmetry_answers import (
@@ -56,12 +56,12 @@ class SymmetryClassifier:
         odds = np.exp(scaled)
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def sets(self, probabilities: NDArray[np.floating], *, case: str) -> NDArray[np.bool_]:
+    def sets(self, probabilities: NDArray[np.floating], *, case: Case) -> NDArray[np.bool_]:
         """(n, 230), the smallest sets that hold the true space group in 90 % of cases.
 
         Least ambiguous sets (Sadinle et al., J. Am. Stat. Assoc. 114, 223, 2019) of
         probabilities (n, 230); the likeliest is always one of them. ``case``: where the
-        patterns come from (``properties.heads.CASES``).
+        patterns come from (``records.Case``).
         """
         likeliest = probabilities == probabilities.max(axis=1, keepdims=True)
         return likeliest | (probabilities >= self.levels[case])
