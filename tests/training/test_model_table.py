@@ -9,7 +9,7 @@ from matlode.latent.training import TrainingSettings
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.trees import TreeSettings
 from matlode.screening.symmetry_nets import SYMMETRY_NETS
-from matlode.training.model_table import MODELS, STANDARD_MODELS, all_models
+from matlode.training.model_table import MODELS, STANDARD_MODELS, list_models
 
 OWN = Endpoint(name="hardness_by_us", unit="GPa", column="h")
 
@@ -46,7 +46,7 @@ def test_every_property_of_the_paper_has_a_reference_model():
 
 
 def test_own_properties_get_a_head_in_either_face():
-    models = all_models([*ENDPOINTS.values(), OWN])
+    models = list_models([*ENDPOINTS.values(), OWN])
     assert list(models)[: len(MODELS)] == list(MODELS)
     assert list(models)[len(MODELS) :] == ["standard-hardness-by-us", "reference-hardness-by-us"]
     for name in list(models)[len(MODELS) :]:

@@ -14,7 +14,7 @@ from matlode.evaluation.accuracy_page import ScoreTable, render_accuracy_page
 from matlode.evaluation.cross_validation import read_fold_rows
 from matlode.evaluation.properties import stored_scores
 from matlode.evaluation.score_row import ScoreRow
-from matlode.evaluation.symmetry import N_PARTS, symmetry_score_rows
+from matlode.evaluation.symmetry import N_PARTS, make_symmetry_rows
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
 from matlode.screening.plausibility import PLAUSIBILITY_MODEL
@@ -75,7 +75,7 @@ def read_symmetry_rows(
     """Rows of the space-group classifier in use, and of the classifiers that ``measure_symmetry``
     scored in ``folder``. Test rows of the latter are counted in ``table``, if there is one."""
     header = load_header(find_model(SYMMETRY_MODEL, models))
-    rows = symmetry_score_rows(
+    rows = make_symmetry_rows(
         "standard", header["scores"], split=header["split"], rows=header["test_rows"]
     )
     for file in sorted(folder.glob(f"*-space-group-*-{sha256[:12]}.json")):
@@ -84,7 +84,7 @@ def read_symmetry_rows(
             n = None
             if table:
                 n = int((Fold(split, 0, N_PARTS).roles(table.materials.frame) == TEST).sum())
-            rows += symmetry_score_rows(
+            rows += make_symmetry_rows(
                 MODELS[found["name"]].face,
                 json.loads(file.read_text()),
                 split=f"a tenth by {split.replace('_', ' ')}",

@@ -218,10 +218,10 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
     systems), S10 (pattern characteristics), and curves of reliability, coverage and abstention
     as PNG, SVG and HTML; returns the files."""
     files: list[Path] = []
-    if panels := _parities(held):
+    if panels := _collect_parities(held):
         files += draw_parity(out / "s6-parity", panels)
     for stem, names in (("s7-metal-magnetic", ELECTRONIC), ("s9-stability", STABILITY)):
-        if classifiers := _classifiers(held, names):
+        if classifiers := _collect_classifiers(held, names):
             files += draw_classifiers(out / stem, classifiers)
     progress("figures", 1, 3)
     files += _draw_symmetry(out, held)
@@ -230,14 +230,14 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
         {kind: pattern_characteristics(patterns) for kind, patterns in held.patterns.items()},
     )  # fmt: skip
     progress("figures", 2, 3)
-    files += draw_reliability(out / "reliability", _reliabilities(held))
-    if curves := _coverages(held):
+    files += draw_reliability(out / "reliability", _measure_reliabilities(held))
+    if curves := _measure_coverages(held):
         files += draw_coverage(out / "coverage", LEVELS, curves)
     progress("figures", 3, 3)
     return files
 
 
-def _parities(held: HeldOut) -> list[Parity]:
+def _collect_parities(held: HeldOut) -> list[Parity]:
     """Panels of the standard face from the real pattern, and of the reference beside them."""
     panels: list[Parity] = []
     for name, title in TABLE_S3.items():
@@ -267,7 +267,9 @@ def _parities(held: HeldOut) -> list[Parity]:
     return panels
 
 
-def _classifiers(held: HeldOut, names: Mapping[str, tuple[str, str, str]]) -> list[Classifier]:
+def _collect_classifiers(
+    held: HeldOut, names: Mapping[str, tuple[str, str, str]]
+) -> list[Classifier]:
     from sklearn.metrics import confusion_matrix, roc_curve
 
     found = []
@@ -302,11 +304,11 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
         curves[f"{case}, {given}"] = hits[order].cumsum() / np.arange(1, len(hits) + 1)
         if case == "decoded":
             named = system_probabilities(probabilities[held.test]).argmax(axis=1)
-            of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _counts(
+            of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _count_pairs(
                 labels, likeliest, N_SPACE_GROUPS
             )
             accuracy = (named == systems).mean()
-            of_systems[f"decoded {given}: accuracy {accuracy:.3f}"] = _counts(
+            of_systems[f"decoded {given}: accuracy {accuracy:.3f}"] = _count_pairs(
                 systems, named, len(CRYSTAL_SYSTEMS)
             )
     files = draw_confusions(out / "s9-space-groups", of_groups)
@@ -314,26 +316,26 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
     return files + draw_abstention(out / "abstention-space-groups", curves)
 
 
-def _counts(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+def _count_pairs(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     """(n, n): how many rows of each class are named which."""
     return np.bincount(truth * n + named, minlength=n * n).reshape(n, n)
 
 
-def _reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
+def _measure_reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
     """classifier → case → curve, the space group's among them."""
     curves: dict[str, dict[str, Reliability]] = {}
     for name, (title, *_) in {**ELECTRONIC, **STABILITY}.items():
         if name in held.endpoints and held.is_measurable(name):
             known = held.known(name)
             curves[title] = {
-                case: reliability(
+                case: measure_reliability(
                     held.truth[name][known], held.answers[OURS.format(case)][name].value[known]
                 )
                 for case in CASES
             }
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     curves["likeliest space group"] = {
-        case: reliability(
+        case: measure_reliability(
             (held.groups[case, BOTH][held.test].argmax(axis=1) == labels).astype(float),
             held.groups[case, BOTH][held.test].max(axis=1),
         )
@@ -342,7 +344,7 @@ def _reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
     return curves
 
 
-def reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
+def measure_reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
     """How often what has a chance (n,) comes true (n,), in N_BINS bins of equally many rows.
 
     The error is the standard one of a share, its ends kept off 0 and 1 by the added successes
@@ -358,7 +360,7 @@ def reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Re
     return Reliability(mean, share, np.sqrt(kept * (1 - kept) / (n + 4)), brier)
 
 
-def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
+def _measure_coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
     """endpoint → case → share (len(LEVELS),) of test truths inside the intervals of each level."""
     curves: dict[str, dict[str, Array]] = {}
     for name, endpoint in held.endpoints.items():
@@ -368,9 +370,9 @@ def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
         if held.known(name, CALIBRATION).sum() < MIN_ROWS:
             continue
         curves[name.replace("_", " ")] = {
-            case: coverage_curve(
+            case: measure_coverage(
                 *(
-                    _in_widths(
+                    _scale_errors(
                         endpoint,
                         held.truth[name][held.known(name, role)],
                         held.answers[OURS.format(case)][name].take(held.known(name, role)),
@@ -383,14 +385,14 @@ def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
     return curves
 
 
-def coverage_curve(calibration: Array, test: Array) -> Array:
+def measure_coverage(calibration: Array, test: Array) -> Array:
     """Share of ``test`` errors below the conformal quantile of the ``calibration`` ones, for
     each of LEVELS: what the interval of another level would hold."""
     factors = [conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
     return np.array([(test <= factor).mean() for factor in factors])
 
 
-def _in_widths(endpoint: Endpoint, truth: Array, estimates: Estimates) -> Array:
+def _scale_errors(endpoint: Endpoint, truth: Array, estimates: Estimates) -> Array:
     """Errors in half widths of the interval, in the model's own scale."""
     exact, value, high = map(endpoint.to_model, (truth, estimates.value, estimates.high))
     with np.errstate(invalid="ignore"):

@@ -69,8 +69,8 @@ class Section:
     """name of a picture → what it shows."""
 
 
-def _modulus(which: str) -> tuple[Quantity, ...]:
-    name, endpoint = f"{which} modulus", f"{which}_modulus"
+def _list_modulus_quantities(which: str) -> tuple[Quantity, ...]:
+    name, endpoint = f"{which} modulus", f"{which}_list_modulus_quantities"
     return (
         Quantity(endpoint=f"{endpoint}_vrh/aflow", label=f"{name}, AFLOW rows", unit="GPa",
                  printed=endpoint),
@@ -80,7 +80,9 @@ def _modulus(which: str) -> tuple[Quantity, ...]:
     )  # fmt: skip
 
 
-def _plain(*names: str, unit: str = "", measures: tuple[str, ...] = REGRESSION) -> list[Quantity]:
+def _list_quantities(
+    *names: str, unit: str = "", measures: tuple[str, ...] = REGRESSION
+) -> list[Quantity]:
     return [
         Quantity(endpoint=name, label=name.replace("_", " "), unit=unit, measures=measures)
         for name in names
@@ -94,7 +96,7 @@ SECTIONS: tuple[Section, ...] = (
         "endpoint; outputs of their own answer for AFLOW's rows alone and for JARVIS's Voigt "
         "averages. Held-out chemical systems are the split to trust: no compound of the same "
         "elements was learned from.",
-        quantities=(*_modulus("bulk"), *_modulus("shear")),
+        quantities=(*_list_modulus_quantities("bulk"), *_list_modulus_quantities("shear")),
     ),
     Section(
         title="Thermal properties",
@@ -156,13 +158,13 @@ SECTIONS: tuple[Section, ...] = (
         "gives for the known values.",
         every_split=False,
         quantities=(
-            *_plain("band_gap", unit="eV"),
-            *_plain("magnetic_moment", unit="µB/atom"),
-            *_plain("volume_per_atom", unit="Å³/atom"),
-            *_plain("density", unit="g/cm³"),
+            *_list_quantities("band_gap", unit="eV"),
+            *_list_quantities("magnetic_moment", unit="µB/atom"),
+            *_list_quantities("volume_per_atom", unit="Å³/atom"),
+            *_list_quantities("density", unit="g/cm³"),
             Quantity(endpoint="refractive_index", label="refractive index",
                      measures=("mae", "mae_ln")),
-            *_plain("dielectric_constant", "piezoelectric_maximum", measures=LOGARITHM),
+            *_list_quantities("dielectric_constant", "piezoelectric_maximum", measures=LOGARITHM),
             Quantity(endpoint="vickers_hardness", unit="GPa",
                      label="Vickers hardness (Mazhnik and Oganov)"),
             Quantity(endpoint="vickers_hardness_chen", unit="GPa",
@@ -241,28 +243,33 @@ def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[s
         "reference face on the same rows. The paper and peers are as printed "
         f'("{UNPRINTED}": not printed), on rows and splits of their own: see '
         "[the list](#published-numbers) before comparing.",
-        *(_property_section(section, scores, figures) for section in SECTIONS),
-        _section(SYMMETRY, _symmetry_table(scores), figures),
-        _section(INTERVALS, _coverage_table(scores), figures),
-        _section(PLAUSIBILITY, _plausibility_table(scores), figures),
+        *(_render_property_section(section, scores, figures) for section in SECTIONS),
+        _render_section(SYMMETRY, _render_symmetry_table(scores), figures),
+        _render_section(INTERVALS, _render_coverage_table(scores), figures),
+        _render_section(PLAUSIBILITY, _render_plausibility_table(scores), figures),
         "## Published numbers",
-        _published_table(),
+        _render_published_table(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
-def _property_section(section: Section, scores: ScoreTable, figures: Mapping[str, str]) -> str:
+def _render_property_section(
+    section: Section, scores: ScoreTable, figures: Mapping[str, str]
+) -> str:
     splits = scores.property_splits(every=section.every_split)
     lines = [
-        [*_property_line(quantity, split, scores), *(_others(quantity) if at == 0 else ("", ""))]
+        [
+            *_render_property_line(quantity, split, scores),
+            *(_render_published(quantity) if at == 0 else ("", "")),
+        ]
         for quantity in section.quantities
-        for at, split in enumerate(_shown_splits(quantity, splits, scores))
+        for at, split in enumerate(_select_splits(quantity, splits, scores))
     ]
     headings = ["quantity", "split", "test rows", *MODELS.values(), "paper", "peers"]
-    return _section(section, _table(headings, lines), figures)
+    return _render_section(section, _render_table(headings, lines), figures)
 
 
-def _shown_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> list[str]:
+def _select_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> list[str]:
     """Those that it was measured on, and those that it should have been."""
     return [
         split for split in splits
@@ -270,7 +277,7 @@ def _shown_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> 
     ]  # fmt: skip
 
 
-def _property_line(quantity: Quantity, split: str, scores: ScoreTable) -> list[str]:
+def _render_property_line(quantity: Quantity, split: str, scores: ScoreTable) -> list[str]:
     found = scores.find(quantity.endpoint, split)
     ours = found.get(OURS) or next(iter(found.values()), None)
     rows = None if ours is None else ours.rows
@@ -280,72 +287,72 @@ def _property_line(quantity: Quantity, split: str, scores: ScoreTable) -> list[s
         f"{quantity.label}{unit}: {names}",
         split.split(":")[0],
         MISSING if rows is None else f"{rows:,}",
-        *(_measured(found.get(model), quantity, rows) for model in MODELS),
+        *(_render_scores(found.get(model), quantity, rows) for model in MODELS),
     ]
 
 
-def _others(quantity: Quantity) -> tuple[str, str]:
+def _render_published(quantity: Quantity) -> tuple[str, str]:
     """What the paper and what peers printed."""
     name = quantity.printed or quantity.endpoint
-    peers = [f"{p.name} {_printed(p, name, quantity)}" for p in PEERS if name in p.numbers]
-    paper = _printed(PAPER, name, quantity) if name in PAPER.numbers else UNPRINTED
+    peers = [f"{p.name} {_format_published(p, name, quantity)}" for p in PEERS if name in p.numbers]
+    paper = _format_published(PAPER, name, quantity) if name in PAPER.numbers else UNPRINTED
     return paper, "; ".join(peers) or UNPRINTED
 
 
-def _measured(row: ScoreRow | None, quantity: Quantity, rows: int | None) -> str:
+def _render_scores(row: ScoreRow | None, quantity: Quantity, rows: int | None) -> str:
     if row is None:
         return MISSING
     cells = []
     for measure in quantity.measures:
         scale = quantity.scale if measure in WITH_UNIT else 1.0
         value, sd = (row.scores.get(key) for key in (measure, f"{measure}_sd"))
-        text = MISSING if value is None else _write(measure, scale * value)
-        cells.append(text if sd is None else f"{text} ± {_write(measure, scale * sd)}")
+        text = MISSING if value is None else _format_score(measure, scale * value)
+        cells.append(text if sd is None else f"{text} ± {_format_score(measure, scale * sd)}")
     other = "" if row.rows == rows else f" ({row.rows:,} rows)"
     return " / ".join(cells) + other
 
 
-def _write(measure: str, value: float) -> str:
-    return number(value) if measure in SIZES else share(value)
+def _format_score(measure: str, value: float) -> str:
+    return format_number(value) if measure in SIZES else format_share(value)
 
 
-def _printed(source: Published, name: str, quantity: Quantity) -> str:
+def _format_published(source: Published, name: str, quantity: Quantity) -> str:
     values = (source.numbers[name].get(measure) for measure in quantity.measures)
-    return " / ".join(map(_as_printed, values))
+    return " / ".join(map(_format_value, values))
 
 
-def _as_printed(value: float | None) -> str:
+def _format_value(value: float | None) -> str:
     if value is None:
         return UNPRINTED
     return f"{value:g}" if value >= 1 else max(f"{value:.2f}", f"{value:g}", key=len)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three digits without an exponent.
 
-    >>> number(1234.6), number(9.7501), number(0.05)
+    >>> format_number(1234.6), format_number(9.7501), format_number(0.05)
     ('1235', '9.75', '0.0500')
     """
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".removesuffix(".")
 
 
-def share(value: float) -> str:
+def format_share(value: float) -> str:
     """Three decimals.
 
-    >>> share(0.97313), share(-0.00003)
+    >>> format_share(0.97313), format_share(-0.00003)
     ('0.973', '0.000')
     """
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def _symmetry_table(scores: ScoreTable) -> str:
+def _render_symmetry_table(scores: ScoreTable) -> str:
     lines = []
     for row in (r for r in scores.rows if r.endpoint == "space_group"):
         rows = UNCOUNTED if row.rows is None else f"{row.rows:,}"
         shown = [(measure, row.scores.get(measure)) for measure in SYMMETRY_MEASURES]
         face, _, given = row.model.partition(", ")
         who = {"standard": "ours", "reference": "paper's recipe"}[face]
-        cells = [MISSING if value is None else _write(m, value) for m, value in shown]
+        cells = [MISSING if value is None else _format_score(m, value) for m, value in shown]
         lines.append([who, given, row.split.split(":")[0], rows, *cells])
     seen = {(line[0], line[2]) for line in lines}
     lines += [
@@ -355,17 +362,17 @@ def _symmetry_table(scores: ScoreTable) -> str:
     ]
     for source in (p for p in (PAPER, *PEERS) if "space_group" in p.numbers):
         values = (source.numbers["space_group"].get(measure) for measure in SYMMETRY_MEASURES)
-        cells = [_as_printed(value) for value in values]
+        cells = [_format_value(value) for value in values]
         given = "decoded pattern, without composition" if source is PAPER else source.rows
         lines.append([f"{source.name}, as printed", given, source.split, UNPRINTED, *cells])
     headings = ["who", "what is given", "split", "test rows", *SYMMETRY_MEASURES.values()]
-    return _table(headings, lines)
+    return _render_table(headings, lines)
 
 
 RANDOM_TENTH = "a tenth by random"
 
 
-def _coverage_table(scores: ScoreTable) -> str:
+def _render_coverage_table(scores: ScoreTable) -> str:
     """A line per endpoint, a column per split."""
     covered = [row for row in scores.rows if "coverage" in row.scores]
     splits = scores.property_splits()
@@ -383,36 +390,36 @@ def _coverage_table(scores: ScoreTable) -> str:
         for split, model in columns:
             row = scores.find(endpoint, split).get(model)
             known = row is not None and "coverage" in row.scores
-            cells.append(_covered(row) if row and known else MISSING)
+            cells.append(_render_coverage(row) if row and known else MISSING)
         lines.append([LABELS.get(endpoint, endpoint.replace("_", " ")), *cells])
-    return _table(["property", *headings], lines or [[MISSING] * (len(headings) + 1)])
+    return _render_table(["property", *headings], lines or [[MISSING] * (len(headings) + 1)])
 
 
-def _covered(row: ScoreRow) -> str:
+def _render_coverage(row: ScoreRow) -> str:
     sd = row.scores.get("coverage_sd")
-    spread = "" if sd is None else f" ± {share(sd)}"
-    return f"{share(row.scores['coverage'])}{spread} ({row.rows:,})"
+    spread = "" if sd is None else f" ± {format_share(sd)}"
+    return f"{format_share(row.scores['coverage'])}{spread} ({row.rows:,})"
 
 
-def _plausibility_table(scores: ScoreTable) -> str:
+def _render_plausibility_table(scores: ScoreTable) -> str:
     lines = [
         [row.model, UNCOUNTED if row.rows is None else f"{row.rows:,}",
-         share(row.scores["passed"]), share(row.scores["auc_from_simulated"])]
+         format_share(row.scores["passed"]), format_share(row.scores["auc_from_simulated"])]
         for row in scores.rows if row.endpoint == "pattern"
     ]  # fmt: skip
-    return _table(["patterns", "how many", "pass", "AUC"], lines or [[MISSING] * 4])
+    return _render_table(["patterns", "how many", "pass", "AUC"], lines or [[MISSING] * 4])
 
 
-def _published_table() -> str:
+def _render_published_table() -> str:
     lines = [[p.name, p.citation, p.rows, p.split, p.compare] for p in (PAPER, *PEERS)]
-    return _table(["who", "where", "rows", "split", "beside ours"], lines)
+    return _render_table(["who", "where", "rows", "split", "beside ours"], lines)
 
 
-def _section(section: Section, table: str, figures: Mapping[str, str]) -> str:
+def _render_section(section: Section, table: str, figures: Mapping[str, str]) -> str:
     images = [f"![{text}]({figures[n]})" for n, text in section.figures.items() if n in figures]
     return "\n\n".join([f"## {section.title}", section.text, table, *images])
 
 
-def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def _render_table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     rule = ["---"] * len(headings)
     return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rule, *lines))

@@ -142,7 +142,7 @@ def measure_reference_fold(trainer: Trainer, name: str) -> FoldScores:
     test = table.roles == TEST
     found: FoldScores = {}
     for target, labels in collect_labels(table).values():
-        learn, known = trainer.rows(TRAIN, labels), test & ~np.isnan(labels)
+        learn, known = trainer.select_rows(TRAIN, labels), test & ~np.isnan(labels)
         truth = labels[known]
         shown = target not in AUXILIARY or target.name in BASELINED
         if not shown or min(learn.sum(), known.sum()) < MIN_AUXILIARY_ROWS:
@@ -227,7 +227,7 @@ def read_fold_rows(folder: Path, sha256: str) -> list[ScoreRow]:
                 endpoint=endpoint,
                 unit=UNITS.get(endpoint, ""),
                 model=f"{model}, {CASE} pattern" if model in FACES else model,
-                split=f"{_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
+                split=f"{_format_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
                 rows=sum(int(part["rows"]) for part in of_folds),
                 scores=_average_scores(of_folds),
             )
@@ -236,7 +236,7 @@ def read_fold_rows(folder: Path, sha256: str) -> list[ScoreRow]:
     return rows
 
 
-def _count(n_done: int, n: int) -> str:
+def _format_count(n_done: int, n: int) -> str:
     return str(n) if n_done == n else f"{n_done} of {n}"
 
 

@@ -95,7 +95,7 @@ def measure_latent(
     for at, face in enumerate(FACES, start=1):
         if face in trained_faces(models):
             space = LatentSpace.load(models, face=face)
-            columns[face] = _measure(space, sample, bands, n_prior, seed)
+            columns[face] = _measure_space(space, sample, bands, n_prior, seed)
         progress("latent spaces", at, len(FACES), face)
     names = dict.fromkeys(name for values in columns.values() for name in values)
     n = f"{len(unseen):,} formulas, {len(sample.test):,} structures"
@@ -105,7 +105,7 @@ def measure_latent(
     ]
 
 
-def _measure(
+def _measure_space(
     space: LatentSpace, sample: Sample, bands: PatternBands, n_prior: int, seed: int
 ) -> dict[str, float]:
     table, test, train = sample.table, sample.test, sample.train
@@ -115,27 +115,27 @@ def _measure(
     images = space.pattern.decode(points[:, COMPOSITION_LATENT:])
     prior = space.sample_prior(n_prior, np.random.default_rng(seed))
     return {
-        **_formulas(space, sample.compositions),
-        **_patterns(images, patterns),
-        **_encoder_alone(space, patterns),
-        **_information("composition", space.composition, sample.compositions),
-        **_information("pattern", space.pattern, patterns),
-        **_prior(space, prior, bands),
-        **_pairs(space, points, seed),
-        **_neighbours(space, points, known, table.materials.frame, test, train),
-        **_probes(points, known, table.materials.frame, test, train),
+        **_measure_formulas(space, sample.compositions),
+        **_measure_patterns(images, patterns),
+        **_measure_encoder(space, patterns),
+        **_measure_information("composition", space.composition, sample.compositions),
+        **_measure_information("pattern", space.pattern, patterns),
+        **_measure_prior(space, prior, bands),
+        **_measure_pairs(space, points, seed),
+        **_measure_neighbours(space, points, known, table.materials.frame, test, train),
+        **_measure_probes(points, known, table.materials.frame, test, train),
     }
 
 
-def _formulas(space: LatentSpace, truth: NDArray[np.float64]) -> dict[str, float]:
-    images = _whole(space, space.composition.decode(space.composition.encode(truth)))
+def _measure_formulas(space: LatentSpace, truth: NDArray[np.float64]) -> dict[str, float]:
+    images = _round_to_formulas(space, space.composition.decode(space.composition.encode(truth)))
     return {
         "exact formula": float((abs(images - truth).max(axis=1) < SAME_FRACTION).mean()),
         "exact element set": float(((images > 0) == (truth > 0)).all(axis=1).mean()),
     }
 
 
-def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.floating]:
+def _round_to_formulas(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.floating]:
     """Fractions of integer formulas, which the standard face decodes as it is."""
     if space.face == "standard":
         return fractions
@@ -143,22 +143,24 @@ def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.flo
     return amounts / amounts.sum(axis=1, keepdims=True)
 
 
-def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+def _measure_patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
     cosine = compute_cosines(images, truth)
     peaks = {}
     for height in PEAK_HEIGHTS:
-        found, false = peaks_found(images, truth, height)
+        found, false = compare_peaks(images, truth, height)
         peaks[f"peaks of ≥ {height:.0%} found within 0.2°"] = found
         peaks[f"decoded peaks of ≥ {height:.0%} that are false"] = false
     return {
         "pattern cosine, median": float(np.median(cosine)),
         "pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
         **peaks,
-        "Wasserstein distance, median, ° 2θ": float(np.median(wasserstein_deg(images, truth))),
+        "Wasserstein distance, median, ° 2θ": float(
+            np.median(compute_wasserstein_deg(images, truth))
+        ),
     }
 
 
-def _encoder_alone(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
+def _measure_encoder(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
     images = space.pattern.decode(space.encode_patterns(truth, refine=0))
     cosine = compute_cosines(images, truth)
     return {
@@ -167,7 +169,7 @@ def _encoder_alone(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, 
     }
 
 
-def peaks_found(
+def compare_peaks(
     images: NDArray[np.floating], truth: NDArray[np.floating], height: float
 ) -> tuple[float, float]:
     """Share of the true peaks that the images (n, n_points) have, and of theirs that are none.
@@ -183,18 +185,18 @@ def peaks_found(
         peaks, weaker = (
             [find_peaks(y, height=part * height * y.max())[0] for y in pair] for part in (1, 0.5)
         )
-        lost = _without_partner(peaks[1], weaker[0], reach)
-        false = _without_partner(peaks[0], weaker[1], reach)
+        lost = _count_unmatched(peaks[1], weaker[0], reach)
+        false = _count_unmatched(peaks[0], weaker[1], reach)
         counts += lost, len(peaks[1]), false, len(peaks[0])
     return float(1 - counts[0] / max(counts[1], 1)), float(counts[2] / max(counts[3], 1))
 
 
-def _without_partner(peaks: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> int:
+def _count_unmatched(peaks: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> int:
     apart = abs(peaks[:, None] - others[None, :]).astype(float)
     return int((apart.min(axis=1, initial=np.inf) > reach + 1e-9).sum())
 
 
-def wasserstein_deg(
+def compute_wasserstein_deg(
     images: NDArray[np.floating], truth: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Earth mover's distance (n,) in degrees 2θ between patterns (n, n_points) of equal area."""
@@ -203,7 +205,7 @@ def wasserstein_deg(
     return distance
 
 
-def _information(name: str, view: View, data: NDArray[np.floating]) -> dict[str, float]:
+def _measure_information(name: str, view: View, data: NDArray[np.floating]) -> dict[str, float]:
     with torch.inference_mode():
         parts = [view.network.encode(batch) for batch in single(data).split(2048)]
     mean, log_variance = (torch.cat(list(p)).double() for p in zip(*parts, strict=True))
@@ -214,7 +216,7 @@ def _information(name: str, view: View, data: NDArray[np.floating]) -> dict[str,
     }
 
 
-def _prior(
+def _measure_prior(
     space: LatentSpace, points: NDArray[np.float32], bands: PatternBands
 ) -> dict[str, float]:
     fractions, patterns = space.decode(points)
@@ -231,7 +233,7 @@ def _prior(
     }
 
 
-def _pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[str, float]:
+def _measure_pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[str, float]:
     if space.pairing is None:
         return {}
     from sklearn.metrics import roc_auc_score
@@ -244,7 +246,7 @@ def _pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[s
     return {"pairs told from shuffled pairs, AUC": float(roc_auc_score(labels, scores))}
 
 
-def _neighbours(
+def _measure_neighbours(
     space: LatentSpace,
     points: NDArray[np.float32],
     known: NDArray[np.float32],
@@ -286,7 +288,7 @@ def _neighbours(
     return result
 
 
-def _probes(
+def _measure_probes(
     points: NDArray[np.float32],
     known: NDArray[np.float32],
     frame: pd.DataFrame,

@@ -30,7 +30,7 @@ def stored_scores(
 ) -> list[ScoreRow]:
     """Read the scores in the models' headers, measured when they were trained: one row per
     endpoint and model."""
-    wanted = _endpoints(endpoints, known_endpoints(models))
+    wanted = _find_endpoints(endpoints, known_endpoints(models))
     network = load_header(find_model(NETWORK_MODEL, models))
     faces: tuple[Face, ...] = ("standard", "reference")
     places = [find_heads(models, face=face) for face in faces]
@@ -47,7 +47,7 @@ def stored_scores(
         found += [(header["scores"], header["rows"], header["split"]) for header in own]
         for scores, counts, split in found:
             rows += [
-                _row(endpoint, model, counts[TEST], split, of_model)
+                _make_row(endpoint, model, counts[TEST], split, of_model)
                 for model, of_model in scores.items()
             ]
     return rows
@@ -79,7 +79,7 @@ def measure_scores(
                 f'{properties}: property "{name}" is {endpoint.definition()}, its model was '
                 f"trained for {trained.definition()}; train it again or correct the file."
             )
-    wanted = _endpoints(endpoints or list(own), {**toolbox.endpoints, **own})
+    wanted = _find_endpoints(endpoints or list(own), {**toolbox.endpoints, **own})
     table = TrainingTable.load(data)
     for endpoint in own.values():
         checked_labels(endpoint, table.materials, table=table.source)
@@ -127,9 +127,9 @@ def _score_endpoint(
         if endpoint.name not in of_case:
             continue
         scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
-        rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
+        rows.append(_make_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
     for name, scores in score_baselines(endpoint, table).items():
-        rows.append(_row(endpoint, name, len(truth), split, scores))
+        rows.append(_make_row(endpoint, name, len(truth), split, scores))
     return rows
 
 
@@ -144,11 +144,11 @@ def score_baselines(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[
     }
 
 
-def _endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
+def _find_endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
     return [find_endpoint(name, known) for name in names or known]
 
 
-def _row(
+def _make_row(
     endpoint: Endpoint, model: str, rows: int, split: str, scores: Mapping[str, float]
 ) -> ScoreRow:
     return ScoreRow(

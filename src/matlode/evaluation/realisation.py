@@ -121,10 +121,10 @@ def measure_realisation(
     for done, target in enumerate(hidden.targets(), start=1):
         for case, (kind, effort) in CASES.items():
             began = time.perf_counter()
-            built = _first(hidden.builder, target.candidates[kind], effort)
+            built = _build_first(hidden.builder, target.candidates[kind], effort)
             seconds[case] += time.perf_counter() - began
             right = target.candidates[kind].formula == target.formula
-            places[case].append(_place(target.structure, built) if right else None)
+            places[case].append(_find_place(target.structure, built) if right else None)
         progress("realisation", done, len(rows), target.formula)
     return [
         ScoreRow(
@@ -132,27 +132,27 @@ def measure_realisation(
             model=case,
             rows=len(rows),
             split=f"test formulas of {table.source}, up to {MAX_ATOMS} atoms",
-            scores={**_shares(of_case), "seconds": seconds[case] / len(rows)},
+            scores={**_compute_shares(of_case), "seconds": seconds[case] / len(rows)},
         )
         for case, of_case in places.items()
     ]
 
 
-def _first(builder: Builder, candidate: Candidate, effort: Effort) -> list[Structure]:
+def _build_first(builder: Builder, candidate: Candidate, effort: Effort) -> list[Structure]:
     found = builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=True, effort=effort
     )
     return [built.structure for built in islice(different(found), max(TOPS))]
 
 
-def _place(true: Structure, built: Sequence[Structure]) -> int | None:
+def _find_place(true: Structure, built: Sequence[Structure]) -> int | None:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher(**TOLERANCES)
     return next((i for i, found in enumerate(built) if matcher.fit(true, found)), None)
 
 
-def _shares(places: Sequence[int | None]) -> dict[str, float]:
+def _compute_shares(places: Sequence[int | None]) -> dict[str, float]:
     """Shares of targets with the right structure among the first ones, with standard errors."""
     scores = {}
     for top in TOPS:

@@ -58,7 +58,7 @@ def measure_symmetry(
             out.mkdir(parents=True, exist_ok=True)
             write_json(file, score_symmetry_cases(trainer, classifier))
             trainer.checkpoint(own.name).unlink(missing_ok=True)
-        rows += symmetry_score_rows(
+        rows += make_symmetry_rows(
             face,
             json.loads(file.read_text()),
             split=f"a tenth by {split.replace('_', ' ')}",
@@ -72,7 +72,7 @@ def find_symmetry_spec(face: Face) -> ModelSpec:
     return next(s for s in MODELS.values() if s.kind == "symmetry" and s.face == face)
 
 
-def symmetry_score_rows(
+def make_symmetry_rows(
     face: Face, cases: Mapping[str, Mapping[str, float]], *, split: str, rows: int | None
 ) -> list[ScoreRow]:
     """Rows of the scores of a classifier by input (``score_symmetry_cases``)."""

@@ -157,7 +157,7 @@ def check_data(
         rows=len(frame),
         formulas=int(frame["formula"].nunique()),
         dropped=dict(reasons.most_common()),
-        twins=int(_shared(keys.twins).sum()),
+        twins=int(_mark_shared(keys.twins).sum()),
         formulas_in_two_roles=int((roles > 1).sum()),
         constant_columns=tuple(
             str(column)
@@ -166,7 +166,7 @@ def check_data(
         ),
         absent=tuple(name for name in ENDPOINTS if name not in {e.name for e in here}),
         properties=tuple(checks),
-        summary=_summary(tuple(checks)),
+        summary=_summarise(tuple(checks)),
     )
 
 
@@ -203,15 +203,15 @@ class Keys:
 def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
     table = keys.table
     frame = table.materials.frame
-    labels, remarks = _usable_labels(endpoint, keys)
+    labels, remarks = _check_labels(endpoint, keys)
     known = np.isfinite(labels)
     y = labels[known]
     roles = {r: int((known & (table.roles == r)).sum()) for r in (TRAIN, CALIBRATION, TEST)}
     if not remarks:
-        remarks += _too_few_to_be_good(endpoint, labels[known & (table.roles == TRAIN)])
-    remarks += _doubtful_labels(endpoint, labels, keys)
+        remarks += _check_row_counts(endpoint, labels[known & (table.roles == TRAIN)])
+    remarks += _check_label_quality(endpoint, labels, keys)
     classes = endpoint.task == "probability"
-    far = np.flatnonzero(known)[[] if classes else outliers(y)]
+    far = np.flatnonzero(known)[[] if classes else find_outliers(y)]
     ids = tuple(frame["id"].iloc[far].astype(str))
     if len(far):
         worst = ", ".join(f"{i}: {labels[row]:.4g}" for i, row in zip(ids[:3], far, strict=False))
@@ -220,10 +220,10 @@ def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
         )
     counts = (table.compositions[known] > 0).sum(axis=0)
     rare = np.flatnonzero((counts > 0) & (counts < RARE_ELEMENT_ROWS))
-    noise, contradictions = _twin_differences(endpoint, labels, keys)
-    values = _n_values(endpoint, keys)
+    noise, contradictions = _compare_twins(endpoint, labels, keys)
+    values = _count_values(endpoint, keys)
     if values > len(y):
-        remarks.append(("enough", _left_out(endpoint, values - len(y), values)))
+        remarks.append(("enough", _explain_missing_values(endpoint, values - len(y), values)))
     return PropertyCheck(
         name=endpoint.name,
         unit=endpoint.unit,
@@ -239,30 +239,30 @@ def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
         rare_elements=tuple(element_symbols()[z] for z in rare),
         outliers=len(far),
         outlier_ids=ids[:N_EXAMPLES],
-        twins=int(_shared(keys.twins[known]).sum()),
+        twins=int(_mark_shared(keys.twins[known]).sum()),
         label_noise=noise,
         contradictions=contradictions,
-        test_systems_in_train=_share_in_train(keys.systems, table.roles, known),
-        test_prototypes_in_train=_share_in_train(keys.prototypes, table.roles, known),
+        test_systems_in_train=_measure_share_in_train(keys.systems, table.roles, known),
+        test_prototypes_in_train=_measure_share_in_train(keys.prototypes, table.roles, known),
         verdict=max((verdict for verdict, _ in remarks), key=VERDICTS.index, default="enough"),
         reasons=tuple(reason for _, reason in remarks)
         or (f"{roles[TRAIN]:,} training rows, no objection",),
     )
 
 
-def _n_values(endpoint: Endpoint, keys: Keys) -> int:
+def _count_values(endpoint: Endpoint, keys: Keys) -> int:
     frame = keys.table.materials.frame
     return int(frame[endpoint.column].notna().sum()) if endpoint.column in frame else 0
 
 
-def _left_out(endpoint: Endpoint, n: int, of: int) -> str:
+def _explain_missing_values(endpoint: Endpoint, n: int, of: int) -> str:
     if endpoint.vintage_column:
         pooled = ", ".join(endpoint.vintages)
         return f"{n:,} of {of:,} values stay out: {endpoint.vintage_column} is none of {pooled}"
     return f"{n:,} of {of:,} values are not finite numbers"
 
 
-def _usable_labels(
+def _check_labels(
     endpoint: Endpoint, keys: Keys
 ) -> tuple[NDArray[np.float64], list[tuple[str, str]]]:
     """Labels, and why training refuses them, if it does, as (verdict, reason)."""
@@ -270,7 +270,7 @@ def _usable_labels(
     try:
         labels = checked_labels(endpoint, table.materials, table=table.source)
     except InputError as error:
-        return _labels_as_they_are(endpoint, table), [("unusable", str(error))]
+        return _read_labels(endpoint, table), [("unusable", str(error))]
     try:
         check_rows(endpoint, labels, table.roles, table=table.source)
     except InputError as error:
@@ -278,7 +278,7 @@ def _usable_labels(
     return labels, []
 
 
-def _too_few_to_be_good(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tuple[str, str]]:
+def _check_row_counts(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tuple[str, str]]:
     remarks = []
     if len(train) < ENOUGH_TRAINING_ROWS:
         reason = (
@@ -296,7 +296,7 @@ def _too_few_to_be_good(endpoint: Endpoint, train: NDArray[np.float64]) -> list[
     return remarks
 
 
-def _doubtful_labels(
+def _check_label_quality(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> list[tuple[str, str]]:
     """Another unit, mixed vintages, twins that contradict each other: (verdict, reason)."""
@@ -305,14 +305,14 @@ def _doubtful_labels(
         return []
     remarks = []
     classes = endpoint.task == "probability"
-    other = None if classes else suspect_unit(endpoint, float(np.median(y)))
+    other = None if classes else detect_other_unit(endpoint, float(np.median(y)))
     if other:
         remarks.append(("unusable", other))
     # who names vintages has chosen them
-    mixed = None if endpoint.vintage_column else _mixed_vintages(labels, keys)
+    mixed = None if endpoint.vintage_column else _find_mixed_vintages(labels, keys)
     if mixed:
         remarks.append(("thin", mixed))
-    noise, contradictions = _twin_differences(endpoint, labels, keys)
+    noise, contradictions = _compare_twins(endpoint, labels, keys)
     if noise is not None and not classes and noise > NOISY * y.std():
         reason = (
             f"labels of equal formula and space group scatter by {noise:.3g} (σ of all labels "
@@ -328,7 +328,7 @@ def _doubtful_labels(
     return remarks
 
 
-def _labels_as_they_are(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64]:
+def _read_labels(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64]:
     """Labels that a head refuses, for the counts; all unknown if they are no numbers at all."""
     try:
         return endpoint.labels(table.materials)
@@ -336,7 +336,7 @@ def _labels_as_they_are(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.
         return np.full(len(table.materials), np.nan)
 
 
-def suspect_unit(endpoint: Endpoint, median: float) -> str | None:
+def detect_other_unit(endpoint: Endpoint, median: float) -> str | None:
     """In words, if labels with this median look as if they were given in another unit."""
     limits = (endpoint.lowest, endpoint.highest)
     low, high = TYPICAL_MEDIAN.get(endpoint.name, limits)
@@ -351,7 +351,7 @@ def suspect_unit(endpoint: Endpoint, median: float) -> str | None:
     return f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: {advice}"
 
 
-def outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
+def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
     """Positions in values (n,) over OUTLIER_Z robust σ from the median, the furthest first.
 
     Robust σ: 1.4826 median absolute deviations (Iglewicz and Hoaglin 1993). Skewed positive
@@ -371,7 +371,7 @@ def outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
     return order[far[order]]
 
 
-def _twin_differences(
+def _compare_twins(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> tuple[float | None, int]:
     """σ of one label from twins next to each other, and how many of these contradict."""
@@ -388,7 +388,7 @@ def _twin_differences(
     return float(noise), int((differences > limit).sum())
 
 
-def _mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
+def _find_mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
     """In words, if a column of vintages or sources says that the labels are of several."""
     frame = keys.table.materials.frame
     known = np.isfinite(labels)
@@ -403,7 +403,7 @@ def _mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
         counts = words.astype(str)[words.notna()].value_counts(normalize=True)
         mixed = [str(v) for v in counts.index[counts >= VINTAGE_SHARE]]
         if len(mixed) > 1:
-            found.append((*_distance(labels, keys, column, mixed), column, mixed))
+            found.append((*_compare_vintages(labels, keys, column, mixed), column, mixed))
     if not found:
         return None
     distance, both, column, mixed = max(found, key=lambda f: f[0])
@@ -421,7 +421,7 @@ def _mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
     )
 
 
-def _distance(
+def _compare_vintages(
     labels: NDArray[np.float64], keys: Keys, column: str, mixed: list[str]
 ) -> tuple[float, int]:
     """Mean absolute difference of the two commonest vintages, over how many common crystals."""
@@ -434,11 +434,11 @@ def _distance(
     return (float(np.abs(both[:, 1] - both[:, 0]).mean()), len(both)) if len(both) else (0.0, 0)
 
 
-def _shared(keys: NDArray[np.object_]) -> NDArray[np.bool_]:
+def _mark_shared(keys: NDArray[np.object_]) -> NDArray[np.bool_]:
     return pd.Series(keys).duplicated(keep=False).to_numpy()
 
 
-def _share_in_train(
+def _measure_share_in_train(
     keys: NDArray[np.object_], roles: NDArray[np.str_], known: NDArray[np.bool_]
 ) -> float | None:
     test = keys[known & (roles == TEST)]
@@ -447,7 +447,7 @@ def _share_in_train(
     return float(pd.Series(test).isin(set(keys[known & (roles == TRAIN)])).mean())
 
 
-def _summary(checks: tuple[PropertyCheck, ...]) -> str:
+def _summarise(checks: tuple[PropertyCheck, ...]) -> str:
     by_verdict = {v: [c.name for c in checks if c.verdict == v] for v in VERDICTS}
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items() if names]
     n = len(by_verdict["enough"])

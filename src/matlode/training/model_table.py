@@ -24,15 +24,15 @@ from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, SYMMETR
 from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet
 from matlode.training.model_spec import ModelSpec
 from matlode.training.property_recipes import (
-    formation_tensors,
+    build_formation_tensors,
     train_formation_net,
     train_head,
     train_properties,
 )
 from matlode.training.recipes import (
-    formula_tensors,
-    pattern_tensors,
-    symmetry_tensors,
+    build_formula_tensors,
+    build_pattern_tensors,
+    build_symmetry_tensors,
     train_bands,
     train_composition_vae,
     train_filter,
@@ -42,7 +42,7 @@ from matlode.training.recipes import (
 )
 
 
-def head_spec(endpoint: Endpoint, face: Face) -> ModelSpec:
+def build_head_spec(endpoint: Endpoint, face: Face) -> ModelSpec:
     """Boosted trees of one property, one of matlode's or a user's own."""
     return ModelSpec(
         name=head_name(endpoint.name, face),
@@ -68,7 +68,7 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(
                 learning_rate=2e-3, max_epochs=60, batch_size=256, patience=60, warm_up_epochs=2.0
             ),
-            tensors=formula_tensors,
+            tensors=build_formula_tensors,
         ),
         ModelSpec(
             name="standard-pattern-vae",
@@ -79,7 +79,7 @@ MODELS: Mapping[str, ModelSpec] = {
             network=StandardPatternVAE,
             has_sizes=True,
             settings=TrainingSettings(learning_rate=1.5e-3, max_epochs=48, patience=48),
-            tensors=pattern_tensors,
+            tensors=build_pattern_tensors,
         ),
         ModelSpec(
             name=PAIRING_MODEL,
@@ -106,7 +106,7 @@ MODELS: Mapping[str, ModelSpec] = {
             network=SymmetryNet,
             has_sizes=True,
             settings=TrainingSettings(max_epochs=20, patience=20, batch_size=256),
-            tensors=symmetry_tensors,
+            tensors=build_symmetry_tensors,
         ),
         ModelSpec(name=PLAUSIBILITY_MODEL, kind="bands", face="standard", train=train_bands),
         ModelSpec(name=FORMULA_FILTER, kind="filter", face="standard", train=train_filter),
@@ -123,7 +123,7 @@ MODELS: Mapping[str, ModelSpec] = {
                 optimizer="nadam", schedule="constant", batch_size=64, max_epochs=60, patience=6,
                 warm_up_epochs=0.0, l1=1.94e-7, l2=1.09e-6,
             ),
-            tensors=formula_tensors,
+            tensors=build_formula_tensors,
         ),
         ModelSpec(
             name="reference-pattern-vae",
@@ -137,10 +137,10 @@ MODELS: Mapping[str, ModelSpec] = {
                 optimizer="adamax", schedule="constant", batch_size=64, max_epochs=60, patience=4,
                 warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7,
             ),
-            tensors=pattern_tensors,
+            tensors=build_pattern_tensors,
         ),
         *(
-            head_spec(endpoint, "reference")
+            build_head_spec(endpoint, "reference")
             for name, endpoint in ENDPOINTS.items()
             if name != "formation_probability"  # the paper's is a network
         ),
@@ -155,7 +155,7 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(
                 optimizer="adam", schedule="constant", batch_size=64, max_epochs=60, patience=6
             ),
-            tensors=formation_tensors,
+            tensors=build_formation_tensors,
         ),
         ModelSpec(
             name=REFERENCE_SYMMETRY_MODEL,
@@ -167,7 +167,7 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(
                 optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
             ),
-            tensors=symmetry_tensors,
+            tensors=build_symmetry_tensors,
         ),
     )
 }  # fmt: skip
@@ -177,9 +177,9 @@ STANDARD_MODELS = tuple(name for name, spec in MODELS.items() if spec.face == "s
 """Models that `matlode train` makes unless others are named."""
 
 
-def all_models(endpoints: Iterable[Endpoint]) -> dict[str, ModelSpec]:
+def list_models(endpoints: Iterable[Endpoint]) -> dict[str, ModelSpec]:
     """MODELS, and the heads of those ``endpoints`` that are a user's own, in either face."""
     own = [endpoint for endpoint in endpoints if endpoint.name not in ENDPOINTS]
     faces: tuple[Face, ...] = ("standard", "reference")
-    heads = [head_spec(endpoint, face) for face in faces for endpoint in own]
+    heads = [build_head_spec(endpoint, face) for face in faces for endpoint in own]
     return {**MODELS, **{spec.name: spec for spec in heads}}

@@ -40,7 +40,7 @@ MIN_TARGET_ROWS = 50
 def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
     """Train the property network on structures, and on formulas without a structure."""
     fitted = fit_network(trainer, spec, n_members=N_MEMBERS)
-    test = trainer.standard.select_inputs(trainer.rows(TEST))
+    test = trainer.standard.select_inputs(trainer.select_rows(TEST))
     answers = {
         case: fitted.estimates(*fitted.raw(*rows), case=case, distances=fitted.distances(rows[0]))
         for case, rows in test.items()
@@ -48,13 +48,13 @@ def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
     scores, rows = {}, {}
     for endpoint in fitted.answers.values():
         labels = trainer.table.labels(endpoint)
-        of_role = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+        of_role = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
         scores[endpoint.name] = {
             **_score_network(trainer, endpoint, answers),
             **_score_baselines(trainer, endpoint, labels, of_role),
         }
         rows[endpoint.name] = {role: int(mask.sum()) for role, mask in of_role.items()}
-    compositions, n_structures = _trained_compositions(trainer)
+    compositions, n_structures = _list_training_compositions(trainer)
     n_trained = len(compositions)
     report = {
         **trainer.table.header,
@@ -70,24 +70,26 @@ def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
 def fit_network(trainer: Trainer, spec: ModelSpec, *, n_members: int) -> PropertyNetwork:
     """Train members on the training rows and calibrate their mean on the calibration rows."""
     targets = [t for t in TARGETS if _is_learnable(trainer, t)]
-    data = _network_data(trainer, targets)
+    data = _collect_network_data(trainer, targets)
     members = []
     for seed in range(n_members):
         torch.manual_seed(seed)
         network = new_network(targets, data.sizes)
         data.fit(network)
         settings = replace(spec.training, seed=seed)
-        parts = data.tensors(TRAIN), data.tensors(CALIBRATION)
+        parts = data.select_tensors(TRAIN), data.select_tensors(CALIBRATION)
         trainer.fit(f"{spec.name}-{seed}", network, *parts, settings)
         members.append(Member.of(learned_weights(network), targets, data.sizes, trainer.root))
     for seed in range(n_members):
         trainer.checkpoint(f"{spec.name}-{seed}").unlink(missing_ok=True)
-    table, held = trainer.table, trainer.rows(CALIBRATION)
+    table, held = trainer.table, trainer.select_rows(CALIBRATION)
     labels = np.column_stack([table.labels(t)[held] for t in targets])
     shown = [t.name for t in targets if t.name in ENDPOINTS]
     fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
     fitted = replace(fitted, trees=_fit_trees(fitted, data), tree_shares=TREE_SHARES)
-    fitted = fitted.with_applicability(*_trained_compositions(trainer), table.compositions[held])
+    fitted = fitted.with_applicability(
+        *_list_training_compositions(trainer), table.compositions[held]
+    )
     return fitted.calibrated(shown, labels, trainer.standard.select_inputs(held))
 
 
@@ -117,11 +119,11 @@ def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]
     return trees
 
 
-def _trained_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
+def _list_training_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
     """Compositions (m, 100) of the distinct training formulas, and how many of them, the first
     ones, have a structure."""
     table = trainer.table
-    structures = set(table.materials.frame["formula"][trainer.rows(TRAIN)])
+    structures = set(table.materials.frame["formula"][trainer.select_rows(TRAIN)])
     alone = set(np.array(table.extra_formulas, dtype=str)[table.formula_roles == TRAIN])
     formulas = [*sorted(structures), *sorted(alone - structures)]
     return formula_vectors(formulas), len(structures)
@@ -131,7 +133,7 @@ def _score_network(
     trainer: Trainer, endpoint: Endpoint, answers: Mapping[Case, Mapping[str, Estimates]]
 ) -> dict[str, dict[str, float]]:
     """Scores by case of ``answers`` (case → endpoint → estimates of the test rows)."""
-    truth = trainer.table.labels(endpoint)[trainer.rows(TEST)]
+    truth = trainer.table.labels(endpoint)[trainer.select_rows(TEST)]
     known = ~np.isnan(truth)
     return {
         f"standard, {case} pattern": score_estimates(
@@ -145,10 +147,10 @@ def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
     """Whether there are enough labels to learn a target and to calibrate it."""
     table = trainer.table
     labels = table.labels(target)
-    known = labels[trainer.rows(TRAIN, labels)]
+    known = labels[trainer.select_rows(TRAIN, labels)]
     if target.column in table.formulas:
         known = np.concatenate([known, table.formulas[target.column].dropna().to_numpy(float)])
-    held = trainer.rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
+    held = trainer.select_rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
     return bool(len(known) >= MIN_TARGET_ROWS and np.ptp(known) > 0 and held)
 
 
@@ -172,7 +174,7 @@ class NetworkData:
         """Numbers of descriptors of compositions and patterns."""
         return self.described.shape[1], self.peaks.shape[1]
 
-    def tensors(self, role: str) -> list[torch.Tensor]:
+    def select_tensors(self, role: str) -> list[torch.Tensor]:
         """Tensors for the training loop, of the rows of a role."""
         rows = torch.from_numpy(np.flatnonzero(self.roles == role))
         parts = (self.compositions, self.described, self.patterns, self.peaks, self.rebuilt,
@@ -192,7 +194,7 @@ class NetworkData:
         network.weights.copy_((known.max() / known).sqrt().clamp(max=MAX_LABEL_WEIGHT))
 
 
-def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
+def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
     table = trainer.table
     formulas = table.extra_formulas
     columns, scales = [], {}
@@ -233,8 +235,8 @@ def train_head(trainer: Trainer, spec: ModelSpec) -> None:
     """Train a property head with intervals, and score it on the test rows."""
     endpoint, face, table = spec.target, spec.face, trainer.table
     labels = checked_labels(endpoint, table.materials, table=table.source)
-    features = trainer.encoded(face).features
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    features = trainer.find_encoding(face).features
+    rows = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
     train_x, train_y = features.by_case["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
     if face == "standard":
         train_x = np.vstack([train_x, features.augmented[rows[TRAIN]]])
@@ -268,11 +270,11 @@ def train_formation_net(trainer: Trainer, spec: ModelSpec) -> None:
     """Train the paper's stability classifier on the latent variables of the reference face."""
     endpoint = spec.target
     labels = trainer.table.labels(endpoint)
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
-    points = trainer.encoded(spec.face).features.by_case
+    rows = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    points = trainer.find_encoding(spec.face).features.by_case
     network = spec.build_network()
     assert isinstance(network, ReferenceFormationNet)
-    train_data, held_out = (formation_tensors(trainer, role) for role in (TRAIN, CALIBRATION))
+    train_data, held_out = (build_formation_tensors(trainer, role) for role in (TRAIN, CALIBRATION))
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training)
     scores = {}
     for case in CASES:
@@ -295,7 +297,7 @@ def train_formation_net(trainer: Trainer, spec: ModelSpec) -> None:
     )
 
 
-def formation_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+def build_formation_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
     """Latent variables (m, 88) and labels (m,) of a role's rows, for the stability classifier."""
     endpoint = ENDPOINTS["formation_probability"]
     return [single(part) for part in select_latent_rows(trainer, endpoint, role)]
@@ -307,7 +309,7 @@ def select_latent_rows(
     """Latent variables (m, 88) of the reference for a role's rows with a label, and the labels
     (m,) in the endpoint's unit."""
     labels = trainer.table.labels(endpoint)
-    rows = trainer.rows(role, labels)
+    rows = trainer.select_rows(role, labels)
     return np.hstack(trainer.reference.points)[rows], labels[rows]
 
 

@@ -47,7 +47,7 @@ def train_composition_vae(trainer: Trainer, spec: ModelSpec) -> None:
     """Train a composition autoencoder on every distinct formula."""
     network = spec.build_network()
     train_data, held_out, test = (
-        formula_tensors(trainer, role) for role in (TRAIN, CALIBRATION, TEST)
+        build_formula_tensors(trainer, role) for role in (TRAIN, CALIBRATION, TEST)
     )
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training)
     _save_view(trainer, spec, network, train_data[0], log)
@@ -65,7 +65,7 @@ def train_composition_vae(trainer: Trainer, spec: ModelSpec) -> None:
     _save_view(trainer, spec, network, train_data[0], log, scores)
 
 
-def formula_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+def build_formula_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
     """Compositions (m, 100) of a role's distinct formulas, those without structure included."""
     table = trainer.table
     formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
@@ -76,12 +76,12 @@ def formula_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
 def train_pattern_vae(trainer: Trainer, spec: ModelSpec) -> None:
     """Train a pattern autoencoder on the simulated patterns."""
     train_data, held_out, test = (
-        pattern_tensors(trainer, role) for role in (TRAIN, CALIBRATION, TEST)
+        build_pattern_tensors(trainer, role) for role in (TRAIN, CALIBRATION, TEST)
     )
     network = spec.build_network()
     fresh = None
     if spec.face == "standard":
-        crystals = trainer.table.materials.crystals.take(trainer.rows(TRAIN))
+        crystals = trainer.table.materials.crystals.take(trainer.select_rows(TRAIN))
 
         def fresh(epoch: int) -> list[torch.Tensor]:
             rng = np.random.default_rng([spec.training.seed, epoch])
@@ -101,23 +101,23 @@ def train_pattern_vae(trainer: Trainer, spec: ModelSpec) -> None:
     _save_view(trainer, spec, network, train_data[0], log, scores)
 
 
-def pattern_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+def build_pattern_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
     """Simulated patterns (m, 1601) of the rows of a role."""
-    return [torch.from_numpy(trainer.table.patterns[trainer.rows(role)])]
+    return [torch.from_numpy(trainer.table.patterns[trainer.select_rows(role)])]
 
 
 def train_pairing(trainer: Trainer, spec: ModelSpec) -> None:
     """Train the joint prior on the encoded training materials."""
-    points = trainer.encoded(spec.face).points
+    points = trainer.find_encoding(spec.face).points
 
     def tensors(role: str) -> list[torch.Tensor]:
-        return [torch.from_numpy(z[trainer.rows(role)]) for z in points]
+        return [torch.from_numpy(z[trainer.select_rows(role)]) for z in points]
 
     network = spec.build_network()
     assert isinstance(network, PairingNet)
     log = trainer.fit(spec.name, network, tensors(TRAIN), tensors(CALIBRATION), spec.training)
     pairing = Pairing(network)
-    held = [z[trainer.rows(TEST)] for z in points]
+    held = [z[trainer.select_rows(TEST)] for z in points]
     shuffled = np.random.default_rng(0).permutation(len(held[0]))
     together = pairing.affinity(*held)
     apart = pairing.affinity(held[0], held[1][shuffled])
@@ -178,7 +178,7 @@ def train_symmetry(trainer: Trainer, spec: ModelSpec) -> None:
             "training": asdict(spec.training),
             "architecture": dict(spec.architecture),
             "epochs": epochs,
-            "test_rows": int(trainer.rows(TEST).sum()),
+            "test_rows": int(trainer.select_rows(TEST).sum()),
             "scores": score_symmetry_cases(trainer, classifier),
         },
         name=spec.name,
@@ -197,10 +197,10 @@ def fit_symmetry(
     table = trainer.table
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64) - 1
     cases = trainer.standard.patterns_by_case
-    train_data = symmetry_tensors(trainer, TRAIN)
+    train_data = build_symmetry_tensors(trainer, TRAIN)
     fresh = None
     if isinstance(network, SymmetryNet):
-        crystals = table.materials.crystals.take(trainer.rows(TRAIN))
+        crystals = table.materials.crystals.take(trainer.select_rows(TRAIN))
         pattern = trainer.standard.space.pattern
 
         def fresh(epoch: int) -> list[torch.Tensor]:
@@ -209,9 +209,9 @@ def fit_symmetry(
             decoded = pattern.decode(pattern.encode(strained))
             return [torch.from_numpy(strained), torch.from_numpy(decoded), *train_data[2:]]
 
-    held_out = symmetry_tensors(trainer, CALIBRATION)
+    held_out = build_symmetry_tensors(trainer, CALIBRATION)
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training, fresh)
-    held = trainer.rows(CALIBRATION)
+    held = trainer.select_rows(CALIBRATION)
     compositions = table.compositions[held]
     answering = at_work(network, trainer.root)
     logits = network_logits(answering, cases["decoded"][held], compositions)
@@ -223,10 +223,10 @@ def fit_symmetry(
     return replace(classifier, levels=levels), len(log)
 
 
-def symmetry_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+def build_symmetry_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
     """Simulated and decoded patterns (m, 1601), compositions (m, 100) and space groups minus one
     (m,)."""
-    rows, table = trainer.rows(role), trainer.table
+    rows, table = trainer.select_rows(role), trainer.table
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64)[rows] - 1
     patterns = [of_case[rows] for of_case in trainer.standard.patterns_by_case.values()]
     arrays = [*patterns, table.compositions[rows].astype(np.float32), labels]
@@ -237,7 +237,7 @@ def score_symmetry_cases(
     trainer: Trainer, classifier: SymmetryClassifier
 ) -> dict[str, dict[str, float]]:
     """Scores on the test rows, per case, with and without the composition."""
-    table, test = trainer.table, trainer.rows(TEST)
+    table, test = trainer.table, trainer.select_rows(TEST)
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64)[test] - 1
     scores = {}
     for case, patterns in trainer.standard.patterns_by_case.items():
@@ -277,8 +277,8 @@ def score_space_groups(
 def train_bands(trainer: Trainer, spec: ModelSpec) -> None:
     """Measure the distribution of pattern characteristics, and how well they distinguish decoded
     and shuffled patterns from real ones."""
-    bands = PatternBands.fit(trainer.table.patterns[trainer.rows(TRAIN)])
-    test = trainer.rows(TEST)
+    bands = PatternBands.fit(trainer.table.patterns[trainer.select_rows(TRAIN)])
+    test = trainer.select_rows(TEST)
     rng = np.random.default_rng(0)
     space = trainer.standard.space
     prior = space.decode(space.sample_prior(2000, rng))[1]

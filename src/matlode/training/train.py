@@ -15,7 +15,7 @@ from matlode.properties.heads import endpoint_of
 from matlode.properties.models import foundations, head_name, known_endpoints
 from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.training.model_spec import ModelSpec, Setting
-from matlode.training.model_table import STANDARD_MODELS, all_models
+from matlode.training.model_table import STANDARD_MODELS, list_models
 from matlode.training.settings import read_settings
 from matlode.training.table import TrainingTable
 from matlode.training.trainer import Trainer
@@ -48,7 +48,7 @@ def train_models(
     head can learn from, both before anything is trained.
     """
     own = read_properties(properties) if properties else {}
-    models = all_models({**known_endpoints(out), **own}.values())
+    models = list_models({**known_endpoints(out), **own}.values())
     if own and not names:
         names = [head_name(name, "standard") for name in own]
     given = read_settings(settings, models) if settings else {}

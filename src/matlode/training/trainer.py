@@ -45,7 +45,7 @@ class Trainer:
         """The same materials in another split; their encodings are shared."""
         return replace(self, table=replace(self.table, fold=fold))
 
-    def encoded(self, face: Face) -> EncodedTable:
+    def find_encoding(self, face: Face) -> EncodedTable:
         """The materials in the latent space of ``face``."""
         return self.standard if face == "standard" else self.reference
 
@@ -54,7 +54,9 @@ class Trainer:
         """Folder of the models to build on, or None for the shipped ones."""
         return self.standard.models
 
-    def rows(self, role: str, labels: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+    def select_rows(
+        self, role: str, labels: NDArray[np.float64] | None = None
+    ) -> NDArray[np.bool_]:
         """Mask (n,) of the rows with this role (and a label)."""
         mask: NDArray[np.bool_] = self.table.roles == role
         return mask if labels is None else mask & ~np.isnan(labels)
