@@ -18,6 +18,7 @@ from matlode.training.check_data import (
     VERDICTS,
     check_data,
     detect_other_unit,
+    find_outliers,
 )
 from matlode.training.table import TrainingTable
 

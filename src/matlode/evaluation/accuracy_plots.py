@@ -283,12 +283,12 @@ def _make_grid(n: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
 
 
 def _trace_points(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
-    return {"type": "scattergl", "mode": "markers", "x": _round_values(x), "y": _round_values(y), "name": name,
+    return {"type": "scattergl", "mode": "markers", "x": _round(x), "y": _round(y), "name": name,
             "marker": {"size": 3, "color": colour}, "visible": "legendonly"}  # fmt: skip
 
 
 def _trace_line(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
-    return {"type": "scatter", "mode": "lines", "x": _round_values(x), "y": _round_values(y), "name": name,
+    return {"type": "scatter", "mode": "lines", "x": _round(x), "y": _round(y), "name": name,
             "line": {"width": 1.5, "color": colour}}  # fmt: skip
 
 
@@ -298,6 +298,6 @@ def _trace_heat_map(shown: Array, name: str, classes: Sequence[str]) -> dict[str
     return {"type": "heatmap", "x": at, "y": at, "z": z, "name": name, "colorscale": "Blues"}
 
 
-def _round_values(values: Array) -> list[float]:
+def _round(values: Array) -> list[float]:
     """Four digits: what a pixel can show."""
     return [float(f"{value:.4g}") for value in values]
