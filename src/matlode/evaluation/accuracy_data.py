@@ -90,7 +90,7 @@ class HeldOut:
     """Predictions of the models for calibration and test rows, which they never learned from."""
 
     table: TrainingTable
-    """These rows alone."""
+    """The held-out rows."""
     endpoints: Mapping[str, Endpoint]
     truth: Mapping[str, Array]
     """endpoint → (n,), NaN where unknown."""
@@ -238,7 +238,7 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
 
 
 def _collect_parities(held: HeldOut) -> list[Parity]:
-    """Panels of the standard face from the real pattern, and of the reference beside them."""
+    """Panels of the standard face (simulated patterns) and of the reference face."""
     panels: list[Parity] = []
     for name, title in TABLE_S3.items():
         for model in (OURS.format("simulated"), REFERENCE):
@@ -292,7 +292,7 @@ def _collect_classifiers(
 
 
 def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
-    """Confusion matrices of decoded patterns, and what abstention is worth."""
+    """Draw confusion matrices of decoded patterns, and accuracy by the share of rows answered."""
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     one_hot = np.eye(N_SPACE_GROUPS)[labels]
     systems = system_probabilities(one_hot).argmax(axis=1)
@@ -317,7 +317,7 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
 
 
 def _count_pairs(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """(n, n): how many rows of each class are named which."""
+    """Confusion matrix (n, n): rows by true and by predicted class."""
     return np.bincount(truth * n + named, minlength=n * n).reshape(n, n)
 
 
@@ -345,7 +345,7 @@ def _measure_reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
 
 
 def measure_reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
-    """How often what has a chance (n,) comes true (n,), in N_BINS bins of equally many rows.
+    """Compare probabilities (n,) with outcomes (n,), in N_BINS bins of equally many rows.
 
     The error is the standard one of a share, its ends kept off 0 and 1 by the added successes
     and failures of Agresti and Coull (Am. Stat. 52, 119, 1998).
@@ -386,8 +386,8 @@ def _measure_coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
 
 
 def measure_coverage(calibration: Array, test: Array) -> Array:
-    """Share of ``test`` errors below the conformal quantile of the ``calibration`` ones, for
-    each of LEVELS: what the interval of another level would hold."""
+    """Coverage of intervals of each of LEVELS: the share of ``test`` errors below the conformal
+    quantile of the ``calibration`` errors."""
     factors = [conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
     return np.array([(test <= factor).mean() for factor in factors])
 

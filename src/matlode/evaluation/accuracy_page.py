@@ -1,4 +1,4 @@
-"""The page of all scores: measured ones beside baselines, the paper's and other people's."""
+"""The page of all scores, with baselines and published scores for comparison."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MEASURES = {
     "mae": "MAE", "rmse": "RMSE", "r2": "R²", "mae_ln": "MAE of ln", "r2_ln": "R² of ln",
     "auc": "AUC", "accuracy": "accuracy", "f1": "F1",
 }  # fmt: skip
-"""score → how tables name it."""
+"""score → its name in tables."""
 WITH_UNIT = ("mae", "rmse", "interval_width")
 SIZES = (*WITH_UNIT, "mae_ln", "set_size")
-"""Scores that are shown with three digits; the others are shares of one, with three decimals."""
+"""Scores that are shown with three digits; the others are shares, shown with three decimals."""
 NOMINAL = f"{100 * COVERAGE:.0f} %"
 SYMMETRY_MEASURES = {
     "space_group": "space group", "space_group_top_5": "among five likeliest",
@@ -38,7 +38,7 @@ MODELS = {
 """model → heading of its column."""
 OURS = next(iter(MODELS))
 SHIPPED, HARD = "by formula", "folds by chemical system"
-"""How the shipped models' split begins, and how that of the folds that every table has ends."""
+"""Beginning of the name of the shipped models' split, end of the name of the hardest folds."""
 REGRESSION, LOGARITHM, CHANCE = ("mae", "r2"), ("mae_ln", "r2_ln"), ("auc", "accuracy", "f1")
 
 
@@ -51,22 +51,22 @@ class Quantity:
     unit: str = ""
     measures: tuple[str, ...] = REGRESSION
     scale: float = 1.0
-    """What measured values are multiplied by to come into ``unit``."""
+    """Factor that converts measured values to ``unit``."""
     printed: str | None = None
-    """Quantity of ``Published.numbers`` that it is put beside (default: the endpoint)."""
+    """Quantity of ``Published.numbers`` to compare with (default: the endpoint)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table with what is to be said of it, and the figures below it."""
+    """A table with its introduction and its figures."""
 
     title: str
     text: str
     quantities: tuple[Quantity, ...] = ()
     every_split: bool = True
-    """Whether folds of all splits are shown, or those of the hardest one alone."""
+    """Whether folds of all splits are shown, or only those of the hardest one."""
     figures: Mapping[str, str] = field(default_factory=dict)
-    """name of a picture → what it shows."""
+    """Name of a picture → its caption."""
 
 
 def _list_modulus_quantities(which: str) -> tuple[Quantity, ...]:
@@ -229,7 +229,7 @@ class ScoreTable:
 
 
 def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[str, str]) -> str:
-    """The page in Markdown; ``figures``: name of a picture → its address, from the page."""
+    """Render the page in Markdown; ``figures``: name of a picture → its address, from the page."""
     parts = [
         "# How accurate the models are",
         f"Made by `{command}` from what other commands measured: the headers of the models "
@@ -270,7 +270,7 @@ def _render_property_section(
 
 
 def _select_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> list[str]:
-    """Those that it was measured on, and those that it should have been."""
+    """Splits that the quantity was measured on, and those that every table shows."""
     return [
         split for split in splits
         if scores.find(quantity.endpoint, split) or split.startswith(SHIPPED) or HARD in split
@@ -292,7 +292,7 @@ def _render_property_line(quantity: Quantity, split: str, scores: ScoreTable) ->
 
 
 def _render_published(quantity: Quantity) -> tuple[str, str]:
-    """What the paper and what peers printed."""
+    """Scores that the paper printed, and that peers printed."""
     name = quantity.printed or quantity.endpoint
     peers = [f"{p.name} {_format_published(p, name, quantity)}" for p in PEERS if name in p.numbers]
     paper = _format_published(PAPER, name, quantity) if name in PAPER.numbers else UNPRINTED

@@ -1,4 +1,4 @@
-"""Figures of how good predictions are: parity, classifiers, confusion, honesty of chances."""
+"""Figures of accuracy: parity, classifiers, confusion, calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Parity:
     truth: Array
     predicted: Array
     inside: NDArray[np.bool_]
-    """(n,), whether the 90 % interval holds the truth."""
+    """(n,), whether the 90 % interval contains the truth."""
     scores: Mapping[str, float]
     logarithmic: bool = False
 
@@ -37,7 +37,7 @@ class Classifier:
 
     title: str
     classes: tuple[str, ...]
-    """What 0 and 1 mean."""
+    """Names of the classes 0 and 1."""
     curves: Mapping[str, Array]
     """model → (2, m), false and true positive rates."""
     scores: Mapping[str, Mapping[str, float]]
@@ -48,12 +48,12 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often what has a chance comes true."""
+    """Observed frequencies of predicted probabilities."""
 
     chance: Array
     """(n_bins,), mean predicted probability."""
     share: Array
-    """(n_bins,), what came true."""
+    """(n_bins,), observed frequency."""
     error: Array
     """(n_bins,), standard error of ``share``."""
     brier: float
@@ -299,5 +299,5 @@ def _trace_heat_map(shown: Array, name: str, classes: Sequence[str]) -> dict[str
 
 
 def _round(values: Array) -> list[float]:
-    """Four digits: what a pixel can show."""
+    """Four significant digits, enough for a picture."""
     return [float(f"{value:.4g}") for value in values]

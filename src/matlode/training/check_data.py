@@ -1,4 +1,4 @@
-"""Is a table enough to train on? Counts, coverage, leakage and outliers, with a verdict."""
+"""Check whether a table suffices for training: counts, coverage, leakage, outliers, a verdict."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.training.table import TrainingTable
 
 VERDICTS = ("enough", "thin", "too few", "unusable")
-"""Best first. "too few" and "unusable" are what `matlode train` refuses."""
+"""Best first. `matlode train` refuses "too few" and "unusable"."""
 
 ENOUGH_TRAINING_ROWS = 400
-"""From here on, twice the rows take less than a fifth off the error.
+"""Above this number, doubling the rows lowers the error by less than a fifth.
 
 Measured on the starter set: element statistics + XGBoost (300 rounds), mean absolute error on
 unseen formulas over that of the mean, averaged over four draws of 50, 100, 200, 400, 800
 (1600) training rows. Bulk modulus 0.40, 0.37, 0.30, 0.26, 0.23; shear modulus 0.59, 0.53, 0.46,
 0.41, 0.39; formation energy 0.44, 0.41, 0.33, 0.28, 0.24 (0.19); volume 0.63, 0.50, 0.36, 0.30,
 0.26 (0.23). From 100 to 400 rows errors fall by 22 to 40 %, from 400 to 800 by 6 to 15 %.
-Rows alone do not make a property learnable: that of piezoelectric moduli stays at 0.87.
+More rows do not help every property: the ratio of piezoelectric moduli stays at 0.87.
 """
 MIN_CLASS_ROWS = 50
-"""Training rows of the rarer class: fewer, and its trees split on single materials."""
+"""Least training rows of the rarer class: with fewer, trees split on single materials."""
 RARE_ELEMENT_ROWS = 10
-"""An element with fewer rows has about one in each held-out role: errors on it stay unseen."""
+"""An element with fewer rows has about one in each held-out role, too few to measure errors."""
 OUTLIER_Z = 6.0
-"""Robust standard deviations from the median; a normal law has one in 500 million outside."""
+"""Robust standard deviations from the median; a normal distribution has one value in 500 million
+outside."""
 SKEWED_RATIO = 100.0
-"""Positive values whose 1 % and 99 % quantiles lie so far apart are judged as logarithms."""
+"""If the 99 % quantile of positive values exceeds the 1 % quantile by this factor, outliers are
+looked for in their logarithms."""
 NOISY = 0.5
-"""Label noise over the labels' σ: no model's R² can then exceed 1 - 0.5² = 0.75."""
+"""Label noise relative to the labels' σ: above it no model's R² can exceed 1 - 0.5² = 0.75."""
 VINTAGE_COLUMNS = "vintage|source|^database$"
-"""Columns, as a regular expression, that tell where a label is from."""
+"""Regular expression of columns that state the source of a label."""
 VINTAGE_SHARE = 0.01
-"""A vintage with a smaller share of the rows moves nothing."""
+"""Vintages with a smaller share of the rows are ignored."""
 N_EXAMPLES = 5
 
 TYPICAL_MEDIAN: Mapping[str, tuple[float, float]] = {
@@ -56,8 +58,8 @@ TYPICAL_MEDIAN: Mapping[str, tuple[float, float]] = {
     "shear_modulus": (1, 500),
     "formation_energy": (-5, 3),
 }
-"""Where the median of any table of crystals should lie, in the endpoint's unit; own properties
-give their limits instead."""
+"""Range of the median in any table of crystals, in the endpoint's unit; for a user's own properties
+their limits are used instead."""
 OTHER_UNITS: Mapping[str, Mapping[str, float]] = {
     "GPa": {"Pa": 1e9, "MPa": 1e3, "kbar": 10},
     "eV": {"meV": 1e3, "kJ/mol": 96.485},
@@ -65,26 +67,26 @@ OTHER_UNITS: Mapping[str, Mapping[str, float]] = {
     "K": {"mK": 1e3},
     "Å³/atom": {"nm³/atom": 1e-3, "m³/atom": 1e-30},
 }
-"""unit → other unit → its values over ours (CODATA 2018 for kJ/mol per eV)."""
+"""unit → other unit → factor from the first to the second (CODATA 2018 for kJ/mol per eV)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyCheck:
-    """What a table knows of one property; numbers in its unit."""
+    """One property of a table; numbers are in its unit."""
 
     name: str
     unit: str
     values: int
-    """Rows with something in the column."""
+    """Rows with a value in the column."""
     rows: int
-    """Of these, rows with a label that may be pooled."""
+    """Rows with a usable label."""
     formulas: int
     roles: Mapping[str, int]
     """Labelled rows per role of the split."""
     minimum: float | None
     maximum: float | None
     mean: float | None
-    """Of a classification: the share of ones."""
+    """For a classification: the share of ones."""
     sigma: float | None
     elements: int
     rare_elements: tuple[str, ...]
@@ -97,15 +99,16 @@ class PropertyCheck:
     label_noise: float | None
     """σ of one label, from the differences between twins."""
     contradictions: int
-    """Twins in a row whose labels differ by more than ``sigma`` (in class, if classes)."""
+    """Neighbouring twins whose labels differ by more than ``sigma`` (or in their class)."""
     test_systems_in_train: float | None
-    """Share of test rows whose chemical system the training rows hold: how easy the split is."""
+    """Share of test rows whose chemical system is also in the training rows; with a high share the
+    split is easy."""
     test_prototypes_in_train: float | None
     """The same for anonymous formula and space group."""
     verdict: str
     """One of VERDICTS."""
     reasons: tuple[str, ...]
-    """Why, and what to do."""
+    """Reasons for the verdict, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +123,10 @@ class TableCheck:
     twins: int
     """Rows that share formula and space group with another."""
     formulas_in_two_roles: int
-    """Leakage; zero, since the split is made by formula."""
+    """Leakage; zero, because the split is by formula."""
     constant_columns: tuple[str, ...]
     absent: tuple[str, ...]
-    """Properties that matlode brings and the table has no value of."""
+    """Built-in properties without any value in the table."""
     properties: tuple[PropertyCheck, ...]
     summary: str
 
@@ -131,16 +134,16 @@ class TableCheck:
 def check_data(
     table: Path, *, properties: Path | None = None, progress: Progress = silent
 ) -> TableCheck:
-    """Check a structure table (or its folder) for every property that matlode brings and those
-    in the TOML file ``properties``; nothing is trained.
+    """Check a structure table (or its folder) for all built-in properties and for those in the TOML
+    file ``properties``; nothing is trained.
 
-    Raises InputError if the table or the file cannot be read, GoalError for a wrong property.
+    Raises InputError if the table or the file cannot be read, GoalError for an invalid property.
     """
     own = read_properties(properties) if properties else {}
     loaded = TrainingTable.load(table)
     frame = loaded.materials.frame
     if frame.empty:
-        raise InputError(f"{table}: holds no materials.")
+        raise InputError(f"{table} contains no materials.")
     here = [e for e in ENDPOINTS.values() if e.column in frame and frame[e.column].notna().any()]
     keys = Keys(loaded)
     checks: list[PropertyCheck] = []
@@ -172,7 +175,7 @@ def check_data(
 
 @dataclass(frozen=True)
 class Keys:
-    """What rows have in common, (n,) each."""
+    """Keys (n,) by which rows are compared."""
 
     table: TrainingTable
 
@@ -265,7 +268,7 @@ def _explain_missing_values(endpoint: Endpoint, n: int, of: int) -> str:
 def _check_labels(
     endpoint: Endpoint, keys: Keys
 ) -> tuple[NDArray[np.float64], list[tuple[str, str]]]:
-    """Labels, and why training refuses them, if it does, as (verdict, reason)."""
+    """Labels (n,), and the reason why training refuses them, if any, as (verdict, reason)."""
     table = keys.table
     try:
         labels = checked_labels(endpoint, table.materials, table=table.source)
@@ -299,7 +302,7 @@ def _check_row_counts(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tu
 def _check_label_quality(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> list[tuple[str, str]]:
-    """Another unit, mixed vintages, twins that contradict each other: (verdict, reason)."""
+    """Remarks (verdict, reason) on other units, mixed vintages and contradicting twins."""
     y = labels[np.isfinite(labels)]
     if not len(y):
         return []
@@ -308,7 +311,7 @@ def _check_label_quality(
     other = None if classes else detect_other_unit(endpoint, float(np.median(y)))
     if other:
         remarks.append(("unusable", other))
-    # who names vintages has chosen them
+    # a property with vintages has chosen its source
     mixed = None if endpoint.vintage_column else _find_mixed_vintages(labels, keys)
     if mixed:
         remarks.append(("thin", mixed))
@@ -329,7 +332,7 @@ def _check_label_quality(
 
 
 def _read_labels(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64]:
-    """Labels that a head refuses, for the counts; all unknown if they are no numbers at all."""
+    """Labels that training refuses, for the counts; all NaN if they are not numbers."""
     try:
         return endpoint.labels(table.materials)
     except InputError:
@@ -337,7 +340,7 @@ def _read_labels(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64
 
 
 def detect_other_unit(endpoint: Endpoint, median: float) -> str | None:
-    """In words, if labels with this median look as if they were given in another unit."""
+    """Describe the likely unit of labels with this median, if it is not the endpoint's."""
     limits = (endpoint.lowest, endpoint.highest)
     low, high = TYPICAL_MEDIAN.get(endpoint.name, limits)
     if low <= median <= high:
@@ -352,10 +355,10 @@ def detect_other_unit(endpoint: Endpoint, median: float) -> str | None:
 
 
 def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Positions in values (n,) over OUTLIER_Z robust σ from the median, the furthest first.
+    """Find values (n,) more than OUTLIER_Z robust σ from the median: positions, the furthest first.
 
     Robust σ: 1.4826 median absolute deviations (Iglewicz and Hoaglin 1993). Skewed positive
-    values are judged as logarithms.
+    values are compared by their logarithms.
     """
     if not len(values):
         return np.empty(0, dtype=np.intp)
@@ -365,7 +368,7 @@ def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
         v = np.log(v)
     distance = np.abs(v - np.median(v))
     scale = 1.4826 * float(np.median(distance))
-    # more than half of them equal: no scale to measure by
+    # no scale if more than half of the values are equal
     far = distance > OUTLIER_Z * scale if scale > 0 else np.zeros(len(v), dtype=bool)
     order = np.argsort(-distance, kind="stable")
     return order[far[order]]
@@ -374,7 +377,7 @@ def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
 def _compare_twins(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> tuple[float | None, int]:
-    """σ of one label from twins next to each other, and how many of these contradict."""
+    """σ of one label from the differences between neighbouring twins, and how many contradict."""
     rows = np.flatnonzero(np.isfinite(labels))
     codes, _ = pd.factorize(keys.twins[rows])
     order = np.argsort(codes, kind="stable")
@@ -389,16 +392,16 @@ def _compare_twins(
 
 
 def _find_mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
-    """In words, if a column of vintages or sources says that the labels are of several."""
+    """Describe the vintages or sources that the labels mix, if any."""
     frame = keys.table.materials.frame
     known = np.isfinite(labels)
     found = []
     for column in frame.columns:
         words = frame[column][known]
-        # a column that is mostly empty speaks of another property
+        # a column that is mostly empty describes another property
         if not re.search(VINTAGE_COLUMNS, str(column)) or words.isna().mean() > 0.5:
             continue
-        if words.dropna().is_unique:  # names of rows
+        if words.dropna().is_unique:  # identifiers of rows
             continue
         counts = words.astype(str)[words.notna()].value_counts(normalize=True)
         mixed = [str(v) for v in counts.index[counts >= VINTAGE_SHARE]]
@@ -407,16 +410,16 @@ def _find_mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
     if not found:
         return None
     distance, both, column, mixed = max(found, key=lambda f: f[0])
-    told = ""
+    comparison = ""
     if both:
-        told = (
+        comparison = (
             f" ({both} crystals of the first two differ by {distance:.3g} on average; σ of all "
             f"labels {labels[known].std():.3g})"
         )
     others = [other for *_, other, _ in found if other != column]
     return (
-        f"mixes {column}: {', '.join(mixed[:4])}{', ...' * (len(mixed) > 4)}{told}; choose with "
-        f"vintage_column and vintages, do not pool"
+        f"mixes {column}: {', '.join(mixed[:4])}{', ...' * (len(mixed) > 4)}{comparison}; "
+        f"choose with vintage_column and vintages, do not pool"
         + (f" (mixed as well: {', '.join(others)})" if others else "")
     )
 
@@ -424,7 +427,8 @@ def _find_mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
 def _compare_vintages(
     labels: NDArray[np.float64], keys: Keys, column: str, mixed: list[str]
 ) -> tuple[float, int]:
-    """Mean absolute difference of the two commonest vintages, over how many common crystals."""
+    """Mean absolute difference of the two most common vintages, and the number of crystals that
+    both have."""
     vintages = keys.table.materials.frame[column].astype(str).to_numpy()
     parts = [
         pd.Series(labels[rows]).groupby(keys.twins[rows]).median()
