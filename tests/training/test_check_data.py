@@ -238,5 +238,5 @@ def test_names_of_rows_are_no_vintages(check, labelled):
 
 def test_a_table_without_rows_is_told(tmp_path, labelled):
     write_materials(labelled.take(np.arange(0)), tmp_path / "none.parquet")
-    with pytest.raises(InputError, match="holds no materials"):
+    with pytest.raises(InputError, match="contains no materials"):
         check_data(tmp_path / "none.parquet")
