@@ -12,7 +12,7 @@ from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.representation.radiation import find_wavelength
 from matlode.representation.streaming import QUANTITIES
-from matlode.training.train import MODELS
+from matlode.training.model_table import MODELS
 
 
 @pytest.mark.parametrize(

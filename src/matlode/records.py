@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Case: TypeAlias = Literal["simulated", "decoded"]
 """Origin of a pattern: simulated from a structure, or decoded from the latent space. Intervals
 and probabilities are calibrated separately for the two."""
+Face: TypeAlias = Literal["standard", "reference"]
+"""Recipe of a model: "standard" is matlode's own, "reference" that of Korolev et al.
+(Mater. Horiz. 2020)."""
 Cell: TypeAlias = str | int | float | bool | None
 """Value of a table cell."""
 PATTERN_RANGE_DEG = (10.0, 90.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from matlode.benchmarks.training import TIMED, bench_training
-from matlode.training.settings import TRAINING
+from matlode.training.model_table import MODELS
 from matlode.training.table import TrainingTable
 
 
@@ -17,6 +17,6 @@ def test_the_cost_of_a_training_is_that_of_its_epochs(monkeypatch):
     (rows,) = bench_training().values()
     assert [row["model"] for row in rows[:-1]] == list(TIMED)
     for row in rows[:-1]:
-        assert row["epochs"] == TRAINING[row["model"]].max_epochs
+        assert row["epochs"] == MODELS[row["model"]].training.max_epochs
         assert row["minutes"] == pytest.approx(row["s per epoch"] * row["epochs"] / 60, abs=0.06)
     assert rows[-1]["minutes"] == pytest.approx(sum(r["minutes"] for r in rows[:-1]), abs=0.1)

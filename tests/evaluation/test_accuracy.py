@@ -68,16 +68,16 @@ def test_every_number_of_the_page_stands_in_a_source(tmp_path, folds):
     out = job.write_accuracy(folds=folds, out=tmp_path / "docs" / "accuracy.md")
     rows = [
         *job.stored_scores(),
-        *job.fold_rows(folds, SHA),
-        *job.symmetry_rows(folds, None, SHA, None),
-        *job.plausibility_rows(None),
+        *job.read_fold_rows(folds, SHA),
+        *job.read_symmetry_rows(folds, None, SHA, None),
+        *job.read_plausibility_rows(None),
     ]
-    known = {f"{row['rows']:,}" for row in rows if row["rows"] is not None}
-    for value in (v for row in rows for v in row["scores"].values()):
+    known = {f"{row.rows:,}" for row in rows if row.rows is not None}
+    for value in (v for row in rows for v in row.scores.values()):
         scaled = (value, value / GAS_CONSTANT)
-        known |= {write(v) for v in scaled for write in (page.number, page.share)}
+        known |= {write(v) for v in scaled for write in (page.format_number, page.format_share)}
     for source in (PAPER, *PEERS):
-        known |= {page._as_printed(v) for of in source.numbers.values() for v in of.values()}
+        known |= {page._format_value(v) for of in source.numbers.values() for v in of.values()}
     found = tables(out.read_text())
     del found["Published numbers"]
     for title, (headings, *lines) in found.items():
@@ -89,33 +89,33 @@ def test_every_number_of_the_page_stands_in_a_source(tmp_path, folds):
 
 
 def test_folds_are_means_with_deviations_and_say_how_many_there_are(folds):
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
     ours = rows["bulk_modulus", page.OURS]
     parts = [
         json.loads(file.read_text())["bulk_modulus"]["standard"]["mae"]
         for file in sorted(folds.glob("chemical*"))
     ]
-    assert ours["split"] == "4 of 5 folds by chemical system"
-    assert ours["rows"] == 4 * 77
-    assert ours["scores"]["mae"] == pytest.approx(np.mean(parts))
-    assert ours["scores"]["mae_sd"] == pytest.approx(np.std(parts, ddof=1))
+    assert ours.split == "4 of 5 folds by chemical system"
+    assert ours.rows == 4 * 77
+    assert ours.scores["mae"] == pytest.approx(np.mean(parts))
+    assert ours.scores["mae_sd"] == pytest.approx(np.std(parts, ddof=1))
 
 
 def test_folds_of_the_papers_recipe_stand_beside_ours(folds):
     recipe = {"bulk_modulus": {"reference": {"rows": 77, "mae": 25.5}}}
     (folds / f"reference-chemical_system-2-of-5-{SHA[:12]}.json").write_text(json.dumps(recipe))
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
-    assert rows["bulk_modulus", "reference, simulated pattern"]["scores"] == {"mae": 25.5}
-    assert rows["bulk_modulus", page.OURS]["split"] == "4 of 5 folds by chemical system"
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
+    assert rows["bulk_modulus", "reference, simulated pattern"].scores == {"mae": 25.5}
+    assert rows["bulk_modulus", page.OURS].split == "4 of 5 folds by chemical system"
 
 
 def test_heat_capacities_are_per_boltzmann_constant(tmp_path, folds):
     out = job.write_accuracy(folds=folds, out=tmp_path / "accuracy.md")
     lines = tables(out.read_text())["Thermal properties"]
     line = next(line for line in lines if "Cᵥ" in line[0] and "folds" in line[1])
-    rows = {(row["endpoint"], row["model"]): row for row in job.fold_rows(folds, SHA)}
-    mae = rows["heat_capacity_cv", page.OURS]["scores"]["mae"] / GAS_CONSTANT
-    assert line[3].startswith(f"{page.number(mae)} ± ")
+    rows = {(row.endpoint, row.model): row for row in job.read_fold_rows(folds, SHA)}
+    mae = rows["heat_capacity_cv", page.OURS].scores["mae"] / GAS_CONSTANT
+    assert line[3].startswith(f"{page.format_number(mae)} ± ")
 
 
 def test_what_was_not_measured_says_so(tmp_path):
@@ -188,18 +188,18 @@ def test_figures_are_drawn_and_derived_properties_scored(tmp_path, small_table, 
 def test_chances_that_are_right_lie_on_the_diagonal():
     chance = np.random.default_rng(0).random(20_000)
     truth = (np.random.default_rng(1).random(20_000) < chance).astype(float)
-    curve = accuracy_figures.reliability(truth, chance)
+    curve = accuracy_figures.measure_reliability(truth, chance)
     assert len(curve.chance) == accuracy_figures.N_BINS
     assert np.abs(curve.share - curve.chance).max() < 5 * curve.error.max()
     assert curve.brier == pytest.approx(1 / 6, abs=0.01)
-    sure = accuracy_figures.reliability(np.ones(100), np.ones(100))
+    sure = accuracy_figures.measure_reliability(np.ones(100), np.ones(100))
     assert sure.brier == 0
     assert (sure.error > 0).all()
 
 
 def test_exchangeable_errors_are_covered_as_promised():
     errors = np.random.default_rng(0).exponential(size=40_000)
-    curve = accuracy_figures.coverage_curve(errors[:20_000], errors[20_000:])
+    curve = accuracy_figures.measure_coverage(errors[:20_000], errors[20_000:])
     np.testing.assert_allclose(curve, accuracy_figures.LEVELS, atol=0.02)
     assert (np.diff(curve) > 0).all()
 

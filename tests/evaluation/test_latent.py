@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from matlode.evaluation.latent import measure_latent, peaks_found, wasserstein_deg
+from matlode.evaluation.latent import compare_peaks, compute_wasserstein_deg, measure_latent
 from matlode.evaluation.latent_figures import draw_latent_figures
 from matlode.testing import gaussian_profile
 from matlode.training.table import TrainingTable
@@ -25,17 +25,17 @@ def small_table(monkeypatch):
 
 def test_a_pattern_has_all_peaks_of_itself():
     true = pattern([20.0, 30.0, 55.0])
-    assert peaks_found(true, true, 0.05) == (1.0, 0.0)
+    assert compare_peaks(true, true, 0.05) == (1.0, 0.0)
 
 
 def test_peaks_are_found_within_a_fifth_of_a_degree():
     true = pattern([20.0, 30.0, 55.0])
-    assert peaks_found(pattern([20.0, 30.0, 55.0], shift=0.2), true, 0.05) == (1.0, 0.0)
-    assert peaks_found(pattern([20.0, 30.0, 55.0], shift=0.25), true, 0.05) == (0.0, 1.0)
+    assert compare_peaks(pattern([20.0, 30.0, 55.0], shift=0.2), true, 0.05) == (1.0, 0.0)
+    assert compare_peaks(pattern([20.0, 30.0, 55.0], shift=0.25), true, 0.05) == (0.0, 1.0)
 
 
 def test_lost_and_false_peaks_are_counted():
-    found, false = peaks_found(pattern([20.0, 40.0]), pattern([20.0, 30.0, 55.0]), 0.05)
+    found, false = compare_peaks(pattern([20.0, 40.0]), pattern([20.0, 30.0, 55.0]), 0.05)
     assert found == pytest.approx(1 / 3)
     assert false == pytest.approx(1 / 2)
 
@@ -43,25 +43,25 @@ def test_lost_and_false_peaks_are_counted():
 def test_weak_peaks_count_at_low_thresholds_only():
     true = gaussian_profile(np.array([20.0, 40.0]), np.array([1.0, 0.1]))[None]
     alone = pattern([20.0])
-    assert peaks_found(alone, true, 0.05) == (0.5, 0.0)
-    assert peaks_found(alone, true, 0.2) == (1.0, 0.0)
-    assert peaks_found(true, alone, 0.05) == (1.0, 0.5)
+    assert compare_peaks(alone, true, 0.05) == (0.5, 0.0)
+    assert compare_peaks(alone, true, 0.2) == (1.0, 0.0)
+    assert compare_peaks(true, alone, 0.05) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize("shift", [0.05, 0.5, 5.0])
 def test_the_distance_of_a_shifted_pattern_is_the_shift(shift):
-    distance = wasserstein_deg(pattern([30.0, 50.0], shift=shift), pattern([30.0, 50.0]))
+    distance = compute_wasserstein_deg(pattern([30.0, 50.0], shift=shift), pattern([30.0, 50.0]))
     assert distance == pytest.approx(shift, rel=1e-3)
 
 
 def test_half_the_weight_moved_is_half_the_distance():
-    distance = wasserstein_deg(pattern([30.0, 60.0]), pattern([30.0, 50.0]))
+    distance = compute_wasserstein_deg(pattern([30.0, 60.0]), pattern([30.0, 50.0]))
     assert distance == pytest.approx(5.0, rel=1e-3)
 
 
 def test_the_latent_space_is_measured(small_table):
-    rows = {row["measure"]: row for row in measure_latent(n_prior=200)}
-    standard = {name: row["standard"] for name, row in rows.items()}
+    rows = {row.name: row for row in measure_latent(n_prior=200)}
+    standard = {name: row.by_face["standard"] for name, row in rows.items()}
     assert standard["exact formula"] > 0.9
     assert standard["pattern cosine, median"] > 0.95
     assert standard["peaks of ≥ 20% found within 0.2°"] > 0.8
@@ -74,7 +74,7 @@ def test_the_latent_space_is_measured(small_table):
         name = f"{half} neighbours: {alike}"
         assert standard[name] > standard[f"{name}, by chance"]
     # shipped without weights, so nothing can be measured
-    assert all(row["reference"] is None for row in rows.values())
+    assert all(row.by_face["reference"] is None for row in rows.values())
 
 
 def test_figures_are_drawn(small_table, tmp_path):

@@ -8,7 +8,7 @@ from matlode.evaluation.potentials import (
     MAX_ATOMS,
     MEASURED,
     OUR_MODELS,
-    _drawn,
+    _draw_rows,
     measure_potentials,
 )
 from matlode.training.table import TrainingTable
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
 
 def test_materials_are_drawn_from_test_formulas():
     table = TrainingTable.load(None)
-    known = _drawn(table, 5, seed=0)
+    known = _draw_rows(table, 5, seed=0)
     assert len(known.rows) == 5
     assert (table.roles[known.rows] == TEST).all()
     assert (table.materials.crystals.n_atoms[known.rows] <= MAX_ATOMS).all()
@@ -32,9 +32,11 @@ def test_scores_stand_side_by_side(tmp_path):
         n_structures=2, potentials=["sevennet-0"], cache=tmp_path / "cache", n_jobs=1,
         keep=tmp_path / "models",
     )  # fmt: skip
-    assert [(row["endpoint"], row["model"]) for row in rows] == [
+    assert [(row.endpoint, row.model) for row in rows] == [
         (endpoint, model) for endpoint in MEASURED for model in ("sevennet-0", OUR_MODELS)
     ]
-    energy = next(r for r in rows if r["endpoint"] == "formation_energy")
-    assert energy["scores"]["mae"] < 0.5
-    assert load_header(tmp_path / "models" / "potential-errors")["rows"] == rows
+    energy = next(r for r in rows if r.endpoint == "formation_energy")
+    assert energy.scores["mae"] < 0.5
+    assert load_header(tmp_path / "models" / "potential-errors")["rows"] == [
+        row.to_json() for row in rows
+    ]

@@ -32,15 +32,15 @@ def test_both_faces_are_scored_once_on_a_tenth(tmp_path, monkeypatch):
     small = replace(whole, materials=whole.materials.take(few))
     monkeypatch.setattr(TrainingTable, "load", classmethod(lambda cls, path=None: small))
     rows = job.measure_symmetry(split="random", out=tmp_path, epochs=1)
-    assert {row["model"].split(",")[0] for row in rows} == {"standard", "reference"}
+    assert {row.model.split(",")[0] for row in rows} == {"standard", "reference"}
     for row in rows:
-        assert 10 <= row["rows"] <= 60
-        assert 0 <= row["scores"]["space_group"] <= row["scores"]["space_group_top_5"] <= 1
+        assert 10 <= row.rows <= 60
+        assert 0 <= row.scores["space_group"] <= row.scores["space_group_top_5"] <= 1
     # what is there is read, not trained again
     monkeypatch.setattr(job, "fit_symmetry", None)
     assert job.measure_symmetry(split="random", out=tmp_path) == rows
 
 
 def test_unknown_splits_are_told(tmp_path):
-    with pytest.raises(GoalError, match='Did you mean "random"'):
+    with pytest.raises(GoalError, match=r'unknown split "randm"\. Did you mean "random"'):
         job.measure_symmetry(split="randm", out=tmp_path)

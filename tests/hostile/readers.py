@@ -349,28 +349,20 @@ def read_screen_file(path: Path) -> None:
 
 
 def read_settings_file(path: Path) -> None:
-    from matlode.training.settings import (
-        architecture,
-        is_head,
-        read_settings,
-        training_settings,
-        tree_settings,
-    )
-    from matlode.training.train import MODELS
+    from matlode.training.model_table import MODELS
+    from matlode.training.settings import read_settings
 
     for name, given in read_settings(path, MODELS).items():
-        if is_head(name):
-            tree_settings(name, given)
-        else:
-            training_settings(name, given)
-            architecture(name, given)
+        MODELS[name].with_settings(given)
 
 
 def read_space_file(path: Path) -> None:
     from matlode.paper.spaces import chosen_settings, first_choice, read_space
+    from matlode.training.model_table import MODELS
 
-    space = read_space(path, "reference-pattern-vae")
-    chosen_settings("reference-pattern-vae", space, first_choice("reference-pattern-vae", space))
+    spec = MODELS["reference-pattern-vae"]
+    space = read_space(path, spec)
+    chosen_settings(spec, space, first_choice(spec, space))
 
 
 def formula_samples(folder: Path) -> None:

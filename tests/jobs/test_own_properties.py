@@ -117,20 +117,20 @@ def test_scores_stored_and_measured_stand_beside_baselines(made):
     stored = stored_scores(["refraction"], models=folder / "models")
     data = folder / "table" / "materials.parquet"
     measured = measure_scores(["refraction"], data=data, models=folder / "models")
-    assert set(BASELINES) < {row["model"] for row in measured}
+    assert set(BASELINES) < {row.model for row in measured}
     for row in stored:
-        (same,) = [m for m in measured if m["model"] == row["model"]]
-        assert row["rows"] == same["rows"] == headers["standard-refraction"]["rows"]["test"]
+        (same,) = [m for m in measured if m.model == row.model]
+        assert row.rows == same.rows == headers["standard-refraction"]["rows"]["test"]
         # features of other batches round differently
-        assert row["scores"]["mae"] == pytest.approx(same["scores"]["mae"], rel=1e-3)
+        assert row.scores["mae"] == pytest.approx(same.scores["mae"], rel=1e-3)
 
 
 def test_before_training_there_are_the_baselines_alone(made):
     folder, _ = made
     data = folder / "table" / "materials.parquet"
     rows = measure_scores(data=data, properties=folder / "my.toml")
-    assert {row["endpoint"] for row in rows} == {"refraction", "thermal", "polar"}
-    assert {row["model"] for row in rows} == set(BASELINES)
+    assert {row.endpoint for row in rows} == {"refraction", "thermal", "polar"}
+    assert {row.model for row in rows} == set(BASELINES)
 
 
 def test_a_file_that_contradicts_its_model_is_told(made):

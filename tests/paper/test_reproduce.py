@@ -2,7 +2,6 @@
 
 import csv
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -12,9 +11,9 @@ from matlode.evaluation import properties as evaluate
 from matlode.evaluation.published import PAPER
 from matlode.paper import reproduce as job
 from matlode.paper.reproduce import reproduce
-from matlode.properties import heads
 from matlode.properties.scores import BASELINES
 from matlode.training import property_recipes
+from matlode.training.model_table import MODELS
 from matlode.training.table import TrainingTable
 
 
@@ -24,9 +23,10 @@ def page(tmp_path_factory):
         patch.delenv("MATLODE_DATA", raising=False)
         patch.setattr(job, "QUICK_ROWS", 900)
         patch.setattr(job, "QUICK_EVALUATIONS", 12)
-        for face, settings in heads.SETTINGS.items():
-            few = replace(settings, n_rounds=40, difficulty_rounds=20, cross_fit_rounds=20)
-            patch.setitem(heads.SETTINGS, face, few)
+        few = {"n_rounds": 40, "difficulty_rounds": 20, "cross_fit_rounds": 20}
+        for name, spec in MODELS.items():
+            if spec.is_head:
+                patch.setitem(MODELS, name, spec.with_settings(few))
         patch.setattr(property_recipes, "BASELINES", {"mean": BASELINES["mean"]})
         patch.setattr(evaluate, "BASELINES", {job.BASELINE: BASELINES["ridge"]})
         yield reproduce(out=tmp_path_factory.mktemp("paper"), quick=True, n_seeds=1)

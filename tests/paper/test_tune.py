@@ -20,8 +20,9 @@ from matlode.optimisation.studies import SharedStudy
 from matlode.paper import tune as job
 from matlode.paper.spaces import first_choice, read_space, shipped_spaces
 from matlode.paper.tune import TuningSettings, tune
-from matlode.properties import heads, trees
+from matlode.properties import heads
 from matlode.properties.endpoints import ENDPOINTS
+from matlode.training.model_table import MODELS
 from matlode.training.table import TrainingTable
 from matlode.training.train import train_models
 
@@ -96,9 +97,8 @@ def tuned(table, tmp_path_factory):
 
 @pytest.fixture
 def few_rounds(monkeypatch):
-    few = replace(trees.SETTINGS["reference"], n_rounds=100, difficulty_rounds=20)
-    for module in (heads, trees):
-        monkeypatch.setitem(module.SETTINGS, "reference", replace(few, cross_fit_rounds=20))
+    few = {"n_rounds": 100, "difficulty_rounds": 20, "cross_fit_rounds": 20}
+    monkeypatch.setitem(MODELS, BULK, MODELS[BULK].with_settings(few))
 
 
 def trials(folder):
@@ -133,7 +133,8 @@ def test_pruned_trials_count_and_the_best_is_never_one_of_them(tuned):
 
 @pytest.mark.parametrize("model", PAPER)
 def test_the_papers_optimum_is_what_is_tried_first(model):
-    assert first_choice(model, read_space(shipped_spaces(), model)) == PAPER[model]
+    spec = MODELS[model]
+    assert first_choice(spec, read_space(shipped_spaces(), spec)) == PAPER[model]
 
 
 def test_the_first_trial_is_the_papers_optimum_to_its_end(tuned):

@@ -25,7 +25,7 @@ from matlode.screening.symmetry import (
 )
 from matlode.screening.symmetry_answers import N_RELATIVE, RELATIVE_RANGE, compute_relative_patterns
 from matlode.testing import ROUND_OFF, rock_salt
-from matlode.training.recipes import symmetry_scores
+from matlode.training.recipes import score_space_groups
 
 TEMPERATURE_NOISE = 0.05
 """Relative error of a temperature fitted on 4,000 draws."""
@@ -144,7 +144,7 @@ def test_the_surest_half_is_right_more_often():
     logits, labels = drawn(1.0)
     odds = np.zeros((len(labels), N_SPACE_GROUPS))
     odds[:, :12] = np.exp(logits)
-    scores = symmetry_scores(odds / odds.sum(axis=1, keepdims=True), labels)
+    scores = score_space_groups(odds / odds.sum(axis=1, keepdims=True), labels)
     assert scores["space_group"] < scores["space_group_of_surest_half"]
     assert scores["space_group"] < scores["space_group_top_5"]
     assert scores["space_group"] <= scores["crystal_system"]

@@ -17,8 +17,8 @@ from matlode.training.check_data import (
     OUTLIER_Z,
     VERDICTS,
     check_data,
-    outliers,
-    suspect_unit,
+    detect_other_unit,
+    find_outliers,
 )
 from matlode.training.table import TrainingTable
 
@@ -129,18 +129,18 @@ def test_an_outlier_that_is_put_in_is_named(check, labelled):
 @pytest.mark.parametrize(("shift", "scale"), [(0, 1), (5, 1e-9), (-3, 1e6)])
 def test_outliers_have_no_unit(shift, scale):
     v = np.random.default_rng(1).standard_t(2, 500)
-    assert outliers(scale * (v + shift)).tolist() == outliers(v + shift).tolist()
+    assert find_outliers(scale * (v + shift)).tolist() == find_outliers(v + shift).tolist()
 
 
 def test_outliers_are_beyond_six_robust_sigmas():
     v = np.arange(-50.0, 51.0)
     # median 0, median absolute deviation 25
     edge = OUTLIER_Z * 1.4826 * 25
-    assert outliers(np.append(v, 0.99 * edge)).size == 0
-    assert outliers(np.append(v, 1.1 * edge)).tolist() == [101]
-    assert outliers(np.ones(10)).size == outliers(np.empty(0)).size == 0
+    assert find_outliers(np.append(v, 0.99 * edge)).size == 0
+    assert find_outliers(np.append(v, 1.1 * edge)).tolist() == [101]
+    assert find_outliers(np.ones(10)).size == find_outliers(np.empty(0)).size == 0
     # powers of ten are no outliers of each other
-    assert outliers(np.logspace(-6, 6, 200)).size == 0
+    assert find_outliers(np.logspace(-6, 6, 200)).size == 0
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_outliers_are_beyond_six_robust_sigmas():
     ],
 )
 def test_other_units_are_suspected(name, median, text):
-    assert text in (suspect_unit(ENDPOINTS[name], median) or "")
+    assert text in (detect_other_unit(ENDPOINTS[name], median) or "")
 
 
 def test_usual_medians_are_not_suspected(checked):
     for p in checked.properties:
-        assert suspect_unit(ENDPOINTS[p.name], p.mean) is None
-    assert suspect_unit(Endpoint(name="any", unit="K", column="any"), 1e30) is None
+        assert detect_other_unit(ENDPOINTS[p.name], p.mean) is None
+    assert detect_other_unit(Endpoint(name="any", unit="K", column="any"), 1e30) is None
 
 
 def test_pascals_are_told_as_such(check, labelled):
@@ -238,5 +238,5 @@ def test_names_of_rows_are_no_vintages(check, labelled):
 
 def test_a_table_without_rows_is_told(tmp_path, labelled):
     write_materials(labelled.take(np.arange(0)), tmp_path / "none.parquet")
-    with pytest.raises(InputError, match="holds no materials"):
+    with pytest.raises(InputError, match="contains no materials"):
         check_data(tmp_path / "none.parquet")

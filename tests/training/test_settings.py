@@ -8,17 +8,10 @@ import pytest
 from matlode.errors import GoalError, InputError
 from matlode.screening.symmetry import SymmetryClassifier
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
-from matlode.training.settings import (
-    NETWORKS,
-    architecture,
-    default_settings,
-    read_settings,
-    training_settings,
-    tree_settings,
-    write_settings,
-)
+from matlode.training.model_table import MODELS
+from matlode.training.settings import read_settings, write_settings
 from matlode.training.table import TrainingTable
-from matlode.training.train import MODELS, train_models
+from matlode.training.train import train_models
 
 
 def written(tmp_path, text):
@@ -31,23 +24,29 @@ def written(tmp_path, text):
     "model", sorted(MODELS.keys() - {"pattern-characteristics", "known-formulas"})
 )
 def test_what_is_written_is_read_back(model, tmp_path):
-    values = default_settings(model)
+    values = MODELS[model].list_settings()
     write_settings(tmp_path / "s.toml", model, values, "two\nlines")
     assert read_settings(tmp_path / "s.toml", MODELS) == {model: values}
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", [name for name, spec in MODELS.items() if spec.has_sizes])
 def test_defaults_are_what_networks_take(model):
-    values = default_settings(model)
-    assert NETWORKS[model](**architecture(model, values)) is not None
-    assert training_settings(model, values) == training_settings(model, {})
+    spec = MODELS[model]
+    again = spec.with_settings(spec.list_settings())
+    assert again.architecture
+    shapes = [
+        {name: tuple(weights.shape) for name, weights in s.build_network().named_parameters()}
+        for s in (spec, again)
+    ]
+    assert shapes[0] == shapes[1]
+    assert again.settings == spec.settings
 
 
 def test_lambda_is_written_as_xgboost_has_it(tmp_path):
     write_settings(tmp_path / "s.toml", "reference-band-gap", {"lambda_": 2.5}, "")
     assert "\nlambda = 2.5" in (tmp_path / "s.toml").read_text()
     (given,) = read_settings(tmp_path / "s.toml", MODELS).values()
-    assert tree_settings("reference-band-gap", given).lambda_ == 2.5
+    assert MODELS["reference-band-gap"].with_settings(given).trees.lambda_ == 2.5
 
 
 @pytest.mark.parametrize(

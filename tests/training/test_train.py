@@ -9,13 +9,12 @@ from matlode.artefacts import load_header, shipped_models
 from matlode.data.splits import TEST
 from matlode.errors import GoalError
 from matlode.latent.space import LatentSpace
-from matlode.properties import heads
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.scores import BASELINES
 from matlode.training import property_recipes
-from matlode.training import train as job
+from matlode.training.model_table import MODELS, STANDARD_MODELS
 from matlode.training.table import TrainingTable
 from matlode.training.train import train_models
 
@@ -34,12 +33,6 @@ def small_table():
 def trained(small_table, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(TrainingTable, "load", classmethod(lambda cls, path=None: small_table))
-    few = {
-        face: replace(settings, n_rounds=60, difficulty_rounds=40, cross_fit_rounds=30)
-        for face, settings in heads.SETTINGS.items()
-    }
-    for face, settings in few.items():
-        patch.setitem(heads.SETTINGS, face, settings)
     # those of every property would take minutes
     patch.setattr(property_recipes, "BASELINES", {"mean": BASELINES["mean"]})
     folder = tmp_path_factory.mktemp("models")
@@ -50,7 +43,8 @@ def trained(small_table, tmp_path_factory):
 
 def test_every_standard_model_is_made(trained):
     folder, headers = trained
-    assert set(headers) == {name for name in job.MODELS if not name.startswith("reference")}
+    assert tuple(headers) == STANDARD_MODELS
+    assert set(headers) == {name for name in MODELS if not name.startswith("reference")}
     for name, header in headers.items():
         assert load_header(folder / name) == header
         assert header["trained_on"]["rows"] == 900
@@ -86,12 +80,11 @@ def test_what_is_there_is_kept(trained):
 
 
 def test_unknown_models_are_told(tmp_path):
-    with pytest.raises(GoalError, match='Did you mean "standard-pattern-vae"'):
+    complaint = r'unknown model "standard-patern-vae"\. Did you mean "standard-pattern-vae"'
+    with pytest.raises(GoalError, match=complaint):
         train_models(["standard-patern-vae"], out=tmp_path)
 
 
 def test_shipped_models_were_trained_on_the_full_table():
-    for name in job.MODELS:
-        if name.startswith("reference"):
-            continue
+    for name in STANDARD_MODELS:
         assert load_header(shipped_models() / name)["trained_on"]["rows"] > 70_000

@@ -26,8 +26,7 @@ from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
 from matlode.screening.symmetry_answers import SYMMETRY_MODEL
-from matlode.training.settings import WITHOUT_SETTINGS
-from matlode.training.train import MODELS, train_models
+from matlode.training.train import train_models
 
 HARD_PHASES = (
     "C", "B", "BN", "C3N4", "B4C", "B13C2", "B12P2", "BP", "SiC", "Si3N4", "TiC", "TiB2", "HfB2",
@@ -174,9 +173,7 @@ def _read_formulas(hide: Path | Sequence[str]) -> list[str]:
 def _train_models(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
     """Train every standard model without the hidden phases; returns the time in seconds."""
     began = time.perf_counter()
-    names = [*(name for name in MODELS if name.startswith("standard")), *WITHOUT_SETTINGS]
     train_models(
-        names,
         data=out / "data" / "structures.parquet",
         out=out / "models",
         epochs=epochs,

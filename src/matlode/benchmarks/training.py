@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from matlode.benchmarks.tables import Row, Tables
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
-from matlode.training.recipes import Trainer
-from matlode.training.settings import TRAINING
+from matlode.training.model_table import MODELS
 from matlode.training.table import TrainingTable
-from matlode.training.train import MODELS
+from matlode.training.trainer import Trainer
 
 TIMED = ("standard-composition-vae", "standard-pattern-vae", PAIRING_MODEL)
 LIMIT_MINUTES = 60.0
@@ -25,16 +23,16 @@ def bench_training(data: Path | None = None, *, progress: Progress = silent) -> 
     """Time one epoch of each network and extrapolate to its number of epochs; the target for the
     total is LIMIT_MINUTES."""
     table = TrainingTable.load(data)
-    short = {name: replace(s, max_epochs=EPOCHS) for name, s in TRAINING.items()}
     rows: list[Row] = []
     total = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(table, Path(folder), short, progress)
+        trainer = Trainer.of(table, Path(folder), progress)
         for name in TIMED:
-            MODELS[name](trainer, name)
+            short = MODELS[name].with_settings({"max_epochs": EPOCHS})
+            short.train(trainer, short)
             log = (Path(folder) / "logs" / f"{name}.csv").read_text().splitlines()
             seconds = float(log[-1].split(",")[-1])
-            epochs = TRAINING[name].max_epochs
+            epochs = MODELS[name].training.max_epochs
             minutes = round(seconds * epochs / 60, 1)
             total += minutes
             rows.append(

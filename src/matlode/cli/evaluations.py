@@ -76,7 +76,7 @@ def evaluate_properties(
                 names, data=data, models=models, properties=properties, progress=progress
             )
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 
@@ -98,13 +98,13 @@ def evaluate_latent(
         if figures is not None:
             draw_latent_figures(figures, data=data, models=models, progress=progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
         return
     cells = [
-        [row["measure"], *("" if row[f] is None else f"{row[f]:.4g}" for f in FACES)]
+        [row.name, *("" if (v := row.by_face[f]) is None else f"{v:.4g}" for f in FACES)]
         for row in rows
     ]
-    print_table(["measure", *FACES], cells, title=f"latent spaces: {rows[0]['on']}, unseen")
+    print_table(["measure", *FACES], cells, title=f"latent spaces: {rows[0].measured_on}, unseen")
 
 
 @commands.command("folds")
@@ -121,7 +121,7 @@ def evaluate_folds(
     with progress_of(kept=True) as progress:
         rows = cross_validate(split=split, data=data, out=out, models=models, progress=progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 
@@ -140,7 +140,7 @@ def evaluate_symmetry(
     with progress_of(kept=True) as progress:
         rows = measure_symmetry(split=split, data=data, out=out, models=models, progress=progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 
@@ -160,7 +160,7 @@ def evaluate_realisation(
             data=data, models=models, n_structures=structures, progress=progress
         )
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 
@@ -186,7 +186,7 @@ def evaluate_potentials(
             data=data, models=models, n_structures=structures, keep=out, progress=progress
         )
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
 

@@ -51,11 +51,11 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search the hyper-parameters of a reference model. Continues where it was interrupted."""
-    from matlode.paper.spaces import is_reference_head
     from matlode.paper.tune import TUNED, TuningSettings
     from matlode.paper.tune import tune as run_tune
+    from matlode.training.model_table import MODELS
 
-    if model in TUNED and is_reference_head(model):
+    if model in TUNED and MODELS[model].is_head:
         refuse(ctx, "epochs", when=f"for {model}: it is made of trees, which have no epochs")
     settings = TuningSettings(trials=trials, epochs=epochs, rows=rows, seed=seed, pruner=pruner)
     with progress_of(kept=True) as progress:

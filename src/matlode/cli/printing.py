@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
+    from matlode.evaluation.score_row import ScoreRow
     from matlode.jobs.identify import Identification
     from matlode.jobs.predict import CrystalPrediction
     from matlode.training.check_data import PropertyCheck, TableCheck
@@ -236,19 +237,18 @@ def print_identified(answer: Identification) -> None:
         print(name, ", ".join(f"{key} {value:g}" for key, value in part.items()) or "none")
 
 
-def print_scores(rows: Sequence[dict[str, Any]]) -> None:
+def print_scores(rows: Sequence[ScoreRow]) -> None:
     """Print one row per model and split, with the measures that occur."""
     metrics = ["mae", "mae_ln", "rmse", "r2", "r2_ln", "coverage", "interval_width"]
     metrics += ["auc", "brier", "accuracy", "f1", "space_group", "space_group_top_5"]
     metrics += ["crystal_system", "space_group_of_surest_half", "set_coverage", "set_size"]
     metrics += ["top_1", "top_1_se", "top_5", "top_5_se", "seconds"]
-    for endpoint in dict.fromkeys(row["endpoint"] for row in rows):
-        own = [row for row in rows if row["endpoint"] == endpoint]
-        used = [m for m in metrics if any(m in row["scores"] for row in own)]
-        name = _with_unit(endpoint, own[0]["unit"])
-        title = f"{name}: {own[0]['rows']} rows; {own[0]['split']}"
+    for endpoint in dict.fromkeys(row.endpoint for row in rows):
+        own = [row for row in rows if row.endpoint == endpoint]
+        used = [m for m in metrics if any(m in row.scores for row in own)]
+        title = f"{_with_unit(endpoint, own[0].unit)}: {own[0].rows} rows; {own[0].split}"
         cells = [
-            [row["model"], *(f"{row['scores'][m]:.4g}" if m in row["scores"] else "" for m in used)]
+            [row.model, *(f"{row.scores[m]:.4g}" if m in row.scores else "" for m in used)]
             for row in own
         ]
         print_table(["model", *used], cells, title=title)

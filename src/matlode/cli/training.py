@@ -60,13 +60,13 @@ def train_models(
 
     Continues from checkpoints where it was interrupted; prints held-out scores.
     """
-    from matlode.training.settings import TRAINING
-    from matlode.training.train import MODELS, train_models
+    from matlode.training.model_table import MODELS
+    from matlode.training.train import train_models
 
     wanted = names or _models_in(settings)
     if names:
         _refuse_settings(ctx, settings, names)
-    if wanted and all(n in MODELS and n not in TRAINING for n in wanted):
+    if wanted and all(name in MODELS and not MODELS[name].is_network for name in wanted):
         refuse(ctx, "epochs", when=f"for {', '.join(wanted)}: none of them is a network")
     with progress_of(kept=True) as progress:
         headers = train_models(
@@ -92,11 +92,11 @@ def train_properties(
     They build on the latent space and the property network in --out, else on the shipped ones;
     prints held-out scores.
     """
-    from matlode.properties.models import head_folder
+    from matlode.properties.models import head_name
     from matlode.properties.own import read_properties
     from matlode.training.train import train_models
 
-    names = [head_folder(Path(), name, "standard").name for name in read_properties(file)]
+    names = [head_name(name, "standard") for name in read_properties(file)]
     _refuse_settings(ctx, settings, names)
     with progress_of(kept=True) as progress:
         headers = train_models(

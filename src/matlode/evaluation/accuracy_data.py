@@ -1,5 +1,5 @@
-"""The paper's figures S6, S7, S9 and S10 from rows that no model saw, and how honest chances
-and intervals are."""
+"""The paper's figures S6, S7, S9 and S10 for held-out rows, and the calibration of probabilities
+and intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,8 @@ from matlode.evaluation.accuracy_plots import (
     draw_parity,
     draw_reliability,
 )
-from matlode.evaluation.cross_validation import all_labels
+from matlode.evaluation.cross_validation import collect_labels
+from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace, trained_faces
@@ -41,9 +41,10 @@ from matlode.properties.intervals import conformal_quantile
 from matlode.properties.models import PropertyModels
 from matlode.properties.scores import score, score_estimates
 from matlode.properties.targets import AUXILIARY
+from matlode.records import Case
 from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
 from matlode.screening.symmetry import system_probabilities
-from matlode.training.recipes import decoded_compositions
+from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
 Array = NDArray[np.float64]
@@ -74,7 +75,7 @@ STABILITY = {
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
 """Nominal coverages."""
 MIN_ROWS = 30
-"""Curves of fewer rows say nothing."""
+"""Curves of fewer rows are not drawn."""
 N_PRIOR = 2000
 N_BINS = 10
 OURS = "standard, {} pattern"
@@ -86,16 +87,16 @@ PER_BOLTZMANN = dict.fromkeys(("heat_capacity_cv", "heat_capacity_cp"), 1 / GAS_
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What the models say of calibration and test rows, which they never learned from."""
+    """Predictions of the models for calibration and test rows, which they never learned from."""
 
     table: TrainingTable
-    """These rows alone."""
+    """The held-out rows."""
     endpoints: Mapping[str, Endpoint]
     truth: Mapping[str, Array]
     """endpoint → (n,), NaN where unknown."""
     answers: Mapping[str, Mapping[str, Estimates]]
     """model → endpoint → estimates of the rows."""
-    groups: Mapping[tuple[str, str], Array]
+    groups: Mapping[tuple[Case, str], Array]
     """(case, ALONE or BOTH) → probabilities (n, 230) of the space groups."""
     patterns: Mapping[str, NDArray[np.float32]]
     """kind → patterns: the test rows', decoded ones, ones drawn from the prior."""
@@ -104,35 +105,41 @@ class HeldOut:
     def predict(
         cls, table: TrainingTable, models: Path | None = None, progress: Progress = silent
     ) -> HeldOut:
-        """Predict the held-out rows of ``table``, by the paper's recipe too where ``models``
-        has its weights."""
+        """Predict the held-out rows of ``table``, also by the paper's recipe if ``models`` has its
+        weights."""
         seen = table.roles == TRAIN
         table = replace(table, materials=table.materials.take(~seen))
         loaded = Models(models)
         space, compositions = loaded.space, table.compositions
-        patterns = {"simulated": table.patterns}
-        patterns["decoded"] = space.reconstruct_patterns(table.patterns)
-        given = {"simulated": compositions, "decoded": decoded_compositions(space, compositions)}
+        inputs: dict[Case, tuple[Array, NDArray[np.float32]]] = {
+            "simulated": (compositions, table.patterns),
+            "decoded": (
+                decode_compositions(space, compositions),
+                space.reconstruct_patterns(table.patterns),
+            ),
+        }
         progress("held-out rows", 1, 3)
-        answers, groups = {}, {}
-        for case in CASES:
-            answers[OURS.format(case)] = _answers(
-                loaded.properties, given[case], patterns[case], case
-            )
-            # as the headers' scores are measured: the true composition beside either pattern
+        answers: dict[str, dict[str, Estimates]] = {}
+        groups: dict[tuple[Case, str], Array] = {}
+        for case, (given, patterns) in inputs.items():
+            answers[OURS.format(case)] = _predict_all(loaded.properties, given, patterns, case)
+            # as for the headers' scores: the true composition with either pattern
             for name, x in ((ALONE, None), (BOTH, compositions)):
-                groups[case, name] = loaded.symmetry.predict(patterns[case], x)
+                groups[case, name] = loaded.symmetry.predict(patterns, x)
         progress("held-out rows", 2, 3)
         if "reference" in trained_faces(models):
-            answers[REFERENCE] = _reference_answers(models, compositions, table.patterns)
+            answers[REFERENCE] = _predict_reference(models, compositions, table.patterns)
         learned = answers[OURS.format("simulated")]
         endpoints = {**loaded.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
         truth = {name: table.labels(endpoint) for name, endpoint in endpoints.items()}
-        truth |= {name: labels for name, (_, labels) in all_labels(table).items()}
+        truth |= {name: labels for name, (_, labels) in collect_labels(table).items()}
         drawn = space.decode(space.sample_prior(N_PRIOR, np.random.default_rng(0)))[1]
         test = table.roles == TEST
-        kinds = {"real": patterns["simulated"][test], "decoded": patterns["decoded"][test],
-                 "drawn from the prior": drawn}  # fmt: skip
+        kinds = {
+            "real": inputs["simulated"][1][test],
+            "decoded": inputs["decoded"][1][test],
+            "drawn from the prior": drawn,
+        }
         progress("held-out rows", 3, 3)
         return cls(table, endpoints, truth, answers, groups, kinds)
 
@@ -150,7 +157,7 @@ class HeldOut:
         truth = self.truth[name][self.known(name)]
         return len(truth) >= MIN_ROWS and bool(np.ptp(truth) > 0)
 
-    def scores(self, split: str) -> list[dict[str, Any]]:
+    def score_rows(self, split: str) -> list[ScoreRow]:
         """One row per model and endpoint, on the test rows."""
         rows = []
         for model, answers in self.answers.items():
@@ -163,18 +170,21 @@ class HeldOut:
                     if auxiliary
                     else score_estimates(endpoint, truth, estimates)
                 )
-                rows.append({"endpoint": name, "model": model, "split": split,
-                             "rows": len(truth), "scores": scores})  # fmt: skip
+                rows.append(
+                    ScoreRow(
+                        endpoint=name, model=model, rows=len(truth), split=split, scores=scores
+                    )
+                )
         return rows
 
 
-def _answers(
+def _predict_all(
     models: PropertyModels,
     compositions: NDArray[np.floating],
     patterns: NDArray[np.floating],
-    case: str,
+    case: Case,
 ) -> dict[str, Estimates]:
-    """All endpoints, and the auxiliary outputs of the network, which have no intervals."""
+    """Predict all endpoints and the auxiliary outputs of the network, which have no intervals."""
     answers = models.predict(compositions, patterns, case=case)
     if models.network is not None:
         outputs, _ = models.network.raw(compositions, patterns)
@@ -185,10 +195,10 @@ def _answers(
     return answers
 
 
-def _reference_answers(
+def _predict_reference(
     models: Path | None, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
 ) -> dict[str, Estimates]:
-    """Those of the paper's recipe, its network for the formation energy's sign among them."""
+    """Predict by the paper's recipe, with its network for the sign of the formation energy."""
     space = LatentSpace.load(models, face="reference")
     heads = PropertyModels.load(lambda: space, models, face="reference")
     answers = heads.predict(compositions, patterns, case="simulated")
@@ -208,10 +218,10 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
     systems), S10 (pattern characteristics), and curves of reliability, coverage and abstention
     as PNG, SVG and HTML; returns the files."""
     files: list[Path] = []
-    if panels := _parities(held):
+    if panels := _collect_parities(held):
         files += draw_parity(out / "s6-parity", panels)
     for stem, names in (("s7-metal-magnetic", ELECTRONIC), ("s9-stability", STABILITY)):
-        if classifiers := _classifiers(held, names):
+        if classifiers := _collect_classifiers(held, names):
             files += draw_classifiers(out / stem, classifiers)
     progress("figures", 1, 3)
     files += _draw_symmetry(out, held)
@@ -220,16 +230,16 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
         {kind: pattern_characteristics(patterns) for kind, patterns in held.patterns.items()},
     )  # fmt: skip
     progress("figures", 2, 3)
-    files += draw_reliability(out / "reliability", _reliabilities(held))
-    if curves := _coverages(held):
+    files += draw_reliability(out / "reliability", _measure_reliabilities(held))
+    if curves := _measure_coverages(held):
         files += draw_coverage(out / "coverage", LEVELS, curves)
     progress("figures", 3, 3)
     return files
 
 
-def _parities(held: HeldOut) -> list[Parity]:
-    """Panels of the standard face from the real pattern, and of the reference beside them."""
-    panels = []
+def _collect_parities(held: HeldOut) -> list[Parity]:
+    """Panels of the standard face (simulated patterns) and of the reference face."""
+    panels: list[Parity] = []
     for name, title in TABLE_S3.items():
         for model in (OURS.format("simulated"), REFERENCE):
             if name not in held.answers.get(model, {}) or not held.is_measurable(name):
@@ -257,7 +267,9 @@ def _parities(held: HeldOut) -> list[Parity]:
     return panels
 
 
-def _classifiers(held: HeldOut, names: Mapping[str, tuple[str, str, str]]) -> list[Classifier]:
+def _collect_classifiers(
+    held: HeldOut, names: Mapping[str, tuple[str, str, str]]
+) -> list[Classifier]:
     from sklearn.metrics import confusion_matrix, roc_curve
 
     found = []
@@ -280,7 +292,7 @@ def _classifiers(held: HeldOut, names: Mapping[str, tuple[str, str, str]]) -> li
 
 
 def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
-    """Confusion matrices of decoded patterns, and what abstention is worth."""
+    """Draw confusion matrices of decoded patterns, and accuracy by the share of rows answered."""
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     one_hot = np.eye(N_SPACE_GROUPS)[labels]
     systems = system_probabilities(one_hot).argmax(axis=1)
@@ -292,11 +304,11 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
         curves[f"{case}, {given}"] = hits[order].cumsum() / np.arange(1, len(hits) + 1)
         if case == "decoded":
             named = system_probabilities(probabilities[held.test]).argmax(axis=1)
-            of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _counts(
+            of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _count_pairs(
                 labels, likeliest, N_SPACE_GROUPS
             )
             accuracy = (named == systems).mean()
-            of_systems[f"decoded {given}: accuracy {accuracy:.3f}"] = _counts(
+            of_systems[f"decoded {given}: accuracy {accuracy:.3f}"] = _count_pairs(
                 systems, named, len(CRYSTAL_SYSTEMS)
             )
     files = draw_confusions(out / "s9-space-groups", of_groups)
@@ -304,26 +316,26 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
     return files + draw_abstention(out / "abstention-space-groups", curves)
 
 
-def _counts(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """(n, n): how many rows of each class are named which."""
+def _count_pairs(truth: NDArray[np.intp], named: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Confusion matrix (n, n): rows by true and by predicted class."""
     return np.bincount(truth * n + named, minlength=n * n).reshape(n, n)
 
 
-def _reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
+def _measure_reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
     """classifier → case → curve, the space group's among them."""
     curves: dict[str, dict[str, Reliability]] = {}
     for name, (title, *_) in {**ELECTRONIC, **STABILITY}.items():
         if name in held.endpoints and held.is_measurable(name):
             known = held.known(name)
             curves[title] = {
-                case: reliability(
+                case: measure_reliability(
                     held.truth[name][known], held.answers[OURS.format(case)][name].value[known]
                 )
                 for case in CASES
             }
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     curves["likeliest space group"] = {
-        case: reliability(
+        case: measure_reliability(
             (held.groups[case, BOTH][held.test].argmax(axis=1) == labels).astype(float),
             held.groups[case, BOTH][held.test].max(axis=1),
         )
@@ -332,8 +344,8 @@ def _reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
     return curves
 
 
-def reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
-    """How often what has a chance (n,) comes true (n,), in N_BINS bins of equally many rows.
+def measure_reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Reliability:
+    """Compare probabilities (n,) with outcomes (n,), in N_BINS bins of equally many rows.
 
     The error is the standard one of a share, its ends kept off 0 and 1 by the added successes
     and failures of Agresti and Coull (Am. Stat. 52, 119, 1998).
@@ -348,7 +360,7 @@ def reliability(truth: NDArray[np.floating], chance: NDArray[np.floating]) -> Re
     return Reliability(mean, share, np.sqrt(kept * (1 - kept) / (n + 4)), brier)
 
 
-def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
+def _measure_coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
     """endpoint → case → share (len(LEVELS),) of test truths inside the intervals of each level."""
     curves: dict[str, dict[str, Array]] = {}
     for name, endpoint in held.endpoints.items():
@@ -358,9 +370,9 @@ def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
         if held.known(name, CALIBRATION).sum() < MIN_ROWS:
             continue
         curves[name.replace("_", " ")] = {
-            case: coverage_curve(
+            case: measure_coverage(
                 *(
-                    _in_widths(
+                    _scale_errors(
                         endpoint,
                         held.truth[name][held.known(name, role)],
                         held.answers[OURS.format(case)][name].take(held.known(name, role)),
@@ -373,14 +385,14 @@ def _coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
     return curves
 
 
-def coverage_curve(calibration: Array, test: Array) -> Array:
-    """Share of ``test`` errors below the conformal quantile of the ``calibration`` ones, for
-    each of LEVELS: what the interval of another level would hold."""
+def measure_coverage(calibration: Array, test: Array) -> Array:
+    """Coverage of intervals of each of LEVELS: the share of ``test`` errors below the conformal
+    quantile of the ``calibration`` errors."""
     factors = [conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
     return np.array([(test <= factor).mean() for factor in factors])
 
 
-def _in_widths(endpoint: Endpoint, truth: Array, estimates: Estimates) -> Array:
+def _scale_errors(endpoint: Endpoint, truth: Array, estimates: Estimates) -> Array:
     """Errors in half widths of the interval, in the model's own scale."""
     exact, value, high = map(endpoint.to_model, (truth, estimates.value, estimates.high))
     with np.errstate(invalid="ignore"):

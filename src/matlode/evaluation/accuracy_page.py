@@ -1,17 +1,14 @@
-"""The page of all scores: measured ones beside baselines, the paper's and other people's."""
+"""The page of all scores, with baselines and published scores for comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from matlode.evaluation.published import PAPER, PEERS, Published
+from matlode.evaluation.score_row import ScoreRow
 from matlode.properties.derived import GAS_CONSTANT
 from matlode.properties.intervals import COVERAGE
-
-Row = Mapping[str, Any]
-"""endpoint, model, rows (None where not stored), split, scores; of folds with "mae_sd", ..."""
 
 MISSING, UNCOUNTED = "not measured", "not stored"
 UNPRINTED = "–"
@@ -19,10 +16,10 @@ MEASURES = {
     "mae": "MAE", "rmse": "RMSE", "r2": "R²", "mae_ln": "MAE of ln", "r2_ln": "R² of ln",
     "auc": "AUC", "accuracy": "accuracy", "f1": "F1",
 }  # fmt: skip
-"""score → how tables name it."""
+"""score → its name in tables."""
 WITH_UNIT = ("mae", "rmse", "interval_width")
 SIZES = (*WITH_UNIT, "mae_ln", "set_size")
-"""Scores that are shown with three digits; the others are shares of one, with three decimals."""
+"""Scores that are shown with three digits; the others are shares, shown with three decimals."""
 NOMINAL = f"{100 * COVERAGE:.0f} %"
 SYMMETRY_MEASURES = {
     "space_group": "space group", "space_group_top_5": "among five likeliest",
@@ -41,7 +38,7 @@ MODELS = {
 """model → heading of its column."""
 OURS = next(iter(MODELS))
 SHIPPED, HARD = "by formula", "folds by chemical system"
-"""How the shipped models' split begins, and how that of the folds that every table has ends."""
+"""Beginning of the name of the shipped models' split, end of the name of the hardest folds."""
 REGRESSION, LOGARITHM, CHANCE = ("mae", "r2"), ("mae_ln", "r2_ln"), ("auc", "accuracy", "f1")
 
 
@@ -54,26 +51,26 @@ class Quantity:
     unit: str = ""
     measures: tuple[str, ...] = REGRESSION
     scale: float = 1.0
-    """What measured values are multiplied by to come into ``unit``."""
+    """Factor that converts measured values to ``unit``."""
     printed: str | None = None
-    """Quantity of ``Published.numbers`` that it is put beside (default: the endpoint)."""
+    """Quantity of ``Published.numbers`` to compare with (default: the endpoint)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table with what is to be said of it, and the figures below it."""
+    """A table with its introduction and its figures."""
 
     title: str
     text: str
     quantities: tuple[Quantity, ...] = ()
     every_split: bool = True
-    """Whether folds of all splits are shown, or those of the hardest one alone."""
+    """Whether folds of all splits are shown, or only those of the hardest one."""
     figures: Mapping[str, str] = field(default_factory=dict)
-    """name of a picture → what it shows."""
+    """Name of a picture → its caption."""
 
 
-def _modulus(which: str) -> tuple[Quantity, ...]:
-    name, endpoint = f"{which} modulus", f"{which}_modulus"
+def _list_modulus_quantities(which: str) -> tuple[Quantity, ...]:
+    name, endpoint = f"{which} modulus", f"{which}_list_modulus_quantities"
     return (
         Quantity(endpoint=f"{endpoint}_vrh/aflow", label=f"{name}, AFLOW rows", unit="GPa",
                  printed=endpoint),
@@ -83,7 +80,9 @@ def _modulus(which: str) -> tuple[Quantity, ...]:
     )  # fmt: skip
 
 
-def _plain(*names: str, unit: str = "", measures: tuple[str, ...] = REGRESSION) -> list[Quantity]:
+def _list_quantities(
+    *names: str, unit: str = "", measures: tuple[str, ...] = REGRESSION
+) -> list[Quantity]:
     return [
         Quantity(endpoint=name, label=name.replace("_", " "), unit=unit, measures=measures)
         for name in names
@@ -97,7 +96,7 @@ SECTIONS: tuple[Section, ...] = (
         "endpoint; outputs of their own answer for AFLOW's rows alone and for JARVIS's Voigt "
         "averages. Held-out chemical systems are the split to trust: no compound of the same "
         "elements was learned from.",
-        quantities=(*_modulus("bulk"), *_modulus("shear")),
+        quantities=(*_list_modulus_quantities("bulk"), *_list_modulus_quantities("shear")),
     ),
     Section(
         title="Thermal properties",
@@ -159,13 +158,13 @@ SECTIONS: tuple[Section, ...] = (
         "gives for the known values.",
         every_split=False,
         quantities=(
-            *_plain("band_gap", unit="eV"),
-            *_plain("magnetic_moment", unit="µB/atom"),
-            *_plain("volume_per_atom", unit="Å³/atom"),
-            *_plain("density", unit="g/cm³"),
+            *_list_quantities("band_gap", unit="eV"),
+            *_list_quantities("magnetic_moment", unit="µB/atom"),
+            *_list_quantities("volume_per_atom", unit="Å³/atom"),
+            *_list_quantities("density", unit="g/cm³"),
             Quantity(endpoint="refractive_index", label="refractive index",
                      measures=("mae", "mae_ln")),
-            *_plain("dielectric_constant", "piezoelectric_maximum", measures=LOGARITHM),
+            *_list_quantities("dielectric_constant", "piezoelectric_maximum", measures=LOGARITHM),
             Quantity(endpoint="vickers_hardness", unit="GPa",
                      label="Vickers hardness (Mazhnik and Oganov)"),
             Quantity(endpoint="vickers_hardness_chen", unit="GPa",
@@ -206,38 +205,37 @@ PLAUSIBILITY = Section(
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was measured, as (endpoint, split) → model → row."""
+class ScoreTable:
+    """All scores, found by endpoint and split."""
 
-    rows: Sequence[Row]
-    table: Mapping[str, Any] = field(default_factory=dict)
-    """What the models were trained on: table, rows, formulas (``TrainingTable.header``)."""
+    rows: Sequence[ScoreRow]
+    """Those of folds have standard deviations, too: "mae_sd", ..."""
+    trained_on: Mapping[str, object] = field(default_factory=dict)
+    """Table, rows and formulas of the training data (``TrainingTable.header``)."""
 
-    def of(self, endpoint: str, split: str) -> dict[str, Row]:
+    def find(self, endpoint: str, split: str) -> dict[str, ScoreRow]:
         """model → its row."""
-        found = (r for r in self.rows if r["endpoint"] == endpoint and r["split"] == split)
-        return {str(row["model"]): row for row in found}
+        found = (row for row in self.rows if row.endpoint == endpoint and row.split == split)
+        return {row.model: row for row in found}
 
-    def splits(self, *, every: bool = True, besides: Iterable[str] = ()) -> list[str]:
-        """Splits of property rows, the shipped models' first; one that is wanted and was not
-        measured stands there by its name."""
-        found = dict.fromkeys(
-            str(row["split"]) for row in self.rows if row["endpoint"] not in besides
-        )
+    def property_splits(self, *, every: bool = True) -> list[str]:
+        """Splits of property rows, that of the shipped models first. SHIPPED and HARD are listed
+        even if nothing was measured on them."""
+        other = ("space_group", "pattern")
+        found = dict.fromkeys(row.split for row in self.rows if row.endpoint not in other)
         wanted = [split for split in found if every or "folds" not in split or HARD in split]
         wanted += [name for name in (SHIPPED, HARD) if not any(name in split for split in wanted)]
         return sorted(wanted, key=lambda split: not split.startswith(SHIPPED))
 
 
-def accuracy_page(evidence: Evidence, *, command: str, figures: Mapping[str, str]) -> str:
-    """The page in Markdown; ``figures``: name of a picture → its address, from the page."""
-    table = evidence.table
+def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[str, str]) -> str:
+    """Render the page in Markdown; ``figures``: name of a picture → its address, from the page."""
     parts = [
         "# How accurate the models are",
         f"Made by `{command}` from what other commands measured: the headers of the models "
         "(`matlode train models`), folds (`matlode evaluate folds`), space groups (`matlode "
         'evaluate symmetry`). What was not measured says so. Models of the table "{table}": '
-        "{rows:,} structures of {formulas:,} formulas.".format(**table),
+        "{rows:,} structures of {formulas:,} formulas.".format(**scores.trained_on),
         "Cells hold the scores that the first column names, with standard deviations over the "
         'folds where there are some. "By formula": a tenth of the formulas, held out from '
         'everything; two columns are ours, for the pattern of the real structure and for what '
@@ -245,112 +243,117 @@ def accuracy_page(evidence: Evidence, *, command: str, figures: Mapping[str, str
         "reference face on the same rows. The paper and peers are as printed "
         f'("{UNPRINTED}": not printed), on rows and splits of their own: see '
         "[the list](#published-numbers) before comparing.",
-        *(_property_section(section, evidence, figures) for section in SECTIONS),
-        _section(SYMMETRY, _symmetry_table(evidence), figures),
-        _section(INTERVALS, _coverage_table(evidence), figures),
-        _section(PLAUSIBILITY, _plausibility_table(evidence), figures),
+        *(_render_property_section(section, scores, figures) for section in SECTIONS),
+        _render_section(SYMMETRY, _render_symmetry_table(scores), figures),
+        _render_section(INTERVALS, _render_coverage_table(scores), figures),
+        _render_section(PLAUSIBILITY, _render_plausibility_table(scores), figures),
         "## Published numbers",
-        _published_table(),
+        _render_published_table(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
-def _property_section(section: Section, evidence: Evidence, figures: Mapping[str, str]) -> str:
-    splits = evidence.splits(every=section.every_split, besides=("space_group", "pattern"))
+def _render_property_section(
+    section: Section, scores: ScoreTable, figures: Mapping[str, str]
+) -> str:
+    splits = scores.property_splits(every=section.every_split)
     lines = [
-        [*_property_line(quantity, split, evidence), *(_others(quantity) if at == 0 else ("", ""))]
+        [
+            *_render_property_line(quantity, split, scores),
+            *(_render_published(quantity) if at == 0 else ("", "")),
+        ]
         for quantity in section.quantities
-        for at, split in enumerate(_shown_splits(quantity, splits, evidence))
+        for at, split in enumerate(_select_splits(quantity, splits, scores))
     ]
     headings = ["quantity", "split", "test rows", *MODELS.values(), "paper", "peers"]
-    return _section(section, _table(headings, lines), figures)
+    return _render_section(section, _render_table(headings, lines), figures)
 
 
-def _shown_splits(quantity: Quantity, splits: list[str], evidence: Evidence) -> list[str]:
-    """Those that it was measured on, and those that it should have been."""
+def _select_splits(quantity: Quantity, splits: list[str], scores: ScoreTable) -> list[str]:
+    """Splits that the quantity was measured on, and those that every table shows."""
     return [
         split for split in splits
-        if evidence.of(quantity.endpoint, split) or split.startswith(SHIPPED) or HARD in split
+        if scores.find(quantity.endpoint, split) or split.startswith(SHIPPED) or HARD in split
     ]  # fmt: skip
 
 
-def _property_line(quantity: Quantity, split: str, evidence: Evidence) -> list[str]:
-    found = evidence.of(quantity.endpoint, split)
+def _render_property_line(quantity: Quantity, split: str, scores: ScoreTable) -> list[str]:
+    found = scores.find(quantity.endpoint, split)
     ours = found.get(OURS) or next(iter(found.values()), None)
-    rows = None if ours is None else ours["rows"]
+    rows = None if ours is None else ours.rows
     unit = f", {quantity.unit}" if quantity.unit else ""
     names = " / ".join(MEASURES[m] for m in quantity.measures)
     return [
         f"{quantity.label}{unit}: {names}",
         split.split(":")[0],
         MISSING if rows is None else f"{rows:,}",
-        *(_measured(found.get(model), quantity, rows) for model in MODELS),
+        *(_render_scores(found.get(model), quantity, rows) for model in MODELS),
     ]
 
 
-def _others(quantity: Quantity) -> tuple[str, str]:
-    """What the paper and what peers printed."""
+def _render_published(quantity: Quantity) -> tuple[str, str]:
+    """Scores that the paper printed, and that peers printed."""
     name = quantity.printed or quantity.endpoint
-    peers = [f"{p.name} {_printed(p, name, quantity)}" for p in PEERS if name in p.numbers]
-    paper = _printed(PAPER, name, quantity) if name in PAPER.numbers else UNPRINTED
+    peers = [f"{p.name} {_format_published(p, name, quantity)}" for p in PEERS if name in p.numbers]
+    paper = _format_published(PAPER, name, quantity) if name in PAPER.numbers else UNPRINTED
     return paper, "; ".join(peers) or UNPRINTED
 
 
-def _measured(row: Row | None, quantity: Quantity, rows: int | None) -> str:
+def _render_scores(row: ScoreRow | None, quantity: Quantity, rows: int | None) -> str:
     if row is None:
         return MISSING
     cells = []
     for measure in quantity.measures:
         scale = quantity.scale if measure in WITH_UNIT else 1.0
-        value, sd = (row["scores"].get(key) for key in (measure, f"{measure}_sd"))
-        text = MISSING if value is None else _write(measure, scale * value)
-        cells.append(text if sd is None else f"{text} ± {_write(measure, scale * sd)}")
-    other = "" if row["rows"] == rows else f" ({row['rows']:,} rows)"
+        value, sd = (row.scores.get(key) for key in (measure, f"{measure}_sd"))
+        text = MISSING if value is None else _format_score(measure, scale * value)
+        cells.append(text if sd is None else f"{text} ± {_format_score(measure, scale * sd)}")
+    other = "" if row.rows == rows else f" ({row.rows:,} rows)"
     return " / ".join(cells) + other
 
 
-def _write(measure: str, value: float) -> str:
-    return number(value) if measure in SIZES else share(value)
+def _format_score(measure: str, value: float) -> str:
+    return format_number(value) if measure in SIZES else format_share(value)
 
 
-def _printed(source: Published, name: str, quantity: Quantity) -> str:
+def _format_published(source: Published, name: str, quantity: Quantity) -> str:
     values = (source.numbers[name].get(measure) for measure in quantity.measures)
-    return " / ".join(map(_as_printed, values))
+    return " / ".join(map(_format_value, values))
 
 
-def _as_printed(value: float | None) -> str:
+def _format_value(value: float | None) -> str:
     if value is None:
         return UNPRINTED
     return f"{value:g}" if value >= 1 else max(f"{value:.2f}", f"{value:g}", key=len)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three digits without an exponent.
 
-    >>> number(1234.6), number(9.7501), number(0.05)
+    >>> format_number(1234.6), format_number(9.7501), format_number(0.05)
     ('1235', '9.75', '0.0500')
     """
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".removesuffix(".")
 
 
-def share(value: float) -> str:
+def format_share(value: float) -> str:
     """Three decimals.
 
-    >>> share(0.97313), share(-0.00003)
+    >>> format_share(0.97313), format_share(-0.00003)
     ('0.973', '0.000')
     """
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def _symmetry_table(evidence: Evidence) -> str:
+def _render_symmetry_table(scores: ScoreTable) -> str:
     lines = []
-    for row in (r for r in evidence.rows if r["endpoint"] == "space_group"):
-        rows = UNCOUNTED if row["rows"] is None else f"{row['rows']:,}"
-        shown = [(measure, row["scores"].get(measure)) for measure in SYMMETRY_MEASURES]
-        face, _, given = str(row["model"]).partition(", ")
+    for row in (r for r in scores.rows if r.endpoint == "space_group"):
+        rows = UNCOUNTED if row.rows is None else f"{row.rows:,}"
+        shown = [(measure, row.scores.get(measure)) for measure in SYMMETRY_MEASURES]
+        face, _, given = row.model.partition(", ")
         who = {"standard": "ours", "reference": "paper's recipe"}[face]
-        cells = [MISSING if value is None else _write(m, value) for m, value in shown]
-        lines.append([who, given, row["split"].split(":")[0], rows, *cells])
+        cells = [MISSING if value is None else _format_score(m, value) for m, value in shown]
+        lines.append([who, given, row.split.split(":")[0], rows, *cells])
     seen = {(line[0], line[2]) for line in lines}
     lines += [
         [who, "decoded pattern", RANDOM_TENTH, *[MISSING] * (len(SYMMETRY_MEASURES) + 1)]
@@ -359,20 +362,20 @@ def _symmetry_table(evidence: Evidence) -> str:
     ]
     for source in (p for p in (PAPER, *PEERS) if "space_group" in p.numbers):
         values = (source.numbers["space_group"].get(measure) for measure in SYMMETRY_MEASURES)
-        cells = [_as_printed(value) for value in values]
+        cells = [_format_value(value) for value in values]
         given = "decoded pattern, without composition" if source is PAPER else source.rows
         lines.append([f"{source.name}, as printed", given, source.split, UNPRINTED, *cells])
     headings = ["who", "what is given", "split", "test rows", *SYMMETRY_MEASURES.values()]
-    return _table(headings, lines)
+    return _render_table(headings, lines)
 
 
 RANDOM_TENTH = "a tenth by random"
 
 
-def _coverage_table(evidence: Evidence) -> str:
+def _render_coverage_table(scores: ScoreTable) -> str:
     """A line per endpoint, a column per split."""
-    covered = [row for row in evidence.rows if "coverage" in row["scores"]]
-    splits = evidence.splits(besides=("space_group", "pattern"))
+    covered = [row for row in scores.rows if "coverage" in row.scores]
+    splits = scores.property_splits()
     columns = [
         (split, model) for split in splits for model in list(MODELS)[:3]
         if split.startswith(SHIPPED) or model == OURS
@@ -382,41 +385,41 @@ def _coverage_table(evidence: Evidence) -> str:
         for split, model in columns
     ]
     lines = []
-    for endpoint in dict.fromkeys(str(row["endpoint"]) for row in covered):
+    for endpoint in dict.fromkeys(row.endpoint for row in covered):
         cells = []
         for split, model in columns:
-            row = evidence.of(endpoint, split).get(model)
-            known = row is not None and "coverage" in row["scores"]
-            cells.append(_covered(row) if row and known else MISSING)
+            row = scores.find(endpoint, split).get(model)
+            known = row is not None and "coverage" in row.scores
+            cells.append(_render_coverage(row) if row and known else MISSING)
         lines.append([LABELS.get(endpoint, endpoint.replace("_", " ")), *cells])
-    return _table(["property", *headings], lines or [[MISSING] * (len(headings) + 1)])
+    return _render_table(["property", *headings], lines or [[MISSING] * (len(headings) + 1)])
 
 
-def _covered(row: Row) -> str:
-    sd = row["scores"].get("coverage_sd")
-    spread = "" if sd is None else f" ± {share(sd)}"
-    return f"{share(row['scores']['coverage'])}{spread} ({row['rows']:,})"
+def _render_coverage(row: ScoreRow) -> str:
+    sd = row.scores.get("coverage_sd")
+    spread = "" if sd is None else f" ± {format_share(sd)}"
+    return f"{format_share(row.scores['coverage'])}{spread} ({row.rows:,})"
 
 
-def _plausibility_table(evidence: Evidence) -> str:
+def _render_plausibility_table(scores: ScoreTable) -> str:
     lines = [
-        [row["model"], UNCOUNTED if row["rows"] is None else f"{row['rows']:,}",
-         share(row["scores"]["passed"]), share(row["scores"]["auc_from_simulated"])]
-        for row in evidence.rows if row["endpoint"] == "pattern"
+        [row.model, UNCOUNTED if row.rows is None else f"{row.rows:,}",
+         format_share(row.scores["passed"]), format_share(row.scores["auc_from_simulated"])]
+        for row in scores.rows if row.endpoint == "pattern"
     ]  # fmt: skip
-    return _table(["patterns", "how many", "pass", "AUC"], lines or [[MISSING] * 4])
+    return _render_table(["patterns", "how many", "pass", "AUC"], lines or [[MISSING] * 4])
 
 
-def _published_table() -> str:
+def _render_published_table() -> str:
     lines = [[p.name, p.citation, p.rows, p.split, p.compare] for p in (PAPER, *PEERS)]
-    return _table(["who", "where", "rows", "split", "beside ours"], lines)
+    return _render_table(["who", "where", "rows", "split", "beside ours"], lines)
 
 
-def _section(section: Section, table: str, figures: Mapping[str, str]) -> str:
+def _render_section(section: Section, table: str, figures: Mapping[str, str]) -> str:
     images = [f"![{text}]({figures[n]})" for n, text in section.figures.items() if n in figures]
     return "\n\n".join([f"## {section.title}", section.text, table, *images])
 
 
-def _table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def _render_table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     rule = ["---"] * len(headings)
     return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rule, *lines))

@@ -1,4 +1,4 @@
-"""Figures of how good predictions are: parity, classifiers, confusion, honesty of chances."""
+"""Figures of accuracy: parity, classifiers, confusion, calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Parity:
     truth: Array
     predicted: Array
     inside: NDArray[np.bool_]
-    """(n,), whether the 90 % interval holds the truth."""
+    """(n,), whether the 90 % interval contains the truth."""
     scores: Mapping[str, float]
     logarithmic: bool = False
 
@@ -37,7 +37,7 @@ class Classifier:
 
     title: str
     classes: tuple[str, ...]
-    """What 0 and 1 mean."""
+    """Names of the classes 0 and 1."""
     curves: Mapping[str, Array]
     """model → (2, m), false and true positive rates."""
     scores: Mapping[str, Mapping[str, float]]
@@ -48,12 +48,12 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often what has a chance comes true."""
+    """Observed frequencies of predicted probabilities."""
 
     chance: Array
     """(n_bins,), mean predicted probability."""
     share: Array
-    """(n_bins,), what came true."""
+    """(n_bins,), observed frequency."""
     error: Array
     """(n_bins,), standard error of ``share``."""
     brier: float
@@ -63,7 +63,7 @@ def draw_parity(stem: Path, panels: Sequence[Parity]) -> list[Path]:
     """Panels in lines of four; points outside their 90 % interval in another colour."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure, axes = _grid(len(panels), 4, 2.9)
+    figure, axes = _make_grid(len(panels), 4, 2.9)
     traces = []
     for panel, axis in zip(panels, axes, strict=True):
         kinds = ((panel.inside, TRUE, "inside"), (~panel.inside, IMAGE, "outside"))
@@ -71,7 +71,7 @@ def draw_parity(stem: Path, panels: Sequence[Parity]) -> list[Path]:
             x, y = panel.truth[rows], panel.predicted[rows]
             size = float(np.clip(1500 / len(panel.truth), 0.6, 4))
             axis.scatter(x, y, s=size, color=colour, linewidths=0, alpha=0.6, rasterized=True)
-            traces.append(_points(x, y, f"{panel.name}, {panel.model}, {name}", colour))
+            traces.append(_trace_points(x, y, f"{panel.name}, {panel.model}, {name}", colour))
         both = np.concatenate([panel.truth, panel.predicted])
         if panel.logarithmic:
             both = both[both > 0]
@@ -85,7 +85,9 @@ def draw_parity(stem: Path, panels: Sequence[Parity]) -> list[Path]:
         axis.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
         unit = f" / {panel.unit}" if panel.unit else ""
         axis.set_title(f"{panel.name}{unit}, {panel.model}", fontsize=8)
-        axis.text(0.04, 0.96, _parity_note(panel), transform=axis.transAxes, va="top", fontsize=6.5)
+        axis.text(
+            0.04, 0.96, _write_parity_note(panel), transform=axis.transAxes, va="top", fontsize=6.5
+        )
         axis.tick_params(labelsize=6)
     figure.supxlabel("true", fontsize=9)
     figure.supylabel("predicted", fontsize=9)
@@ -94,7 +96,7 @@ def draw_parity(stem: Path, panels: Sequence[Parity]) -> list[Path]:
     return save_figure(figure, stem, traces, "true", "predicted", dpi=dpi)
 
 
-def _parity_note(panel: Parity) -> str:
+def _write_parity_note(panel: Parity) -> str:
     ln = "_ln" if panel.logarithmic else ""
     of_ln = " of ln" if ln else ""
     return (
@@ -116,16 +118,16 @@ def draw_classifiers(stem: Path, classifiers: Sequence[Classifier]) -> list[Path
         for (model, (x, y)), colour in zip(classifier.curves.items(), COLOURS, strict=False):
             label = f"{model}: AUC {classifier.scores[model]['auc']:.3f}"
             line[0].plot(x, y, color=colour, lw=1.2, label=label)
-            traces.append(_line(x, y, f"{classifier.title}, {label}", colour))
+            traces.append(_trace_line(x, y, f"{classifier.title}, {label}", colour))
         line[0].plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
         line[0].set(xlabel="false positive rate", ylabel="true positive rate", box_aspect=1)
         line[0].set_title(classifier.title, fontsize=10)
         line[0].legend(fontsize=7, loc="lower right")
-        _confusion_of_two(line[1], classifier)
+        _draw_confusion(line[1], classifier)
     return save_figure(figure, stem, traces, "false positive rate", "true positive rate")
 
 
-def _confusion_of_two(axis: Any, classifier: Classifier) -> None:
+def _draw_confusion(axis: Any, classifier: Classifier) -> None:
     counts = classifier.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -167,7 +169,7 @@ def draw_confusions(
                                 interpolation="nearest")  # fmt: skip
         axis.set_title(name, fontsize=10)
         axis.set(xlabel="predicted", ylabel="true")
-        traces.append(_heat_map(shown, name, classes))
+        traces.append(_trace_heat_map(shown, name, classes))
     label = "share of the true class" if classes else "rows"
     figure.colorbar(image, ax=axes[0, -1], shrink=0.8, label=label)
     return save_figure(figure, stem, traces, "predicted", "true")
@@ -187,7 +189,7 @@ def draw_characteristics(
 ) -> list[Path]:
     """Distributions of characteristics (n, len(names)) of several kinds of patterns, over the
     range of the middle 99 % of them all."""
-    figure, axes = _grid(len(names), 5, 2.1)
+    figure, axes = _make_grid(len(names), 5, 2.1)
     traces = []
     for column, (name, axis) in enumerate(zip(names, axes, strict=True)):
         ends = [np.quantile(values[:, column], [0.005, 0.995]) for values in kinds.values()]
@@ -197,7 +199,7 @@ def draw_characteristics(
             density, _ = np.histogram(values[:, column], edges, density=True)
             axis.stairs(density, edges, color=colour, lw=1.0, label=kind)
             middle = (edges[1:] + edges[:-1]) / 2
-            traces.append(_line(middle, density, f"{name}, {kind}", colour))
+            traces.append(_trace_line(middle, density, f"{name}, {kind}", colour))
         axis.set_title(name, fontsize=7)
         axis.tick_params(labelsize=6)
         axis.xaxis.get_offset_text().set_fontsize(6)
@@ -211,7 +213,7 @@ def draw_reliability(
     stem: Path, classifiers: Mapping[str, Mapping[str, Reliability]]
 ) -> list[Path]:
     """Observed against predicted frequency, a panel per classifier, a curve per case."""
-    figure, axes = _grid(len(classifiers), 3, 3.0)
+    figure, axes = _make_grid(len(classifiers), 3, 3.0)
     traces = []
     for (title, cases), axis in zip(classifiers.items(), axes, strict=True):
         axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
@@ -219,7 +221,7 @@ def draw_reliability(
             label = f"{case}: Brier {curve.brier:.3f}"
             axis.errorbar(curve.chance, curve.share, curve.error, color=colour, marker="o", ms=3,
                           lw=1, label=label)  # fmt: skip
-            traces.append(_line(curve.chance, curve.share, f"{title}, {label}", colour))
+            traces.append(_trace_line(curve.chance, curve.share, f"{title}, {label}", colour))
         axis.set_title(title, fontsize=9)
         axis.legend(fontsize=7, loc="upper left")
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
@@ -233,13 +235,13 @@ def draw_coverage(
     stem: Path, levels: Array, properties: Mapping[str, Mapping[str, Array]]
 ) -> list[Path]:
     """Observed against nominal coverage of intervals, a panel per property, a curve per case."""
-    figure, axes = _grid(len(properties), 4, 2.4)
+    figure, axes = _make_grid(len(properties), 4, 2.4)
     traces = []
     for (title, cases), axis in zip(properties.items(), axes, strict=True):
         axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
         for (case, observed), colour in zip(cases.items(), COLOURS, strict=False):
             axis.plot(levels, observed, color=colour, marker="o", ms=2.5, lw=1, label=case)
-            traces.append(_line(levels, observed, f"{title}, {case}", colour))
+            traces.append(_trace_line(levels, observed, f"{title}, {case}", colour))
         axis.set_title(title, fontsize=8)
         axis.set(xlim=(0, 1.02), ylim=(0, 1.02), box_aspect=1)
         axis.tick_params(labelsize=7)
@@ -258,7 +260,7 @@ def draw_abstention(stem: Path, accuracies: Mapping[str, Array]) -> list[Path]:
         # of the first few rows an accuracy says nothing
         kept = np.unique(np.linspace(len(accuracy) // 50, len(accuracy) - 1, 400).astype(int))
         axis.plot(share[kept], accuracy[kept], color=colour, lw=1.2, label=name)
-        traces.append(_line(share[kept], accuracy[kept], name, colour))
+        traces.append(_trace_line(share[kept], accuracy[kept], name, colour))
     axis.axvline(0.5, color=GREY, lw=0.8, ls="--")
     axis.set(xlabel="share of rows answered, surest first", ylabel="accuracy of the space group",
              xlim=(0, 1), ylim=(None, 1.01))  # fmt: skip
@@ -266,7 +268,7 @@ def draw_abstention(stem: Path, accuracies: Mapping[str, Array]) -> list[Path]:
     return save_figure(figure, stem, traces, "share of rows answered", "accuracy")
 
 
-def _grid(n: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
+def _make_grid(n: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
     """A figure with n axes in lines of ``columns``."""
     columns = min(n, columns)
     lines = -(-n // columns)
@@ -280,22 +282,22 @@ def _grid(n: int, columns: int, size: float) -> tuple[Any, Sequence[Any]]:
     return figure, flat[:n]
 
 
-def _points(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
-    return {"type": "scattergl", "mode": "markers", "x": _short(x), "y": _short(y), "name": name,
+def _trace_points(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
+    return {"type": "scattergl", "mode": "markers", "x": _round(x), "y": _round(y), "name": name,
             "marker": {"size": 3, "color": colour}, "visible": "legendonly"}  # fmt: skip
 
 
-def _line(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
-    return {"type": "scatter", "mode": "lines", "x": _short(x), "y": _short(y), "name": name,
+def _trace_line(x: Array, y: Array, name: str, colour: str) -> dict[str, Any]:
+    return {"type": "scatter", "mode": "lines", "x": _round(x), "y": _round(y), "name": name,
             "line": {"width": 1.5, "color": colour}}  # fmt: skip
 
 
-def _heat_map(shown: Array, name: str, classes: Sequence[str]) -> dict[str, Any]:
+def _trace_heat_map(shown: Array, name: str, classes: Sequence[str]) -> dict[str, Any]:
     at: list[Any] = list(classes or range(1, len(shown) + 1))
     z = [[None if np.isnan(v) else round(float(v), 4) for v in line] for line in shown]
     return {"type": "heatmap", "x": at, "y": at, "z": z, "name": name, "colorscale": "Blues"}
 
 
-def _short(values: Array) -> list[float]:
-    """Four digits: what a pixel can show."""
+def _round(values: Array) -> list[float]:
+    """Four significant digits, enough for a picture."""
     return [float(f"{value:.4g}") for value in values]

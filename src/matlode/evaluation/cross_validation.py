@@ -1,4 +1,4 @@
-"""How good the property models are when whole formulas, chemical systems or prototypes are new."""
+"""Cross-validation of the property models by formula, chemical system or prototype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, TRAIN, Fold
 from matlode.errors import GoalError, suggest
+from matlode.evaluation.score_row import ScoreRow
 from matlode.latent.space import FACES, trained_faces
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, Derivation
@@ -24,10 +25,11 @@ from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import AUXILIARY
 from matlode.properties.trees import SETTINGS, fit_trees
+from matlode.records import Case, Face
+from matlode.training.model_table import MODELS
 from matlode.training.property_recipes import fit_network
-from matlode.training.recipes import Trainer
-from matlode.training.settings import TRAINING
 from matlode.training.table import TrainingTable
+from matlode.training.trainer import Trainer
 
 UNITS = {
     endpoint.name: endpoint.unit
@@ -40,47 +42,52 @@ UNITS = {
 FOLD_FILE = re.compile(
     rf"(reference-)?(?P<split>{'|'.join(SPLITS)})-(?P<number>\d+)-of-(?P<n>\d+)-(?P<sha>\w+)"
 )
-CASE = "simulated"
-"""Patterns of real structures; ``matlode evaluate properties`` also scores decoded ones."""
-FOLD_TRAINING = replace(TRAINING[NETWORK_MODEL], batch_size=512, max_epochs=8, patience=8)
-"""Cheaper than what ships, which is a little better for it."""
+CASE: Case = "simulated"
+"""Patterns of real structures; ``matlode evaluate properties`` scores decoded ones, too."""
+FOLD_TRAINING = {"batch_size": 512, "max_epochs": 8, "patience": 8}
+"""Cheaper settings than those of the shipped network, which is a little better."""
+MIN_AUXILIARY_ROWS = 50
 MAX_BASELINE_ROWS = 20_000
-"""Baselines of endpoints with more training labels are left out: they take minutes each."""
+"""Endpoints with more training labels get no baselines: each takes minutes."""
 BASELINED = (
     "bulk_modulus_vrh/aflow", "shear_modulus_vrh/aflow", "heat_capacity_cv", "heat_capacity_cp",
     "vickers_hardness",
 )  # fmt: skip
-"""Of what is learned beside the endpoints or follows from them, that has baselines too."""
+"""Auxiliary and derived properties that get baselines."""
+
+FoldScores: TypeAlias = dict[str, dict[str, dict[str, float]]]
+"""endpoint → model → "rows" and scores: what a fold's file holds."""
 
 
 def cross_validate(
     *,
     split: str = "chemical_system",
     n_folds: int = 5,
-    faces: Sequence[str] | None = None,
+    faces: Sequence[Face] | None = None,
     data: Path | None = None,
     out: Path = Path("folds"),
     models: Path | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """One row per endpoint and model: each score's mean and standard deviation over the folds
-    (``fold_rows``, of this split).
+) -> list[ScoreRow]:
+    """Cross-validate the property models: one row per endpoint and model, with each score's mean
+    and standard deviation over the folds (``read_fold_rows``, of this split).
 
-    Every fold trains on the other folds' rows, for the standard face one network, for the
-    reference trees on the latent variables (default: both, if the reference's autoencoders
-    are in ``models``); the autoencoders, which see no labels, are those in use. Folds that
-    are in ``out`` already are not made again, and an interrupted one goes on from its
-    checkpoint. Raises GoalError for an unknown split or face.
+    Every fold trains on the other folds' rows: for the standard face one network, for the
+    reference face trees on the latent variables (default: both, if the reference's autoencoders
+    are in ``models``). The autoencoders, which see no labels, are not trained again. Folds that
+    are in ``out`` already are read, and an interrupted one continues from its checkpoint. Raises
+    GoalError for an unknown split or face.
     """
     faces = faces or trained_faces(models)
-    for given, known in ((split, SPLITS), *((face, tuple(MEASURES)) for face in faces)):
-        if given not in known:
-            raise GoalError(f'"{given}" is not known here. {suggest(given, known)}')
+    if split not in SPLITS:
+        raise GoalError(f'unknown split "{split}". {suggest(split, SPLITS)}')
+    for face in faces:
+        if face not in MEASURES:
+            raise GoalError(f'unknown face "{face}". {suggest(face, MEASURES)}')
     whole = TrainingTable.load(data)
-    shared: dict[str, Any] = {}
+    shared = Trainer.of(whole, out, progress, models=models)
     for number in range(n_folds):
-        table = replace(whole, fold=Fold(split, number, n_folds))
-        trainer = Trainer(table, out, dict(TRAINING), progress, models=models, _made=shared)
+        trainer = shared.with_fold(Fold(split, number, n_folds))
         for face in faces:
             name = f"{split}-{number}" if face == "standard" else f"{face}-{split}-{number}"
             file = out / f"{name}-of-{n_folds}-{whole.sha256[:12]}.json"
@@ -89,13 +96,13 @@ def cross_validate(
                 write_json(file, MEASURES[face](trainer, name))
         progress("folds", number + 1, n_folds, split)
     ending = f"{n_folds} folds by {split.replace('_', ' ')}"
-    return [row for row in fold_rows(out, whole.sha256) if row["split"] == ending]
+    return [row for row in read_fold_rows(out, whole.sha256) if row.split == ending]
 
 
-def measure_fold(trainer: Trainer, name: str) -> dict[str, Any]:
-    """{endpoint: {model: {"rows": n, scores}}} on the fold's test rows, ours and the baselines."""
-    trainer = replace(trainer, settings={**trainer.settings, name: FOLD_TRAINING})
-    network = fit_network(trainer, name, n_members=1)
+def measure_fold(trainer: Trainer, name: str) -> FoldScores:
+    """Train the standard network on a fold and score it, with baselines, on the test rows."""
+    spec = replace(MODELS[NETWORK_MODEL].with_settings(FOLD_TRAINING), name=name)
+    network = fit_network(trainer, spec, n_members=1)
     table = trainer.table
     test = table.roles == TEST
     compositions, patterns = table.compositions[test], table.patterns[test]
@@ -107,43 +114,40 @@ def measure_fold(trainer: Trainer, name: str) -> dict[str, Any]:
         for name, derivation in DERIVATIONS.items()
         if answers.keys() >= set(derivation.needs)
     }
-    beside = {
+    auxiliary = {
         target.name: target.from_model(network.values(target.name, outputs))
         for target in AUXILIARY
         if target in network.endpoints
     }
-    found: dict[str, Any] = {}
-    for target, labels in all_labels(table).values():
+    found: FoldScores = {}
+    for target, labels in collect_labels(table).values():
         truth = labels[test]
         known = ~np.isnan(truth)
         if target.name in answers:
             scores = score_estimates(target, truth[known], answers[target.name].take(known))
-        elif target.name in beside and known.sum() >= MIN_AUXILIARY_ROWS:
-            scores = score(target, truth[known], beside[target.name][known])
+        elif target.name in auxiliary and known.sum() >= MIN_AUXILIARY_ROWS:
+            scores = score(target, truth[known], auxiliary[target.name][known])
         else:
             continue
         found[target.name] = {"standard": {"rows": int(known.sum()), **scores}}
         if target.name in ENDPOINTS or target.name in BASELINED:
-            found[target.name] |= _baselines(table, target, labels)
+            found[target.name] |= _score_baselines(table, target, labels)
     return found
 
 
-MIN_AUXILIARY_ROWS = 50
-
-
-def measure_reference_fold(trainer: Trainer, name: str) -> dict[str, Any]:
-    """The same for the paper's recipe: its XGBoost on the latent variables of its autoencoders."""
+def measure_reference_fold(trainer: Trainer, name: str) -> FoldScores:
+    """Train the paper's XGBoost on the latent variables of its autoencoders, and score it."""
     table = trainer.table
-    points = np.hstack(trainer.points("reference"))
+    points = np.hstack(trainer.reference.points)
     test = table.roles == TEST
-    found = {}
-    for target, labels in all_labels(table).values():
-        learn, known = trainer.rows(TRAIN, labels), test & ~np.isnan(labels)
+    found: FoldScores = {}
+    for target, labels in collect_labels(table).values():
+        learn, known = trainer.select_rows(TRAIN, labels), test & ~np.isnan(labels)
         truth = labels[known]
         shown = target not in AUXILIARY or target.name in BASELINED
         if not shown or min(learn.sum(), known.sum()) < MIN_AUXILIARY_ROWS:
             continue
-        if np.ptp(truth) == 0:  # one class alone has no score
+        if np.ptp(truth) == 0:  # scores need two classes
             continue
         objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
         y = target.to_model(labels[learn])
@@ -159,27 +163,27 @@ def measure_reference_fold(trainer: Trainer, name: str) -> dict[str, Any]:
     return found
 
 
-MEASURES: Mapping[str, Callable[[Trainer, str], dict[str, Any]]] = {
+MEASURES: Mapping[Face, Callable[[Trainer, str], FoldScores]] = {
     "standard": measure_fold,
     "reference": measure_reference_fold,
 }
 """face → how a fold of it is measured."""
 
 
-def all_labels(table: TrainingTable) -> dict[str, tuple[Endpoint, NDArray[np.float64]]]:
-    """name → endpoint and labels (n,), NaN where unknown: of endpoints, of what follows from
-    them (the formula of known labels), and of what is learned beside them."""
+def collect_labels(table: TrainingTable) -> dict[str, tuple[Endpoint, NDArray[np.float64]]]:
+    """name → endpoint and labels (n,), NaN where unknown: of endpoints, of auxiliary targets, and
+    of derived properties (computed from known labels)."""
     found = {e.name: (e, table.labels(e)) for e in (*ENDPOINTS.values(), *AUXILIARY)}
     known = {name: labels for name, (_, labels) in found.items()}
     for name, derivation in DERIVATIONS.items():
-        labels = _derived_labels(derivation, known, table.compositions)
+        labels = _derive_labels(derivation, known, table.compositions)
         found[name] = derivation.endpoint, labels
     return found
 
 
-def _baselines(
+def _score_baselines(
     table: TrainingTable, endpoint: Endpoint, labels: NDArray[np.float64]
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float]]:
     learn = (table.roles == TRAIN) & ~np.isnan(labels)
     known = (table.roles == TEST) & ~np.isnan(labels)
     if learn.sum() > MAX_BASELINE_ROWS:
@@ -192,24 +196,26 @@ def _baselines(
     return found
 
 
-def _derived_labels(
-    derivation: Derivation, labels: Mapping[str, NDArray[np.float64]], compositions: Any
+def _derive_labels(
+    derivation: Derivation,
+    labels: Mapping[str, NDArray[np.float64]],
+    compositions: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What the formula gives for the known labels, NaN where one is unknown."""
+    """Values (n,) of a derived property for known labels, NaN where one is unknown."""
     inputs = [labels[name] for name in derivation.needs]
     exact = {name: Estimates(y, y, y) for name, y in zip(derivation.needs, inputs, strict=True)}
     value = derivation.estimate(exact, compositions).value
     return np.where(np.isnan(inputs).any(axis=0), np.nan, value)
 
 
-def fold_rows(folder: Path, sha256: str) -> list[dict[str, Any]]:
+def read_fold_rows(folder: Path, sha256: str) -> list[ScoreRow]:
     """One row per split, endpoint and model of the finished folds of the table ``sha256``:
-    each score's mean and, of several folds, standard deviation."""
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    each score's mean and, for several folds, standard deviation."""
+    groups: dict[tuple[str, int], list[FoldScores]] = defaultdict(list)
     for file in sorted(folder.glob(f"*-of-*-{sha256[:12]}.json")):
         if found := FOLD_FILE.fullmatch(file.stem):
             groups[found["split"], int(found["n"])].append(json.loads(file.read_text()))
-    rows: list[dict[str, Any]] = []
+    rows: list[ScoreRow] = []
     for (split, n), folds in sorted(groups.items(), key=lambda item: SPLITS.index(item[0][0])):
         parts: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
         for fold in folds:
@@ -217,26 +223,26 @@ def fold_rows(folder: Path, sha256: str) -> list[dict[str, Any]]:
                 for model, of_model in models.items():
                     parts[endpoint, model].append(of_model)
         rows += [
-            {
-                "endpoint": endpoint,
-                "unit": UNITS.get(endpoint, ""),
-                "model": f"{model}, {CASE} pattern" if model in FACES else model,
-                "split": f"{_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
-                "rows": sum(part["rows"] for part in of_folds),
-                "scores": _means(of_folds),
-            }
+            ScoreRow(
+                endpoint=endpoint,
+                unit=UNITS.get(endpoint, ""),
+                model=f"{model}, {CASE} pattern" if model in FACES else model,
+                split=f"{_format_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
+                rows=sum(int(part["rows"]) for part in of_folds),
+                scores=_average_scores(of_folds),
+            )
             for (endpoint, model), of_folds in parts.items()
         ]
     return rows
 
 
-def _count(n_done: int, n: int) -> str:
+def _format_count(n_done: int, n: int) -> str:
     return str(n) if n_done == n else f"{n_done} of {n}"
 
 
-def _means(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _average_scores(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     scores = {}
-    for key in parts[0].keys() - {"rows"}:
+    for key in (key for key in parts[0] if key != "rows"):
         values = [part[key] for part in parts if key in part]
         scores[key] = float(np.mean(values))
         if len(values) > 1:

@@ -1,11 +1,10 @@
-"""The latent spaces measured, both faces side by side, on formulas that they never saw."""
+"""Measures of the latent spaces of both faces on unseen formulas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,33 +17,51 @@ from matlode.data.symmetry import crystal_system
 from matlode.latent.networks import COMPOSITION_LATENT, single
 from matlode.latent.space import FACES, LatentSpace, View, trained_faces
 from matlode.progress import Progress, silent
+from matlode.records import Face
 from matlode.representation.composition import formula_vectors, integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.plausibility import PatternBands
-from matlode.training.recipes import MAX_FORMULA_ATOMS, SAME_FRACTION, cosines
+from matlode.training.encoding import MAX_FORMULA_ATOMS
+from matlode.training.recipes import SAME_FRACTION, compute_cosines
 from matlode.training.table import TrainingTable
 
 PEAK_HEIGHTS = (0.05, 0.2)
-"""Maxima below this part of the strongest are not counted as peaks: weak ones, strong ones."""
+"""Smallest heights of a peak, relative to the strongest: with weak peaks, strong peaks alone."""
 PEAK_DISTANCE_DEG = 0.2
-"""A peak is found if there is one this close to it."""
+"""A peak is found if the other pattern has one within this distance."""
 ACTIVE_VARIANCE = 0.01
 """A latent variable is active if its mean varies by more (Burda et al., arXiv:1509.00519)."""
 N_NEIGHBOURS = 5
 MAX_PRIOR_ELEMENTS = 6
 PROBES = ("formation_energy_per_atom", "volume_per_atom", "bulk_modulus_vrh", "debye_temperature")
-"""Columns that a ridge regression reads from the latent variables."""
+"""Columns that a ridge regression predicts from the latent variables."""
+
+
+@dataclass(frozen=True)
+class LatentMeasure:
+    """One measure of the latent spaces."""
+
+    name: str
+    by_face: Mapping[Face, float | None]
+    """None for a face without weights."""
+    measured_on: str
+    """Numbers of formulas and structures."""
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON object that `matlode evaluate latent --json` prints."""
+        values = {str(face): value for face, value in self.by_face.items()}
+        return {"measure": self.name, **values, "on": self.measured_on}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What both faces are measured on."""
+    """Materials that both faces are measured on."""
 
     compositions: NDArray[np.float64]
     """(n_formulas, 100), of distinct test formulas, with and without structures."""
     table: TrainingTable
     train: NDArray[np.intp]
-    """Rows of the table that neighbours and probes may use."""
+    """Rows of the table for neighbours and probes."""
     test: NDArray[np.intp]
 
 
@@ -56,8 +73,8 @@ def measure_latent(
     n_prior: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """One row per measure with the value of each face (None where a face ships without weights).
+) -> list[LatentMeasure]:
+    """Measure the latent spaces of both faces.
 
     ``data``: the structure table (default: $MATLODE_DATA, else the starter set); at most
     ``max_rows`` of its training rows serve as neighbours, and every test row is measured.
@@ -74,21 +91,21 @@ def measure_latent(
         np.flatnonzero(table.roles == TEST),
     )
     bands = PatternBands.load(models)
-    columns: dict[str, dict[str, float]] = {}
+    columns: dict[Face, dict[str, float]] = {}
     for at, face in enumerate(FACES, start=1):
         if face in trained_faces(models):
             space = LatentSpace.load(models, face=face)
-            columns[face] = _measure(space, sample, bands, n_prior, seed)
+            columns[face] = _measure_space(space, sample, bands, n_prior, seed)
         progress("latent spaces", at, len(FACES), face)
     names = dict.fromkeys(name for values in columns.values() for name in values)
     n = f"{len(unseen):,} formulas, {len(sample.test):,} structures"
     return [
-        {"measure": name, **{face: columns.get(face, {}).get(name) for face in FACES}, "on": n}
+        LatentMeasure(name, {face: columns.get(face, {}).get(name) for face in FACES}, n)
         for name in names
     ]
 
 
-def _measure(
+def _measure_space(
     space: LatentSpace, sample: Sample, bands: PatternBands, n_prior: int, seed: int
 ) -> dict[str, float]:
     table, test, train = sample.table, sample.test, sample.train
@@ -98,27 +115,27 @@ def _measure(
     images = space.pattern.decode(points[:, COMPOSITION_LATENT:])
     prior = space.sample_prior(n_prior, np.random.default_rng(seed))
     return {
-        **_formulas(space, sample.compositions),
-        **_patterns(images, patterns),
-        **_encoder_alone(space, patterns),
-        **_information("composition", space.composition, sample.compositions),
-        **_information("pattern", space.pattern, patterns),
-        **_prior(space, prior, bands),
-        **_pairs(space, points, seed),
-        **_neighbours(space, points, known, table.materials.frame, test, train),
-        **_probes(points, known, table.materials.frame, test, train),
+        **_measure_formulas(space, sample.compositions),
+        **_measure_patterns(images, patterns),
+        **_measure_encoder(space, patterns),
+        **_measure_information("composition", space.composition, sample.compositions),
+        **_measure_information("pattern", space.pattern, patterns),
+        **_measure_prior(space, prior, bands),
+        **_measure_pairs(space, points, seed),
+        **_measure_neighbours(space, points, known, table.materials.frame, test, train),
+        **_measure_probes(points, known, table.materials.frame, test, train),
     }
 
 
-def _formulas(space: LatentSpace, truth: NDArray[np.float64]) -> dict[str, float]:
-    images = _whole(space, space.composition.decode(space.composition.encode(truth)))
+def _measure_formulas(space: LatentSpace, truth: NDArray[np.float64]) -> dict[str, float]:
+    images = _round_to_formulas(space, space.composition.decode(space.composition.encode(truth)))
     return {
         "exact formula": float((abs(images - truth).max(axis=1) < SAME_FRACTION).mean()),
         "exact element set": float(((images > 0) == (truth > 0)).all(axis=1).mean()),
     }
 
 
-def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.floating]:
+def _round_to_formulas(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.floating]:
     """Fractions of integer formulas, which the standard face decodes as it is."""
     if space.face == "standard":
         return fractions
@@ -126,31 +143,33 @@ def _whole(space: LatentSpace, fractions: NDArray[np.float32]) -> NDArray[np.flo
     return amounts / amounts.sum(axis=1, keepdims=True)
 
 
-def _patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
-    cosine = cosines(images, truth)
+def _measure_patterns(images: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+    cosine = compute_cosines(images, truth)
     peaks = {}
     for height in PEAK_HEIGHTS:
-        found, false = peaks_found(images, truth, height)
+        found, false = compare_peaks(images, truth, height)
         peaks[f"peaks of ≥ {height:.0%} found within 0.2°"] = found
         peaks[f"decoded peaks of ≥ {height:.0%} that are false"] = false
     return {
         "pattern cosine, median": float(np.median(cosine)),
         "pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
         **peaks,
-        "Wasserstein distance, median, ° 2θ": float(np.median(wasserstein_deg(images, truth))),
+        "Wasserstein distance, median, ° 2θ": float(
+            np.median(compute_wasserstein_deg(images, truth))
+        ),
     }
 
 
-def _encoder_alone(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
+def _measure_encoder(space: LatentSpace, truth: NDArray[np.float32]) -> dict[str, float]:
     images = space.pattern.decode(space.encode_patterns(truth, refine=0))
-    cosine = cosines(images, truth)
+    cosine = compute_cosines(images, truth)
     return {
         "encoder alone: pattern cosine, median": float(np.median(cosine)),
         "encoder alone: pattern cosine, 10 % quantile": float(np.quantile(cosine, 0.1)),
     }
 
 
-def peaks_found(
+def compare_peaks(
     images: NDArray[np.floating], truth: NDArray[np.floating], height: float
 ) -> tuple[float, float]:
     """Share of the true peaks that the images (n, n_points) have, and of theirs that are none.
@@ -166,18 +185,18 @@ def peaks_found(
         peaks, weaker = (
             [find_peaks(y, height=part * height * y.max())[0] for y in pair] for part in (1, 0.5)
         )
-        lost = _without_partner(peaks[1], weaker[0], reach)
-        false = _without_partner(peaks[0], weaker[1], reach)
+        lost = _count_unmatched(peaks[1], weaker[0], reach)
+        false = _count_unmatched(peaks[0], weaker[1], reach)
         counts += lost, len(peaks[1]), false, len(peaks[0])
     return float(1 - counts[0] / max(counts[1], 1)), float(counts[2] / max(counts[3], 1))
 
 
-def _without_partner(peaks: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> int:
+def _count_unmatched(peaks: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> int:
     apart = abs(peaks[:, None] - others[None, :]).astype(float)
     return int((apart.min(axis=1, initial=np.inf) > reach + 1e-9).sum())
 
 
-def wasserstein_deg(
+def compute_wasserstein_deg(
     images: NDArray[np.floating], truth: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Earth mover's distance (n,) in degrees 2θ between patterns (n, n_points) of equal area."""
@@ -186,7 +205,7 @@ def wasserstein_deg(
     return distance
 
 
-def _information(name: str, view: View, data: NDArray[np.floating]) -> dict[str, float]:
+def _measure_information(name: str, view: View, data: NDArray[np.floating]) -> dict[str, float]:
     with torch.inference_mode():
         parts = [view.network.encode(batch) for batch in single(data).split(2048)]
     mean, log_variance = (torch.cat(list(p)).double() for p in zip(*parts, strict=True))
@@ -197,7 +216,7 @@ def _information(name: str, view: View, data: NDArray[np.floating]) -> dict[str,
     }
 
 
-def _prior(
+def _measure_prior(
     space: LatentSpace, points: NDArray[np.float32], bands: PatternBands
 ) -> dict[str, float]:
     fractions, patterns = space.decode(points)
@@ -214,7 +233,7 @@ def _prior(
     }
 
 
-def _pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[str, float]:
+def _measure_pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[str, float]:
     if space.pairing is None:
         return {}
     from sklearn.metrics import roc_auc_score
@@ -227,7 +246,7 @@ def _pairs(space: LatentSpace, points: NDArray[np.float32], seed: int) -> dict[s
     return {"pairs told from shuffled pairs, AUC": float(roc_auc_score(labels, scores))}
 
 
-def _neighbours(
+def _measure_neighbours(
     space: LatentSpace,
     points: NDArray[np.float32],
     known: NDArray[np.float32],
@@ -247,7 +266,7 @@ def _neighbours(
         pairs = zip(np.repeat(a, b.shape[1]), b.ravel(), strict=True)
         return float(np.mean([len(sets[i] & sets[j]) / len(sets[i] | sets[j]) for i, j in pairs]))
 
-    def same(labels: NDArray[Any]) -> Callable[[NDArray[np.intp], NDArray[np.intp]], float]:
+    def same(labels: NDArray[np.generic]) -> Callable[[NDArray[np.intp], NDArray[np.intp]], float]:
         return lambda a, b: float((labels[a][:, None] == labels[b]).mean())
 
     halves = {
@@ -269,7 +288,7 @@ def _neighbours(
     return result
 
 
-def _probes(
+def _measure_probes(
     points: NDArray[np.float32],
     known: NDArray[np.float32],
     frame: pd.DataFrame,

@@ -71,20 +71,20 @@ def draw_latent_figures(
     points = space.encode(table.compositions[mapped], table.patterns[mapped])
     names = [conventional_formula(f) for f in frame["formula"].iloc[mapped]]
     files += draw_elements(
-        out / f"s4-composition-map-seed{seed}", tsne(points[:, :COMPOSITION_LATENT], seed),
+        out / f"s4-composition-map-seed{seed}", embed_tsne(points[:, :COMPOSITION_LATENT], seed),
         table.compositions[mapped] > 0, names,
     )  # fmt: skip
     progress("figures", 3, 4)
     systems = np.array([crystal_system(int(g)) for g in frame["space_group"].iloc[mapped]])
     files += draw_systems(
-        out / f"s5-pattern-map-seed{seed}", tsne(points[:, COMPOSITION_LATENT:], seed),
+        out / f"s5-pattern-map-seed{seed}", embed_tsne(points[:, COMPOSITION_LATENT:], seed),
         systems, names,
     )  # fmt: skip
     progress("figures", 4, 4)
     return files
 
 
-def tsne(points: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
+def embed_tsne(points: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
     """A map (n, 2) of points (n, d) that keeps neighbours (van der Maaten and Hinton 2008)."""
     try:
         from openTSNE import TSNE

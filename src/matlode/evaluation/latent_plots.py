@@ -116,7 +116,7 @@ def draw_elements(
         axis.scatter(*xy[present[:, z]].T, s=1.2, color=IMAGE, linewidths=0)
         axis.set_title(element_symbols()[z], fontsize=9)
         axis.set_axis_off()
-        traces.append(_scatter(xy, present[:, z], element_symbols()[z], names))
+        traces.append(_trace_scatter(xy, present[:, z], element_symbols()[z], names))
     return save_figure(figure, stem, traces, "t-SNE 1", "t-SNE 2")
 
 
@@ -129,13 +129,13 @@ def draw_systems(
     traces = []
     for system, colour in SYSTEM_COLOURS.items():
         axis.scatter(*xy[systems == system].T, s=2, color=colour, label=system, linewidths=0)
-        traces.append(_scatter(xy, systems == system, system, names, colour))
+        traces.append(_trace_scatter(xy, systems == system, system, names, colour))
     axis.legend(markerscale=5, fontsize=8)
     axis.set_axis_off()
     return save_figure(figure, stem, traces, "t-SNE 1", "t-SNE 2")
 
 
-def _scatter(
+def _trace_scatter(
     xy: NDArray[np.floating],
     shown: NDArray[np.bool_],
     name: str,

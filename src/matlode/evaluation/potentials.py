@@ -1,11 +1,11 @@
-"""How far the potentials are from what is known of known materials, beside our models."""
+"""Errors of the potentials for known materials, compared with those of the models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from matlode.artefacts import save_artefact
 from matlode.data.splits import TEST
 from matlode.errors import InputError
+from matlode.evaluation.score_row import ScoreRow
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.evidence.laboratory import cache_folder
@@ -24,7 +25,7 @@ from matlode.properties.scores import score
 from matlode.training.table import TrainingTable
 
 MAX_ATOMS = 8
-"""Of the primitive cells that are computed."""
+"""Atoms of the largest primitive cells that are computed."""
 MEASURED = {
     "bulk_modulus": "GPa",
     "shear_modulus": "GPa",
@@ -33,10 +34,13 @@ MEASURED = {
 OUR_MODELS = "our models"
 Array = NDArray[np.float64]
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 
 @dataclass(frozen=True)
-class KnownMaterials:
-    """Rows of a table whose moduli and formation energies are known, of test formulas."""
+class KnownRows:
+    """Rows of test formulas with known moduli and formation energies."""
 
     table: TrainingTable
     rows: NDArray[np.intp]
@@ -58,16 +62,16 @@ def measure_potentials(
     seed: int = 0,
     keep: Path | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Errors of each potential, and of our models on the same rows.
+) -> list[ScoreRow]:
+    """Measure the errors of each potential, and of our models on the same rows.
 
-    The rows are drawn from test formulas, which our models have not seen; the potentials have
-    most likely seen them all. ``keep`` names a folder of models that the errors are kept in, for
-    reports to show. Materials are of the Materials Project where the table tells
-    databases apart. A crystal that does not come to rest, or is elastically unstable, counts with
-    what was computed for it. Raises InputError if the table has none.
+    The rows are drawn from test formulas, which our models have not seen; the potentials were
+    most likely trained on all of them. Materials are those of the Materials Project if the table
+    states databases. A crystal whose relaxation does not converge, or that is elastically
+    unstable, counts with the values computed for it. ``keep`` names a folder of models that
+    the errors are saved in; reports show them. Raises InputError if the table has no such row.
     """
-    known = _drawn(TrainingTable.load(data), n_structures, seed)
+    known = _draw_rows(TrainingTable.load(data), n_structures, seed)
     examination = Examination(
         known.table.materials, models, cache=cache or cache_folder(), n_jobs=n_jobs
     )
@@ -77,35 +81,41 @@ def measure_potentials(
         of_potential = examination.laboratory(name)
         work = [Calculation(structure, of_potential, elastic=True) for structure in structures]
         calculate(work, n_jobs, progress)
-        found[name] = _computed(examination, name, structures)
-    found[OUR_MODELS] = _predicted(known, Models(models))
-    rows = [
-        {
-            "endpoint": endpoint,
-            "unit": unit,
-            "model": model,
-            "rows": int(usable.sum()),
-            "split": f"known materials of test formulas, up to {MAX_ATOMS} atoms",
-            "scores": {
-                **score(ENDPOINTS[endpoint], truth[usable], values[endpoint][usable]),
-                "median_ratio": float(np.median((values[endpoint] / truth)[usable])),
-            },
-        }
-        for endpoint, unit in MEASURED.items()
-        for truth in [known.labels[endpoint]]
-        for usable in [
-            np.all([np.isfinite(of[endpoint]) for of in found.values()], axis=0) & (truth != 0)
-        ]
-        for model, values in found.items()
-    ]
+        found[name] = _compute_properties(examination, name, structures)
+    found[OUR_MODELS] = _predict_properties(known, Models(models))
+    rows = []
+    for endpoint, unit in MEASURED.items():
+        truth = known.labels[endpoint]
+        predicted = {model: values[endpoint] for model, values in found.items()}
+        rows += _score_endpoint(endpoint, unit, truth, predicted)
     if keep is not None:
-        save_artefact(
-            keep / POTENTIAL_ERRORS, kind=POTENTIAL_ERRORS, header={"rows": rows}, arrays={}
-        )
+        header = {"rows": [row.to_json() for row in rows]}
+        save_artefact(keep / POTENTIAL_ERRORS, kind=POTENTIAL_ERRORS, header=header, arrays={})
     return rows
 
 
-def _drawn(table: TrainingTable, n: int, seed: int) -> KnownMaterials:
+def _score_endpoint(
+    endpoint: str, unit: str, truth: Array, predicted: Mapping[str, Array]
+) -> list[ScoreRow]:
+    """One row per model, on the rows (n,) for which every model has a value."""
+    usable = np.all([np.isfinite(values) for values in predicted.values()], axis=0) & (truth != 0)
+    return [
+        ScoreRow(
+            endpoint=endpoint,
+            unit=unit,
+            model=model,
+            rows=int(usable.sum()),
+            split=f"known materials of test formulas, up to {MAX_ATOMS} atoms",
+            scores={
+                **score(ENDPOINTS[endpoint], truth[usable], values[usable]),
+                "median_ratio": float(np.median((values / truth)[usable])),
+            },
+        )
+        for model, values in predicted.items()
+    ]
+
+
+def _draw_rows(table: TrainingTable, n: int, seed: int) -> KnownRows:
     frame, crystals = table.materials.frame, table.materials.crystals
     usable = (table.roles == TEST) & (crystals.n_atoms <= MAX_ATOMS)
     usable &= np.all([~np.isnan(table.labels(ENDPOINTS[name])) for name in MEASURED], axis=0)
@@ -117,11 +127,11 @@ def _drawn(table: TrainingTable, n: int, seed: int) -> KnownMaterials:
             "formation energy."
         )
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:n]
-    return KnownMaterials(table, rows)
+    return KnownRows(table, rows)
 
 
-def _computed(
-    examination: Examination, potential: str, structures: Sequence[Any]
+def _compute_properties(
+    examination: Examination, potential: str, structures: Sequence[Structure]
 ) -> dict[str, Array]:
     laboratory = examination.laboratory(potential)
     values: dict[str, list[float]] = {name: [] for name in MEASURED}
@@ -135,7 +145,7 @@ def _computed(
     return {name: np.array(of) for name, of in values.items()}
 
 
-def _predicted(known: KnownMaterials, models: Models) -> dict[str, Array]:
+def _predict_properties(known: KnownRows, models: Models) -> dict[str, Array]:
     table = known.table
     estimates = models.properties.predict(
         table.compositions[known.rows], table.patterns[known.rows], case="simulated",

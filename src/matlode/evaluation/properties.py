@@ -1,37 +1,37 @@
-"""Scores of the shipped models on formulas that they never saw, beside baselines."""
+"""Scores of the property models on unseen formulas, with baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
+from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
-from matlode.properties.heads import CASES
 from matlode.properties.models import known_endpoints
 from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.stored import read_stored_scores
-from matlode.training.recipes import decoded_compositions
+from matlode.records import Case
+from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
 
 def stored_scores(
     endpoints: Sequence[str] | None = None, *, models: Path | None = None
-) -> list[dict[str, Any]]:
-    """What stands in the models' headers, measured when they were trained: one row per
-    endpoint and model, with the rows and the split that it was measured on."""
-    wanted = _endpoints(endpoints, known_endpoints(models))
+) -> list[ScoreRow]:
+    """Read the scores in the models' headers, measured when they were trained: one row per
+    endpoint and model."""
+    wanted = _find_endpoints(endpoints, known_endpoints(models))
     stored = list(read_stored_scores(models))
     return [
-        _row(endpoint, found.model, found.test_rows, found.split, dict(found.scores))
+        _make_row(endpoint, found.model, found.test_rows, found.split, found.scores)
         for endpoint in wanted
         for found in stored
         if found.endpoint == endpoint.name
@@ -45,15 +45,15 @@ def measure_scores(
     models: Path | None = None,
     properties: Path | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+) -> list[ScoreRow]:
     """Score the models on the test formulas of a table (default: $MATLODE_DATA, else the
     starter set), with baselines fitted on that table's training formulas.
 
-    ``endpoints`` names properties (default: those of the TOML file ``properties``, else all);
-    for one that has no model yet there are the baselines alone, which say before any
-    training what composition is worth. Endpoints with fewer than MIN_ROWS labelled test rows
-    are left out; raises InputError if none is left, GoalError for unknown names and for
-    properties that their model was trained on in another sense.
+    ``endpoints`` names properties (default: those of the TOML file ``properties``, else all).
+    A property without a model gets the baselines alone: they show before any training how well
+    the composition predicts it. Endpoints with fewer than MIN_ROWS labelled test rows are
+    left out. Raises InputError if none remains, GoalError for unknown names and for properties
+    whose definition differs from that of their model.
     """
     own = read_properties(properties) if properties else {}
     loaded = Models(models)
@@ -64,25 +64,24 @@ def measure_scores(
                 f'{properties}: property "{name}" is {endpoint.definition()}, its model was '
                 f"trained for {trained.definition()}; train it again or correct the file."
             )
-    wanted = _endpoints(endpoints or list(own), {**loaded.endpoints, **own})
+    wanted = _find_endpoints(endpoints or list(own), {**loaded.endpoints, **own})
     table = TrainingTable.load(data)
     for endpoint in own.values():
         checked_labels(endpoint, table.materials, table=table.source)
-    rows: list[dict[str, Any]] = []
+    rows: list[ScoreRow] = []
     test = table.roles == TEST
-    patterns = {"simulated": table.patterns[test]}
-    patterns["decoded"] = loaded.space.reconstruct_patterns(patterns["simulated"])
-    x = {"simulated": table.compositions[test]}
-    predictable = loaded.endpoints
-    x["decoded"] = decoded_compositions(loaded.space, x["simulated"])
+    compositions, patterns = table.compositions[test], table.patterns[test]
+    inputs: dict[Case, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
+        "simulated": (compositions, patterns),
+        "decoded": (
+            decode_compositions(loaded.space, compositions),
+            loaded.space.reconstruct_patterns(patterns),
+        ),
+    }
+    names = [endpoint.name for endpoint in wanted if endpoint.name in loaded.endpoints]
     estimates = {
-        case: loaded.properties.predict(
-            x[case],
-            patterns[case],
-            case=case,
-            names=[e.name for e in wanted if e.name in predictable],
-        )
-        for case in CASES
+        case: loaded.properties.predict(*given, case=case, names=names)
+        for case, given in inputs.items()
     }
     for done, endpoint in enumerate(wanted, start=1):
         labels = table.labels(endpoint)
@@ -101,9 +100,10 @@ def measure_scores(
 def _score_endpoint(
     endpoint: Endpoint,
     table: TrainingTable,
-    estimates: Mapping[str, Mapping[str, Estimates]],
+    estimates: Mapping[Case, Mapping[str, Estimates]],
     known: NDArray[np.bool_],
-) -> list[dict[str, Any]]:
+) -> list[ScoreRow]:
+    """Rows of the models and of the baselines; ``known`` marks the labelled test rows."""
     labels = table.labels(endpoint)
     truth = labels[table.roles == TEST][known]
     split = f"test formulas of {table.source}"
@@ -112,14 +112,14 @@ def _score_endpoint(
         if endpoint.name not in of_case:
             continue
         scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
-        rows.append(_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
-    for name, scores in baseline_scores(endpoint, table).items():
-        rows.append(_row(endpoint, name, len(truth), split, scores))
+        rows.append(_make_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
+    for name, scores in score_baselines(endpoint, table).items():
+        rows.append(_make_row(endpoint, name, len(truth), split, scores))
     return rows
 
 
-def baseline_scores(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[str, float]]:
-    """Baseline → its scores on the labelled test rows, learned from the labelled training rows."""
+def score_baselines(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[str, float]]:
+    """Fit each baseline to the labelled training rows and score it on the labelled test rows."""
     labels = table.labels(endpoint)
     learn, test = ((table.roles == role) & ~np.isnan(labels) for role in (TRAIN, TEST))
     x, y = table.compositions[learn], labels[learn]
@@ -129,18 +129,18 @@ def baseline_scores(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[
     }
 
 
-def _endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
+def _find_endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
     return [find_endpoint(name, known) for name in names or known]
 
 
-def _row(
-    endpoint: Endpoint, model: str, rows: int, split: str, scores: dict[str, float]
-) -> dict[str, Any]:
-    return {
-        "endpoint": endpoint.name,
-        "unit": endpoint.unit,
-        "model": model,
-        "rows": rows,
-        "split": split,
-        "scores": scores,
-    }
+def _make_row(
+    endpoint: Endpoint, model: str, rows: int, split: str, scores: Mapping[str, float]
+) -> ScoreRow:
+    return ScoreRow(
+        endpoint=endpoint.name,
+        unit=endpoint.unit,
+        model=model,
+        rows=rows,
+        split=split,
+        scores=scores,
+    )

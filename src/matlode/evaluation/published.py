@@ -1,4 +1,4 @@
-"""What others have printed, in the units of our tables: the one place where such numbers stand."""
+"""Published scores, in the units of our tables."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One publication's scores, and on what it measured them."""
+    """Scores of one publication, and the data that they were measured on."""
 
     name: str
     citation: str
     rows: str
-    """On which rows."""
+    """Data set."""
     split: str
     compare: str
-    """What a comparison with ours is worth."""
+    """How comparable the scores are with ours."""
     numbers: Mapping[str, Mapping[str, float]]
     """quantity (the name of an endpoint, "space_group") → score → value."""
 

@@ -1,4 +1,4 @@
-"""How often the right structure is built, for known materials whose formulas are hidden."""
+"""How often the builder finds the right structure of known materials hidden from it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.splits import TEST
 from matlode.errors import InputError
+from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
@@ -28,26 +29,30 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MAX_ATOMS = 20
-"""Of the cells that are to be found."""
+"""Atoms of the largest cells that are searched for."""
 TOLERANCES = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
-"""Of StructureMatcher: those that generators of crystals are measured with."""
+"""Settings of StructureMatcher that are usual for generators of crystals."""
 TOPS = (1, 5)
 CHEMISTRY = replace(MEASURED, n_templates=5, n_refined=5, strained=False, distance_cost=1e6)
-"""The nearest elements decide, whatever the pattern."""
+"""Templates are chosen by the nearest elements alone; the pattern is ignored."""
+
+
+Description: TypeAlias = Literal["true", "decoded"]
+"""Composition and pattern of a material: its own, or those that its latent point decodes to."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A known structure, and candidates that stand for it by case."""
+    """A known structure, and the candidates that describe it."""
 
     structure: Structure
     formula: str
-    candidates: dict[str, Candidate]
+    candidates: dict[Description, Candidate]
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Structures of test formulas, and the library that they are to be built from."""
+    """Structures of test formulas, and the library that they are built from."""
 
     table: TrainingTable
     models: Models
@@ -55,11 +60,11 @@ class Hidden:
 
     @cached_property
     def builder(self) -> Builder:
-        """Of every structure of the table; the builder leaves out those of the formula."""
+        """Builder with every structure of the table; it skips those of the target's formula."""
         return Builder(PrototypeLibrary.build(self.table.materials))
 
     def targets(self) -> Iterator[Target]:
-        """One by one."""
+        """The targets, one by one."""
         table, models = self.table, self.models
         compositions, patterns = table.compositions[self.rows], table.patterns[self.rows]
         points = models.space.encode(compositions, patterns)
@@ -67,7 +72,7 @@ class Hidden:
         _, images = models.space.decode(points)
         names = [str(name) for name in table.materials.frame["formula"].iloc[self.rows]]
         true = models.predict_candidates(names, compositions, patterns, case="simulated")
-        returned = models.predict_candidates(
+        decoded = models.predict_candidates(
             formulas_of(amounts), amounts / amounts.sum(axis=1, keepdims=True), images,
             case="decoded",
         )  # fmt: skip
@@ -75,13 +80,13 @@ class Hidden:
             yield Target(
                 table.materials.crystals.structure(int(row)),
                 names[place],
-                {"true": true[place], "returned": returned[place]},
+                {"true": true[place], "decoded": decoded[place]},
             )
 
 
-CASES: dict[str, tuple[str, Effort]] = {
+CASES: dict[str, tuple[Description, Effort]] = {
     "true composition and pattern": ("true", MEASURED),
-    "composition and pattern as the autoencoders return them": ("returned", MEASURED),
+    "composition and pattern as the autoencoders return them": ("decoded", MEASURED),
     "true composition, pattern unused": ("true", CHEMISTRY),
 }
 
@@ -93,13 +98,14 @@ def measure_realisation(
     n_structures: int = 300,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """How often the right structure is the first, or among the first five different ones.
+) -> list[ScoreRow]:
+    """Measure how often the right structure is the first, or among the first five different ones.
 
-    Structures of test formulas with at most MAX_ATOMS atoms, of the Materials Project where the
-    table tells databases apart; every entry of their formulas is hidden from the templates,
-    and no model has seen them. Right is what StructureMatcher calls the same (TOLERANCES); none
-    built counts as wrong, and so does another formula. Raises InputError if there is none.
+    The targets are structures of test formulas with at most MAX_ATOMS atoms, of the Materials
+    Project if the table states databases. Every entry of their formulas is hidden from the
+    templates, and no model has seen them. A structure is right if StructureMatcher matches it
+    (TOLERANCES); a missing structure or another formula counts as wrong. Raises InputError if
+    the table has no target.
     """
     table = TrainingTable.load(data)
     frame = table.materials.frame
@@ -115,40 +121,39 @@ def measure_realisation(
     for done, target in enumerate(hidden.targets(), start=1):
         for case, (kind, effort) in CASES.items():
             began = time.perf_counter()
-            built = _first(hidden.builder, target.candidates[kind], effort)
+            built = _build_first(hidden.builder, target.candidates[kind], effort)
             seconds[case] += time.perf_counter() - began
             right = target.candidates[kind].formula == target.formula
-            places[case].append(_place(target.structure, built) if right else None)
+            places[case].append(_find_place(target.structure, built) if right else None)
         progress("realisation", done, len(rows), target.formula)
     return [
-        {
-            "endpoint": "structure",
-            "unit": "",
-            "model": case,
-            "rows": len(rows),
-            "split": f"test formulas of {table.source}, up to {MAX_ATOMS} atoms",
-            "scores": {**_shares(of_case), "seconds": seconds[case] / len(rows)},
-        }
+        ScoreRow(
+            endpoint="structure",
+            model=case,
+            rows=len(rows),
+            split=f"test formulas of {table.source}, up to {MAX_ATOMS} atoms",
+            scores={**_compute_shares(of_case), "seconds": seconds[case] / len(rows)},
+        )
         for case, of_case in places.items()
     ]
 
 
-def _first(builder: Builder, candidate: Candidate, effort: Effort) -> list[Structure]:
+def _build_first(builder: Builder, candidate: Candidate, effort: Effort) -> list[Structure]:
     found = builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=True, effort=effort
     )
     return [built.structure for built in islice(different(found), max(TOPS))]
 
 
-def _place(true: Structure, built: Sequence[Structure]) -> int | None:
+def _find_place(true: Structure, built: Sequence[Structure]) -> int | None:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher(**TOLERANCES)
     return next((i for i, found in enumerate(built) if matcher.fit(true, found)), None)
 
 
-def _shares(places: Sequence[int | None]) -> dict[str, float]:
-    """Shares of the right structure among the first, with standard errors."""
+def _compute_shares(places: Sequence[int | None]) -> dict[str, float]:
+    """Shares of targets with the right structure among the first ones, with standard errors."""
     scores = {}
     for top in TOPS:
         share = float(np.mean([place is not None and place < top for place in places]))

@@ -35,9 +35,10 @@ from matlode.latent.networks import (
 )
 from matlode.latent.pairing import PAIRING_MODEL, Pairing
 from matlode.latent.weights import kept_weights, network_of
+from matlode.records import Face
 from matlode.representation.composition import integer_amounts, keep_largest
 
-FACES = ("standard", "reference")
+FACES: tuple[Face, ...] = ("standard", "reference")
 """The two sets of models: those developed for matlode, and those made by the paper's recipe."""
 
 BOUND_QUANTILES = (0.005, 0.995)
@@ -49,7 +50,7 @@ REFINEMENT_RATE = 0.03
 ADAM_BETAS = 0.9, 0.999
 ADAM_EPSILON = 1e-8
 
-REFINEMENT_STEPS = {"standard": 10, "reference": 0}
+REFINEMENT_STEPS: Mapping[Face, int] = {"standard": 10, "reference": 0}
 """face → refinement steps of an encoded pattern; 0 for the paper's decoder, which is too slow."""
 
 _BATCH = 2048
@@ -131,7 +132,7 @@ class LatentSpace:
 
     composition: View
     pattern: View
-    face: str
+    face: Face
     pairing: Pairing | None = None
     """Joint prior of composition and pattern variables; None for the reference models."""
 
@@ -146,7 +147,7 @@ class LatentSpace:
         return np.concatenate([self.composition.bounds, self.pattern.bounds])
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, face: str = "standard") -> LatentSpace:
+    def load(cls, folder: Path | None = None, *, face: Face = "standard") -> LatentSpace:
         """Load the autoencoders of ``face`` from ``folder``; missing ones ship with matlode.
 
         ``face`` is "standard" (matlode's models) or "reference" (the paper's recipe). Raises
@@ -318,7 +319,7 @@ def _great_circle(
     return directions * ((1 - t) * lengths[0] + t * lengths[1])
 
 
-def trained_faces(folder: Path | None = None) -> list[str]:
+def trained_faces(folder: Path | None = None) -> list[Face]:
     """The FACES whose autoencoders have weights in ``folder`` or among the shipped models
     (the weights of the reference autoencoders do not ship)."""
     views = {face: [f"{face}-{view}-vae" for view in ("composition", "pattern")] for face in FACES}
@@ -333,7 +334,7 @@ def save_view(
     folder: Path,
     network: VariationalAutoencoder,
     *,
-    face: str,
+    face: Face,
     view: str,
     bounds: NDArray[np.float64],
     header: Mapping[str, object],

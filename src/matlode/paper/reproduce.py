@@ -25,8 +25,9 @@ from matlode.evaluation.accuracy_data import (
 )
 from matlode.evaluation.accuracy_page import MEASURES
 from matlode.evaluation.latent_figures import draw_latent_figures
-from matlode.evaluation.properties import baseline_scores, stored_scores
+from matlode.evaluation.properties import score_baselines, stored_scores
 from matlode.evaluation.published import PAPER
+from matlode.evaluation.score_row import ScoreRow
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.reproduction_page import Section, write_reproduction
 from matlode.paper.spaces import read_space, shipped_spaces, usual_choice
@@ -34,11 +35,11 @@ from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
 from matlode.properties.formation_net import FORMATION_NET
-from matlode.properties.models import head_folder
+from matlode.properties.models import head_name
 from matlode.properties.own import check_rows
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
-from matlode.training.recipes import symmetry_scores
-from matlode.training.settings import default_settings
+from matlode.training.model_table import MODELS
+from matlode.training.recipes import score_space_groups
 from matlode.training.table import TrainingTable
 from matlode.training.train import train_models
 
@@ -47,6 +48,8 @@ TUNED = {
     "S2": (REFERENCE_SYMMETRY_MODEL, FORMATION_NET, "reference-bulk-modulus"),
 }
 """Table of the supplement → models with their hyper-parameters in it."""
+BUDGET = ("batch_size", "learning_rate", "max_epochs", "n_rounds")
+"""Hyper-parameters that the paper does not give."""
 HEADS = (
     *("formation_energy", "thermal_conductivity", "bulk_modulus", "shear_modulus"),
     *("debye_temperature", "thermal_expansion", "metal_probability", "magnetic_probability"),
@@ -158,7 +161,7 @@ def _draw_sample(table: Path, target: Path, seed: int) -> Path:
 
 def _list_trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
     """Models of the paper with enough rows in the table, and endpoints with too few."""
-    learned = {head_folder(Path(), name, "reference").name: name for name in HEADS}
+    learned = {head_name(name, "reference"): name for name in HEADS}
     learned[FORMATION_NET] = "formation_probability"
     names, missing = ["reference-composition-vae", "reference-pattern-vae"], []
     for model, name in learned.items():
@@ -175,8 +178,9 @@ def _list_trainable(table: TrainingTable) -> tuple[list[str], list[str]]:
 def _tabulate_hyperparameters(name: str, models: tuple[str, ...]) -> Section:
     rows: list[Row] = []
     for model in models:
-        space = read_space(shipped_spaces(), model)
-        chosen = usual_choice(model, space)
+        spec = MODELS[model]
+        space = read_space(shipped_spaces(), spec)
+        chosen = usual_choice(spec, space)
         rows += [
             {
                 "model": model,
@@ -186,11 +190,12 @@ def _tabulate_hyperparameters(name: str, models: tuple[str, ...]) -> Section:
             }
             for r in space
         ]
-        budget = default_settings(model)
+        budget = spec.list_settings()
         rows += [
             {"model": model, "hyper-parameter": key, "range": "not in the paper",
-             "the paper's optimum, or ours": budget[key]}
-            for key in ("batch_size", "learning_rate", "max_epochs", "n_rounds") if key in budget
+             "the paper's optimum, or ours": value}
+            for key in BUDGET
+            if key in budget and not isinstance(value := budget[key], list)
         ]  # fmt: skip
     return Section(
         f"Table {name}",
@@ -225,26 +230,26 @@ def _select_pictures(drawn: list[Path], *starts: str) -> tuple[Path, ...]:
 
 def _tabulate_scores(held: HeldOut, table: TrainingTable) -> list[Row]:
     """One row per quantity and score in the paper."""
-    found = {(row["endpoint"], row["model"]): row["scores"] for row in held.scores("")}
-    stored = {(row["endpoint"], row["model"]): row["scores"] for row in stored_scores()}
+    found = {(row.endpoint, row.model): row for row in held.score_rows("")}
+    stored = {(row.endpoint, row.model): row for row in stored_scores()}
     rows: list[Row] = []
     for name, printed in PAPER.numbers.items():
         if name not in held.endpoints:
             continue
         measured = (name, OURS.format("simulated")) in found
         baselines = (
-            baseline_scores(held.endpoints[name], table)[BASELINE]
+            score_baselines(held.endpoints[name], table)[BASELINE]
             if measured and name not in DERIVATIONS
             else {}
         )
         for score, value in printed.items():
             factor = PER_BOLTZMANN.get(name, 1.0) if score in ("mae", "rmse") else 1.0
             columns: Mapping[str, Mapping[str, float]] = {
-                "the paper's recipe here": found.get((name, REFERENCE), {}),
-                "the paper's recipe, full size": stored.get((name, REFERENCE), {}),
+                "the paper's recipe here": _select_scores(found, name, REFERENCE),
+                "the paper's recipe, full size": _select_scores(stored, name, REFERENCE),
                 "elements + XGBoost": baselines,
-                "matlode, real pattern": found.get((name, OURS.format("simulated")), {}),
-                "matlode, decoded": found.get((name, OURS.format("decoded")), {}),
+                "matlode, real pattern": _select_scores(found, name, OURS.format("simulated")),
+                "matlode, decoded": _select_scores(found, name, OURS.format("decoded")),
             }
             unit = "k_B/atom" if name in PER_BOLTZMANN else held.endpoints[name].unit
             with_unit = score in ("mae", "rmse") and unit
@@ -263,11 +268,17 @@ def _tabulate_scores(held: HeldOut, table: TrainingTable) -> list[Row]:
     return rows
 
 
+def _select_scores(
+    found: Mapping[tuple[str, str], ScoreRow], name: str, model: str
+) -> Mapping[str, float]:
+    return found[name, model].scores if (name, model) in found else {}
+
+
 def _tabulate_symmetry(held: HeldOut, reference: Mapping[str, float]) -> list[Row]:
     """One row per accuracy in the paper; ``reference`` are the scores of its recipe."""
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     ours = {
-        given: symmetry_scores(held.groups["decoded", given][held.test], labels)
+        given: score_space_groups(held.groups["decoded", given][held.test], labels)
         for given in (ALONE, BOTH)
     }
     return [

@@ -9,13 +9,8 @@ from pathlib import Path
 
 from matlode.artefacts import read_toml
 from matlode.errors import GoalError, suggest
-from matlode.records import Cell
-from matlode.training.settings import (
-    SPELLINGS,
-    check_value,
-    default_settings,
-    is_head,
-)
+from matlode.training.model_spec import ModelSpec, Setting, Value
+from matlode.training.settings import SPELLINGS, check_value
 
 KINDS = ("int", "uniform", "log", "choices")
 """Distributions: uniform integer, uniform number, log-uniform number, one of a list."""
@@ -40,7 +35,7 @@ class Range:
     """Name in a file; ``units_2`` is the second value of ``units``."""
     kind: str
     """One of KINDS."""
-    values: tuple[Cell, ...]
+    values: tuple[Value, ...]
     """Lower and upper limit, both included, or the choices."""
     key: str
     """Name of the hyper-parameter."""
@@ -55,7 +50,7 @@ class Range:
         assert isinstance(high, int | float)
         return low, high
 
-    def nearest(self, value: Cell) -> Cell:
+    def nearest(self, value: Value) -> Value:
         """``value`` if it is in the range, else the nearest limit or the first choice."""
         if self.kind == "choices":
             return value if value in self.values else self.values[0]
@@ -75,32 +70,28 @@ def shipped_spaces() -> Path:
     return Path(str(resources.files("matlode.paper") / "spaces.toml"))
 
 
-def read_space(path: Path, model: str) -> tuple[Range, ...]:
+def read_space(path: Path, model: ModelSpec) -> tuple[Range, ...]:
     """Read the ranges of ``model`` from a space file (TOML, a table per model).
 
     Heads without their own table use the table HEADS. Raises InputError if the file cannot be
     read, GoalError for unknown names and for invalid limits.
     """
     content = read_toml(path)
-    given = content.get(model)
-    if given is None and is_reference_head(model):
+    name = model.name
+    given = content.get(name)
+    if given is None and model.is_head and model.face == "reference":
         given = content.get(HEADS)
     if given is None:
-        raise GoalError(f'{path} has no space for "{model}". {suggest(model, content)}')
+        raise GoalError(f'{path} has no space for "{name}". {suggest(name, content)}')
     if not isinstance(given, dict) or not given:
         raise GoalError(
-            f"{path}: [{model}] must contain ranges, such as units = {{ int = [8, 256] }}"
+            f"{path}: [{name}] must contain ranges, such as units = {{ int = [8, 256] }}"
         )
-    origin = f"{path}: [{model}]"
-    return tuple(_parse_range(model, name, value, origin) for name, value in given.items())
+    origin = f"{path}: [{name}]"
+    return tuple(_parse_range(model, key, value, origin) for key, value in given.items())
 
 
-def is_reference_head(model: str) -> bool:
-    """Whether a model is boosted trees on the reference's latent variables."""
-    return is_head(model) and model.startswith("reference-")
-
-
-def _parse_range(model: str, name: str, given: object, origin: str) -> Range:
+def _parse_range(model: ModelSpec, name: str, given: object, origin: str) -> Range:
     names = _list_names(model)
     if name not in names:
         raise GoalError(f'{origin} has no "{name}". {suggest(name, names)}')
@@ -113,8 +104,8 @@ def _parse_range(model: str, name: str, given: object, origin: str) -> Range:
         raise GoalError(f'{origin} {name}: unknown kind of range "{kind}". {suggest(kind, KINDS)}')
     if not isinstance(values, list) or not values:
         raise GoalError(f"{origin} {name}: {kind} = {values!r}; expected a list of values.")
-    default = default_settings(model)[key]
-    single = default if at is None else default[at]
+    default = model.list_settings()[key]
+    single = default[at] if isinstance(default, list) and at is not None else default
     for value in values:
         check_value(key, value, single, f"{origin} {name}")
     if kind != "choices":
@@ -138,11 +129,11 @@ def _check_bounds(kind: str, values: Sequence[float], default: object, origin: s
         raise GoalError(f"{origin}: {kind} = {values!r}; expected a lower limit above 0.")
 
 
-def _list_names(model: str) -> dict[str, tuple[str, int | None]]:
+def _list_names(model: ModelSpec) -> dict[str, tuple[str, int | None]]:
     """Name in a file → hyper-parameter and the index of its value, if it has several."""
     spelling = {key: written for written, key in SPELLINGS.items()}
     names: dict[str, tuple[str, int | None]] = {}
-    for key, value in default_settings(model).items():
+    for key, value in model.list_settings().items():
         if key in BUDGET:
             continue
         if isinstance(value, list):
@@ -152,30 +143,39 @@ def _list_names(model: str) -> dict[str, tuple[str, int | None]]:
     return names
 
 
-def usual_choice(model: str, space: tuple[Range, ...]) -> dict[str, Cell]:
+def usual_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
     """Name → value that `matlode train models` uses: the optimum of the paper."""
-    defaults = default_settings(model)
-    return {r.name: defaults[r.key] if r.at is None else defaults[r.key][r.at] for r in space}
+    defaults = model.list_settings()
+    return {r.name: _pick(defaults[r.key], r.at) for r in space}
 
 
-def first_choice(model: str, space: tuple[Range, ...]) -> dict[str, Cell]:
+def _pick(setting: Setting, at: int | None) -> Value:
+    if isinstance(setting, list):
+        assert at is not None
+        return setting[at]
+    return setting
+
+
+def first_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
     """Name → value of ``usual_choice``, moved to the nearest value in the range."""
     usual = usual_choice(model, space)
     return {r.name: r.nearest(usual[r.name]) for r in space}
 
 
 def chosen_settings(
-    model: str, space: tuple[Range, ...], chosen: Mapping[str, Cell]
-) -> dict[str, object]:
+    model: ModelSpec, space: tuple[Range, ...], chosen: Mapping[str, Value]
+) -> dict[str, Setting]:
     """Convert ``chosen`` values (by the names of the space) to settings by hyper-parameter."""
-    found: dict[str, object] = {}
-    lists: dict[str, list[Cell]] = {}
+    found: dict[str, Setting] = {}
+    lists: dict[str, list[Value]] = {}
     for r in space:
         if r.at is None:
             found[r.key] = chosen[r.name]
             continue
         if r.key not in lists:
-            found[r.key] = lists[r.key] = list(default_settings(model)[r.key])
+            default = model.list_settings()[r.key]
+            assert isinstance(default, list)
+            found[r.key] = lists[r.key] = list(default)
         lists[r.key][r.at] = chosen[r.name]
     if "optimizer" in found and "learning_rate" not in found:
         found["learning_rate"] = KERAS_RATES.get(str(found["optimizer"]), 1e-3)

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -23,36 +23,26 @@ from optuna.trial import FrozenTrial, TrialState
 from matlode.artefacts import locked, write_text
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import ArtefactError, GoalError, InputError, suggest
-from matlode.latent.networks import single
 from matlode.latent.training import train
 from matlode.optimisation.studies import Alive, Retries, SharedStudy, places, usable_storage
 from matlode.paper.spaces import (
     Range,
     chosen_settings,
     first_choice,
-    is_reference_head,
     read_space,
     shipped_spaces,
     usual_choice,
 )
 from matlode.paper.tuning_plots import draw_history, draw_importance
 from matlode.progress import Progress, silent
-from matlode.properties.endpoints import ENDPOINTS, Endpoint
-from matlode.properties.formation_net import FORMATION_NET
-from matlode.properties.models import head_folder
+from matlode.properties.endpoints import Endpoint
 from matlode.properties.trees import Watch, fit_trees
-from matlode.records import Cell
-from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
-from matlode.training.property_recipes import latent_rows
-from matlode.training.recipes import Trainer, formula_tensor, pattern_tensor, symmetry_tensors
-from matlode.training.settings import (
-    NETWORKS,
-    architecture,
-    training_settings,
-    tree_settings,
-    write_settings,
-)
+from matlode.training.model_spec import ModelSpec, Setting, Value
+from matlode.training.model_table import MODELS
+from matlode.training.property_recipes import select_latent_rows
+from matlode.training.settings import write_settings
 from matlode.training.table import TrainingTable
+from matlode.training.trainer import Trainer
 
 MAX_RETRIES = 3
 """Largest number of repetitions of a lost trial, which may be the cause of the loss."""
@@ -97,11 +87,11 @@ class Tuning:
     """Held-out loss of the best trial."""
     start_value: float | None
     """Held-out loss of the first trial, with the same budget; None if it did not finish."""
-    settings: Mapping[str, object]
+    settings: Mapping[str, Setting]
     """Best settings by hyper-parameter."""
-    best: Mapping[str, Cell]
+    best: Mapping[str, Value]
     """Name in the space → value in the best trial."""
-    start: Mapping[str, Cell]
+    start: Mapping[str, Value]
     """Name in the space → value in the first trial."""
     start_name: str
     """Label of the first trial."""
@@ -168,11 +158,12 @@ def tune(
     """
     settings = settings or TuningSettings()
     _check_settings(model, settings)
-    ranges = read_space(space or shipped_spaces(), model)
+    spec = MODELS[model]
+    ranges = read_space(space or shipped_spaces(), spec)
     folder = out or Path("tuning") / model
-    table = _without_test_rows(TrainingTable.load(data), _endpoint(model))
-    trainer = Trainer(table, folder, {}, progress, models=models)
-    task = _task(model, trainer, settings)
+    table = _without_test_rows(TrainingTable.load(data), spec.endpoint)
+    trainer = Trainer.of(table, folder, progress, models=models)
+    task = _task(spec, trainer, settings)
     budget = {
         "model": model, "table": table.sha256, "epochs": settings.epochs, "rows": settings.rows,
         "space": {r.name: [r.kind, *r.values] for r in ranges},
@@ -193,10 +184,10 @@ def tune(
             _check_budget(opened.study, budget)
             if storage is None:
                 opened.queue_running()
-            _run_trials(opened, model, ranges, task, settings, progress)
+            _run_trials(opened, spec, ranges, task, settings, progress)
             frame = _tabulate_trials(opened.study, [r.name for r in ranges])
             write_text(folder / "trials.csv", frame.to_csv(index=False))
-            tuning = _summarise(opened.study, model, ranges, task, folder)
+            tuning = _summarise(opened.study, spec, ranges, task, folder)
             _write_results(tuning, opened.study, frame, settings)
     return tuning
 
@@ -213,13 +204,6 @@ def _check_settings(model: str, settings: TuningSettings) -> None:
         raise GoalError(f"rows must be at least 1, not {settings.rows}.")
 
 
-def _endpoint(model: str) -> Endpoint | None:
-    """What a model predicts; None for those that learn no property."""
-    if model == FORMATION_NET:
-        return ENDPOINTS["formation_probability"]
-    return ENDPOINTS.get(model.partition("-")[2].replace("-", "_"))
-
-
 def _without_test_rows(table: TrainingTable, endpoint: Endpoint | None) -> TrainingTable:
     """The table without test rows and, for a property, without rows that have no label."""
     keep = table.roles != TEST
@@ -229,37 +213,36 @@ def _without_test_rows(table: TrainingTable, endpoint: Endpoint | None) -> Train
     return replace(table, materials=table.materials.take(keep), formulas=formulas)
 
 
-def _task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
-    if is_reference_head(model):
-        return _tree_task(model, trainer, settings)
-    learn, held = (LEARNED_FROM[model](trainer, role) for role in (TRAIN, CALIBRATION))
-    _check_rows(learn[0], held[0], model)
+def _task(spec: ModelSpec, trainer: Trainer, settings: TuningSettings) -> _Task:
+    if spec.is_head:
+        return _tree_task(spec, trainer, settings)
+    assert spec.tensors is not None
+    learn, held = (spec.tensors(trainer, role) for role in (TRAIN, CALIBRATION))
+    _check_rows(learn[0], held[0], spec.name)
     rows = torch.from_numpy(_draw_rows(len(learn[0]), settings))
     learn = [part[rows] for part in learn]
 
     def objective(given: Mapping[str, Any], tell: Tell) -> float:
-        own = training_settings(model, {**given, "max_epochs": settings.epochs})
-        own = replace(own, seed=settings.seed)
-        torch.manual_seed(own.seed)
-        network = NETWORKS[model](**architecture(model, given))
-        return min(row["validation_loss"] for row in train(network, learn, held, own, told=tell))
+        budget = {"max_epochs": settings.epochs, "seed": settings.seed}
+        own = spec.with_settings({**given, **budget})
+        log = train(own.build_network(), learn, held, own.training, told=tell)
+        return min(row["validation_loss"] for row in log)
 
     counts = {TRAIN: len(rows), CALIBRATION: len(held[0])}
     return _Task("held-out loss / nats", counts, settings.epochs, objective)
 
 
-def _tree_task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
-    endpoint = _endpoint(model)
-    assert endpoint is not None
+def _tree_task(spec: ModelSpec, trainer: Trainer, settings: TuningSettings) -> _Task:
+    endpoint = spec.target
     probability = endpoint.task == "probability"
     parts = []
     for role in (TRAIN, CALIBRATION):
-        points, labels = latent_rows(trainer, endpoint, role)
+        points, labels = select_latent_rows(trainer, endpoint, role)
         labels = endpoint.to_model(labels)
         usable = np.isfinite(labels)
         parts.append((points[usable], labels[usable]))
     (x, y), held = parts
-    _check_rows(x, held[0], model)
+    _check_rows(x, held[0], spec.name)
     rows = _draw_rows(len(x), settings)
     x, y = x[rows], y[rows]
     objective_name = "binary:logistic" if probability else "reg:squarederror"
@@ -271,7 +254,7 @@ def _tree_task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
             losses.append(loss)
             tell(rounds // ROUNDS_PER_REPORT, loss)
 
-        own = replace(tree_settings(model, given), seed=settings.seed)
+        own = spec.with_settings({**given, "seed": settings.seed}).trees
         watch = Watch(features=held[0], labels=held[1], told=told, every=ROUNDS_PER_REPORT)
         fit_trees(x, y, own, objective=objective_name, watch=watch)
         return losses[-1]
@@ -283,7 +266,7 @@ def _tree_task(model: str, trainer: Trainer, settings: TuningSettings) -> _Task:
         measure += f" of ln({endpoint.name})"
     elif endpoint.unit:
         measure += f" / {endpoint.unit}"
-    n_steps = tree_settings(model, {}).n_rounds // ROUNDS_PER_REPORT
+    n_steps = spec.trees.n_rounds // ROUNDS_PER_REPORT
     return _Task(measure, {TRAIN: len(x), CALIBRATION: len(held[0])}, n_steps, objective)
 
 
@@ -302,23 +285,10 @@ def _draw_rows(n: int, settings: TuningSettings) -> NDArray[np.intp]:
     return np.sort(rows)
 
 
-LEARNED_FROM: Mapping[str, Callable[[Trainer, str], list[torch.Tensor]]] = {
-    "reference-pattern-vae": lambda trainer, role: [pattern_tensor(trainer, role)],
-    "reference-composition-vae": lambda trainer, role: [formula_tensor(trainer, role)],
-    REFERENCE_SYMMETRY_MODEL: symmetry_tensors,
-    FORMATION_NET: lambda trainer, role: [
-        single(part) for part in latent_rows(trainer, ENDPOINTS["formation_probability"], role)
-    ],
-}
-"""Network → function that returns its tensors for the rows of a role."""
-
-TUNED = (
-    *LEARNED_FROM,
-    *(
-        head_folder(Path(), name, "reference").name
-        for name in ENDPOINTS
-        if name != "formation_probability"
-    ),
+TUNED = tuple(
+    name
+    for name, spec in MODELS.items()
+    if spec.face == "reference" and (spec.is_head or spec.tensors is not None)
 )
 """Models that can be tuned."""
 
@@ -431,7 +401,7 @@ def _shorten(value: object) -> str:
 
 def _run_trials(
     shared: SharedStudy,
-    model: str,
+    spec: ModelSpec,
     space: tuple[Range, ...],
     task: _Task,
     settings: TuningSettings,
@@ -440,7 +410,7 @@ def _run_trials(
     """Run trials until the study has ``settings.trials`` of them, with those of other processes."""
 
     def attempt(trial: optuna.Trial) -> float:
-        given = chosen_settings(model, space, {r.name: _suggest_value(trial, r) for r in space})
+        given = chosen_settings(spec, space, {r.name: _suggest_value(trial, r) for r in space})
 
         def tell(step: int, loss: float) -> None:
             trial.report(loss, step)
@@ -467,14 +437,14 @@ def _run_trials(
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         best = min(values, default=None)
         note = "" if best is None else f"best {best:.5g}, {counts['pruned']} pruned"
-        progress(model, min(finished, settings.trials), settings.trials, note)
+        progress(spec.name, min(finished, settings.trials), settings.trials, note)
         if finished >= settings.trials:
             return
         if finished + counts["running"] >= settings.trials:
             time.sleep(1)  # the trials of other processes may be lost
             continue
         if not any(START in t.user_attrs for t in trials):
-            shared.study.enqueue_trial(first_choice(model, space), user_attrs={START: True})
+            shared.study.enqueue_trial(first_choice(spec, space), user_attrs={START: True})
         _run_next_trial(shared, attempt)
 
 
@@ -507,9 +477,10 @@ def _run_next_trial(shared: SharedStudy, attempt: Callable[[optuna.Trial], float
             raise
 
 
-def _suggest_value(trial: optuna.Trial, r: Range) -> Cell:
+def _suggest_value(trial: optuna.Trial, r: Range) -> Value:
     if r.kind == "choices":
-        return trial.suggest_categorical(r.name, list(r.values))
+        # Optuna allows None among the choices; a space file does not
+        return cast(Value, trial.suggest_categorical(r.name, list(r.values)))
     low, high = r.limits
     if r.kind == "int":
         return trial.suggest_int(r.name, int(low), int(high))
@@ -541,7 +512,7 @@ def _tabulate_trials(study: optuna.Study, names: list[str]) -> pd.DataFrame:
 
 
 def _summarise(
-    study: optuna.Study, model: str, space: tuple[Range, ...], task: _Task, folder: Path
+    study: optuna.Study, spec: ModelSpec, space: tuple[Range, ...], task: _Task, folder: Path
 ) -> Tuning:
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -551,14 +522,14 @@ def _summarise(
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     assert best.value is not None
-    first, usual = first_choice(model, space), usual_choice(model, space)
+    first, usual = first_choice(spec, space), usual_choice(spec, space)
     start = next((trial for trial in complete if START in trial.user_attrs), None)
     return Tuning(
-        model=model,
+        model=spec.name,
         measure=task.measure,
         value=best.value,
         start_value=start.value if start else None,
-        settings=chosen_settings(model, space, best.params),
+        settings=chosen_settings(spec, space, best.params),
         best=best.params,
         start=first,
         start_name="the paper's optimum" if first == usual else "nearest to the paper's",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.records import Face
 from matlode.representation.descriptors import (
     composition_descriptor_names,
     composition_descriptors,
@@ -67,7 +68,7 @@ class LatentFeatures:
         return self.space().encode(compositions, patterns)
 
 
-FEATURES: dict[str, type[ObjectFeatures] | type[LatentFeatures]] = {
+FEATURES: dict[Face, type[ObjectFeatures] | type[LatentFeatures]] = {
     "standard": ObjectFeatures,
     "reference": LatentFeatures,
 }

@@ -19,10 +19,10 @@ from matlode.properties.intervals import (
     fit_venn_abers,
 )
 from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
+from matlode.records import Case, Face
 
-CASES = ("simulated", "decoded")
-"""Origin of a pattern: simulated from a structure (or measured), or decoded from the latent space.
-Intervals are calibrated separately for each, since both are used."""
+CASES: tuple[Case, ...] = ("simulated", "decoded")
+"""Every case, in the order of tables. Intervals are calibrated separately for each."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Head:
     """
 
     endpoint: Endpoint
-    face: str
+    face: Face
     settings: TreeSettings
     value_model: Forest
     difficulty_model: Forest | None
@@ -45,8 +45,8 @@ class Head:
     report: Mapping[str, object] = field(default_factory=dict)
     """Further entries of the header: training data and held-out scores."""
 
-    def predict(self, features: NDArray[np.floating], *, case: str) -> Estimates:
-        """Estimates (n,) for feature rows (n, n_columns); ``case`` is one of CASES."""
+    def predict(self, features: NDArray[np.floating], *, case: Case) -> Estimates:
+        """Estimates (n,) for feature rows (n, n_columns)."""
         raw = self.value_model.predict(features)
         if self.endpoint.task == "probability":
             return Estimates(*apply_venn_abers(self.calibration[case], raw))
@@ -102,11 +102,11 @@ def endpoint_of(header: Mapping[str, Any]) -> Endpoint:
 
 def fit_head(
     endpoint: Endpoint,
-    face: str,
+    face: Face,
     features: NDArray[np.floating],
     labels: NDArray[np.floating],
     folds: NDArray[np.bool_],
-    calibration: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+    calibration: Mapping[Case, tuple[NDArray[np.floating], NDArray[np.floating]]],
     *,
     settings: TreeSettings | None = None,
 ) -> Head:
@@ -123,7 +123,7 @@ def fit_head(
     objective = "binary:logistic" if probability else "reg:squarederror"
     value_model = fit_trees(features, labels, settings, objective=objective)
     if probability:
-        tables = {
+        tables: dict[str, NDArray[np.float64]] = {
             case: fit_venn_abers(value_model.predict(rows), truth)
             for case, (rows, truth) in calibration.items()
         }
@@ -140,7 +140,7 @@ def fit_head(
         max_depth=5,
     )
     head = Head(endpoint, face, settings, value_model, difficulty_model, {})
-    factors = {}
+    factors: dict[str, NDArray[np.float64]] = {}
     for case, (rows, truth) in calibration.items():
         error = np.abs(value_model.predict(rows) - endpoint.to_model(np.asarray(truth)))
         scaled = error / head.difficulty(rows)

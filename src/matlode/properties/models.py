@@ -27,6 +27,7 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
 from matlode.properties.heads import Head, endpoint_of
 from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
+from matlode.records import Case, Face
 
 if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
@@ -52,7 +53,7 @@ class PropertyModels:
         space: Callable[[], LatentSpace],
         folder: Path | None = None,
         *,
-        face: str = "standard",
+        face: Face = "standard",
     ) -> PropertyModels:
         """Load the models of ``face`` in ``folder`` and the shipped ones (see ``find_heads``).
 
@@ -91,15 +92,15 @@ class PropertyModels:
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
         *,
-        case: str,
+        case: Case,
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates by endpoint for compositions (n, 100) and patterns (n, 1601).
 
-        ``case`` is the origin of the patterns (``heads.CASES``), ``names`` selects endpoints
-        (default: all). ``distances`` (n,) may be passed if ``self.distances`` was already
-        evaluated for these compositions.
+        ``case`` is the origin of the patterns, ``names`` selects endpoints (default: all).
+        ``distances`` (n,) may be passed if ``self.distances`` was already evaluated for these
+        compositions.
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
@@ -150,7 +151,7 @@ def _derivations(wanted: Iterable[str]) -> dict[str, Derivation]:
     return {name: DERIVATIONS[name] for name in wanted if name in DERIVATIONS}
 
 
-def find_heads(folder: Path | None = None, *, face: str = "standard") -> dict[str, Path]:
+def find_heads(folder: Path | None = None, *, face: Face = "standard") -> dict[str, Path]:
     """Find the heads of ``face``: endpoint name → folder, in the order of ENDPOINTS, then by name.
 
     Heads that ``folder`` lacks ship with matlode. If ``folder`` contains an autoencoder or a
@@ -177,18 +178,18 @@ def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
     return {**ENDPOINTS, **own}
 
 
-def foundations(folder: Path | None, face: str, *, network: bool = False) -> dict[str, str]:
+def foundations(folder: Path | None, face: Face, *, network: bool = False) -> dict[str, str]:
     """model → SHA-256 of its weights, for the models whose output a head in ``folder``, or the
     ``network``, is trained on."""
     places = _views(folder, face) if network else _below_head(folder, face)
     return {place.name: checksum(place / ARRAYS_FILE) for place in places}
 
 
-def _views(folder: Path | None, face: str) -> list[Path]:
+def _views(folder: Path | None, face: Face) -> list[Path]:
     return [find_model(f"{face}-{view}-vae", folder) for view in ("composition", "pattern")]
 
 
-def _below_head(folder: Path | None, face: str) -> list[Path]:
+def _below_head(folder: Path | None, face: Face) -> list[Path]:
     network = [find_model(NETWORK_MODEL, folder)] if face == "standard" else []
     return [*_views(folder, face), *network]
 
@@ -203,6 +204,10 @@ def _check_foundations(report: Mapping[str, object], place: Path, now: Mapping[s
         )
 
 
-def head_folder(root: Path, endpoint: str, face: str) -> Path:
-    """Folder of the head of ``endpoint`` in the folder of models ``root``."""
-    return root / f"{face}-{endpoint.replace('_', '-')}"
+def head_name(endpoint: str, face: Face) -> str:
+    """Name of the head of ``endpoint``, which is also its folder.
+
+    >>> head_name("bulk_modulus", "reference")
+    'reference-bulk-modulus'
+    """
+    return f"{face}-{endpoint.replace('_', '-')}"

@@ -40,6 +40,7 @@ from matlode.properties.intervals import (
     fit_venn_abers,
     look_up_factors,
 )
+from matlode.records import Case
 from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
 
 NETWORK_MODEL = "standard-properties"
@@ -184,7 +185,7 @@ class PropertyNetwork:
 
     The interval of a value is value ± factor × width; the conformal factor increases with the
     distance from the training compositions. Probabilities are Venn-Abers predictions. Both are
-    calibrated per case (``heads.CASES``) on held-out formulas.
+    calibrated per case on held-out formulas.
     """
 
     members: tuple[Member, ...]
@@ -307,7 +308,7 @@ class PropertyNetwork:
         outputs: NDArray[np.float64],
         widths: NDArray[np.float64],
         *,
-        case: str,
+        case: Case,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates by calibrated endpoint, from ``outputs`` and ``widths`` of ``raw``.
@@ -332,7 +333,7 @@ class PropertyNetwork:
         self,
         endpoints: Sequence[str],
         labels: NDArray[np.float64],
-        rows: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
+        rows: Mapping[Case, tuple[NDArray[np.floating], NDArray[np.floating]]],
     ) -> PropertyNetwork:
         """Copy of the network with intervals for ``endpoints``, calibrated on held-out rows.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.forest import LEAF, Forest
+from matlode.records import Face
 
 if TYPE_CHECKING:
     import xgboost
@@ -40,7 +41,7 @@ class TreeSettings:
     seed: int = 0
 
 
-SETTINGS = {
+SETTINGS: dict[Face, TreeSettings] = {
     "standard": TreeSettings(),
     # Table S2 of the paper, which does not give the number of rounds
     "reference": TreeSettings(

@@ -14,7 +14,7 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.latent.forward import halve_precision, map_blocks
 from matlode.properties.intervals import conformal_quantile
-from matlode.records import Candidate, Verdict
+from matlode.records import Candidate, Case, Verdict
 from matlode.screening.extinction import find_indistinguishable
 from matlode.screening.rule import Rule
 from matlode.screening.symmetry_answers import (
@@ -55,12 +55,12 @@ class SymmetryClassifier:
         odds = np.exp(scaled)
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def sets(self, probabilities: NDArray[np.floating], *, case: str) -> NDArray[np.bool_]:
+    def sets(self, probabilities: NDArray[np.floating], *, case: Case) -> NDArray[np.bool_]:
         """Masks (n, 230) of the smallest sets that contain the true space group in 90 % of cases.
 
         Least ambiguous sets (Sadinle et al., J. Am. Stat. Assoc. 114, 223, 2019) from
         probabilities (n, 230); the likeliest space group is always included. ``case`` is the
-        origin of the patterns (``properties.heads.CASES``).
+        origin of the patterns.
         """
         likeliest = probabilities == probabilities.max(axis=1, keepdims=True)
         return likeliest | (probabilities >= self.levels[case])

@@ -1,4 +1,4 @@
-"""Is a table enough to train on? Counts, coverage, leakage and outliers, with a verdict."""
+"""Check whether a table suffices for training: counts, coverage, leakage, outliers, a verdict."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from matlode.properties.own import check_rows, checked_labels, read_properties
 from matlode.training.table import TrainingTable
 
 VERDICTS = ("enough", "thin", "too few", "unusable")
-"""Best first. "too few" and "unusable" are what `matlode train properties` refuses."""
+"""Best first. `matlode train properties` refuses "too few" and "unusable"."""
 
 ENOUGH_TRAINING_ROWS = 400
-"""From here on, twice the rows take less than a fifth off the error.
+"""Above this number, doubling the rows lowers the error by less than a fifth.
 
 Measured on the starter set: element statistics + XGBoost (300 rounds), mean absolute error on
 unseen formulas over that of the mean, averaged over four draws of 50, 100, 200, 400, 800
 (1600) training rows. Bulk modulus 0.40, 0.37, 0.30, 0.26, 0.23; shear modulus 0.59, 0.53, 0.46,
 0.41, 0.39; formation energy 0.44, 0.41, 0.33, 0.28, 0.24 (0.19); volume 0.63, 0.50, 0.36, 0.30,
 0.26 (0.23). From 100 to 400 rows errors fall by 22 to 40 %, from 400 to 800 by 6 to 15 %.
-Rows alone do not make a property learnable: that of piezoelectric moduli stays at 0.87.
+More rows do not help every property: the ratio of piezoelectric moduli stays at 0.87.
 """
 MIN_CLASS_ROWS = 50
-"""Training rows of the rarer class: fewer, and its trees split on single materials."""
+"""Least training rows of the rarer class: with fewer, trees split on single materials."""
 RARE_ELEMENT_ROWS = 10
-"""An element with fewer rows has about one in each held-out role: errors on it stay unseen."""
+"""An element with fewer rows has about one in each held-out role, too few to measure errors."""
 OUTLIER_Z = 6.0
-"""Robust standard deviations from the median; a normal law has one in 500 million outside."""
+"""Robust standard deviations from the median; a normal distribution has one value in 500 million
+outside."""
 SKEWED_RATIO = 100.0
-"""Positive values whose 1 % and 99 % quantiles lie so far apart are judged as logarithms."""
+"""If the 99 % quantile of positive values exceeds the 1 % quantile by this factor, outliers are
+looked for in their logarithms."""
 NOISY = 0.5
-"""Label noise over the labels' σ: no model's R² can then exceed 1 - 0.5² = 0.75."""
+"""Label noise relative to the labels' σ: above it no model's R² can exceed 1 - 0.5² = 0.75."""
 VINTAGE_COLUMNS = "vintage|source|^database$"
-"""Columns, as a regular expression, that tell where a label is from."""
+"""Regular expression of columns that state the source of a label."""
 VINTAGE_SHARE = 0.01
-"""A vintage with a smaller share of the rows moves nothing."""
+"""Vintages with a smaller share of the rows are ignored."""
 N_EXAMPLES = 5
 
 TYPICAL_MEDIAN: Mapping[str, tuple[float, float]] = {
@@ -56,8 +58,8 @@ TYPICAL_MEDIAN: Mapping[str, tuple[float, float]] = {
     "shear_modulus": (1, 500),
     "formation_energy": (-5, 3),
 }
-"""Where the median of any table of crystals should lie, in the endpoint's unit; own properties
-give their limits instead."""
+"""Range of the median in any table of crystals, in the endpoint's unit; for a user's own properties
+their limits are used instead."""
 OTHER_UNITS: Mapping[str, Mapping[str, float]] = {
     "GPa": {"Pa": 1e9, "MPa": 1e3, "kbar": 10},
     "eV": {"meV": 1e3, "kJ/mol": 96.485},
@@ -65,26 +67,26 @@ OTHER_UNITS: Mapping[str, Mapping[str, float]] = {
     "K": {"mK": 1e3},
     "Å³/atom": {"nm³/atom": 1e-3, "m³/atom": 1e-30},
 }
-"""unit → other unit → its values over ours (CODATA 2018 for kJ/mol per eV)."""
+"""unit → other unit → factor from the first to the second (CODATA 2018 for kJ/mol per eV)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyCheck:
-    """What a table knows of one property; numbers in its unit."""
+    """One property of a table; numbers are in its unit."""
 
     name: str
     unit: str
     values: int
-    """Rows with something in the column."""
+    """Rows with a value in the column."""
     rows: int
-    """Of these, rows with a label that may be pooled."""
+    """Rows with a usable label."""
     formulas: int
     roles: Mapping[str, int]
     """Labelled rows per role of the split."""
     minimum: float | None
     maximum: float | None
     mean: float | None
-    """Of a classification: the share of ones."""
+    """For a classification: the share of ones."""
     sigma: float | None
     elements: int
     rare_elements: tuple[str, ...]
@@ -97,15 +99,16 @@ class PropertyCheck:
     label_noise: float | None
     """σ of one label, from the differences between twins."""
     contradictions: int
-    """Twins in a row whose labels differ by more than ``sigma`` (in class, if classes)."""
+    """Neighbouring twins whose labels differ by more than ``sigma`` (or in their class)."""
     test_systems_in_train: float | None
-    """Share of test rows whose chemical system the training rows hold: how easy the split is."""
+    """Share of test rows whose chemical system is also in the training rows; with a high share the
+    split is easy."""
     test_prototypes_in_train: float | None
     """The same for anonymous formula and space group."""
     verdict: str
     """One of VERDICTS."""
     reasons: tuple[str, ...]
-    """Why, and what to do."""
+    """Reasons for the verdict, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +123,10 @@ class TableCheck:
     twins: int
     """Rows that share formula and space group with another."""
     formulas_in_two_roles: int
-    """Leakage; zero, since the split is made by formula."""
+    """Leakage; zero, because the split is by formula."""
     constant_columns: tuple[str, ...]
     absent: tuple[str, ...]
-    """Properties that matlode brings and the table has no value of."""
+    """Built-in properties without any value in the table."""
     properties: tuple[PropertyCheck, ...]
     summary: str
 
@@ -131,16 +134,16 @@ class TableCheck:
 def check_data(
     table: Path, *, properties: Path | None = None, progress: Progress = silent
 ) -> TableCheck:
-    """Check a structure table (or its folder) for every property that matlode brings and those
-    in the TOML file ``properties``; nothing is trained.
+    """Check a structure table (or its folder) for all built-in properties and for those in the TOML
+    file ``properties``; nothing is trained.
 
-    Raises InputError if the table or the file cannot be read, GoalError for a wrong property.
+    Raises InputError if the table or the file cannot be read, GoalError for an invalid property.
     """
     own = read_properties(properties) if properties else {}
     loaded = TrainingTable.load(table)
     frame = loaded.materials.frame
     if frame.empty:
-        raise InputError(f"{table}: holds no materials.")
+        raise InputError(f"{table} contains no materials.")
     here = [e for e in ENDPOINTS.values() if e.column in frame and frame[e.column].notna().any()]
     keys = Keys(loaded)
     checks: list[PropertyCheck] = []
@@ -157,7 +160,7 @@ def check_data(
         rows=len(frame),
         formulas=int(frame["formula"].nunique()),
         dropped=dict(reasons.most_common()),
-        twins=int(_shared(keys.twins).sum()),
+        twins=int(_mark_shared(keys.twins).sum()),
         formulas_in_two_roles=int((roles > 1).sum()),
         constant_columns=tuple(
             str(column)
@@ -166,13 +169,13 @@ def check_data(
         ),
         absent=tuple(name for name in ENDPOINTS if name not in {e.name for e in here}),
         properties=tuple(checks),
-        summary=_summary(tuple(checks)),
+        summary=_summarise(tuple(checks)),
     )
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What rows have in common, (n,) each."""
+    """Keys (n,) by which rows are compared."""
 
     table: TrainingTable
 
@@ -203,15 +206,15 @@ class Keys:
 def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
     table = keys.table
     frame = table.materials.frame
-    labels, remarks = _usable_labels(endpoint, keys)
+    labels, remarks = _check_labels(endpoint, keys)
     known = np.isfinite(labels)
     y = labels[known]
     roles = {r: int((known & (table.roles == r)).sum()) for r in (TRAIN, CALIBRATION, TEST)}
     if not remarks:
-        remarks += _too_few_to_be_good(endpoint, labels[known & (table.roles == TRAIN)])
-    remarks += _doubtful_labels(endpoint, labels, keys)
+        remarks += _check_row_counts(endpoint, labels[known & (table.roles == TRAIN)])
+    remarks += _check_label_quality(endpoint, labels, keys)
     classes = endpoint.task == "probability"
-    far = np.flatnonzero(known)[[] if classes else outliers(y)]
+    far = np.flatnonzero(known)[[] if classes else find_outliers(y)]
     ids = tuple(frame["id"].iloc[far].astype(str))
     if len(far):
         worst = ", ".join(f"{i}: {labels[row]:.4g}" for i, row in zip(ids[:3], far, strict=False))
@@ -220,10 +223,10 @@ def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
         )
     counts = (table.compositions[known] > 0).sum(axis=0)
     rare = np.flatnonzero((counts > 0) & (counts < RARE_ELEMENT_ROWS))
-    noise, contradictions = _twin_differences(endpoint, labels, keys)
-    values = _n_values(endpoint, keys)
+    noise, contradictions = _compare_twins(endpoint, labels, keys)
+    values = _count_values(endpoint, keys)
     if values > len(y):
-        remarks.append(("enough", _left_out(endpoint, values - len(y), values)))
+        remarks.append(("enough", _explain_missing_values(endpoint, values - len(y), values)))
     return PropertyCheck(
         name=endpoint.name,
         unit=endpoint.unit,
@@ -239,38 +242,38 @@ def _check_property(endpoint: Endpoint, keys: Keys) -> PropertyCheck:
         rare_elements=tuple(element_symbols()[z] for z in rare),
         outliers=len(far),
         outlier_ids=ids[:N_EXAMPLES],
-        twins=int(_shared(keys.twins[known]).sum()),
+        twins=int(_mark_shared(keys.twins[known]).sum()),
         label_noise=noise,
         contradictions=contradictions,
-        test_systems_in_train=_share_in_train(keys.systems, table.roles, known),
-        test_prototypes_in_train=_share_in_train(keys.prototypes, table.roles, known),
+        test_systems_in_train=_measure_share_in_train(keys.systems, table.roles, known),
+        test_prototypes_in_train=_measure_share_in_train(keys.prototypes, table.roles, known),
         verdict=max((verdict for verdict, _ in remarks), key=VERDICTS.index, default="enough"),
         reasons=tuple(reason for _, reason in remarks)
         or (f"{roles[TRAIN]:,} training rows, no objection",),
     )
 
 
-def _n_values(endpoint: Endpoint, keys: Keys) -> int:
+def _count_values(endpoint: Endpoint, keys: Keys) -> int:
     frame = keys.table.materials.frame
     return int(frame[endpoint.column].notna().sum()) if endpoint.column in frame else 0
 
 
-def _left_out(endpoint: Endpoint, n: int, of: int) -> str:
+def _explain_missing_values(endpoint: Endpoint, n: int, of: int) -> str:
     if endpoint.vintage_column:
         pooled = ", ".join(endpoint.vintages)
         return f"{n:,} of {of:,} values stay out: {endpoint.vintage_column} is none of {pooled}"
     return f"{n:,} of {of:,} values are not finite numbers"
 
 
-def _usable_labels(
+def _check_labels(
     endpoint: Endpoint, keys: Keys
 ) -> tuple[NDArray[np.float64], list[tuple[str, str]]]:
-    """Labels, and why training refuses them, if it does, as (verdict, reason)."""
+    """Labels (n,), and the reason why training refuses them, if any, as (verdict, reason)."""
     table = keys.table
     try:
         labels = checked_labels(endpoint, table.materials, table=table.source)
     except InputError as error:
-        return _labels_as_they_are(endpoint, table), [("unusable", str(error))]
+        return _read_labels(endpoint, table), [("unusable", str(error))]
     try:
         check_rows(endpoint, labels, table.roles, table=table.source)
     except InputError as error:
@@ -278,7 +281,7 @@ def _usable_labels(
     return labels, []
 
 
-def _too_few_to_be_good(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tuple[str, str]]:
+def _check_row_counts(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tuple[str, str]]:
     remarks = []
     if len(train) < ENOUGH_TRAINING_ROWS:
         reason = (
@@ -296,23 +299,23 @@ def _too_few_to_be_good(endpoint: Endpoint, train: NDArray[np.float64]) -> list[
     return remarks
 
 
-def _doubtful_labels(
+def _check_label_quality(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> list[tuple[str, str]]:
-    """Another unit, mixed vintages, twins that contradict each other: (verdict, reason)."""
+    """Remarks (verdict, reason) on other units, mixed vintages and contradicting twins."""
     y = labels[np.isfinite(labels)]
     if not len(y):
         return []
     remarks = []
     classes = endpoint.task == "probability"
-    other = None if classes else suspect_unit(endpoint, float(np.median(y)))
+    other = None if classes else detect_other_unit(endpoint, float(np.median(y)))
     if other:
         remarks.append(("unusable", other))
-    # who names vintages has chosen them
-    mixed = None if endpoint.vintage_column else _mixed_vintages(labels, keys)
+    # a property with vintages has chosen its source
+    mixed = None if endpoint.vintage_column else _find_mixed_vintages(labels, keys)
     if mixed:
         remarks.append(("thin", mixed))
-    noise, contradictions = _twin_differences(endpoint, labels, keys)
+    noise, contradictions = _compare_twins(endpoint, labels, keys)
     if noise is not None and not classes and noise > NOISY * y.std():
         reason = (
             f"labels of equal formula and space group scatter by {noise:.3g} (σ of all labels "
@@ -328,16 +331,16 @@ def _doubtful_labels(
     return remarks
 
 
-def _labels_as_they_are(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64]:
-    """Labels that a head refuses, for the counts; all unknown if they are no numbers at all."""
+def _read_labels(endpoint: Endpoint, table: TrainingTable) -> NDArray[np.float64]:
+    """Labels that training refuses, for the counts; all NaN if they are not numbers."""
     try:
         return endpoint.labels(table.materials)
     except InputError:
         return np.full(len(table.materials), np.nan)
 
 
-def suspect_unit(endpoint: Endpoint, median: float) -> str | None:
-    """In words, if labels with this median look as if they were given in another unit."""
+def detect_other_unit(endpoint: Endpoint, median: float) -> str | None:
+    """Describe the likely unit of labels with this median, if it is not the endpoint's."""
     limits = (endpoint.lowest, endpoint.highest)
     low, high = TYPICAL_MEDIAN.get(endpoint.name, limits)
     if low <= median <= high:
@@ -351,11 +354,11 @@ def suspect_unit(endpoint: Endpoint, median: float) -> str | None:
     return f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: {advice}"
 
 
-def outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Positions in values (n,) over OUTLIER_Z robust σ from the median, the furthest first.
+def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Find values (n,) more than OUTLIER_Z robust σ from the median: positions, the furthest first.
 
     Robust σ: 1.4826 median absolute deviations (Iglewicz and Hoaglin 1993). Skewed positive
-    values are judged as logarithms.
+    values are compared by their logarithms.
     """
     if not len(values):
         return np.empty(0, dtype=np.intp)
@@ -365,16 +368,16 @@ def outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:
         v = np.log(v)
     distance = np.abs(v - np.median(v))
     scale = 1.4826 * float(np.median(distance))
-    # more than half of them equal: no scale to measure by
+    # no scale if more than half of the values are equal
     far = distance > OUTLIER_Z * scale if scale > 0 else np.zeros(len(v), dtype=bool)
     order = np.argsort(-distance, kind="stable")
     return order[far[order]]
 
 
-def _twin_differences(
+def _compare_twins(
     endpoint: Endpoint, labels: NDArray[np.float64], keys: Keys
 ) -> tuple[float | None, int]:
-    """σ of one label from twins next to each other, and how many of these contradict."""
+    """σ of one label from the differences between neighbouring twins, and how many contradict."""
     rows = np.flatnonzero(np.isfinite(labels))
     codes, _ = pd.factorize(keys.twins[rows])
     order = np.argsort(codes, kind="stable")
@@ -388,43 +391,44 @@ def _twin_differences(
     return float(noise), int((differences > limit).sum())
 
 
-def _mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
-    """In words, if a column of vintages or sources says that the labels are of several."""
+def _find_mixed_vintages(labels: NDArray[np.float64], keys: Keys) -> str | None:
+    """Describe the vintages or sources that the labels mix, if any."""
     frame = keys.table.materials.frame
     known = np.isfinite(labels)
     found = []
     for column in frame.columns:
         words = frame[column][known]
-        # a column that is mostly empty speaks of another property
+        # a column that is mostly empty describes another property
         if not re.search(VINTAGE_COLUMNS, str(column)) or words.isna().mean() > 0.5:
             continue
-        if words.dropna().is_unique:  # names of rows
+        if words.dropna().is_unique:  # identifiers of rows
             continue
         counts = words.astype(str)[words.notna()].value_counts(normalize=True)
         mixed = [str(v) for v in counts.index[counts >= VINTAGE_SHARE]]
         if len(mixed) > 1:
-            found.append((*_distance(labels, keys, column, mixed), column, mixed))
+            found.append((*_compare_vintages(labels, keys, column, mixed), column, mixed))
     if not found:
         return None
     distance, both, column, mixed = max(found, key=lambda f: f[0])
-    told = ""
+    comparison = ""
     if both:
-        told = (
+        comparison = (
             f" ({both} crystals of the first two differ by {distance:.3g} on average; σ of all "
             f"labels {labels[known].std():.3g})"
         )
     others = [other for *_, other, _ in found if other != column]
     return (
-        f"mixes {column}: {', '.join(mixed[:4])}{', ...' * (len(mixed) > 4)}{told}; choose with "
-        f"vintage_column and vintages, do not pool"
+        f"mixes {column}: {', '.join(mixed[:4])}{', ...' * (len(mixed) > 4)}{comparison}; "
+        f"choose with vintage_column and vintages, do not pool"
         + (f" (mixed as well: {', '.join(others)})" if others else "")
     )
 
 
-def _distance(
+def _compare_vintages(
     labels: NDArray[np.float64], keys: Keys, column: str, mixed: list[str]
 ) -> tuple[float, int]:
-    """Mean absolute difference of the two commonest vintages, over how many common crystals."""
+    """Mean absolute difference of the two most common vintages, and the number of crystals that
+    both have."""
     vintages = keys.table.materials.frame[column].astype(str).to_numpy()
     parts = [
         pd.Series(labels[rows]).groupby(keys.twins[rows]).median()
@@ -434,11 +438,11 @@ def _distance(
     return (float(np.abs(both[:, 1] - both[:, 0]).mean()), len(both)) if len(both) else (0.0, 0)
 
 
-def _shared(keys: NDArray[np.object_]) -> NDArray[np.bool_]:
+def _mark_shared(keys: NDArray[np.object_]) -> NDArray[np.bool_]:
     return pd.Series(keys).duplicated(keep=False).to_numpy()
 
 
-def _share_in_train(
+def _measure_share_in_train(
     keys: NDArray[np.object_], roles: NDArray[np.str_], known: NDArray[np.bool_]
 ) -> float | None:
     test = keys[known & (roles == TEST)]
@@ -447,7 +451,7 @@ def _share_in_train(
     return float(pd.Series(test).isin(set(keys[known & (roles == TRAIN)])).mean())
 
 
-def _summary(checks: tuple[PropertyCheck, ...]) -> str:
+def _summarise(checks: tuple[PropertyCheck, ...]) -> str:
     by_verdict = {v: [c.name for c in checks if c.verdict == v] for v in VERDICTS}
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items() if names]
     n = len(by_verdict["enough"])

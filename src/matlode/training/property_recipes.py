@@ -1,4 +1,4 @@
-"""How the models of properties are made: the network, and trees of single ones."""
+"""How property models are trained: the network for all, and trees for single properties."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
-from matlode.properties.models import foundations, head_folder
+from matlode.properties.models import foundations
 from matlode.properties.network import Member, PropertyNetwork, TargetScale, network_inputs
 from matlode.properties.own import checked_labels
 from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, new_network
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
 from matlode.properties.trees import NETWORK_TREES, fit_trees
+from matlode.records import Case
 from matlode.representation.composition import formula_vectors
 from matlode.representation.descriptors import pattern_descriptors
-from matlode.training.recipes import Trainer
+from matlode.training.model_spec import ModelSpec
+from matlode.training.trainer import Trainer
 
 N_MEMBERS = 2
-"""Property networks whose mean answers; what they disagree about is uncertain."""
+"""Property networks in the ensemble: their mean is the prediction, their spread enters its
+uncertainty."""
 MIN_TARGET_ROWS = 50
 """Targets with fewer training labels are left out."""
 
 
-def train_properties(trainer: Trainer, name: str) -> None:
-    """The property network, on structures and on formulas without one."""
-    fitted = fit_network(trainer, name, n_members=N_MEMBERS)
-    test = trainer.cases(trainer.rows(TEST))
+def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
+    """Train the property network on structures, and on formulas without a structure."""
+    fitted = fit_network(trainer, spec, n_members=N_MEMBERS)
+    test = trainer.standard.select_inputs(trainer.select_rows(TEST))
     answers = {
         case: fitted.estimates(*fitted.raw(*rows), case=case, distances=fitted.distances(rows[0]))
         for case, rows in test.items()
@@ -45,18 +48,18 @@ def train_properties(trainer: Trainer, name: str) -> None:
     scores, rows = {}, {}
     for endpoint in fitted.answers.values():
         labels = trainer.table.labels(endpoint)
-        of_role = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+        of_role = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
         scores[endpoint.name] = {
-            **network_scores(trainer, endpoint, answers),
-            **_baseline_scores(trainer, endpoint, labels, of_role),
+            **_score_network(trainer, endpoint, answers),
+            **_score_baselines(trainer, endpoint, labels, of_role),
         }
         rows[endpoint.name] = {role: int(mask.sum()) for role, mask in of_role.items()}
-    compositions, n_structures = _trained_compositions(trainer)
+    compositions, n_structures = _list_training_compositions(trainer)
     n_trained = len(compositions)
     report = {
         **trainer.table.header,
-        "training": asdict(trainer.settings[name]),
-        "built_on": foundations(trainer.models_folder, "standard", network=True),
+        "training": asdict(spec.training),
+        "built_on": foundations(trainer.models, spec.face, network=True),
         "formulas_without_structure": n_trained - n_structures,
         "rows": rows,
         "scores": scores,
@@ -64,37 +67,37 @@ def train_properties(trainer: Trainer, name: str) -> None:
     replace(fitted, report=report).save(trainer.root)
 
 
-def fit_network(trainer: Trainer, name: str, *, n_members: int) -> PropertyNetwork:
+def fit_network(trainer: Trainer, spec: ModelSpec, *, n_members: int) -> PropertyNetwork:
     """Train members on the training rows and calibrate their mean on the calibration rows."""
     targets = [t for t in TARGETS if _is_learnable(trainer, t)]
-    data = _network_data(trainer, targets)
+    data = _collect_network_data(trainer, targets)
     members = []
     for seed in range(n_members):
         torch.manual_seed(seed)
         network = new_network(targets, data.sizes)
         data.fit(network)
-        member = f"{name}-{seed}"
-        settings = {**trainer.settings, member: replace(trainer.settings[name], seed=seed)}
-        replace(trainer, settings=settings).network(
-            member, network, data.tensors(TRAIN), data.tensors(CALIBRATION)
-        )
+        settings = replace(spec.training, seed=seed)
+        parts = data.select_tensors(TRAIN), data.select_tensors(CALIBRATION)
+        trainer.fit(f"{spec.name}-{seed}", network, *parts, settings)
         members.append(Member.of(learned_weights(network), targets, data.sizes, trainer.root))
     for seed in range(n_members):
-        trainer.checkpoint(f"{name}-{seed}").unlink(missing_ok=True)
-    table, held = trainer.table, trainer.rows(CALIBRATION)
+        trainer.checkpoint(f"{spec.name}-{seed}").unlink(missing_ok=True)
+    table, held = trainer.table, trainer.select_rows(CALIBRATION)
     labels = np.column_stack([table.labels(t)[held] for t in targets])
     shown = [t.name for t in targets if t.name in ENDPOINTS]
     fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
     fitted = replace(fitted, trees=_fit_trees(fitted, data), tree_shares=TREE_SHARES)
-    fitted = fitted.with_applicability(*_trained_compositions(trainer), table.compositions[held])
-    return fitted.calibrated(shown, labels, trainer.cases(held))
+    fitted = fitted.with_applicability(
+        *_list_training_compositions(trainer), table.compositions[held]
+    )
+    return fitted.calibrated(shown, labels, trainer.standard.select_inputs(held))
 
 
 def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]:
-    """target → trees, from the training structures with either kind of pattern.
+    """target → trees, from the training structures with simulated and with decoded patterns.
 
-    The volume that they are given was learned from the same rows, so it is a little better here
-    than it will be: accuracy is lost by it, honesty is not.
+    One of their features, the volume, was learned from the same rows, so it is a little more
+    accurate here than for unseen rows. That costs accuracy; the intervals are calibrated later.
     """
     structures = data.roles[: len(data.roles) - data.n_formulas]
     features, labels = [], []
@@ -116,21 +119,21 @@ def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]
     return trees
 
 
-def _trained_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
+def _list_training_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
     """Compositions (m, 100) of the distinct training formulas, and how many of them, the first
     ones, have a structure."""
     table = trainer.table
-    structures = set(table.materials.frame["formula"][trainer.rows(TRAIN)])
+    structures = set(table.materials.frame["formula"][trainer.select_rows(TRAIN)])
     alone = set(np.array(table.extra_formulas, dtype=str)[table.formula_roles == TRAIN])
     formulas = [*sorted(structures), *sorted(alone - structures)]
     return formula_vectors(formulas), len(structures)
 
 
-def network_scores(
-    trainer: Trainer, endpoint: Endpoint, answers: Mapping[str, Mapping[str, Estimates]]
+def _score_network(
+    trainer: Trainer, endpoint: Endpoint, answers: Mapping[Case, Mapping[str, Estimates]]
 ) -> dict[str, dict[str, float]]:
-    """Scores of ``answers`` (case → endpoint → test rows) by kind of pattern."""
-    truth = trainer.table.labels(endpoint)[trainer.rows(TEST)]
+    """Scores by case of ``answers`` (case → endpoint → estimates of the test rows)."""
+    truth = trainer.table.labels(endpoint)[trainer.select_rows(TEST)]
     known = ~np.isnan(truth)
     return {
         f"standard, {case} pattern": score_estimates(
@@ -141,19 +144,19 @@ def network_scores(
 
 
 def _is_learnable(trainer: Trainer, target: Endpoint) -> bool:
-    """Whether there are labels enough to learn a target from, and to calibrate it."""
+    """Whether there are enough labels to learn a target and to calibrate it."""
     table = trainer.table
     labels = table.labels(target)
-    known = labels[trainer.rows(TRAIN, labels)]
+    known = labels[trainer.select_rows(TRAIN, labels)]
     if target.column in table.formulas:
         known = np.concatenate([known, table.formulas[target.column].dropna().to_numpy(float)])
-    held = trainer.rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
+    held = trainer.select_rows(CALIBRATION, labels).sum() >= 10 or target.name not in ENDPOINTS
     return bool(len(known) >= MIN_TARGET_ROWS and np.ptp(known) > 0 and held)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkData:
-    """Structures, then formulas without one, as the property network is given them."""
+    """Inputs and labels of the property network: structures first, then formulas without one."""
 
     compositions: torch.Tensor
     described: torch.Tensor
@@ -171,27 +174,27 @@ class NetworkData:
         """Numbers of descriptors of compositions and patterns."""
         return self.described.shape[1], self.peaks.shape[1]
 
-    def tensors(self, role: str) -> list[torch.Tensor]:
-        """What the training loop takes, of the rows of a role."""
+    def select_tensors(self, role: str) -> list[torch.Tensor]:
+        """Tensors for the training loop, of the rows of a role."""
         rows = torch.from_numpy(np.flatnonzero(self.roles == role))
         parts = (self.compositions, self.described, self.patterns, self.peaks, self.rebuilt,
                  self.rebuilt_peaks, self.labels)  # fmt: skip
         return [part[rows] for part in parts]
 
     def fit(self, network: PropertyNet) -> None:
-        """Set what the network standardises descriptors with, and what labels count."""
+        """Set the network's scaling of descriptors and the weights of its labels."""
         train = torch.from_numpy(np.flatnonzero(self.roles == TRAIN))
         structures = train[train < len(self.roles) - self.n_formulas]
         parts = [self.described[train], self.peaks[structures]]
         network.centre.copy_(torch.cat([part.mean(0) for part in parts]))
         scale = torch.cat([part.std(0) for part in parts])
-        # an element property that never varies tells nothing
+        # a constant descriptor carries no information
         network.scale.copy_(torch.where(scale > 1e-6, scale, 1.0))
         known = (~self.labels[train].isnan()).sum(0)
         network.weights.copy_((known.max() / known).sqrt().clamp(max=MAX_LABEL_WEIGHT))
 
 
-def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
+def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
     table = trainer.table
     formulas = table.extra_formulas
     columns, scales = [], {}
@@ -211,7 +214,7 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
         columns.append(scales[target.name].apply(labels))
     seen = network_inputs(table.compositions, table.patterns)
     alone = network_inputs(formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
-    images = trainer.reconstructed("standard").astype(np.float32)
+    images = trainer.standard.decoded_patterns.astype(np.float32)
     rebuilt_peaks = pattern_descriptors(images).astype(np.float32)
     both = [torch.from_numpy(np.concatenate(pair)) for pair in zip(seen, alone, strict=True)]
     return NetworkData(
@@ -228,87 +231,89 @@ def _network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
     )
 
 
-def train_head(trainer: Trainer, name: str) -> None:
-    """A property head with intervals, baselines and held-out scores."""
-    face, _, rest = name.partition("-")
-    endpoint = trainer.endpoints[rest.replace("-", "_")]
-    table = trainer.table
+def train_head(trainer: Trainer, spec: ModelSpec) -> None:
+    """Train a property head with intervals, and score it on the test rows."""
+    endpoint, face, table = spec.target, spec.face, trainer.table
     labels = checked_labels(endpoint, table.materials, table=table.source)
-    features = trainer.features(face)
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
-    train_x, train_y = features["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
+    features = trainer.find_encoding(face).features
+    rows = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    train_x, train_y = features.by_case["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
     if face == "standard":
-        train_x = np.vstack([train_x, features["augmented"][rows[TRAIN]]])
+        train_x = np.vstack([train_x, features.augmented[rows[TRAIN]]])
         train_y = np.concatenate([train_y, train_y])
         folds = np.tile(trainer.halves[rows[TRAIN]], 2)
     else:
         folds = trainer.halves[rows[TRAIN]]
     held = rows[CALIBRATION]
-    calibration = {case: (features[case][held], labels[held]) for case in CASES}
-    settings = trainer.trees.get(name)
-    head = fit_head(endpoint, face, train_x, train_y, folds, calibration, settings=settings)
+    calibration = {case: (x[held], labels[held]) for case, x in features.by_case.items()}
+    head = fit_head(endpoint, face, train_x, train_y, folds, calibration, settings=spec.trees)
     truth = labels[rows[TEST]]
     scores = {
         f"{face}, {case} pattern": score_estimates(
-            endpoint, truth, head.predict(features[case][rows[TEST]], case=case)
+            endpoint, truth, head.predict(x[rows[TEST]], case=case)
         )
-        for case in CASES
+        for case, x in features.by_case.items()
     }
     if face == "standard":
-        scores |= _baseline_scores(trainer, endpoint, labels, rows)
+        scores |= _score_baselines(trainer, endpoint, labels, rows)
     report = {
         **trainer.table.header,
         "description": endpoint.description,
-        "built_on": foundations(trainer.models_folder, face),
+        "built_on": foundations(trainer.models, face),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
-    replace(head, report=report).save(head_folder(trainer.root, endpoint.name, face))
+    replace(head, report=report).save(trainer.root / spec.name)
 
 
-def train_formation_net(trainer: Trainer, name: str) -> None:
-    """The paper's stability classifier, on the latent variables of the reference face."""
-    endpoint = ENDPOINTS["formation_probability"]
+def train_formation_net(trainer: Trainer, spec: ModelSpec) -> None:
+    """Train the paper's stability classifier on the latent variables of the reference face."""
+    endpoint = spec.target
     labels = trainer.table.labels(endpoint)
-    rows = {role: trainer.rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
-    points = trainer.features("reference")
-    network = trainer.built(name, ReferenceFormationNet)
-    train_data, held_out = (latent_rows(trainer, endpoint, r) for r in (TRAIN, CALIBRATION))
-    log = trainer.network(
-        name, network, [single(part) for part in train_data], [single(part) for part in held_out]
-    )
+    rows = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
+    points = trainer.find_encoding(spec.face).features.by_case
+    network = spec.build_network()
+    assert isinstance(network, ReferenceFormationNet)
+    train_data, held_out = (build_formation_tensors(trainer, role) for role in (TRAIN, CALIBRATION))
+    log = trainer.fit(spec.name, network, train_data, held_out, spec.training)
     scores = {}
     for case in CASES:
         chance = network.chance(single(points[case][rows[TEST]])).numpy().astype(float)
-        scores[f"reference, {case} pattern"] = score(endpoint, labels[rows[TEST]], chance)
+        scores[f"{spec.face}, {case} pattern"] = score(endpoint, labels[rows[TEST]], chance)
     header = {
         **trainer.table.header,
-        "face": "reference",
+        "face": spec.face,
         "endpoint": endpoint.name,
         "definition": endpoint.definition(),
-        "training": asdict(trainer.settings[name]),
-        "architecture": trainer.architecture(name),
+        "training": asdict(spec.training),
+        "architecture": dict(spec.architecture),
         "epochs": len(log),
-        "built_on": foundations(trainer.models_folder, "reference"),
+        "built_on": foundations(trainer.models, spec.face),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
     save_artefact(
-        trainer.root / name, kind="formation-net", header=header, arrays=kept_weights(network)
+        trainer.root / spec.name, kind=spec.kind, header=header, arrays=kept_weights(network)
     )
 
 
-def latent_rows(
+def build_formation_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
+    """Latent variables (m, 88) and labels (m,) of a role's rows, for the stability classifier."""
+    endpoint = ENDPOINTS["formation_probability"]
+    return [single(part) for part in select_latent_rows(trainer, endpoint, role)]
+
+
+def select_latent_rows(
     trainer: Trainer, endpoint: Endpoint, role: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The reference's latent variables (m, 88) of a role's rows with a label, and the labels
+    """Latent variables (m, 88) of the reference for a role's rows with a label, and the labels
     (m,) in the endpoint's unit."""
     labels = trainer.table.labels(endpoint)
-    rows = trainer.rows(role, labels)
-    return np.hstack(trainer.points("reference"))[rows], labels[rows]
+    rows = trainer.select_rows(role, labels)
+    return np.hstack(trainer.reference.points)[rows], labels[rows]
 
 
-def _baseline_scores(
+def _score_baselines(
     trainer: Trainer,
     endpoint: Endpoint,
     labels: NDArray[np.float64],

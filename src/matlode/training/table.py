@@ -1,4 +1,4 @@
-"""The rows that models learn from, with their patterns, compositions and roles."""
+"""Training data: materials with their patterns, compositions, roles in the split and labels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from matlode.version import __version__
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """The rows that models learn from, with their patterns and roles."""
+    """Materials and formulas that models are trained on."""
 
     materials: Materials
     source: str
@@ -44,14 +44,14 @@ class TrainingTable:
     formulas: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Values known of formulas alone: one row per canonical formula, one column per source."""
     fold: Fold | None = None
-    """The cross-validation's part that tests; None is the split of the shipped models."""
+    """Test fold of a cross-validation; None for the split of the shipped models."""
 
     @classmethod
     def load(cls, path: Path | None = None) -> TrainingTable:
-        """The full-size table where one is named, else the starter set.
+        """Load the named table (``path`` or $MATLODE_DATA), else the starter set.
 
         A ``compositions.parquet`` beside the table (columns formula, source, value) adds its
-        formulas; of several values the median counts.
+        formulas; of several values the median is used.
         """
         table = full_table_path(path)
         materials = load_materials(path)
@@ -70,7 +70,7 @@ class TrainingTable:
 
     @property
     def extra_formulas(self) -> list[str]:
-        """Formulas of ``formulas``."""
+        """Formulas without a structure, the index of ``formulas``."""
         return [str(formula) for formula in self.formulas.index]
 
     @cached_property
@@ -92,7 +92,7 @@ class TrainingTable:
 
     @cached_property
     def formula_roles(self) -> NDArray[np.str_]:
-        """The same for ``extra_formulas``."""
+        """Role of each of ``extra_formulas``."""
         if self.fold is None:
             return split_by_formula(self.extra_formulas)
         return self.fold.roles_of_formulas(self.extra_formulas, self.materials.frame, self.roles)
@@ -103,7 +103,7 @@ class TrainingTable:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What a model must say of the rows it was trained on."""
+        """Entries of a model's header on its training data."""
         return {
             "matlode": __version__,
             "trained_on": {
@@ -117,8 +117,8 @@ class TrainingTable:
 
 
 def _with_patterns(materials: Materials) -> Materials:
-    """The materials that a pattern can be simulated for; the others are told in ``dropped``."""
-    # the grid does not matter for what is refused, so a coarse one will do
+    """The materials for which a pattern can be simulated; the others are listed in ``dropped``."""
+    # which crystals fail does not depend on the grid: a coarse one is faster
     coarse = replace(STANDARD_SETTINGS, n_points=161)
     rows, _, refused = simulate_possible(materials.crystals, coarse)
     ids = materials.frame["id"]
