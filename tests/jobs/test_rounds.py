@@ -88,5 +88,5 @@ def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
         (out / "learning.csv").read_bytes(),
         (out / "round-2/candidates.csv").read_bytes(),
     )
-    with pytest.raises(InputError, match="`matlode resume` goes on with it"):
+    with pytest.raises(InputError, match="`matlode resume` continues it"):
         search_in_rounds(1, 1, out=out, toolbox=Toolbox(), examination=None)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_json
+from matlode.artefacts import inside, write_json
 from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
 from matlode.data.structures import read_structure
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
-from matlode.jobs.run_folder import NOT_BUILT, REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
@@ -25,6 +24,8 @@ from matlode.properties.network import VOLUME
 from matlode.realisation.substitution import substituted
 from matlode.records import Prediction
 from matlode.representation.composition import formulas_of
+from matlode.run_folder import RunFolder
+from matlode.run_records import CandidateRow
 from matlode.screening.chemistry import ChargeNeutral
 
 if TYPE_CHECKING:
@@ -100,25 +101,27 @@ def _searched(
     progress: Progress,
 ) -> list[Proposed]:
     folder = out / f"search-{settings.seed}"
-    if (folder / REQUEST_FILE).exists():
-        run = resume(folder, progress=progress)
+    run = RunFolder(folder)
+    if run.is_begun:
+        resume(folder, progress=progress)
     else:
-        run = search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
-    table = run.candidates
-    table = table[(table["verdict"] == "accepted") & (table["structure_file"] != NOT_BUILT)]
+        search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
+    built = [row for row in run.read_candidates() if row.is_accepted and row.is_built]
     return [
         Proposed(
-            canonical_formula(row["formula"]),
-            read_structure(folder / row["structure_file"]),
-            Prediction(
-                row["structure_bulk_modulus"],
-                row["structure_bulk_modulus"] - row["bulk_modulus"] + row["bulk_modulus_low"],
-                row["structure_bulk_modulus"] - row["bulk_modulus"] + row["bulk_modulus_high"],
-                "GPa",
-            ),
+            canonical_formula(row.formula),
+            read_structure(inside(folder, row.structure_file)),
+            _shift_to_structure(row),
         )
-        for row in table.head(n).to_dict(orient="records")
+        for row in built[:n]
     ]
+
+
+def _shift_to_structure(row: CandidateRow) -> Prediction:
+    """The structure's bulk modulus, with the interval of the decoded material's around it."""
+    decoded, value = row.bulk_modulus, row.structure_properties["bulk_modulus"]
+    shift = value - decoded.value
+    return Prediction(value, shift + decoded.low, shift + decoded.high, "GPa")
 
 
 def _substitutions(n: int, toolbox: Toolbox) -> list[Proposed]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,13 +16,13 @@ from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.data.tables import full_table_path, starter_path
 from matlode.errors import InputError
-from matlode.jobs.run_folder import REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
+from matlode.run_folder import RunFolder
 from matlode.screening.symmetry_answers import SYMMETRY_MODEL
 from matlode.training.settings import WITHOUT_SETTINGS
 from matlode.training.train import MODELS, train_models
@@ -192,12 +191,12 @@ def _list(
     progress: Progress,
 ) -> list[str]:
     """The formulas that a search lists, canonical, best first."""
-    if (folder / REQUEST_FILE).exists():
-        run = resume(folder, progress=progress)
+    run = RunFolder(folder)
+    if run.is_begun:
+        resume(folder, progress=progress)
     else:
-        run = search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
-    accepted: pd.DataFrame = run.candidates[run.candidates["verdict"] == "accepted"]
-    return [canonical_formula(text) for text in accepted["formula"]]
+        search(goal=goal, out=folder, settings=settings, toolbox=toolbox, progress=progress)
+    return [canonical_formula(row.formula) for row in run.read_candidates() if row.is_accepted]
 
 
 def _rank(formula: str, listed: Sequence[str]) -> int | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from matlode.cli.shared import (
     AsJson,
     KnownTable,
     ModelsFolder,
-    RunFolder,
     ScreensFile,
     Storage,
     examination_of,
@@ -28,8 +27,13 @@ from matlode.cli.shared import (
 from matlode.terminal import shown_progress
 
 if TYPE_CHECKING:
-    from matlode.jobs.search import Run
+    from matlode.jobs.rounds import Wishes
+    from matlode.jobs.search import Run, Standing
+    from matlode.run_folder import RunFolder
+    from matlode.run_records import CandidateRow
 
+
+RunPath = Annotated[Path, typer.Argument(help="Folder of a search.")]
 
 commands = typer.Typer()
 
@@ -118,7 +122,7 @@ def search(
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
-    wishes = {
+    sections = {
         "near": pairs_in(near, number=True),
         "within": pairs_in(within),
         "elements": given(required=symbols_in(require)),
@@ -127,28 +131,28 @@ def search(
         "search": given(trials=trials, seed=seed, sampler=sampler),
     }
     toolbox = toolbox_of(models, known, screens)
-    wanted: dict[str, Any] = {
+    wishes: Wishes = {
         "maximize": maximize or (),
         "minimize": minimize or (),
         "elements": symbols_in(elements),
         "exclude": symbols_in(exclude) or (),
-        "goal": with_options(read_goal_file(goal) if goal else {}, given(**wishes)),
+        "goal": with_options(read_goal_file(goal) if goal else {}, given(**sections)),
     }
     if rounds > 1 and not relax:
-        raise InputError("--rounds learns from what is computed; say how many with --relax.")
-    examination = examination_of(toolbox) if relax else None  # a missing package is told first
-    with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
+        raise InputError("--rounds learns from relaxed candidates; give their number with --relax.")
+    examination = examination_of(toolbox) if relax else None  # fails first if a package is missing
+    with shown_progress(lambda: _advise_after_interrupt(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
             run = search_in_rounds(
                 rounds, relax, out=out, toolbox=toolbox, examination=examination,
-                progress=progress, **wanted,
+                progress=progress, **wishes,
             )  # fmt: skip
         else:
             run = run_search(
                 out=out, storage=storage, campaign=campaign, toolbox=toolbox, progress=progress,
-                **wanted,
+                **wishes,
             )  # fmt: skip
             if examination is not None:
                 from matlode.jobs.relax import relax_run
@@ -158,14 +162,14 @@ def search(
 
 
 @commands.command()
-def resume(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Go on with a search that was interrupted."""
+def resume(run: RunPath, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Continue a search that was interrupted."""
     from matlode.jobs.rounds import resume_rounds
-    from matlode.jobs.run_folder import ROUNDS_FILE
     from matlode.jobs.search import resume as resume_run
+    from matlode.run_folder import RunFolder
 
-    with shown_progress(lambda: _going_on(run, storage)) as progress:
-        if (run / ROUNDS_FILE).exists():
+    with shown_progress(lambda: _advise_after_interrupt(run, storage)) as progress:
+        if RunFolder(run).is_in_rounds:
             finished = resume_rounds(run, progress=progress)
         else:
             finished = resume_run(run, storage=storage, progress=progress)
@@ -195,32 +199,32 @@ def relax(
     sources: Annotated[
         list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="Of a run: so many of the best.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of the best candidates of a run.")] = 10,
     judge: Annotated[
         str,
         typer.Option(
-            help="Potential that everything is computed with.",
+            help="Primary potential: relaxation, hull energy, elasticity.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "sevennet-l3i5",
     witness: Annotated[
         str,
         typer.Option(
-            help="Potential that is asked whether it agrees.",
+            help="Second potential: checks the energies.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "chgnet",
-    hull: Annotated[bool, typer.Option(help="Relax the known phases that compete, too.")] = True,
+    hull: Annotated[bool, typer.Option(help="Also relax the known phases that compete.")] = True,
     elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
     jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
-    out: Annotated[Path, typer.Option(help="Of structure files: folder of the results.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of the results, for structure files.")] = Path(
         "relaxed"
     ),
     known: KnownTable = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evidence of two potentials: relax, hold against a hull, strain."""
+    """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.relax import relax_files, relax_run, sources_of
 
     examination = replace(
@@ -233,118 +237,128 @@ def relax(
         else:
             rows = relax_files(sources_of(sources), out, examination, progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_columns() for row in rows])
     else:
         print_evidence(rows)
 
 
 @commands.command()
-def show(run: RunFolder, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Print the candidates of a run, or where it stands."""
+def show(run: RunPath, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Print the candidates of a run, or how far it is."""
     from matlode.artefacts import understood
     from matlode.errors import InputError
+    from matlode.run_folder import RunFolder
 
-    if not (run / "provenance.json").exists() and (run / "request.json").exists():
+    folder = RunFolder(run)
+    if folder.is_begun and not folder.has_results:
         from matlode.jobs.search import standing
 
-        where = standing(run, storage)
-        if as_json:
-            print_json(where)
-            return
-        best = (
-            "none yet"
-            if where["best_merit"] is None
-            else (f"{where['best_formula']}, merit {where['best_merit']:.2f}")
-        )
-        print(
-            f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
-            f"{len(where['workers'])} in work; best: {best}. `matlode resume {run}` goes on."
-        )
+        _print_standing(run, standing(run, storage), as_json)
         return
-    rows = _read_run(run, "candidates.json")
+    rows = folder.read_candidates()
     with understood(run, InputError):
         if as_json:
-            print_json(rows)
+            print_json([row.to_columns() for row in rows])
         else:
-            print_candidates(rows, _read_run(run, "provenance.json"))
+            print_candidates(rows, folder.read_provenance())
+
+
+def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(where))
+        return
+    best = (
+        "none yet"
+        if where.best_merit is None
+        else f"{where.best_formula}, merit {where.best_merit:.2f}"
+    )
+    print(
+        f"{run}: {where.batches_done} of {where.batches_wanted} batches done, "
+        f"{len(where.workers)} in work; best: {best}. `matlode resume {run}` continues the search."
+    )
 
 
 @commands.command()
 def explain(
-    run: RunFolder,
+    run: RunPath,
     formula: Annotated[str, typer.Argument(help="A candidate.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell why a candidate stands where it stands."""
+    """Print why a candidate has its place in the table."""
     from matlode.artefacts import understood
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
+    from matlode.run_folder import RunFolder
 
     wanted = canonical_formula(formula)
-    rows = _read_run(run, "candidates.json")
+    folder = RunFolder(run)
+    rows = folder.read_candidates()
     with understood(run, InputError):
-        for row in rows:
-            if canonical_formula(row["formula"]) == wanted and as_json:
-                print_json(row)
-                return
-            if canonical_formula(row["formula"]) == wanted:
-                print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
-                for reason in row["reasons"].split(" | "):
-                    print(f"  {reason}")
-                print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
-                return
-    near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
-    advice = f" Near it: {', '.join(near)}." if near else ""
+        row = next((row for row in rows if canonical_formula(row.formula) == wanted), None)
+        if row is not None and as_json:
+            print_json(row.to_columns())
+            return
+    if row is not None:
+        _print_explanation(folder, row)
+        return
+    near = get_close_matches(formula, [row.formula for row in rows], n=3, cutoff=0.4)
+    advice = f" Close formulas: {', '.join(near)}." if near else ""
     raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
+def _print_explanation(folder: RunFolder, row: CandidateRow) -> None:
+    explanation = folder.explain(row)
+    print(f"{row.rank}. {row.formula}: {row.verdict}, {row.novelty}")
+    if explanation.missed is None:  # the run only has the text
+        print(f"  {row.reasons}")
+    else:
+        for missed in explanation.missed:
+            print(f"  note {missed}")
+        for found in explanation.verdicts:
+            print(f"  {_OUTCOMES[found.outcome]} {found.verdict.rule}: {found.verdict.reason}")
+        print(f"  {explanation.story}")
+    print(f"  nearest known: {row.nearest_known}; file: {row.structure_file}")
+
+
+_OUTCOMES = {"passed": "ok", "failed": "NO", "noted": "note"}
+"""Outcome of a rule → how it is printed."""
+
+
 @commands.command()
-def report(run: RunFolder) -> None:
-    """Write report.html of a run anew."""
+def report(run: RunPath) -> None:
+    """Write report.html of a run again."""
     from matlode.report.html import write_report
 
     print(write_report(run))
 
 
-def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
-    """How, after Ctrl-C in a search."""
-    from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+def _advise_after_interrupt(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
+    """How to continue after Ctrl-C in a search."""
+    from matlode.run_folder import RunFolder
 
-    if (out / ROUNDS_FILE).exists():
-        return f"`matlode resume {out}` goes on."
-    if (out / "report.html").exists():
-        return f"The search is done; `matlode relax {out} --top {n_relaxed}` goes on."
-    if not (out / REQUEST_FILE).exists():
+    folder = RunFolder(out)
+    if folder.is_in_rounds:
+        return f"`matlode resume {out}` continues the rounds."
+    if folder.has_report:
+        return (
+            f"The search is done; `matlode relax {out} --top {n_relaxed}` continues the relaxation."
+        )
+    if not folder.is_begun:
         return "Nothing had been begun."
     # a storage's URL may hold a password
-    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` goes on"
-    return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` continues the search"
+    return f"{again}, and `matlode relax {out}` relaxes afterwards." if n_relaxed else f"{again}."
 
 
 def _print_run(run: Run, as_json: bool) -> None:
-    rows = _read_run(run.folder, "candidates.json")
+    from matlode.run_folder import RunFolder
+
+    folder = RunFolder(run.folder)
+    rows = folder.read_candidates()
     if as_json:
-        print_json(rows)
+        print_json([row.to_columns() for row in rows])
         return
-    print_candidates(rows, run.provenance)
-    seconds = sum(run.provenance["seconds"].values())
-    print(
-        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
-    )
-
-
-def _read_run(run: Path, name: str) -> Any:
-    from matlode.artefacts import read_json
-    from matlode.errors import InputError, suggest
-    from matlode.jobs.run_folder import REQUEST_FILE
-
-    try:
-        return read_json(run / name)
-    except FileNotFoundError as error:
-        others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
-        if not run.exists():
-            advice = f" {suggest(run.name, others)}" if others else ""
-            raise InputError(f"{run}: no such run.{advice}") from error
-        begun = (run / REQUEST_FILE).exists()
-        advice = f" `matlode resume {run}` goes on with it." if begun else ""
-        raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
+    provenance = folder.read_provenance()
+    print_candidates(rows, provenance)
+    seconds = sum(provenance.seconds.values())
+    print(f"\n{len(rows)} candidates in {seconds:.0f} s. Look at {folder.report_path}")

@@ -87,7 +87,6 @@ DataTable = Annotated[
     Path | None,
     typer.Option("--data", help="Structure table, or its folder (default: $MATLODE_DATA)."),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
 Storage = Annotated[
     str | None,
     typer.Option(

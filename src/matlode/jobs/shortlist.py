@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import anonymous_formula, chemical_system
-from matlode.jobs.run_folder import Proposal
+from matlode.jobs.candidate_table import Proposal
 from matlode.jobs.starts import SearchSettings
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse

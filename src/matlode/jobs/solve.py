@@ -8,7 +8,7 @@ from typing import Any
 from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.errors import InputError
-from matlode.jobs.run_folder import cif_text
+from matlode.jobs.candidate_table import cif_text
 from matlode.jobs.toolbox import Toolbox
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
