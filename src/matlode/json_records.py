@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
 from types import NoneType, UnionType
 from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -49,20 +48,25 @@ def _parse_fields(kind: type[object], content: object, place: str) -> dict[str, 
     return values
 
 
-@cache
+_known_fields: dict[object, tuple[tuple[str, object, bool], ...]] = {}
+"""What ``_fields`` found: to look up annotations takes longer than to check a value."""
+
+
 def _fields(kind: type[object]) -> tuple[tuple[str, object, bool], ...]:
     """(name, annotation, whether it has a default) of each field of a dataclass."""
-    if not is_dataclass(kind):
-        raise TypeError(f"{kind.__name__} is not a dataclass")
-    annotations = get_type_hints(kind)
-    return tuple(
-        (
-            field.name,
-            annotations[field.name],
-            field.default is not MISSING or field.default_factory is not MISSING,
+    if kind not in _known_fields:
+        if not is_dataclass(kind):
+            raise TypeError(f"{kind.__name__} is not a dataclass")
+        annotations = get_type_hints(kind)
+        _known_fields[kind] = tuple(
+            (
+                field.name,
+                annotations[field.name],
+                field.default is not MISSING or field.default_factory is not MISSING,
+            )
+            for field in fields(kind)
         )
-        for field in fields(kind)
-    )
+    return _known_fields[kind]
 
 
 def _parse(annotation: object, value: object, place: str) -> object:
