@@ -1,39 +1,42 @@
 """A potential that is softer than the models teaches them, and the next round says so."""
 
-import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
 from matlode.jobs.rounds import resume_rounds, search_in_rounds
 from matlode.jobs.toolbox import Toolbox
+from matlode.run_folder import RunFolder
+from matlode.run_records import EvidenceTable
 from tests.conftest import SMALL_SEARCH
+from tests.run_rows import evidence_row
 
 
 def _softer(folder, n, examination, progress, *, skip):
     """In place of a potential: the moduli that the models promise, halved."""
-    rows = json.loads((folder / "candidates.json").read_text())
     found = [
         row
-        for row in rows
-        if row["structure_file"] != "none" and canonical_formula(row["formula"]) not in skip
+        for row in RunFolder(folder).read_candidates()
+        if row.is_built and canonical_formula(row.formula) not in skip
     ][:n]
     plain = Toolbox()
     structures = [
-        {
-            "formula": row["formula"],
-            "relaxed_file": row["structure_file"],
-            "born_stable": True,
-            **_half(_predicted(plain, folder / row["structure_file"])),
-        }
+        evidence_row(
+            formula=row.formula,
+            source_file=Path(row.structure_file).name,
+            relaxed_file=row.structure_file,
+            **_half(_predicted(plain, folder / row.structure_file)),
+        )
         for row in found
     ]
-    write_json(folder / "evidence.json", {"structures": structures})
+    RunFolder(folder).write_evidence(
+        EvidenceTable(judge="a", witness="b", hull="c", structures=tuple(structures))
+    )
     return structures
 
 
