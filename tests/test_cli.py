@@ -335,7 +335,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert f"Interrupted. `matlode resume {out}` continues." in rest
+    assert f"Interrupted. `matlode resume {out}` continues the search." in rest
     assert "Traceback" not in rest
     shown = matlode("show", out)
     assert "of 313 batches done, 0 in progress" in shown.stdout

@@ -28,6 +28,7 @@ from matlode.representation.patterns import read_pattern
 from matlode.representation.streaming import compute_part
 from tests.data.readers import test_formats as tables
 from tests.representation import test_patterns as patterns
+from tests.run_rows import evidence_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -536,11 +537,12 @@ RUN_FILES = (
     "known.json", "patterns.npz", "campaign.db", "evidence.json", "details.json", "verdicts.csv",
 )  # fmt: skip
 EVIDENCE = {
-    "schema": 1, "judge": "a", "witness": "b", "hull": "c",
-    "structures": [{"formula": "TaB2", "fell_apart": "", "relaxed_file": "relaxed/x.cif",
-                    "source_file": "001-x.cif",
-                    "space_group": 191, "unchanged": True, "formation_energy_ev": -0.5}],
-}  # fmt: skip
+    "schema": 1,
+    "judge": "a",
+    "witness": "b",
+    "hull": "c",
+    "structures": [evidence_row().to_json()],
+}
 
 
 def checkpoint_samples(folder: Path) -> None:

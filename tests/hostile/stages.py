@@ -25,8 +25,9 @@ import pandas as pd
 from matlode.artefacts import load_artefact
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import MatlodeError
-from matlode.jobs.search import REQUEST_FILE, resume, search, standing
+from matlode.jobs.search import resume, search, standing
 from matlode.jobs.starts import SearchSettings
+from matlode.run_folder import RunFolder
 
 QUICK_SEARCH = SearchSettings(trials=192, n_start=100, n_screened=20, n_realised=8, n_candidates=6)
 GIVE_UP_AFTER = 20
@@ -110,7 +111,7 @@ def _finished_trials(folder: Path) -> int:
 
 def _search(folder: Path) -> None:
     run = folder / "run"
-    if (run / REQUEST_FILE).exists():
+    if RunFolder(run).is_begun:
         resume(run)
         return
     shutil.rmtree(run, ignore_errors=True)  # killed before it had begun
@@ -119,7 +120,7 @@ def _search(folder: Path) -> None:
 
 def _finished_batches(folder: Path) -> int:
     try:
-        return int(standing(folder / "run")["batches_done"])
+        return int(standing(folder / "run").batches_done)
     except MatlodeError:  # no campaign yet
         return 0
 

@@ -59,7 +59,7 @@ def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_pa
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=root)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     before = standing(folder)
-    assert before["batches_wanted"] == 3
+    assert before.batches_wanted == 3
     resume(folder)
     tables = ("candidates.csv", "verdicts.csv", "trials.csv", "map.csv")
     for name in (*tables, "funnel.json", "details.json"):
@@ -70,8 +70,8 @@ def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_pa
 
 def test_a_run_knows_where_it_stands(hard_run):
     where = standing(hard_run.folder)
-    assert (where["batches_done"], where["batches_wanted"], where["workers"]) == (3, 3, [])
-    assert where["best_formula"]
+    assert (where.batches_done, where.batches_wanted, where.workers) == (3, 3, [])
+    assert where.best_formula
 
 
 def test_one_process_at_a_time_works_on_a_folder(hard_run, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from matlode import Known, Models, measure_scores, predict, search, stored_scores, train_models
 from matlode.artefacts import HEADER_FILE, shipped_models
-from matlode.cli.printing import _with_interval
+from matlode.cli.printing import _format_interval
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
 from matlode.jobs.starts import SearchSettings
@@ -21,6 +21,7 @@ from matlode.properties.models import PropertyModels, find_heads, known_endpoint
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import TAKEN, TAKEN_BEGINNING, TAKEN_ENDS
 from matlode.properties.scores import BASELINES
+from matlode.run_records import PredictedValue
 
 TOML = """
 refraction = { column = "n_refr", transform = "log", lowest = 1.0, description = "index" }
@@ -239,4 +240,4 @@ def test_unfit_labels_are_told_before_anything_is_trained(made, tmp_path):
     ],
 )
 def test_printed_intervals(value, low, high, text):
-    assert _with_interval({"k": value, "k_low": low, "k_high": high}, "k") == text
+    assert _format_interval(PredictedValue(value, low, high)) == text

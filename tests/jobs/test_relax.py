@@ -15,6 +15,7 @@ from matlode.errors import InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
+from matlode.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
 
@@ -40,36 +41,40 @@ def file(tmp_path):
 
 def test_a_file_gets_its_evidence(examination, file, tmp_path):
     (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
-    assert row["formula"] == "Cu3Au"
-    assert row["relaxed"]
-    assert row["unchanged"]
-    assert row["space_group"] == 221
-    assert row["disagreement_ev"] == 0
-    assert row["sound"]
-    assert row["born_stable"]
-    assert row["stable_at_gamma"]
-    assert row["eos_bulk_modulus_gpa"] == pytest.approx(row["bulk_modulus_gpa"], rel=0.05)
+    assert row.formula == "Cu3Au"
+    assert row.relaxed
+    assert row.unchanged
+    assert row.space_group == 221
+    assert row.disagreement_ev == 0
+    assert row.sound
+    assert row.mechanics.born_stable
+    assert row.mechanics.stable_at_gamma
+    assert row.mechanics.eos_bulk_modulus_gpa == pytest.approx(
+        row.mechanics.bulk_modulus_gpa, rel=0.05
+    )
     # against the elements and the other phases of copper and gold in the table
-    assert row["known_phases"] >= row["competing_phases"] > 0
-    assert row["energy_above_hull_ev"] >= row["formation_energy_ev"]
-    assert row["witness_energy_above_hull_ev"] == pytest.approx(row["energy_above_hull_ev"])
+    assert row.hull.known_phases >= row.hull.competing_phases > 0
+    assert row.hull.energy_above_hull_ev >= row.formation_energy_ev
+    assert row.hull.witness_energy_above_hull_ev == pytest.approx(row.hull.energy_above_hull_ev)
     written = json.loads((tmp_path / "out" / "evidence.json").read_text())
     assert written["judge"].startswith("emt:ase-")
     assert written["structures"][0]["elasticity"]["born_stable"]
     assert len(pd.read_csv(tmp_path / "out" / "evidence.csv")) == 1
-    cif = (tmp_path / "out" / row["relaxed_file"]).read_text()
+    assert RunFolder(tmp_path / "out").read_evidence().structures == (row,)
+    cif = (tmp_path / "out" / row.relaxed_file).read_text()
     assert "relaxed in emt" in cif
     relaxed = Structure.from_str(cif, fmt="cif")
     assert relaxed.composition.reduced_formula == "Cu3Au"
-    assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row["volume_change"]), rel=1e-3)
+    assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row.volume_change), rel=1e-3)
 
 
 def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
     monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
     (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
-    assert "-11586.7 eV/atom" in row["fell_apart"]
-    assert "energy_above_hull_ev" not in row
-    assert "-11586.7 eV/atom" in (tmp_path / "out" / row["relaxed_file"]).read_text()
+    assert "-11586.7 eV/atom" in row.fell_apart
+    assert row.hull is None
+    assert "energy_above_hull_ev" not in row.to_columns()
+    assert "-11586.7 eV/atom" in (tmp_path / "out" / row.relaxed_file).read_text()
 
 
 def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
@@ -81,11 +86,11 @@ def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
     # the potential knows a few metals only
     cu3au().to(str(folder / built[0]["structure_file"]), fmt="cif")
     (row,) = relax_run(folder, 1, examination)
-    assert row["promised_bulk_modulus_gpa"] == built[0]["structure_bulk_modulus"]
+    assert row.predicted["bulk_modulus_gpa"] == built[0]["structure_bulk_modulus"]
     assert (folder / "candidates.csv").read_bytes() == before
     page = (folder / "report.html").read_text()
-    assert "In the potentials" in page
-    assert row["relaxed_file"] in page
+    assert "Verification with two potentials" in page
+    assert row.relaxed_file in page
     with pytest.raises(InputError, match="not a finished run"):
         relax_run(tmp_path, 1, examination)
 

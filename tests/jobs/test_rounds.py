@@ -1,40 +1,43 @@
 """A potential that is softer than the models teaches them, and the next round says so."""
 
-import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from matlode.artefacts import write_json
 from matlode.data.formulas import canonical_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.rounds import resume_rounds, search_in_rounds
+from matlode.run_folder import RunFolder
+from matlode.run_records import EvidenceTable
 from tests.conftest import SMALL_SEARCH
+from tests.run_rows import evidence_row
 
 
 def _softer(folder, n, examination, progress, *, skip):
     """In place of a potential: the moduli that the models promise, halved."""
-    rows = json.loads((folder / "candidates.json").read_text())
     found = [
         row
-        for row in rows
-        if row["structure_file"] != "none" and canonical_formula(row["formula"]) not in skip
+        for row in RunFolder(folder).read_candidates()
+        if row.is_built and canonical_formula(row.formula) not in skip
     ][:n]
     plain = Models()
     structures = [
-        {
-            "formula": row["formula"],
-            "relaxed_file": row["structure_file"],
-            "born_stable": True,
-            **_half(_predicted(plain, folder / row["structure_file"])),
-        }
+        evidence_row(
+            formula=row.formula,
+            source_file=Path(row.structure_file).name,
+            relaxed_file=row.structure_file,
+            **_half(_predicted(plain, folder / row.structure_file)),
+        )
         for row in found
     ]
-    write_json(folder / "evidence.json", {"structures": structures})
+    RunFolder(folder).write_evidence(
+        EvidenceTable(judge="a", witness="b", hull="c", structures=tuple(structures))
+    )
     return structures
 
 
@@ -90,7 +93,7 @@ def test_the_second_round_has_learned_from_the_first(tmp_path, monkeypatch):
         (out / "learning.csv").read_bytes(),
         (out / "round-2/candidates.csv").read_bytes(),
     )
-    with pytest.raises(InputError, match="`matlode resume` goes on with it"):
+    with pytest.raises(InputError, match="`matlode resume` continues it"):
         search_in_rounds(
             1, 1, out=out, models=Models(), known=Known(), screens={}, examination=None
         )

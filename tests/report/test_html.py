@@ -1,5 +1,6 @@
 import base64
 import gzip
+import html
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 from matlode.errors import InputError
 from matlode.report.html import write_report
+from tests.run_rows import evidence_row
 
 HOSTILE = "</script><script>window.hit=1</script><img src=x onerror='window.hit=1'>"
 """What no data may do to the page."""
@@ -43,14 +45,20 @@ def cards_data(page):
 def evidence_for(row):
     """As `matlode relax` writes it, of a candidate whose structure did not move."""
     return {
-        "judge": "judge-1", "witness": "witness-2", "hull": "5,785 known structures",
-        "structures": [{
-            "formula": row["formula"], "source_file": row["structure_file"].split("/")[1],
-            "relaxed_file": row["structure_file"], "space_group": 191, "unchanged": True,
-            "formation_energy_ev": -0.25, "energy_above_hull_ev": 0.0123,
-            "decomposition": "1.00 TaB2", "born_stable": False, "fell_apart": "",
-        }],
-    }  # fmt: skip
+        "judge": "judge-1",
+        "witness": "witness-2",
+        "hull": "5,785 known structures",
+        "structures": [
+            evidence_row(
+                formula=row["formula"],
+                source_file=row["structure_file"].split("/")[1],
+                relaxed_file=row["structure_file"],
+                energy_above_hull_ev=0.0123,
+                decomposition="1.00 TaB2",
+                born_stable=False,
+            ).to_json()
+        ],
+    }
 
 
 def poison(folder):
@@ -67,8 +75,8 @@ def poison(folder):
             for near in row["nearest_known"]:
                 near["id"] += HOSTILE
                 near["formula"] += HOSTILE
-            for peak in row.get("structure", {}).get("peaks", []):
-                peak["hkl"] = [HOSTILE]
+            row["missed"] = [HOSTILE]
+            row["story"] += HOSTILE
 
     rewrite(folder / "candidates.json", candidates)
     rewrite(folder / "details.json", details)
@@ -134,8 +142,8 @@ def test_a_card_tells_all_predictions_verdicts_and_neighbours(folder):
 def test_cards_hold_patterns_peaks_structures_and_files(folder):
     rows, cards = read(folder / "candidates.json"), cards_data((folder / "report.html").read_text())
     for row, card in zip(rows, cards, strict=True):
-        assert max(card["decoded"]) <= 1000
-        assert card["decoded_peaks"]
+        assert max(card["decoded"]["intensities"]) <= 1000
+        assert card["decoded"]["peaks"]
         record = json.loads(card["files"][f"{row['rank']:03d}-{row['formula']}.json"])
         assert record["bulk_modulus"] == row["bulk_modulus"]
         if row["structure_file"] == "none":
@@ -143,7 +151,7 @@ def test_cards_hold_patterns_peaks_structures_and_files(folder):
             continue
         cif = folder / row["structure_file"]
         assert card["files"][cif.name] == cif.read_text()
-        strongest = max(card["realised_peaks"], key=lambda peak: peak[1])
+        strongest = max(card["realised"]["peaks"], key=lambda peak: peak[1])
         assert strongest[1] > 0.5
         assert re.fullmatch(r"-?\d+ -?\d+ -?\d+", strongest[2])
         (view,) = card["views"].values()
@@ -168,14 +176,17 @@ def test_what_potentials_said_stands_in_the_card(folder):
     assert "0.0123" in card
     assert 'data-view="relaxed"' in card
     assert f"001-{row['formula']}-relaxed.cif" in cards_data(page)[0]["files"]
-    assert "In the potentials" not in page.split('id="card-2"')[1].split("</details>")[0]
+    assert (
+        "Verification with two potentials"
+        not in page.split('id="card-2"')[1].split("</details>")[0]
+    )
 
 
 def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
-    def change(rows):
-        rows[0]["reasons"] = f"note band gap ≥ 1 was asked, 0 eV is expected | {rows[0]['reasons']}"
+    def change(details):
+        details["candidates"][0]["missed"] = ["band gap ≥ 1 was asked, 0 eV is expected"]
 
-    rewrite(folder / "candidates.json", change)
+    rewrite(folder / "details.json", change)
     card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>")[1]
     first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
     assert "band gap ≥ 1 was asked" in first
@@ -191,6 +202,35 @@ def test_a_run_of_before_is_still_shown(folder):
     assert "latent-map" not in without_scripts(page)
     (view,) = cards_data(page)[0]["views"].values()
     assert view["size"] > 0
+
+
+def test_a_run_without_missed_ranges_in_its_details_shows_the_whole_text(folder):
+    def change(details):
+        for row in details["candidates"]:
+            del row["missed"], row["story"]
+
+    before = card_of(folder, 1)
+    rewrite(folder / "details.json", change)
+    write_report(folder)
+    after = card_of(folder, 1)
+    reasons = read(folder / "candidates.json")[0]["reasons"]
+    assert html.escape(reasons, quote=False) in html.unescape(after).replace("&", "&amp;")
+    part = re.search(r"<h3>Where the structure comes from.*?<h3>", before, flags=re.S).group()
+    assert part in after
+
+
+def card_of(folder, rank):
+    page = (folder / "report.html").read_text()
+    return page.split(f'id="card-{rank}"')[1].split('class="card"')[0]
+
+
+def test_indices_of_peaks_that_are_text_are_refused(folder):
+    rewrite(
+        folder / "details.json",
+        lambda found: found["candidates"][0]["structure"]["peaks"][0].update(hkl=[HOSTILE]),
+    )
+    with pytest.raises(InputError, match=r"details\.json is damaged.*hkl\[0\]: found"):
+        write_report(folder)
 
 
 def test_what_comes_from_data_is_escaped(folder):

@@ -1,33 +1,46 @@
-import json
-
 import numpy as np
 import pytest
 
 from matlode.report import maps
-from matlode.report.maps import latent_map, property_map
+from matlode.report.maps import make_latent_map, make_property_map
+from matlode.run_folder import RunFolder
+from matlode.run_records import (
+    GoalEntry,
+    GoalSummary,
+    KnownRow,
+    KnownSummary,
+    Provenance,
+    SettingsSummary,
+)
+from tests.run_rows import candidate_row
 
 
 def provenance(*objectives):
-    return {
-        "goal": {
-            "objectives": [{"endpoint": name} for name in objectives],
-            "shown": [*objectives, "stable_probability", "formation_energy"],
-        }
-    }
+    return Provenance(
+        goal=GoalSummary(
+            words="",
+            objectives=tuple(GoalEntry(name) for name in objectives),
+            shown=(*objectives, "stable_probability", "formation_energy"),
+        ),
+        settings=SettingsSummary(trials=1, seed=0, sampler="tpe"),
+        known_materials=KnownSummary(rows=1),
+        versions={},
+    )
 
 
 @pytest.fixture
-def known(tmp_path):
-    rows = [{"formula": f"A{n}", "bulk_modulus": n, "band_gap": 2 * n} for n in range(50)]
-    rows[0]["shear_modulus"] = 7
-    (tmp_path / "known.json").write_text(json.dumps(rows))
-    return tmp_path
+def known():
+    rows = [KnownRow(f"A{n}", {"bulk_modulus": n, "band_gap": 2 * n}) for n in range(50)]
+    return [KnownRow("A0", {**rows[0].labels, "shear_modulus": 7}), *rows[1:]]
 
 
 def candidate(**more):
-    values = {"bulk_modulus": 1.0, "band_gap": 2.0, "shear_modulus": 3.0}
-    return {"formula": "AB", "rank": 1, "verdict": "accepted", "novelty": "novel",
-            **values, **more}  # fmt: skip
+    return candidate_row(band_gap=2.0, band_gap_low=1.0, band_gap_high=3.0, **more)
+
+
+def drawn(folder):
+    folder = RunFolder(folder)
+    return make_latent_map(folder.read_map(), folder.read_trials(), [0.1, 0.1])
 
 
 def test_every_candidate_is_in_one_group(known):
@@ -36,36 +49,36 @@ def test_every_candidate_is_in_one_group(known):
         for verdict in ("accepted", "rejected")
         for novelty in ("novel", "known", "new polymorph", "not judged")
     ]
-    found = property_map(known, rows, provenance("bulk_modulus", "band_gap"))
-    assert sum(len(group["formulas"]) for group in found["groups"][1:]) == len(rows)
+    found = make_property_map(known, rows, provenance("bulk_modulus", "band_gap"))
+    assert sum(len(group.formulas) for group in found.groups[1:]) == len(rows)
 
 
 def test_three_objectives_are_three_axes_and_unknown_values_stay_unknown(known):
     wanted = ("bulk_modulus", "band_gap", "shear_modulus")
-    found = property_map(known, [candidate()], provenance(*wanted))
-    assert [axis["name"] for axis in found["axes"]] == list(wanted)
-    assert found["axes"][0]["title"] == "bulk modulus, GPa"
-    assert found["groups"][0]["values"]["shear_modulus"][:2] == [7, None]
+    found = make_property_map(known, [candidate()], provenance(*wanted))
+    assert [axis.name for axis in found.axes] == list(wanted)
+    assert found.axes[0].title == "bulk modulus, GPa"
+    assert found.groups[0].values["shear_modulus"][:2] == (7, None)
 
 
 def test_one_objective_stands_against_what_else_the_goal_shows(known):
-    found = property_map(known, [candidate()], provenance("bulk_modulus"))
-    assert [axis["name"] for axis in found["axes"]] == ["bulk_modulus", "stable_probability"]
+    found = make_property_map(known, [candidate()], provenance("bulk_modulus"))
+    assert [axis.name for axis in found.axes] == ["bulk_modulus", "stable_probability"]
 
 
 def test_many_known_materials_are_thinned_and_counted(known, monkeypatch):
     monkeypatch.setattr(maps, "MAX_POINTS", 20)
-    found = property_map(known, [candidate()], provenance("bulk_modulus", "band_gap"))
-    assert (found["known"], found["step"]) == (50, 3)
-    assert found["groups"][0]["formulas"] == [f"A{n}" for n in range(0, 50, 3)]
+    found = make_property_map(known, [candidate()], provenance("bulk_modulus", "band_gap"))
+    assert (found.known, found.step) == (50, 3)
+    assert found.groups[0].formulas == tuple(f"A{n}" for n in range(0, 50, 3))
 
 
 def test_the_path_joins_trials_that_were_better_than_all_before(hard_run):
-    found = latent_map(hard_run.folder, [0.1, 0.1])
-    path = [found["merits"][at] for at in found["path"]]
+    found = drawn(hard_run.folder)
+    path = [found.merits[at] for at in found.path]
     searched = [
         merit
-        for merit, origin in zip(found["merits"], found["origins"], strict=True)
+        for merit, origin in zip(found.merits, found.origins, strict=True)
         if origin != "known"
     ]
     assert path == sorted(set(path))
@@ -73,20 +86,20 @@ def test_the_path_joins_trials_that_were_better_than_all_before(hard_run):
 
 
 def test_a_thinned_map_keeps_path_and_candidates(hard_run, monkeypatch):
-    full = latent_map(hard_run.folder, [0.1, 0.1])
+    full = drawn(hard_run.folder)
     monkeypatch.setattr(maps, "MAX_POINTS", 30)
-    thin = latent_map(hard_run.folder, [0.1, 0.1])
-    assert thin["shown"] < full["shown"] == full["points"] == thin["points"]
-    assert sorted(filter(None, thin["ranks"])) == sorted(filter(None, full["ranks"]))
+    thin = drawn(hard_run.folder)
+    assert thin.shown < full.shown == full.points == thin.points
+    assert sorted(filter(None, thin.ranks)) == sorted(filter(None, full.ranks))
     for found in (full, thin):
-        assert len({len(found[name]) for name in ("x", "y", "formulas", "systems")}) == 1
-    assert [thin["x"][at] for at in thin["path"]] == [full["x"][at] for at in full["path"]]
+        assert len({len(getattr(found, name)) for name in ("x", "y", "formulas", "systems")}) == 1
+    assert [thin.x[at] for at in thin.path] == [full.x[at] for at in full.path]
 
 
 def test_candidates_lie_where_their_trials_do(hard_run):
-    found = latent_map(hard_run.folder, [0.1, 0.1])
-    at = {rank: at for at, rank in enumerate(found["ranks"]) if rank}
+    found = drawn(hard_run.folder)
+    at = {rank: at for at, rank in enumerate(found.ranks) if rank}
     for row in hard_run.candidates.itertuples():
-        assert found["formulas"][at[row.rank]] == row.formula
-        assert found["systems"][at[row.rank]] == row.crystal_system
-    assert np.isfinite(found["x"]).all()
+        assert found.formulas[at[row.rank]] == row.formula
+        assert found.systems[at[row.rank]] == row.crystal_system
+    assert np.isfinite(found.x).all()

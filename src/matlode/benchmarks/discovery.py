@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_json
+from matlode.artefacts import inside, write_json
 from matlode.benchmarks.tables import Tables
 from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
 from matlode.data.structures import read_structure
@@ -20,7 +20,6 @@ from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import NOT_BUILT, REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.jobs.wishes import KnownFormulas
@@ -29,6 +28,8 @@ from matlode.properties.network import VOLUME
 from matlode.realisation.substitution import substituted
 from matlode.records import Prediction
 from matlode.representation.composition import formulas_of
+from matlode.run_folder import RunFolder
+from matlode.run_records import CandidateRow
 from matlode.screening.chemistry import ChargeNeutral
 
 if TYPE_CHECKING:
@@ -106,28 +107,30 @@ def _run_search(
     progress: Progress,
 ) -> list[Proposed]:
     folder = out / f"search-{settings.seed}"
-    if (folder / REQUEST_FILE).exists():
-        run = resume(folder, progress=progress)
+    run = RunFolder(folder)
+    if run.is_begun:
+        resume(folder, progress=progress)
     else:
-        run = search(
+        search(
             goal=goal, out=folder, settings=settings, known=known,
             screens={"novel": {"required": True}}, progress=progress,
         )  # fmt: skip
-    table = run.candidates
-    table = table[(table["verdict"] == "accepted") & (table["structure_file"] != NOT_BUILT)]
+    built = [row for row in run.read_candidates() if row.is_accepted and row.is_built]
     return [
         Proposed(
-            canonical_formula(row["formula"]),
-            read_structure(folder / row["structure_file"]),
-            Prediction(
-                row["structure_bulk_modulus"],
-                row["structure_bulk_modulus"] - row["bulk_modulus"] + row["bulk_modulus_low"],
-                row["structure_bulk_modulus"] - row["bulk_modulus"] + row["bulk_modulus_high"],
-                "GPa",
-            ),
+            canonical_formula(row.formula),
+            read_structure(inside(folder, row.structure_file)),
+            _shift_to_structure(row),
         )
-        for row in table.head(n).to_dict(orient="records")
+        for row in built[:n]
     ]
+
+
+def _shift_to_structure(row: CandidateRow) -> Prediction:
+    """The structure's bulk modulus, with the interval of the decoded material's around it."""
+    decoded, value = row.bulk_modulus, row.structure_properties["bulk_modulus"]
+    shift = value - decoded.value
+    return Prediction(value, shift + decoded.low, shift + decoded.high, "GPa")
 
 
 def _substitute_elements(n: int, models: Models, known: Known) -> list[Proposed]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,12 +18,12 @@ from matlode.data.tables import full_table_path, starter_path
 from matlode.errors import InputError
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import REQUEST_FILE
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
+from matlode.run_folder import RunFolder
 from matlode.screening.symmetry_answers import SYMMETRY_MODEL
 from matlode.training.train import train_models
 
@@ -191,15 +190,15 @@ def _run_search(
     progress: Progress,
 ) -> list[str]:
     """Canonical formulas of the accepted candidates of a search, best first."""
-    if (folder / REQUEST_FILE).exists():
-        run = resume(folder, progress=progress)
+    run = RunFolder(folder)
+    if run.is_begun:
+        resume(folder, progress=progress)
     else:
-        run = search(
+        search(
             goal=goal, out=folder, settings=settings, models=models, known=known,
             screens={"novel": {"required": True}}, progress=progress,
         )  # fmt: skip
-    accepted: pd.DataFrame = run.candidates[run.candidates["verdict"] == "accepted"]
-    return [canonical_formula(text) for text in accepted["formula"]]
+    return [canonical_formula(row.formula) for row in run.read_candidates() if row.is_accepted]
 
 
 def _find_rank(formula: str, listed: Sequence[str]) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matlode.terminal import stdout_is_terminal
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matlode.evaluation.score_row import ScoreRow
     from matlode.jobs.identify import Identification
     from matlode.jobs.predict import CrystalPrediction
+    from matlode.run_records import CandidateRow, EvidenceRow, PredictedValue, Provenance
     from matlode.training.check_data import PropertyCheck, TableCheck
 
 
@@ -65,9 +66,9 @@ def _with_unit(name: str, unit: str) -> str:
     return f"{name} / {unit}" if unit else name
 
 
-def _with_interval(row: dict[str, Any], name: str) -> str:
+def _format_interval(predicted: PredictedValue) -> str:
     """Three digits of the value, and as many decimals at the ends of its interval."""
-    value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
+    value, low, high = predicted.value, predicted.low, predicted.high
     size = max(abs(value), abs(high))
     form = ".2e"
     if size == 0:
@@ -89,15 +90,12 @@ SYMBOLS = {
 """Short headings; other properties stand under their names."""
 
 
-def print_candidates(
-    rows: Sequence[dict[str, Any]], provenance: Mapping[str, Any], n: int = 25
-) -> None:
-    """The first ``n`` of candidates.json, with what their goal is about."""
-    goal = provenance["goal"]
-    shown = goal.get("shown", [objective["endpoint"] for objective in goal["objectives"]])
-    # runs of before had K and G in every table, and no units beside them
-    units = provenance.get("units", {"bulk_modulus": "GPa", "shear_modulus": "GPa"})
-    wanted = [name for name in shown if f"{name}_low" in rows[0]] if rows else []
+def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: int = 25) -> None:
+    """Print the first ``n`` candidates, with the properties that their goal is about."""
+    goal = provenance.goal
+    # runs without units in their provenance have these two properties in every table
+    units = provenance.units or {"bulk_modulus": "GPa", "shear_modulus": "GPa"}
+    wanted = [name for name in goal.shown_properties if rows and rows[0].interval(name)]
     headings = ["#", "formula", "system"]
     for name in wanted:
         unit = units.get(name, "")
@@ -106,48 +104,62 @@ def print_candidates(
     headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
     print_table(
         headings,
-        [
-            [
-                str(row["rank"]),
-                row["formula"],
-                f"{row['crystal_system']} {row['space_group']}",
-                *(_with_interval(row, name) for name in wanted),
-                f"{row['formation_energy']:.2f}",
-                f"{row['stable_probability']:.2f}",
-                str(row["charge_neutral"]),
-                row["novelty"],
-                f"{row['structure_space_group']} ({row['structure_match']:.2f})",
-                row["verdict"],
-            ]
-            for row in rows[:n]
-        ],
+        [_candidate_cells(row, wanted) for row in rows[:n]],
         title=f"the first {min(n, len(rows))} of {len(rows)} candidates (90 % intervals)",
     )
-    if not all(row.get("in_ranges", True) for row in rows):
-        inside = sum(row["in_ranges"] and row["verdict"] == "accepted" for row in rows)
-        ranges = ", ".join(asked["endpoint"] for asked in goal.get("ranges", []))
+    if not all(row.in_ranges for row in rows):
+        n_kept = sum(row.in_ranges and row.is_accepted for row in rows)
+        ranges = ", ".join(entry.endpoint for entry in goal.ranges)
         print(
-            f"Accepted and, as decoded and as built, in the ranges of {ranges}: {inside} of "
-            f"{len(rows)}; `matlode explain` tells what another misses."
+            f"Accepted, with decoded material and structure in the ranges of {ranges}: {n_kept} of "
+            f"{len(rows)}; `matlode explain` prints what the others miss."
         )
 
 
-def print_evidence(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of evidence.csv."""
-    headings = [
-        *("", "space group", "kept", "eV/atom", "other says", "above hull", "other says"),
-        *("K", "G", "Γ THz"),
+def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
+    intervals = [row.interval(name) for name in wanted]
+    return [
+        str(row.rank),
+        row.formula,
+        f"{row.crystal_system} {row.space_group}",
+        *("" if interval is None else _format_interval(interval) for interval in intervals),
+        f"{row.formation_energy:.2f}",
+        f"{row.stable_probability:.2f}",
+        str(row.charge_neutral),
+        str(row.novelty),
+        f"{row.structure_space_group} ({row.structure_match:.2f})",
+        row.verdict,
     ]
-    columns = [
-        "space_group", "unchanged", "formation_energy_ev", "witness_formation_energy_ev",
-        "energy_above_hull_ev", "witness_energy_above_hull_ev", "bulk_modulus_gpa",
-        "shear_modulus_gpa", "lowest_gamma_thz",
-    ]  # fmt: skip
-    cells = [[str(row["formula"]), *(_cell(row.get(name)) for name in columns)] for row in rows]
-    print_table(headings, cells, title="In the potentials")
+
+
+EVIDENCE_COLUMNS = (
+    ("space_group", "space group"),
+    ("unchanged", "structure kept"),
+    ("formation_energy_ev", "E_f / eV"),
+    ("witness_formation_energy_ev", "second potential"),
+    ("energy_above_hull_ev", "above hull / eV"),
+    ("witness_energy_above_hull_ev", "second potential"),
+    ("bulk_modulus_gpa", "K / GPa"),
+    ("shear_modulus_gpa", "G / GPa"),
+    ("lowest_gamma_thz", "lowest at Γ / THz"),
+)
+"""Column of evidence.csv → heading."""
+
+
+def print_evidence(rows: Sequence[EvidenceRow]) -> None:
+    """Print what potentials computed of each structure."""
+    tables = [row.to_columns() for row in rows]
+    print_table(
+        ["", *(heading for _, heading in EVIDENCE_COLUMNS)],
+        [
+            [row.formula, *(_cell(columns.get(name)) for name, _ in EVIDENCE_COLUMNS)]
+            for row, columns in zip(rows, tables, strict=True)
+        ],
+        title="Verification with two potentials (energies per atom)",
+    )
     for row in rows:
-        if row["fell_apart"]:
-            print(f"{row['formula']} fell apart: {row['fell_apart']}.")
+        if row.fell_apart:
+            print(f"{row.formula} fell apart: {row.fell_apart}.")
 
 
 MAX_IN_FULL = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from matlode.cli.shared import (
     AsJson,
     KnownTable,
     ModelsFolder,
-    RunFolder,
     ScreensFile,
     Storage,
     given,
@@ -30,8 +29,13 @@ from matlode.cli.shared import (
 from matlode.terminal import shown_progress
 
 if TYPE_CHECKING:
-    from matlode.jobs.search import Run
+    from matlode.jobs.rounds import Wishes
+    from matlode.jobs.search import Run, Standing
+    from matlode.run_folder import RunFolder
+    from matlode.run_records import CandidateRow
 
+
+RunPath = Annotated[Path, typer.Argument(help="Folder of a search.")]
 
 commands = typer.Typer()
 
@@ -127,7 +131,7 @@ def search(
     from matlode.jobs.search import search as run_search
     from matlode.optimisation.goal_file import read_goal_file, with_options
 
-    wishes = {
+    sections = {
         "near": numbers_in(near),
         "within": pairs_in(within),
         "elements": given(required=symbols_in(require)),
@@ -136,15 +140,13 @@ def search(
         "search": given(trials=trials, seed=seed, sampler=sampler),
     }
     loaded, table = Models(models), Known(known)
-    wanted: dict[str, Any] = {
-        "models": loaded,
-        "known": table,
-        "screens": load_screens(screens),
+    limits = load_screens(screens)
+    wishes: Wishes = {
         "maximize": maximize or (),
         "minimize": minimize or (),
         "elements": symbols_in(elements),
         "exclude": symbols_in(exclude) or (),
-        "goal": with_options(read_goal_file(goal) if goal else {}, given(**wishes)),
+        "goal": with_options(read_goal_file(goal) if goal else {}, given(**sections)),
     }
     if rounds > 1 and not relax:
         ctx.fail("--rounds needs --relax N: each round learns from N verified candidates.")
@@ -152,18 +154,18 @@ def search(
         refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
     # before the search, so that a missing package is reported first
     examination = make_examination(table.materials, models) if relax else None
-    with shown_progress(lambda: _going_on(out, storage, relax)) as progress:
+    with shown_progress(lambda: _advise_after_interrupt(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
             run = search_in_rounds(
-                rounds, relax, out=out, examination=examination,
-                progress=progress, **wanted,
+                rounds, relax, out=out, models=loaded, known=table, screens=limits,
+                examination=examination, progress=progress, **wishes,
             )  # fmt: skip
         else:
             run = run_search(
-                out=out, storage=storage, campaign=campaign, progress=progress,
-                **wanted,
+                out=out, storage=storage, campaign=campaign, models=loaded, known=table,
+                screens=limits, progress=progress, **wishes,
             )  # fmt: skip
             if examination is not None:
                 from matlode.jobs.relax import relax_run
@@ -174,15 +176,15 @@ def search(
 
 @commands.command()
 def resume(
-    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+    ctx: typer.Context, run: RunPath, storage: Storage = None, as_json: AsJson = False
 ) -> None:
     """Continue a search that was interrupted."""
     from matlode.jobs.rounds import resume_rounds
-    from matlode.jobs.run_folder import ROUNDS_FILE
     from matlode.jobs.search import resume as resume_run
+    from matlode.run_folder import RunFolder
 
-    with shown_progress(lambda: _going_on(run, storage)) as progress:
-        if (run / ROUNDS_FILE).exists():
+    with shown_progress(lambda: _advise_after_interrupt(run, storage)) as progress:
+        if RunFolder(run).is_in_rounds:
             refuse(ctx, "storage", when=f"for {run}, a folder of rounds")
             finished = resume_rounds(run, progress=progress)
         else:
@@ -262,48 +264,53 @@ def relax(
         else:
             rows = relax_files(sources_of(sources), out, examination, progress)
     if as_json:
-        print_json(rows)
+        print_json([row.to_columns() for row in rows])
     else:
         print_evidence(rows)
 
 
 @commands.command()
 def show(
-    ctx: typer.Context, run: RunFolder, storage: Storage = None, as_json: AsJson = False
+    ctx: typer.Context, run: RunPath, storage: Storage = None, as_json: AsJson = False
 ) -> None:
     """Print the candidates of a search, or its progress."""
     from matlode.artefacts import understood
     from matlode.errors import InputError
+    from matlode.run_folder import RunFolder
 
-    if not (run / "provenance.json").exists() and (run / "request.json").exists():
+    folder = RunFolder(run)
+    if folder.is_begun and not folder.has_results:
         from matlode.jobs.search import standing
 
-        where = standing(run, storage)
-        if as_json:
-            print_json(where)
-            return
-        best = (
-            "none yet"
-            if where["best_merit"] is None
-            else (f"{where['best_formula']}, merit {where['best_merit']:.2f}")
-        )
-        print(
-            f"{run}: {where['batches_done']} of {where['batches_wanted']} batches done, "
-            f"{len(where['workers'])} in progress; best: {best}. `matlode resume {run}` continues."
-        )
+        _print_standing(run, standing(run, storage), as_json)
         return
-    rows = _read_run(run, "candidates.json")
+    rows = folder.read_candidates()
     refuse(ctx, "storage", when=f"for {run}: the search is finished")
     with understood(run, InputError):
         if as_json:
-            print_json(rows)
+            print_json([row.to_columns() for row in rows])
         else:
-            print_candidates(rows, _read_run(run, "provenance.json"))
+            print_candidates(rows, folder.read_provenance())
+
+
+def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
+    if as_json:
+        print_json(where.to_json())
+        return
+    best = (
+        "none yet"
+        if where.best_merit is None
+        else f"{where.best_formula}, merit {where.best_merit:.2f}"
+    )
+    print(
+        f"{run}: {where.batches_done} of {where.batches_wanted} batches done, "
+        f"{len(where.workers)} in progress; best: {best}. `matlode resume {run}` continues the search."
+    )
 
 
 @commands.command()
 def explain(
-    run: RunFolder,
+    run: RunPath,
     formula: Annotated[str, typer.Argument(help="Formula of a candidate.")],
     as_json: AsJson = False,
 ) -> None:
@@ -311,72 +318,77 @@ def explain(
     from matlode.artefacts import understood
     from matlode.data.formulas import canonical_formula
     from matlode.errors import InputError
+    from matlode.run_folder import RunFolder
 
     wanted = canonical_formula(formula)
-    rows = _read_run(run, "candidates.json")
+    folder = RunFolder(run)
+    rows = folder.read_candidates()
     with understood(run, InputError):
-        for row in rows:
-            if canonical_formula(row["formula"]) == wanted and as_json:
-                print_json(row)
-                return
-            if canonical_formula(row["formula"]) == wanted:
-                print(f"{row['rank']}. {row['formula']}: {row['verdict']}, {row['novelty']}")
-                for reason in row["reasons"].split(" | "):
-                    print(f"  {reason}")
-                print(f"  nearest known: {row['nearest_known']}; file: {row['structure_file']}")
-                return
-    near = get_close_matches(formula, [row["formula"] for row in rows], n=3, cutoff=0.4)
+        row = next((row for row in rows if canonical_formula(row.formula) == wanted), None)
+        if row is not None and as_json:
+            print_json(row.to_columns())
+            return
+    if row is not None:
+        _print_explanation(folder, row)
+        return
+    near = get_close_matches(formula, [row.formula for row in rows], n=3, cutoff=0.4)
     advice = f" Similar: {', '.join(near)}." if near else ""
     raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
 
 
+def _print_explanation(folder: RunFolder, row: CandidateRow) -> None:
+    explanation = folder.explain(row)
+    print(f"{row.rank}. {row.formula}: {row.verdict}, {row.novelty}")
+    if explanation.missed is None:  # the run only has the text
+        print(f"  {row.reasons}")
+    else:
+        for missed in explanation.missed:
+            print(f"  note {missed}")
+        for found in explanation.verdicts:
+            print(f"  {_OUTCOMES[found.outcome]} {found.verdict.rule}: {found.verdict.reason}")
+        print(f"  {explanation.story}")
+    print(f"  nearest known: {row.nearest_known}; file: {row.structure_file}")
+
+
+_OUTCOMES = {"passed": "ok", "failed": "NO", "noted": "note"}
+"""Outcome of a rule → how it is printed."""
+
+
 @commands.command()
-def report(run: RunFolder) -> None:
+def report(run: RunPath) -> None:
     """Rewrite report.html of a search."""
     from matlode.report.html import write_report
 
     print(write_report(run))
 
 
-def _going_on(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
+def _advise_after_interrupt(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
     """How to continue after Ctrl-C in a search."""
-    from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+    from matlode.run_folder import RunFolder
 
-    if (out / ROUNDS_FILE).exists():
-        return f"`matlode resume {out}` continues."
-    if (out / "report.html").exists():
-        return f"The search is done; `matlode relax {out} --top {n_relaxed}` continues."
-    if not (out / REQUEST_FILE).exists():
-        return "Nothing had been started."
+    folder = RunFolder(out)
+    if folder.is_in_rounds:
+        return f"`matlode resume {out}` continues the rounds."
+    if folder.has_report:
+        return (
+            f"The search is done; `matlode relax {out} --top {n_relaxed}` continues the relaxation."
+        )
+    if not folder.is_begun:
+        return "Nothing had been begun."
     # a storage's URL may hold a password
-    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` continues"
-    return f"{again}, and `matlode relax {out}` afterwards." if n_relaxed else f"{again}."
+    again = f"`matlode resume {out}{' --storage URL' if storage else ''}` continues the search"
+    return f"{again}, and `matlode relax {out}` relaxes afterwards." if n_relaxed else f"{again}."
 
 
 def _print_run(run: Run, as_json: bool) -> None:
-    rows = _read_run(run.folder, "candidates.json")
+    from matlode.run_folder import RunFolder
+
+    folder = RunFolder(run.folder)
+    rows = folder.read_candidates()
     if as_json:
-        print_json(rows)
+        print_json([row.to_columns() for row in rows])
         return
-    print_candidates(rows, run.provenance)
-    seconds = sum(run.provenance["seconds"].values())
-    print(
-        f"\n{len(run.candidates)} candidates in {seconds:.0f} s. Look at {run.folder}/report.html"
-    )
-
-
-def _read_run(run: Path, name: str) -> Any:
-    from matlode.artefacts import read_json
-    from matlode.errors import InputError, suggest
-    from matlode.jobs.run_folder import REQUEST_FILE
-
-    try:
-        return read_json(run / name)
-    except FileNotFoundError as error:
-        others = [file.parent.name for file in run.parent.glob(f"*/{name}")]
-        if not run.exists():
-            advice = f" {suggest(run.name, others)}" if others else ""
-            raise InputError(f"{run}: no such run.{advice}") from error
-        begun = (run / REQUEST_FILE).exists()
-        advice = f" `matlode resume {run}` continues it." if begun else ""
-        raise InputError(f"{run} is not a finished run: it has no {name}.{advice}") from error
+    provenance = folder.read_provenance()
+    print_candidates(rows, provenance)
+    seconds = sum(provenance.seconds.values())
+    print(f"\n{len(rows)} candidates in {seconds:.0f} s. Look at {folder.report_path}")

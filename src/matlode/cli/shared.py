@@ -143,7 +143,6 @@ DataTable = Annotated[
         help="Structure table, or its folder (default: $MATLODE_DATA, else the starter set).",
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a search.")]
 Storage = Annotated[
     str | None,
     typer.Option(

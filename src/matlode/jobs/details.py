@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import conventional_formula
+from matlode.jobs.candidate_table import Proposal, significant, tell_story
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import Proposal, significant
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.goal import Goal
 from matlode.records import Prediction, RealisedStructure
 from matlode.representation.diffraction import simulate_peaks
+from matlode.run_folder import RunFolder
+from matlode.run_records import (
+    BuiltStructure,
+    CandidateDetails,
+    Counts,
+    Details,
+    MapTable,
+    NearKnown,
+    PeakRow,
+)
 from matlode.screening.novelty import KnownMaterials
 
 N_NEAREST = 5
-"""Known materials that a candidate is shown beside."""
+"""Known materials per candidate."""
 N_PEAKS = 30
-"""Peaks of a structure that are told, the strongest."""
+"""Peaks per structure, the strongest."""
 
 
 def write_details(
-    folder: Path,
+    folder: RunFolder,
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
     trials: Trials,
@@ -45,74 +50,56 @@ def write_details(
     """Write details.json (each of the ``proposals`` with all its predictions, its nearest known
     materials and its structure) and map.csv (all ``trials`` in the plane, see ``latent_map``).
 
-    ``known_rows``: which known materials the first trials are; ``n_known``: trials at points that
-    were not searched for; ``n_realised``: proposals that a structure was tried for.
+    ``known_rows``: which known materials the first trials are; ``n_known``: trials at known
+    materials; ``n_realised``: the number of proposals for which a structure was tried.
     """
     places, shares = latent_map(trials.points)
-    write_text(
-        folder / "map.csv",
-        _map_rows(places, proposals, screened, known_rows, n_known, known).to_csv(index=False),
-    )
+    folder.write_map(_map_table(places, proposals, screened, known_rows, n_known, known))
     labels = {name: models.endpoints[name].labels(known.materials) for name in goal.shown}
-    write_json(
-        folder / "details.json",
-        {
-            "schema": 1,
-            "map_shares": [round(float(share), 4) for share in shares],
-            "counts": {
-                "known": n_known,
-                "evaluated": len(trials) - n_known,
-                "formulas": len(set(trials.formulas[n_known:].tolist())),
-                "realised": min(n_realised, len(screened)),
-            },
-            "candidates": [
-                _details(rank, proposal, labels, known.catalogue)
-                for rank, proposal in enumerate(proposals, start=1)
-            ],
-        },
+    counts = Counts(
+        known=n_known,
+        evaluated=len(trials) - n_known,
+        formulas=len(set(trials.formulas[n_known:].tolist())),
+        realised=min(n_realised, len(screened)),
     )
+    candidates = tuple(
+        _details(rank, proposal, labels, known.catalogue)
+        for rank, proposal in enumerate(proposals, start=1)
+    )
+    map_shares = tuple(round(float(share), 4) for share in shares)
+    folder.write_details(Details(map_shares, counts, candidates))
 
 
 def latent_map(points: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (n, 88) in the plane, (n, 2), and the shares of the spread (2,) that it keeps.
 
-    The two principal components of the composition's half: what a point is made of can be seen in
-    two dimensions, while the pattern's half spreads evenly over too many.
+    Two principal components of the composition's half: two dimensions show the composition of a
+    point, while the pattern's half spreads evenly over many more.
     """
     half = np.asarray(points[:, :COMPOSITION_LATENT], dtype=float)
     centred = half - half.mean(axis=0)
     _, spread, axes = np.linalg.svd(centred, full_matrices=False)
-    # an axis and its opposite are equally good; of its numbers the largest shall be positive
+    # an axis is defined up to its sign; its largest number shall be positive
     signs = np.sign(axes[np.arange(len(axes)), abs(axes).argmax(axis=1)])
     places = centred @ (signs[:, None] * axes)[:2].T
     return places, (spread**2 / max((spread**2).sum(), 1e-12))[:2]
 
 
-def _map_rows(
+def _map_table(
     places: NDArray[np.float64],
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
     known_rows: NDArray[np.intp],
     n_known: int,
     known: Known,
-) -> pd.DataFrame:
-    """One row per trial, as in trials.csv; space group 0 where none was asked for, rank 0 where a
-    trial is no candidate."""
+) -> MapTable:
     space_groups, ranks = np.zeros((2, len(places)), dtype=int)
     space_groups[: len(known_rows)] = np.array(known.catalogue.space_groups)[known_rows]
     for proposal in screened:
         space_groups[n_known + proposal.trial] = proposal.candidate.space_group
     for rank, proposal in enumerate(proposals, start=1):
         ranks[n_known + proposal.trial] = rank
-    return pd.DataFrame(
-        {
-            "trial": np.arange(len(places)),
-            "x": places[:, 0].round(4),
-            "y": places[:, 1].round(4),
-            "space_group": space_groups,
-            "rank": ranks,
-        }
-    )
+    return MapTable(places[:, 0].round(4), places[:, 1].round(4), space_groups, ranks)
 
 
 def _details(
@@ -120,69 +107,68 @@ def _details(
     proposal: Proposal,
     labels: Mapping[str, NDArray[np.float64]],
     known: KnownMaterials,
-) -> dict[str, Any]:
-    candidate = proposal.candidate
-    row = {
-        "rank": rank,
-        "formula": conventional_formula(candidate.formula),
-        "predictions": _rounded(candidate.predictions),
-        "nearest_known": [
-            _known(index, distance, labels, known)
-            for index, distance in known.nearest_several(candidate.composition, N_NEAREST)
-        ],
-    }
-    if proposal.built is not None:
-        row["structure_predictions"] = _rounded(proposal.built_predictions)
-        row["structure"] = _structure(proposal.built)
-    return row
+) -> CandidateDetails:
+    candidate, built = proposal.candidate, proposal.built
+    nearest = known.nearest_several(candidate.composition, N_NEAREST)
+    return CandidateDetails(
+        rank=rank,
+        formula=conventional_formula(candidate.formula),
+        predictions=_round_predictions(candidate.predictions),
+        nearest_known=tuple(
+            _near_known(index, distance, labels, known) for index, distance in nearest
+        ),
+        structure_predictions=(
+            None if built is None else _round_predictions(proposal.built_predictions)
+        ),
+        structure=None if built is None else _built_structure(built),
+        missed=proposal.missed,
+        story=tell_story(built),
+    )
 
 
-def _rounded(predictions: Mapping[str, Prediction]) -> dict[str, dict[str, Any]]:
+def _round_predictions(predictions: Mapping[str, Prediction]) -> dict[str, Prediction]:
     return {
-        name: {
-            key: value if isinstance(value, str) else significant(value)
-            for key, value in asdict(prediction).items()
-        }
-        for name, prediction in predictions.items()
+        name: Prediction(significant(p.value), significant(p.low), significant(p.high), p.unit)
+        for name, p in predictions.items()
     }
 
 
-def _known(
+def _near_known(
     index: int, distance: float, labels: Mapping[str, NDArray[np.float64]], known: KnownMaterials
-) -> dict[str, Any]:
-    return {
-        "formula": conventional_formula(known.formulas[index]),
-        "id": known.ids[index],
-        "space_group": known.space_groups[index],
-        "atoms_that_differ": round(distance, 4),
-        "labels": {
+) -> NearKnown:
+    return NearKnown(
+        formula=conventional_formula(known.formulas[index]),
+        id=known.ids[index],
+        space_group=known.space_groups[index],
+        atoms_that_differ=round(distance, 4),
+        labels={
             name: significant(values[index])
             for name, values in labels.items()
             if not np.isnan(values[index])
         },
-    }
+    )
 
 
-def _structure(built: RealisedStructure) -> dict[str, Any]:
-    """The built structure with its strongest peaks, by angle, and where it comes from."""
+def _built_structure(built: RealisedStructure) -> BuiltStructure:
+    """The structure with its strongest peaks, by angle, and where it comes from."""
     peaks = simulate_peaks(built.structure)
     strongest = np.sort(np.argsort(-peaks.intensity, kind="stable")[:N_PEAKS])
-    return {
-        "space_group": built.space_group,
-        "lattice": np.round(built.structure.lattice.matrix, 5).tolist(),
-        "species": [site.specie.symbol for site in built.structure],
-        "frac_coords": np.round(built.structure.frac_coords, 5).tolist(),
-        "template_formula": conventional_formula(built.template_formula),
-        "template_id": built.template_id,
-        "substitution": built.substitution,
-        "prototype": built.prototype,
-        "n_trials": built.n_trials,
-        "peaks": [
-            {
-                "two_theta_deg": round(float(peaks.two_theta_deg[at]), 3),
-                "intensity": round(float(peaks.intensity[at]), 4),
-                "hkl": peaks.reflections[at][0].hkl,
-            }
+    return BuiltStructure(
+        space_group=built.space_group,
+        lattice=tuple(map(tuple, np.round(built.structure.lattice.matrix, 5).tolist())),
+        species=tuple(site.specie.symbol for site in built.structure),
+        frac_coords=tuple(map(tuple, np.round(built.structure.frac_coords, 5).tolist())),
+        template_formula=conventional_formula(built.template_formula),
+        template_id=built.template_id,
+        substitution=built.substitution,
+        prototype=built.prototype,
+        n_trials=built.n_trials,
+        peaks=tuple(
+            PeakRow(
+                two_theta_deg=round(float(peaks.two_theta_deg[at]), 3),
+                intensity=round(float(peaks.intensity[at]), 4),
+                hkl=peaks.reflections[at][0].hkl,
+            )
             for at in strongest
-        ],
-    }
+        ),
+    )

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from matlode.artefacts import inside, locked, read_json, understood, write_json, write_text
+from matlode.artefacts import inside, locked
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.data.symmetry import CIF_SYMPREC_A
-from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import potential_info
-from matlode.jobs.run_folder import NOT_BUILT
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
+from matlode.run_folder import RunFolder
+from matlode.run_records import CandidateRow, EvidenceRow, EvidenceTable
 from matlode.version import __version__
 
-EVIDENCE_FILE = "evidence.json"
-RELAXED_FOLDER = "relaxed"
-PROMISES = {
+PREDICTED_PROPERTIES = {
     "bulk_modulus_gpa": "bulk_modulus",
     "shear_modulus_gpa": "shear_modulus",
     "vickers_hardness_gpa": "vickers_hardness",
     "formation_energy_ev": "formation_energy",
 }
-"""What a potential computes → the property that the models predicted."""
+"""What a potential computes → the property that the models predict."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A structure that is looked into, and what was promised of it."""
+    """A structure to examine, and what the models predict for it."""
 
     name: str
     file: Path
-    promised: dict[str, float]
+    predicted: Mapping[str, float]
+    """Column such as ``bulk_modulus_gpa`` → predicted value."""
 
 
 def relax_run(
@@ -49,25 +45,20 @@ def relax_run(
     progress: Progress = silent,
     *,
     skip: Collection[str] = (),
-) -> list[dict[str, Any]]:
-    """Evidence for the ``n`` best candidates of a run that have a structure, without those whose
-    formulas (canonical) are in ``skip``.
+) -> list[EvidenceRow]:
+    """Examine the ``n`` best candidates of a run that have a structure, without those with a
+    (canonical) formula in ``skip``.
 
-    Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder and its report
-    anew; the candidates' table stays as it is. Returns the rows of the table. Ctrl-C leaves the
-    same files, of what is computed by then; the same call goes on. Raises InputError if the
-    folder is no finished run.
+    Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder, and its report
+    again; the table of candidates does not change. Returns the rows of evidence.csv. After
+    Ctrl-C the same files hold what is computed by then; the same call continues. Raises
+    InputError if the folder is not a finished run.
     """
-    try:
-        rows = read_json(folder / "candidates.json")
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is not a finished run; `matlode search` makes one.") from error
-    with understood(folder / "candidates.json", InputError):
-        sources = [
-            Source(row["formula"], inside(folder, row["structure_file"]), _promised(row))
-            for row in rows
-            if row["structure_file"] != NOT_BUILT and canonical_formula(row["formula"]) not in skip
-        ][:n]
+    sources = [
+        Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
+        for row in RunFolder(folder).read_candidates()
+        if row.is_built and canonical_formula(row.formula) not in skip
+    ][:n]
     with locked(folder):
         try:
             return relax_files(sources, folder, examination, progress)
@@ -77,10 +68,10 @@ def relax_run(
 
 def relax_files(
     sources: Sequence[Source], out: Path, examination: Examination, progress: Progress = silent
-) -> list[dict[str, Any]]:
-    """Evidence for structures in files, written to ``out``; the rows of the table.
+) -> list[EvidenceRow]:
+    """Examine structures in files; write the evidence to ``out`` and return its rows.
 
-    After Ctrl-C, too: of what is computed by then.
+    Ctrl-C leaves what is computed by then.
     """
     structures = [read_structure(source.file) for source in sources]
     try:
@@ -96,46 +87,39 @@ def _write_evidence(
     found: Sequence[Evidence | None],
     out: Path,
     examination: Examination,
-) -> list[dict[str, Any]]:
+) -> list[EvidenceRow]:
+    folder = RunFolder(out)
     out.mkdir(parents=True, exist_ok=True)
-    rows, details = [], []
+    rows = []
     for source, evidence in zip(sources, found, strict=True):
         if evidence is None:  # interrupted before, or beyond the potentials
             continue
-        file = f"{RELAXED_FOLDER}/{source.file.stem}.cif"
-        (out / RELAXED_FOLDER).mkdir(exist_ok=True)
-        write_text(out / file, _cif(source, evidence, examination))
-        row = {
+        cif = _cif(source, evidence, examination)
+        names = {
             "formula": source.name,
             "source_file": source.file.name,
-            "relaxed_file": file,
-            **evidence.row(),
-            **{f"promised_{name}": value for name, value in source.promised.items()},
+            "relaxed_file": folder.write_relaxed(source.file.stem, cif),
         }
-        rows.append(row)
-        details.append({**row, **evidence.to_dict()})
-    write_json(
-        out / EVIDENCE_FILE,
-        {
-            "schema": 1,
-            "matlode": __version__,
-            "judge": potential_info(examination.primary).key,
-            "witness": potential_info(examination.secondary).key,
-            "hull": hull_name(examination),
-            "structures": details,
-        },
+        predicted = {f"promised_{name}": value for name, value in source.predicted.items()}
+        rows.append(EvidenceRow.from_columns({**names, **evidence.to_dict(), **predicted}))
+    folder.write_evidence(
+        EvidenceTable(
+            judge=potential_info(examination.primary).key,
+            witness=potential_info(examination.secondary).key,
+            hull=hull_name(examination),
+            structures=tuple(rows),
+        )
     )
-    write_text(out / "evidence.csv", pd.DataFrame(rows).to_csv(index=False))
     return rows
 
 
 def sources_of(files: Sequence[Path]) -> list[Source]:
-    """Structure files of which nothing was promised, named by their formulas."""
+    """Structure files without predictions, named by their formulas."""
     return [Source(read_structure(file).composition.reduced_formula, file, {}) for file in files]
 
 
 def hull_name(examination: Examination) -> str:
-    """What energies above hull are held against, in words."""
+    """The phases that energies above the hull refer to, in words."""
     if not examination.hull:
         return "nothing, since no hull was asked for"
     return (
@@ -145,15 +129,14 @@ def hull_name(examination: Examination) -> str:
     )
 
 
-def _promised(row: dict[str, Any]) -> dict[str, float]:
+def _find_predictions(row: CandidateRow) -> dict[str, float]:
     """The models' predictions for the built structure, else for the decoded pattern."""
-    promised = {}
-    for ours, name in PROMISES.items():
-        for column in (f"structure_{name}", name):
-            if column in row:
-                promised[ours] = float(row[column])
-                break
-    return promised
+    predicted = {}
+    for column, name in PREDICTED_PROPERTIES.items():
+        value = row.structure_properties.get(name, row.value(name))
+        if value is not None:
+            predicted[column] = float(value)
+    return predicted
 
 
 def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:

@@ -1,4 +1,4 @@
-"""Search, compute the best, learn from the answers, search again: ``search --rounds``."""
+"""Search, relax the best, correct the models, search again: ``search --rounds``."""
 
 from __future__ import annotations
 
@@ -6,44 +6,61 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.artefacts import read_json, write_json, write_text
+from matlode.artefacts import inside, understood, write_text
 from matlode.data.formulas import canonical_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.evidence.examination import Examination
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.relax import EVIDENCE_FILE, relax_run
-from matlode.jobs.run_folder import REQUEST_FILE, ROUNDS_FILE
+from matlode.jobs.relax import relax_run
 from matlode.jobs.search import Run, resume, search
 from matlode.jobs.starts import SearchSettings
+from matlode.json_records import parse_record
 from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent
 from matlode.properties.correction import CORRECTED, Correction
 from matlode.report.drawing import COLOURS, pyplot
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
+from matlode.run_folder import ROUNDS_FILE, RunFolder
+from matlode.run_records import RoundsRequest
+
+
+class Wishes(TypedDict, total=False):
+    """What all rounds search for: arguments of ``search``."""
+
+    maximize: Sequence[str]
+    minimize: Sequence[str]
+    elements: Sequence[str] | None
+    exclude: Sequence[str]
+    goal: Path | Mapping[str, object] | None
+    settings: SearchSettings | None
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the potential computed in all rounds so far, beside what the models, uncorrected and
-    as they then were, said of the very structures."""
+    """What the potential computed for n structures, and what the models had predicted for them."""
 
     formulas: tuple[str, ...]
+    """(n,), canonical."""
     compositions: NDArray[np.float64]
+    """(n, 100)."""
     computed: Mapping[str, NDArray[np.float64]]
+    """Property → (n,)."""
     uncorrected: Mapping[str, NDArray[np.float64]]
+    """Property → (n,), by the models without any correction."""
     corrected: Mapping[str, NDArray[np.float64]]
+    """Property → (n,), by the models of that round, which had not learned from them."""
 
     def correction(self) -> Correction:
-        """Learned from all of them."""
+        """The correction that all of them teach."""
         return Correction(
             self.compositions,
             {name: np.log(self.computed[name] / self.uncorrected[name]) for name in CORRECTED},
@@ -60,58 +77,61 @@ def search_in_rounds(
     screens: Mapping[str, object],
     examination: Examination,
     progress: Progress = silent,
-    **wishes: Any,
+    **wishes: Unpack[Wishes],
 ) -> Run:
-    """``n_rounds`` searches for the same ``wishes`` (see ``search``), each with models that the
-    potential's answers for the ``n_relaxed`` best of those before have corrected. What was
-    computed in one round is not computed again in the next.
+    """Search ``n_rounds`` times for the same ``wishes`` (see ``search``).
+
+    The models of each round are corrected by what the potential computed for the ``n_relaxed``
+    best candidates of the rounds before. No formula is computed twice.
 
     ``out`` holds the runs round-1, round-2, ..., the corrected models of each, learning.csv and
     learning.png: how far the models were from the potential on structures that they had not
-    learned from. Returns the last run. Raises
-    InputError if ``out`` is in use.
+    learned from. Returns the last run. Raises InputError if ``out`` is in use.
     """
+    folder = RunFolder(out)
     if out.exists() and any(out.iterdir()):
-        advice = " `matlode resume` goes on with it," if (out / ROUNDS_FILE).exists() else ""
+        advice = " `matlode resume` continues it," if folder.is_in_rounds else ""
         raise InputError(f"{out} is not empty;{advice} choose another --out or delete it.")
     out.mkdir(parents=True, exist_ok=True)
     settings, goal = wishes.get("settings"), wishes.get("goal")
     if isinstance(goal, Path):
         wishes["goal"] = read_goal_file(goal)
-    asked = {
-        "schema": 1,
-        "rounds": n_rounds,
-        "relaxed": n_relaxed,
-        "models": None if models.folder is None else str(models.folder.resolve()),
-        "known": None if known.table is None else str(known.table.resolve()),
-        "screens": dict(screens),
-        "wishes": {**wishes, **({"settings": asdict(settings)} if settings else {})},
-    }
-    write_json(out / ROUNDS_FILE, asked)
+    models_folder, known_table = (
+        None if path is None else str(path.resolve()) for path in (models.folder, known.table)
+    )
+    folder.write_rounds(
+        RoundsRequest(
+            rounds=n_rounds,
+            relaxed=n_relaxed,
+            models=models_folder,
+            known=known_table,
+            screens=dict(screens),
+            wishes={**wishes, **({"settings": asdict(settings)} if settings else {})},
+        )
+    )
     return _run_rounds(
-        n_rounds, n_relaxed, out, models, known, examination, progress,
-        {**wishes, "screens": screens},
-    )  # fmt: skip
+        n_rounds, n_relaxed, out, models, known, screens, examination, progress, wishes
+    )
 
 
 def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
-    """Go on with rounds that were interrupted: finished searches and whatever the potentials
-    computed are read, not done again. Raises InputError for what is no folder of rounds."""
-    try:
-        asked = read_json(out / ROUNDS_FILE)
-    except FileNotFoundError as error:
-        raise InputError(f"{out} is no folder of rounds ({error}).") from error
+    """Continue rounds that were interrupted; finished searches and relaxations are not repeated.
+
+    Raises InputError if ``out`` is not a folder of rounds.
+    """
+    request = RunFolder(out).read_rounds()
     folder, table = (
-        None if asked[name] is None else Path(asked[name]) for name in ("models", "known")
+        None if path is None else Path(path) for path in (request.models, request.known)
     )
     models, known = Models(folder), Known(table)
-    wishes = asked["wishes"]
-    if "settings" in wishes:
-        wishes["settings"] = SearchSettings(**wishes["settings"])
+    with understood(out / ROUNDS_FILE, InputError):
+        wishes = cast(Wishes, dict(request.wishes))
+        if settings := request.wishes.get("settings"):
+            wishes["settings"] = parse_record(SearchSettings, settings)
     examination = Examination(known.materials, folder)
     return _run_rounds(
-        asked["rounds"], asked["relaxed"], out, models, known, examination, progress,
-        {**wishes, "screens": asked["screens"]},
+        request.rounds, request.relaxed, out, models, known, request.screens, examination,
+        progress, wishes,
     )  # fmt: skip
 
 
@@ -121,9 +141,10 @@ def _run_rounds(
     out: Path,
     models: Models,
     known: Known,
+    screens: Mapping[str, object],
     examination: Examination,
     progress: Progress,
-    wishes: Mapping[str, Any],
+    wishes: Wishes,
 ) -> Run:
     answers: list[Answers] = []
     rows = []
@@ -131,64 +152,74 @@ def _run_rounds(
     current = models
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
-        if (folder / REQUEST_FILE).exists():  # begun before an interruption
+        if RunFolder(folder).is_begun:  # before an interruption
             run = resume(folder, progress=progress)
         else:
-            run = search(out=folder, models=current, known=known, progress=progress, **wishes)
+            run = search(
+                out=folder, models=current, known=known, screens=screens, progress=progress,
+                **wishes,
+            )  # fmt: skip
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
-        done |= {canonical_formula(row["formula"]) for row in rows_of_round}
-        answers.append(_answers(folder, models, current))
+        done |= {canonical_formula(row.formula) for row in rows_of_round}
+        answers.append(_collect_answers(folder, models, current))
         rows.append({"round": number, **_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
         corrected = out / f"models-{number + 1}"
         if models.folder is not None:
             shutil.copytree(models.folder, corrected, dirs_exist_ok=True)
-        _together(answers).correction().save(corrected, {"rounds": number})
+        _combine(answers).correction().save(corrected, {"rounds": number})
         current = Models(corrected)
     _draw_learning(rows, out / "learning")
     return run
 
 
-def _answers(folder: Path, plain: Models, current: Models) -> Answers:
-    """Of structures that came to rest and are elastically stable."""
-    found = read_json(folder / EVIDENCE_FILE)["structures"]
-    found = [row for row in found if row.get("born_stable")]
-    structures = [read_structure(folder / row["relaxed_file"]) for row in found]
+def _collect_answers(folder: Path, plain: Models, current: Models) -> Answers:
+    """For structures that the potential finds elastically stable."""
+    evidence = RunFolder(folder).read_evidence()
+    found = [
+        (row, row.mechanics)
+        for row in (evidence.structures if evidence else ())
+        if row.mechanics is not None and row.mechanics.born_stable
+    ]
+    structures = [read_structure(inside(folder, row.relaxed_file)) for row, _ in found]
     compositions = composition_vectors(structures)
     patterns = simulate_patterns(structures)
-    said = [
+    predicted = [
         models.properties.predict(compositions, patterns, case="simulated", names=CORRECTED)
         for models in (plain, current)
     ]
     return Answers(
-        tuple(canonical_formula(row["formula"]) for row in found),
+        tuple(canonical_formula(row.formula) for row, _ in found),
         compositions.astype(float),
-        {name: np.array([row[f"{name}_gpa"] for row in found]) for name in CORRECTED},
-        *({name: of[name].value for name in CORRECTED} for of in said),
+        {
+            name: np.array([mechanics.moduli_gpa[name] for _, mechanics in found])
+            for name in CORRECTED
+        },
+        *({name: of[name].value for name in CORRECTED} for of in predicted),
     )
 
 
-def _together(answers: Sequence[Answers]) -> Answers:
-    """Of several rounds, each formula once."""
+def _combine(answers: Sequence[Answers]) -> Answers:
+    """Answers of several rounds, each formula once."""
     formulas = np.concatenate([np.array(a.formulas, dtype=str) for a in answers])
     _, rows = np.unique(formulas, return_index=True)
 
-    def joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    def join(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate(parts)[rows]
 
     return Answers(
         tuple(formulas[rows].tolist()),
-        joined([a.compositions for a in answers]),
+        join([a.compositions for a in answers]),
         *(
-            {name: joined([getattr(a, kind)[name] for a in answers]) for name in CORRECTED}
+            {name: join([getattr(a, kind)[name] for a in answers]) for name in CORRECTED}
             for kind in ("computed", "uncorrected", "corrected")
         ),
     )
 
 
 def _errors(answers: Answers) -> dict[str, float]:
-    """Mean |ln(predicted / computed)| of the structures of a round, before anything was learned
-    from them."""
+    """Mean |ln(predicted / computed)| over the structures of a round, which the models had not
+    learned from."""
     row: dict[str, float] = {"structures": len(answers.formulas)}
     for name in CORRECTED:
         for kind in ("uncorrected", "corrected"):

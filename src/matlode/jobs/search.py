@@ -21,19 +21,17 @@ from matlode.artefacts import (
     find_model,
     load_header,
     locked,
-    read_json,
     shipped_models,
     understood,
     writable,
-    write_json,
 )
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
+from matlode.jobs.candidate_table import ALWAYS_SHOWN, make_candidate_rows, write_results
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.details import write_details
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import ALWAYS_SHOWN, REQUEST_FILE, make_candidate_table, write_results
 from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
     rank_proposals,
@@ -45,12 +43,14 @@ from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
-from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.ledger import Ledger, LedgerState
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.studies import usable_storage
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report
+from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder, tabulate_candidates
+from matlode.run_records import Places, SavedRequest
 from matlode.version import __version__
 
 
@@ -159,10 +159,9 @@ def resume(folder: str | Path, *, storage: str | None = None, progress: Progress
     works on it.
     """
     folder = Path(folder)
-    if (folder / "provenance.json").exists() and (folder / "report.html").exists():
-        with understood(folder / "candidates.csv", InputError):
-            table = pd.read_csv(folder / "candidates.csv", keep_default_na=False)
-        return Run(folder, table, read_json(folder / "provenance.json"))
+    run = RunFolder(folder)
+    if run.has_results and run.has_report:
+        return Run(folder, run.read_candidate_table(), run.read_provenance().content)
     return _run(folder, Request.load(folder), storage, progress)
 
 
@@ -238,20 +237,18 @@ class Request:
 
     def save(self, folder: Path, storage: str | None, campaign: str) -> None:
         """Write request.json, which ``resume`` reads; a storage's URL is not in it."""
-        places = {
-            name: None if path is None else str(path.resolve())
-            for name, path in (("models", self.models.folder), ("known", self.known.table))
-        }  # fmt: skip
-        write_json(
-            folder / REQUEST_FILE,
-            {
-                "schema": 1,
-                "campaign": campaign,
-                "shared": storage is not None,
-                "places": places,
-                **self.decisive(),
-            },
+        models, known = (
+            None if path is None else str(path.resolve())
+            for path in (self.models.folder, self.known.table)
         )
+        request = SavedRequest(
+            schema=1,
+            campaign=campaign,
+            shared=storage is not None,
+            places=Places(models=models, known=known),
+            **self.decisive(),
+        )
+        RunFolder(folder).write_request(request)
 
     @classmethod
     def load(cls, folder: Path) -> Request:
@@ -259,16 +256,16 @@ class Request:
 
         Raises InputError for what is no run folder, GoalError if the models are others now.
         """
-        found = read_request(folder)
+        found = RunFolder(folder).read_request()
         with understood(folder / REQUEST_FILE, InputError):
             models, known = (
-                None if found["places"][name] is None else Path(found["places"][name])
-                for name in ("models", "known")
+                None if path is None else Path(path)
+                for path in (found.places.models, found.places.known)
             )
-            settings = _settings(SearchSettings(), found["settings"])
-            request = cls(found["goal"], settings, Models(models), Known(known), found["screens"])
+            settings = _settings(SearchSettings(), found.settings)
+            request = cls(found.goal, settings, Models(models), Known(known), found.screens)
             now = json.loads(json.dumps(request.decisive()))
-            changed = [name for name, value in now.items() if found[name] != value]
+            changed = [name for name, value in now.items() if getattr(found, name) != value]
         if changed:
             raise GoalError(
                 f"{folder} was begun with other {' and '.join(changed)} than are here now; "
@@ -277,48 +274,38 @@ class Request:
         return request
 
 
-def read_request(folder: Path) -> dict[str, Any]:
-    """What request.json of a run folder holds; raises InputError if it is none."""
-    try:
-        request = read_json(folder / REQUEST_FILE)
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no run folder: it has no {REQUEST_FILE}.") from error
-    with understood(folder / REQUEST_FILE, InputError):
-        kinds = {name: type(request[name]) for name in REQUEST_KINDS}
-        wrong = [name for name, kind in REQUEST_KINDS.items() if kinds[name] is not kind]
-        if request["schema"] != 1 or wrong:
-            raise ValueError(f"schema {request['schema']}, unusable: {', '.join(wrong) or 'none'}")
-    return dict(request)
+@dataclass(frozen=True, kw_only=True)
+class Standing(LedgerState):
+    """How far an unfinished search is."""
+
+    batches_wanted: int
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``matlode show --json`` prints."""
+        return {"batches_wanted": self.batches_wanted, **asdict(self)}
 
 
-REQUEST_KINDS = {
-    "campaign": str, "shared": bool, "places": dict, "goal": dict, "settings": dict,
-    "screens": dict, "models": dict, "known": str,
-}  # fmt: skip
-"""Entry of request.json → what it is."""
-
-
-def standing(folder: Path, storage: str | None = None) -> dict[str, Any]:
+def standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: batches done and wanted, workers, the best so far."""
-    request = read_request(folder)
-    if request["shared"] and storage is None:
+    request = RunFolder(folder).read_request()
+    if request.shared and storage is None:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
     url = storage or _local_storage(folder)
-    n_trials = _settings(SearchSettings(), request["settings"]).trials
+    n_trials = _settings(SearchSettings(), request.settings).trials
     wanted = -(-n_trials // batch_size(n_trials))
-    with usable_storage(url), closing(Ledger.join(url, request["campaign"])[0]) as ledger:
-        return {"batches_wanted": wanted, **ledger.standing()}
+    with usable_storage(url), closing(Ledger.join(url, request.campaign)[0]) as ledger:
+        return Standing(batches_wanted=wanted, **vars(ledger.standing()))
 
 
 def _run(folder: Path, request: Request, storage: str | None, progress: Progress) -> Run:
-    saved = read_request(folder)
-    if saved["shared"] and storage is None:
+    saved = RunFolder(folder).read_request()
+    if saved.shared and storage is None:
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
     url = storage or _local_storage(folder)
     with (
         locked(folder),
         usable_storage(url),
-        closing(Ledger.open(url, saved["campaign"], request.decisive())) as ledger,
+        closing(Ledger.open(url, saved.campaign, request.decisive())) as ledger,
     ):
         if storage is None:
             ledger.release_all()
@@ -326,7 +313,7 @@ def _run(folder: Path, request: Request, storage: str | None, progress: Progress
 
 
 def _local_storage(folder: Path) -> str:
-    return f"sqlite:///{folder.resolve() / 'campaign.db'}"
+    return f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
 
 
 def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) -> Run:
@@ -359,25 +346,24 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         proposals = rank_proposals(built, settings)
     with watch.stage("write"):
         progress("write", 0, 3, "table")
-        table = make_candidate_table(proposals, known.catalogue, rules, goal)
+        run = RunFolder(folder)
+        rows = make_candidate_rows(proposals, known.catalogue, rules, goal)
         progress("write", 1, 3, "structures and verdicts")
         origins = np.repeat(
             ["known", "substitution", "search"],
             [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
         )
-        write_results(
-            folder, table, proposals, screened, trials, origins, goal, models, known, rules
-        )
+        write_results(run, rows, proposals, screened, trials, origins, goal, models, known, rules)
         write_details(
-            folder, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
+            run, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
             n_realised=settings.n_realised, goal=goal, models=models, known=known,
         )  # fmt: skip
     provenance = _provenance(goal, request, watch)
-    write_json(folder / "provenance.json", provenance)
+    run.write_provenance(provenance)
     progress("write", 2, 3, "report")
     write_report(folder)
     progress("write", 3, 3, str(folder))
-    return Run(folder, table, provenance)
+    return Run(folder, tabulate_candidates(rows), provenance)
 
 
 def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSettings:
@@ -404,11 +390,11 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
 
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = " `matlode resume` goes on with it," if (folder / REQUEST_FILE).exists() else ""
+        advice = " `matlode resume` continues it," if RunFolder(folder).is_begun else ""
         raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
     with writable(folder):
         try:
-            (folder / "structures").mkdir(parents=True)
+            (folder / STRUCTURES_FOLDER).mkdir(parents=True)
         except FileExistsError as error:  # made by another since we looked
             raise InputError(f"another process works on {folder}; choose another --out.") from error
     return folder

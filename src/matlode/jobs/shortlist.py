@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.jobs.candidate_table import Proposal
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import Proposal
 from matlode.jobs.starts import SearchSettings, scale_to_expected_volume
 from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.preferences import Decoded

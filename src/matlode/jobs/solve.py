@@ -8,10 +8,10 @@ from pathlib import Path
 from matlode.artefacts import write_json, write_text
 from matlode.data.formulas import canonical_formula, conventional_formula
 from matlode.errors import InputError
+from matlode.jobs.candidate_table import cif_text
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.run_folder import cif_text
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.realisation.builder import MEASURED, different

@@ -65,6 +65,18 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class LedgerState:
+    """How far a campaign is."""
+
+    batches_done: int
+    workers: list[str]
+    """Processes that are evaluating a batch."""
+    best_merit: float | None
+    """None before the first batch is done."""
+    best_formula: str | None
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The batches of one campaign."""
 
@@ -165,14 +177,14 @@ class Ledger:
         for batch, trial in first.items():
             yield batch, self.shared.kept(trial)
 
-    def standing(self) -> dict[str, object]:
+    def standing(self) -> LedgerState:
         """Number of finished batches, active workers, and the best merit and formula so far."""
         trials = self.shared.trials()
         done, running = in_state(trials, "COMPLETE"), in_state(trials, "RUNNING")
         best = max(done, key=lambda t: float(t.value or 0.0), default=None)
-        return {
-            "batches_done": len(done),
-            "workers": sorted(str(t.user_attrs.get(_WORKER, "?")) for t in running),
-            "best_merit": None if best is None else best.value,
-            "best_formula": None if best is None else best.user_attrs["best_formula"],
-        }
+        return LedgerState(
+            batches_done=len(done),
+            workers=sorted(str(t.user_attrs.get(_WORKER, "?")) for t in running),
+            best_merit=None if best is None else best.value,
+            best_formula=None if best is None else best.user_attrs["best_formula"],
+        )

@@ -1,167 +1,233 @@
-"""What a report tells of each candidate: from the run folder's files, in the page's form."""
+"""What a report shows of each candidate: from the run folder's files, in the page's form."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import inside, read_arrays, read_json
 from matlode.data.structures import read_structure
-from matlode.report.labels import Provenance, heading, shown_properties, units
+from matlode.records import Cell, Prediction
+from matlode.report.labels import find_units, format_heading
+from matlode.run_folder import RunFolder, explain_candidate
+from matlode.run_records import (
+    BuiltStructure,
+    CandidateDetails,
+    CandidateRow,
+    Details,
+    EvidenceRow,
+    Explanation,
+    PatternTable,
+    PeakRow,
+    PredictedValue,
+    Provenance,
+)
 
 WEAKEST_PEAK = 0.03
 """Maxima below this part of the strongest point are not marked."""
 EVIDENCE_COLUMNS = (
     ("space_group", "space group"),
-    ("unchanged", "same structure"),
+    ("unchanged", "structure kept"),
     ("formation_energy_ev", "formation energy, eV/atom"),
-    ("witness_formation_energy_ev", "the other potential's"),
+    ("witness_formation_energy_ev", "by the second potential"),
     ("energy_above_hull_ev", "above hull, eV/atom"),
-    ("witness_energy_above_hull_ev", "the other potential's"),
-    ("decomposition", "stable in its place"),
+    ("witness_energy_above_hull_ev", "by the second potential"),
+    ("decomposition", "decomposes into"),
     ("known_phases", "known phases"),
-    ("promised_bulk_modulus_gpa", "K promised, GPa"),
+    ("promised_bulk_modulus_gpa", "K predicted, GPa"),
     ("bulk_modulus_gpa", "K computed"),
-    ("promised_shear_modulus_gpa", "G promised, GPa"),
+    ("promised_shear_modulus_gpa", "G predicted, GPa"),
     ("shear_modulus_gpa", "G computed"),
     ("born_stable", "elastically stable"),
-    ("lowest_gamma_thz", "lowest at Γ, THz"),
+    ("lowest_gamma_thz", "lowest frequency at Γ, THz"),
 )
-"""Of evidence.json → heading."""
+"""Column of evidence.csv → heading."""
 
-Row = Mapping[str, Any]
-
-
-def read_details(folder: Path) -> dict[str, Any]:
-    """details.json; of a run of before, which has none, an empty one."""
-    file = folder / "details.json"
-    if not file.exists():
-        return {"map_shares": [], "counts": {}, "candidates": []}
-    return dict(read_json(file))
+Peak = tuple[float, float, str]
+"""2θ in degrees, height, name."""
 
 
-def read_cards(
-    folder: Path,
-    candidates: Sequence[Row],
+@dataclass(frozen=True)
+class ShownValue:
+    """A predicted value; the ends of its interval are None where they are unknown."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ShownPrediction:
+    """A row of a card's table of predictions."""
+
+    label: str
+    wanted: bool
+    """Whether the goal is about it."""
+    decoded: ShownValue
+    structure: ShownValue | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A structure as chemiscope takes it."""
+
+    size: int
+    names: tuple[str, ...]
+    x: list[float]
+    y: list[float]
+    z: list[float]
+    cell: list[float]
+
+
+@dataclass(frozen=True)
+class DrawnPattern:
+    """A powder pattern with its peaks."""
+
+    intensities: list[int]
+    """Thousandths, which is what a pixel can show."""
+    peaks: list[Peak]
+
+
+@dataclass(frozen=True)
+class CardData:
+    """What scripts draw, and what can be downloaded."""
+
+    decoded: DrawnPattern
+    realised: DrawnPattern | None
+    """None if there is no structure."""
+    views: Mapping[str, View]
+    """Structures by title."""
+    files: Mapping[str, str]
+    """Name → text."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A candidate, as the page's template shows it."""
+
+    row: CandidateRow
+    built: bool
+    """Whether the file of its structure is there."""
+    explanation: Explanation
+    details: CandidateDetails | None
+    predictions: tuple[ShownPrediction, ...]
+    evidence: tuple[tuple[str, Cell], ...]
+    """(heading, value) of what potentials computed."""
+    fell_apart: str
+    data: CardData
+
+
+def make_cards(
+    folder: RunFolder,
+    candidates: Sequence[CandidateRow],
+    patterns: PatternTable,
     provenance: Provenance,
-    details: Row,
-    evidence: Sequence[Row],
-) -> list[dict[str, Any]]:
-    """One card per candidate, with what its HTML is made of and, under "data", what scripts draw
-    and what can be downloaded. ``evidence``: the structures of evidence.json."""
-    of_rank = {row["rank"]: row for row in details["candidates"]}
-    of_file = {row["source_file"]: row for row in evidence}
-    verdicts = _verdicts(folder)
-    patterns = read_arrays(folder / "patterns.npz", ("decoded", "realised", "two_theta_deg"))
-    decoded, realised, angles = patterns.values()
+    details: Details,
+    evidence: Sequence[EvidenceRow],
+) -> list[Card]:
+    """One card per candidate; ``patterns`` are those of all candidates."""
+    details_of = {found.rank: found for found in details.candidates}
+    evidence_of = {found.source_file: found for found in evidence}
+    verdicts, funnel = folder.read_verdicts(), folder.read_funnel()
     cards = []
     for index, row in enumerate(candidates):
-        reasons = row["reasons"].split(" | ")
-        told = of_rank.get(row["rank"], {})
-        seen = of_file.get(Path(row["structure_file"]).name)
-        card = {
-            **row,
-            "built": inside(folder, row["structure_file"]).is_file(),
-            "predictions": _predictions(row, told, provenance),
-            "verdicts": verdicts[row["rank"]],
-            # before the verdicts stand the ranges that are not kept, after them the structure
-            "missed": [
-                reason.removeprefix("note ")
-                for reason in reasons[: len(reasons) - len(verdicts[row["rank"]]) - 1]
-            ],
-            "story": reasons[-1],
-            "structure": told.get("structure"),
-            "nearest": told.get("nearest_known", []),
-            "evidence": seen and [(title, seen.get(name)) for name, title in EVIDENCE_COLUMNS],
-            "fell_apart": seen and seen.get("fell_apart"),
-        }
-        drawn = _patterns(decoded[index], realised[index] if card["built"] else None, angles, told)
-        cards.append({**card, "data": drawn | _files(folder, card, told, seen)})
+        found = details_of.get(row.rank)
+        examined = evidence_of.get(Path(row.structure_file).name)
+        explanation = explain_candidate(row, verdicts.get(row.rank, ()), funnel, found)
+        structure_file = folder.find_structure(row)
+        card = Card(
+            row=row,
+            built=structure_file is not None,
+            explanation=explanation,
+            details=found,
+            predictions=_list_predictions(row, found, provenance),
+            evidence=() if examined is None else list_evidence(examined),
+            fell_apart="" if examined is None else examined.fell_apart,
+            data=CardData(
+                decoded=_draw_pattern(patterns.decoded[index], patterns.two_theta_deg),
+                realised=(
+                    None
+                    if structure_file is None
+                    else _draw_with_indices(patterns.realised[index], patterns.two_theta_deg, found)
+                ),
+                views=_collect_views(folder, structure_file, found, examined),
+                files=_collect_files(folder, row, structure_file, explanation, found, examined),
+            ),
+        )
+        cards.append(card)
     return cards
 
 
-def _verdicts(folder: Path) -> dict[int, list[dict[str, Any]]]:
-    """Rank → its verdicts, in the order of the screens."""
-    funnel = read_json(folder / "funnel.json")
-    required = {row["rule"]: row["required"] for row in funnel}
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    with (folder / "verdicts.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            verdict = {
-                "rule": row["rule"],
-                "passed": row["passed"] == "True",
-                "required": required.get(row["rule"], True),
-                "reason": row["reason"],
-            }
-            found[int(row["rank"])].append(verdict)
-    return found
+def list_evidence(row: EvidenceRow) -> tuple[tuple[str, Cell], ...]:
+    """(heading, value) of what potentials computed; None for what they did not."""
+    columns = row.to_columns()
+    return tuple((title, columns.get(name)) for name, title in EVIDENCE_COLUMNS)
 
 
-def _predictions(row: Row, told: Row, provenance: Provenance) -> list[dict[str, Any]]:
-    """All properties, those of the goal first; of a run of before, those of its table."""
-    of_point = told.get("predictions") or {
-        name.removeprefix("structure_"): {
-            "value": row[name.removeprefix("structure_")],
-            "low": row.get(f"{name.removeprefix('structure_')}_low"),
-            "high": row.get(f"{name.removeprefix('structure_')}_high"),
-        }
-        for name in row
-        if name.startswith("structure_") and name.removeprefix("structure_") in row
+def _list_predictions(
+    row: CandidateRow, details: CandidateDetails | None, provenance: Provenance
+) -> tuple[ShownPrediction, ...]:
+    """All properties, those of the goal first; without details, those of the table."""
+    structure = {name: ShownValue(value) for name, value in row.structure_properties.items()}
+    decoded = {
+        name: ShownValue(value) if (interval := row.interval(name)) is None else _shown(interval)
+        for name in row.structure_properties
+        if (value := row.value(name)) is not None
     }
-    of_structure = told.get("structure_predictions", {})
-    first = [name for name in shown_properties(provenance) if name in of_point]
-    unit = units(provenance)
-    return [
-        {
-            "label": heading(name, unit.get(name, "")),
-            "wanted": name in first,
-            **of_point[name],
-            "structure": of_structure.get(name)
-            or {"value": row.get(f"structure_{name}"), "low": None, "high": None},
-        }
-        for name in dict.fromkeys([*first, *of_point])
-    ]
+    if details is not None and details.predictions:
+        decoded = {name: _shown(found) for name, found in details.predictions.items()}
+        own = details.structure_predictions or {}
+        structure |= {name: _shown(found) for name, found in own.items()}
+    wanted = [name for name in provenance.goal.shown_properties if name in decoded]
+    units = find_units(provenance)
+    return tuple(
+        ShownPrediction(
+            format_heading(name, units.get(name, "")),
+            name in wanted,
+            decoded[name],
+            structure.get(name),
+        )
+        for name in dict.fromkeys([*wanted, *decoded])
+    )
 
 
-def _patterns(
-    decoded: NDArray[np.floating],
-    realised: NDArray[np.floating] | None,
+def _shown(predicted: Prediction | PredictedValue) -> ShownValue:
+    return ShownValue(predicted.value, predicted.low, predicted.high)
+
+
+def _draw_pattern(pattern: NDArray[np.floating], angles: NDArray[np.floating]) -> DrawnPattern:
+    return DrawnPattern(_thousandths(pattern), _find_maxima(pattern, angles))
+
+
+def _draw_with_indices(
+    pattern: NDArray[np.floating],
     angles: NDArray[np.floating],
-    told: Row,
-) -> dict[str, Any]:
-    """Patterns in thousandths (what a pixel can show) with their peaks: (2θ, height, name)."""
-    drawn: dict[str, Any] = {
-        "decoded": _thousandths(decoded),
-        "decoded_peaks": _maxima(decoded, angles),
-    }
-    if realised is None:
-        return drawn
-    peaks = told.get("structure", {}).get("peaks")
-    named = _maxima(realised, angles) if peaks is None else _named(peaks, realised, angles)
-    return {**drawn, "realised": _thousandths(realised), "realised_peaks": named}
+    details: CandidateDetails | None,
+) -> DrawnPattern:
+    """With the indices of the peaks, where the run tells these."""
+    if details is None or details.structure is None:
+        return _draw_pattern(pattern, angles)
+    return DrawnPattern(
+        _thousandths(pattern), _name_peaks(details.structure.peaks, pattern, angles)
+    )
 
 
-def _named(
-    peaks: Sequence[Row], pattern: NDArray[np.floating], angles: NDArray[np.floating]
-) -> list[tuple[float, float, str]]:
-    heights = np.interp([peak["two_theta_deg"] for peak in peaks], angles, pattern)
+def _name_peaks(
+    peaks: Sequence[PeakRow], pattern: NDArray[np.floating], angles: NDArray[np.floating]
+) -> list[Peak]:
+    heights = np.interp([peak.two_theta_deg for peak in peaks], angles, pattern)
     return [
-        (peak["two_theta_deg"], round(float(height), 3), " ".join(map(str, peak["hkl"])))
+        (peak.two_theta_deg, round(float(height), 3), " ".join(map(str, peak.hkl)))
         for peak, height in zip(peaks, heights, strict=True)
         if height >= WEAKEST_PEAK
     ]
 
 
-def _maxima(
-    pattern: NDArray[np.floating], angles: NDArray[np.floating]
-) -> list[tuple[float, float, str]]:
+def _find_maxima(pattern: NDArray[np.floating], angles: NDArray[np.floating]) -> list[Peak]:
     from scipy.signal import find_peaks
 
     rows, _ = find_peaks(pattern, height=WEAKEST_PEAK, prominence=WEAKEST_PEAK)
@@ -172,48 +238,68 @@ def _thousandths(pattern: NDArray[np.floating]) -> list[int]:
     return [int(value) for value in np.rint(np.asarray(pattern, dtype=float) * 1000)]
 
 
-def _files(folder: Path, card: Row, told: Row, seen: Row | None) -> dict[str, Any]:
-    """Structures for the viewer, and texts for download by file name."""
-    stem = f"{card['rank']:03d}-{card['formula']}"
-    row = {name: card[name] for name in card if name not in _OF_THE_PAGE}
-    record = {**row, "verdicts": card["verdicts"], **told, "evidence": seen}
-    files = {f"{stem}.json": json.dumps(record, indent=1, ensure_ascii=False)}
+def _collect_views(
+    folder: RunFolder,
+    structure_file: Path | None,
+    details: CandidateDetails | None,
+    examined: EvidenceRow | None,
+) -> dict[str, View]:
+    """Structures for the viewer."""
     views = {}
-    if card["built"]:
-        path = inside(folder, card["structure_file"])
-        files[path.name] = path.read_text(encoding="utf-8")
-        structure = told.get("structure")
-        views["as built"] = _view(structure) if structure else _view_of_file(path)
-    if seen and (path := inside(folder, seen["relaxed_file"])).is_file():
-        files[f"{stem}-relaxed.cif"] = path.read_text(encoding="utf-8")
-        views["relaxed"] = _view_of_file(path)
-    return {"views": views, "files": files}
+    if structure_file is not None:
+        built = None if details is None else details.structure
+        views["as built"] = _read_view(structure_file) if built is None else _view_built(built)
+    if examined is not None and (relaxed := folder.find_relaxed(examined)) is not None:
+        views["relaxed"] = _read_view(relaxed)
+    return views
 
 
-_OF_THE_PAGE = (
-    "built", "predictions", "verdicts", "missed", "story", "structure", "nearest", "evidence",
-    "fell_apart",
-)  # fmt: skip
-"""Parts of a card that are made of other parts of the record."""
-
-
-def _view(structure: Row) -> dict[str, Any]:
-    """A structure as chemiscope takes it."""
-    lattice = np.array(structure["lattice"])
-    places = np.array(structure["frac_coords"]) @ lattice
-    x, y, z = places.round(4).T.tolist()
-    return {
-        "size": len(places), "names": structure["species"], "x": x, "y": y, "z": z,
-        "cell": lattice.ravel().tolist(),
-    }  # fmt: skip
-
-
-def _view_of_file(path: Path) -> dict[str, Any]:
-    structure = read_structure(path)
-    return _view(
+def _collect_files(
+    folder: RunFolder,
+    row: CandidateRow,
+    structure_file: Path | None,
+    explanation: Explanation,
+    details: CandidateDetails | None,
+    examined: EvidenceRow | None,
+) -> dict[str, str]:
+    """Texts for download, by file name."""
+    stem = f"{row.rank:03d}-{row.formula}"
+    verdicts = [
         {
-            "lattice": structure.lattice.matrix.round(5).tolist(),
-            "species": [site.species.elements[0].symbol for site in structure],
-            "frac_coords": structure.frac_coords.tolist(),
+            "rule": found.verdict.rule,
+            "passed": found.verdict.passed,
+            "required": found.required,
+            "reason": found.verdict.reason,
         }
-    )
+        for found in explanation.verdicts
+    ]
+    record = {
+        **row.to_columns(),
+        "verdicts": verdicts,
+        **({} if details is None else details.to_json()),
+        "evidence": None if examined is None else examined.to_json(),
+    }
+    files = {f"{stem}.json": json.dumps(record, indent=1, ensure_ascii=False)}
+    if structure_file is not None:
+        files[structure_file.name] = structure_file.read_text(encoding="utf-8")
+    if examined is not None and (relaxed := folder.find_relaxed(examined)) is not None:
+        files[f"{stem}-relaxed.cif"] = relaxed.read_text(encoding="utf-8")
+    return files
+
+
+def _view_built(structure: BuiltStructure) -> View:
+    return _view(structure.species, np.array(structure.lattice), np.array(structure.frac_coords))
+
+
+def _read_view(path: Path) -> View:
+    structure = read_structure(path)
+    species = tuple(site.species.elements[0].symbol for site in structure)
+    return _view(species, structure.lattice.matrix.round(5), structure.frac_coords)
+
+
+def _view(
+    species: tuple[str, ...], lattice: NDArray[np.floating], frac_coords: NDArray[np.floating]
+) -> View:
+    places = frac_coords @ lattice
+    x, y, z = places.round(4).T.tolist()
+    return View(len(places), species, x, y, z, lattice.ravel().tolist())

@@ -1,9 +1,14 @@
-"""What all figures share: colours, and how they are saved."""
+"""Colours of all figures, and how figures are saved."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TRUE, IMAGE = "#1f2933", "#e0592a"
 SYSTEM_COLOURS = {
@@ -14,8 +19,8 @@ COLOURS = ("#3b7dd8", "#e0592a", "#0f9d58", "#a25ddc", "#e0a52a", "#c2185b", "#7
 """For kinds without a colour of their own."""
 
 
-def pyplot() -> Any:
-    """Matplotlib's pyplot, drawing into files alone."""
+def pyplot() -> ModuleType:
+    """Matplotlib's pyplot, set up to draw into files only."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -25,9 +30,15 @@ def pyplot() -> Any:
 
 
 def save_figure(
-    figure: Any, stem: Path, traces: list[dict[str, Any]], x: str, y: str, *, dpi: int = 150
+    figure: Figure,
+    stem: Path,
+    traces: Sequence[Mapping[str, object]],
+    x: str,
+    y: str,
+    *,
+    dpi: int = 150,
 ) -> list[Path]:
-    """``figure`` as PNG and SVG, ``traces`` as an HTML page that opens offline."""
+    """Save ``figure`` as PNG and SVG, and ``traces`` as an HTML page that opens offline."""
     import plotly.graph_objects as go
 
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +46,6 @@ def save_figure(
     figure.savefig(paths[0], dpi=dpi)
     figure.savefig(paths[1], dpi=dpi)
     pyplot().close(figure)
-    page = go.Figure(traces, {"xaxis": {"title": x}, "yaxis": {"title": y}, "height": 800})
+    page = go.Figure(list(traces), {"xaxis": {"title": x}, "yaxis": {"title": y}, "height": 800})
     page.write_html(paths[2], include_plotlyjs=True)
     return paths

@@ -3,37 +3,114 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from matlode.artefacts import (
-    HEADER_FILE,
-    find_model,
-    load_header,
-    read_arrays,
-    read_json,
-    understood,
-    write_text,
-)
+from matlode.artefacts import HEADER_FILE, find_model, load_header, understood
 from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
-from matlode.report.cards import EVIDENCE_COLUMNS, read_cards, read_details
-from matlode.report.labels import Provenance, heading, shown_properties, units
-from matlode.report.maps import latent_map, property_map
+from matlode.records import Cell
+from matlode.report.cards import EVIDENCE_COLUMNS, list_evidence, make_cards
+from matlode.report.labels import find_units, format_heading
+from matlode.report.maps import LatentMap, PropertyMap, make_latent_map, make_property_map
 from matlode.report.scripts import SCRIPTS, packed, packed_script, table_style
+from matlode.run_folder import RunFolder
+from matlode.run_records import (
+    NO_STRUCTURE,
+    CandidateRow,
+    Counts,
+    EvidenceTable,
+    FunnelRow,
+    PredictedValue,
+    Provenance,
+    RejectedFormula,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-
 N_CARDS = 100
 """Candidates with a card of their own; the table holds all."""
-EVIDENCE_FILE = "evidence.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the funnel."""
+
+    name: str
+    n_in: int
+    n_passed: int
+    why: str = ""
+    """Why the others did not pass, where there is no reason for each of them."""
+    failed: tuple[RejectedFormula, ...] = ()
+    is_informational: bool = False
+    """Whether candidates that fail go on to the next step all the same."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of candidates."""
+
+    name: str
+    title: str
+    has_interval: bool = False
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A cell of the table of candidates."""
+
+    column: Column
+    value: Cell
+    interval: PredictedValue | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the table of candidates."""
+
+    candidate: CandidateRow
+    cells: tuple[TableCell, ...]
+
+
+@dataclass(frozen=True)
+class ExaminedRow:
+    """A row of the table of what potentials computed."""
+
+    formula: str
+    fell_apart: str
+    cells: tuple[Cell, ...]
+    relaxed_file: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What potentials computed of the best candidates."""
+
+    judge: str
+    witness: str
+    hull: str
+    errors: tuple[str, ...]
+    """Errors of the potentials and of our models on known materials, in words."""
+    headings: tuple[str, ...]
+    rows: tuple[ExaminedRow, ...]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What the plots of the page are drawn from; those of the cards are apart."""
+
+    properties: PropertyMap
+    latent: LatentMap | None
+    angles: tuple[float, float]
+    """First and last 2θ of the patterns, degrees."""
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html into a finished run folder, from what lies in it.
+    """Write report.html into a finished run folder, from its files.
 
     The page holds its scripts and all data, so it opens without a network.
     Raises InputError if the folder is not a finished run, or is damaged.
@@ -42,106 +119,113 @@ def write_report(folder: Path) -> Path:
 
     try:
         with understood(folder, InputError):
-            page = _page(folder)
-    except TemplateError as error:  # an entry is missing, or is of another kind
+            page = _make_page(RunFolder(folder))
+    except TemplateError as error:  # an entry is of another kind
         raise InputError(f"{folder} is damaged or of another version ({error}).") from error
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+    return RunFolder(folder).write_report(page)
 
 
-def _page(folder: Path) -> str:
-    candidates = _read_json(folder / "candidates.json")
-    provenance = _read_json(folder / "provenance.json")
-    details, evidence = read_details(folder), _evidence(folder)
-    cards = read_cards(folder, candidates[:N_CARDS], provenance, details, evidence["structures"])
+def _make_page(folder: RunFolder) -> str:
+    candidates, provenance = folder.read_candidates(), folder.read_provenance()
+    details, evidence = folder.read_details(), folder.read_evidence()
+    patterns = folder.read_patterns()
+    places = folder.read_map()
+    structures = () if evidence is None else evidence.structures
+    cards = make_cards(folder, candidates[:N_CARDS], patterns, provenance, details, structures)
+    columns = _choose_columns(provenance, candidates)
+    angles = patterns.two_theta_deg
+    data = PageData(
+        properties=make_property_map(folder.read_known(), candidates, provenance),
+        latent=(
+            None
+            if places is None
+            else make_latent_map(places, folder.read_trials(), details.map_shares)
+        ),
+        angles=(round(float(angles[0]), 3), round(float(angles[-1]), 3)),
+    )
     return str(
         page_environment("matlode.report")
         .get_template("report.html.j2")
         .render(
-            candidates=candidates,
-            goal=provenance["goal"],
             provenance=provenance,
-            steps=_steps(folder, candidates, details["counts"]),
+            steps=_list_steps(folder.read_funnel(), candidates, details.counts),
+            columns=columns,
+            rows=[_make_row(row, columns) for row in candidates],
             cards=cards,
-            columns=[
-                (name, title)
-                for name, title in _columns(provenance)
-                if not candidates or name in candidates[0]
-            ],
-            evidence=evidence,
-            shown=shown_properties(provenance),
-            units=units(provenance),
-            heading=heading,
-            drawn=_drawn(folder, candidates, provenance, details),
-            cards_data=packed(json.dumps([card["data"] for card in cards])),
+            evidence=_examined(evidence),
+            shown=provenance.goal.shown_properties,
+            units=find_units(provenance),
+            heading=format_heading,
+            data=data,
+            page_data=asdict(data),
+            cards_data=packed(json.dumps([asdict(card.data) for card in cards])),
             scripts=[(script.name, packed_script(script), script.licence()) for script in SCRIPTS],
             table_style=table_style(),
         )
     )
 
 
-def _drawn(
-    folder: Path, candidates: list[dict[str, Any]], provenance: Provenance, details: dict[str, Any]
-) -> dict[str, Any]:
-    """What the page's plots are drawn from, without the cards'."""
-    angles = read_arrays(folder / "patterns.npz", ("two_theta_deg",))["two_theta_deg"]
-    return {
-        "properties": property_map(folder, candidates, provenance),
-        "latent": latent_map(folder, details["map_shares"]),
-        "angles": [round(float(angle), 3) for angle in (angles[0], angles[-1])],
-    }
+def _list_steps(
+    rules: Sequence[FunnelRow], candidates: Sequence[CandidateRow], counts: Counts | None
+) -> list[Step]:
+    """The funnel: rules, and the steps before and after them where the run counts these."""
+    screens = [
+        Step(
+            rule.rule.replace("_", " "),
+            rule.n_in,
+            rule.n_passed,
+            failed=rule.failed,
+            is_informational=not rule.required,
+        )
+        for rule in rules
+    ]
+    if counts is None:
+        return screens
+    n_screened = rules[0].n_in if rules else len(candidates)
+    n_built = sum(row.is_built for row in candidates)
+    return [
+        Step(
+            "points evaluated",
+            counts.evaluated,
+            counts.formulas,
+            "decode to the formula of another point",
+        ),
+        Step(
+            "distinct formulas",
+            counts.formulas,
+            n_screened,
+            "have a lower merit, or are close to a better one of the same elements",
+        ),
+        *screens,
+        Step(
+            "structures tried, for the best of all screened",
+            counts.realised,
+            len(candidates),
+            "more of the same elements or structure type, or below the end of the table",
+        ),
+        Step("candidates in the table", len(candidates), n_built, NO_STRUCTURE),
+    ]
 
 
-def _steps(
-    folder: Path, candidates: list[dict[str, Any]], counts: dict[str, int]
-) -> list[dict[str, Any]]:
-    """The funnel: what came into each step, how many went on, and why the others did not; for
-    steps before and after the screens where the run tells of them."""
-    rules = _read_json(folder / "funnel.json")
-    screened = rules[0]["in"] if rules else len(candidates)
-    steps: list[dict[str, Any]] = []
-    if counts:
-        evaluated, formulas = counts["evaluated"], counts["formulas"]
-        steps = [
-            _step("points evaluated", evaluated, formulas,
-                  "decode to a formula that another point has"),
-            _step("distinct formulas", formulas, screened,
-                  "of less merit, or nearly equal to a better one of the same elements"),
-        ]  # fmt: skip
-    for row in rules:
-        role = "required" if row["required"] else "marks only"
-        step = _step(row["rule"].replace("_", " "), row["in"], row["passed"], "")
-        steps.append({**step, "role": role, "failed": row.get("failed", [])})
-    if counts:
-        built = sum(row["structure_file"] != "none" for row in candidates)
-        steps += [
-            _step("structures tried, the best of all screened", counts["realised"],
-                  len(candidates),
-                  "further ones of the same elements or type, or below the end of the table"),
-            _step("candidates in the table", len(candidates), built,
-                  "no structure: neither a known type nor atoms at random give sound distances"),
-        ]  # fmt: skip
-    return steps
+def _examined(evidence: EvidenceTable | None) -> Examined | None:
+    """What potentials computed; None if no structure was examined (`matlode relax`)."""
+    if evidence is None or not evidence.structures:
+        return None
+    rows = []
+    for row in evidence.structures:
+        cells = tuple(value for _, value in list_evidence(row))
+        rows.append(ExaminedRow(row.formula, row.fell_apart, cells, row.relaxed_file))
+    headings = tuple(title for _, title in EVIDENCE_COLUMNS)
+    return Examined(
+        evidence.judge, evidence.witness, evidence.hull, _list_errors(), headings, tuple(rows)
+    )
 
 
-def _step(name: str, came: int, passed: int, why: str) -> dict[str, Any]:
-    return {"name": name, "in": came, "passed": passed, "role": "", "why": why, "failed": []}
-
-
-def _evidence(folder: Path) -> dict[str, Any]:
-    """What potentials said of the best, if they were asked (`matlode relax`)."""
-    file = folder / EVIDENCE_FILE
-    if not file.exists():
-        return {"structures": [], "columns": []}
-    found = _read_json(file)
-    return {**found, "columns": EVIDENCE_COLUMNS, "errors": _errors()}
-
-
-def _errors() -> list[str]:
-    """How far the potentials and our models were from known materials, in words."""
+def _list_errors() -> tuple[str, ...]:
+    """Errors of the potentials and of our models on known materials, in words."""
     place = find_model(POTENTIAL_ERRORS)
     if not (place / HEADER_FILE).exists():
-        return []
+        return ()
     lines = []
     for endpoint, rows in groupby(load_header(place)["rows"], key=lambda row: row["endpoint"]):
         of_endpoint = list(rows)
@@ -150,36 +234,46 @@ def _errors() -> list[str]:
         lines.append(
             f"{endpoint.replace('_', ' ')}, {first['unit']}: {errors} ({first['rows']} materials)"
         )
-    return lines
+    return tuple(lines)
 
 
-def _columns(provenance: Provenance) -> list[tuple[str, str]]:
-    """(column, heading) of the table; runs of before lack some."""
+def _choose_columns(
+    provenance: Provenance, candidates: Sequence[CandidateRow]
+) -> tuple[Column, ...]:
+    """Columns of the table of candidates; of properties, those that the run's table has."""
     names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
-    properties = list(dict.fromkeys([*shown_properties(provenance), *names]))
-    unit = units(provenance)
-    return [
-        ("rank", "#"),
-        ("formula", "formula"),
-        *((name, heading(name, unit[name])) for name in properties),
-        ("crystal_system", "crystal system"),
-        ("space_group", "space group"),
-        ("charge_neutral", "charges balance"),
-        ("novelty", "novelty"),
-        ("structure_match", "structure match"),
-        ("in_ranges", "in ranges"),
-        ("verdict", "verdict"),
+    units = find_units(provenance)
+    properties = [
+        Column(
+            name,
+            format_heading(name, units.get(name, "")),
+            bool(candidates) and candidates[0].interval(name) is not None,
+        )
+        for name in dict.fromkeys([*provenance.goal.shown_properties, *names])
+        if not candidates or candidates[0].value(name) is not None
     ]
+    return (
+        Column("rank", "#"),
+        Column("formula", "formula"),
+        *properties,
+        Column("crystal_system", "crystal system"),
+        Column("space_group", "space group"),
+        Column("charge_neutral", "charges balance"),
+        Column("novelty", "novelty"),
+        Column("structure_match", "structure match"),
+        Column("in_ranges", "in ranges"),
+        Column("verdict", "verdict"),
+    )
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path.parent} is not a finished run: {path.name} is missing; `matlode search` makes "
-            "one, `matlode resume` goes on with one that was interrupted."
-        ) from error
+def _make_row(row: CandidateRow, columns: Sequence[Column]) -> TableRow:
+    values = row.to_columns()
+    return TableRow(
+        row,
+        tuple(
+            TableCell(column, values[column.name], row.interval(column.name)) for column in columns
+        ),
+    )
 
 
 def page_environment(*packages: str) -> Environment:

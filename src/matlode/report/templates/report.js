@@ -97,7 +97,7 @@ const elementsOf = formula => formula.match(/[A-Z][a-z]?/g) ?? [];
 function grouping(chosen) {
   const { systems, origins, formulas, colours } = page.latent;
   if (chosen === "system")
-    return at => (systems[at] ? [systems[at], colours[systems[at]]] : ["not asked", "#b8c0c8"]);
+    return at => (systems[at] ? [systems[at], colours[systems[at]]] : ["unknown", "#b8c0c8"]);
   if (chosen === "origin") {
     const of = { known: ["known materials", "#9aa5b1"], substitution: ["substitutions", "#e0a52a"],
       search: ["search", "#3b7dd8"] };
@@ -117,9 +117,9 @@ function drawLatent() {
     if (!rows.has(name)) rows.set(name, { colour, at: [] });
     rows.get(name).at.push(at);
   }
-  const said = at => `${formulas[at]}, ${origins[at]}, merit ${merits[at]}`;
+  const label = at => `${formulas[at]}, ${origins[at]}, merit ${merits[at]}`;
   const trace = (name, at, more) => ({ type: "scattergl", mode: "markers", name,
-    x: at.map(i => x[i]), y: at.map(i => y[i]), text: at.map(said), customdata: at.map(i => ranks[i]),
+    x: at.map(i => x[i]), y: at.map(i => y[i]), text: at.map(label), customdata: at.map(i => ranks[i]),
     hovertemplate: "%{text}<extra></extra>", ...more });
   const traces = [...rows].sort((a, b) => b[1].at.length - a[1].at.length).map(([name, part]) =>
     trace(name, part.at, { marker: { color: part.colour, size: 5, opacity: 0.6 } }));
@@ -142,17 +142,18 @@ function offerElements() {
 
 function patternTraces(card) {
   const [first, last] = page.angles;
-  const angles = card.decoded.map((_, i) => first + (last - first) * i / (card.decoded.length - 1));
-  const line = (values, sign, name, color) => ({ x: angles, y: values.map(v => sign * v / 1000), name,
-    mode: "lines", line: { width: 1.3, color }, hoverinfo: "skip" });
-  const dots = (peaks, sign, name, color) => ({ x: peaks.map(p => p[0]), y: peaks.map(p => sign * p[1]),
-    text: peaks.map(p => p[2]), name, mode: "markers", marker: { size: 6, color },
-    hovertemplate: "%{x:.2f}° %{text}<extra></extra>" });
+  const n = card.decoded.intensities.length;
+  const angles = card.decoded.intensities.map((_, i) => first + (last - first) * i / (n - 1));
+  const line = (pattern, sign, name, color) => ({ x: angles, y: pattern.intensities.map(v => sign * v / 1000),
+    name, mode: "lines", line: { width: 1.3, color }, hoverinfo: "skip" });
+  const dots = (pattern, sign, name, color) => ({ x: pattern.peaks.map(p => p[0]),
+    y: pattern.peaks.map(p => sign * p[1]), text: pattern.peaks.map(p => p[2]), name, mode: "markers",
+    marker: { size: 6, color }, hovertemplate: "%{x:.2f}° %{text}<extra></extra>" });
   const traces = [line(card.decoded, 1, "decoded", "#3b7dd8"),
-    dots(card.decoded_peaks, 1, "its peaks", "#3b7dd8")];
+    dots(card.decoded, 1, "its peaks", "#3b7dd8")];
   if (card.realised)
     traces.push(line(card.realised, -1, "structure, mirrored", "#e0592a"),
-      dots(card.realised_peaks, -1, "its peaks (hkl)", "#e0592a"));
+      dots(card.realised, -1, "its peaks (hkl)", "#e0592a"));
   return traces;
 }
 
@@ -204,7 +205,7 @@ async function open(details) {
 }
 
 function close(details) {
-  // a browser has few drawing contexts, so what is not seen gives its own back
+  // a browser has few drawing contexts, so cards that are closed release theirs
   shown.get(details)?.remove();
   shown.delete(details);
   if (window.Plotly) Plotly.purge(details.querySelector(".plot"));

@@ -1,0 +1,87 @@
+"""The JSON that commands print about runs: its keys, their order and types are an interface."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from matlode.cli import app
+
+CANDIDATE_TYPES = {
+    "rank": int, "formula": str, "chemical_system": str, "space_group": int,
+    "space_group_probability": float, "crystal_system": str, "bulk_modulus": float,
+    "bulk_modulus_low": float, "bulk_modulus_high": float, "shear_modulus": float,
+    "shear_modulus_low": float, "shear_modulus_high": float, "formation_energy": float,
+    "stable_probability": float, "charge_neutral": str, "novelty": str, "nearest_known": str,
+    "structure_file": str, "structure_match": float, "verdict": str, "reasons": str,
+    "merit": float, "structure_space_group": int, "in_ranges": bool,
+    "structure_bulk_modulus": float, "structure_shear_modulus": float,
+    "structure_stable_probability": float, "structure_formation_energy": float,
+}  # fmt: skip
+EVIDENCE_TYPES = {
+    "formula": str, "source_file": str, "relaxed_file": str, "relaxed": bool, "fell_apart": str,
+    "steps": int, "volume_change": float, "space_group": int, "unchanged": bool,
+    "formation_energy_ev": float, "witness_formation_energy_ev": float, "disagreement_ev": float,
+    "sound": bool, "energy_above_hull_ev": float, "witness_energy_above_hull_ev": float,
+    "decomposition": str, "competing_phases": int, "known_phases": int, "bulk_modulus_gpa": float,
+    "eos_bulk_modulus_gpa": float, "shear_modulus_gpa": float, "youngs_modulus_gpa": float,
+    "poisson_ratio": float, "pugh_ratio": float, "vickers_hardness_gpa": float,
+    "vickers_hardness_chen_gpa": float, "born_stable": bool, "lowest_gamma_thz": float,
+    "stable_at_gamma": bool,
+}  # fmt: skip
+STANDING_TYPES = {
+    "batches_wanted": int, "batches_done": int, "workers": list, "best_merit": float,
+    "best_formula": str,
+}  # fmt: skip
+
+
+def printed(*arguments):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def types_of(row):
+    return {name: type(value) for name, value in row.items()}
+
+
+def assert_types(row, types):
+    assert list(types_of(row).items()) == list(types.items())
+
+
+def test_candidates(hard_run):
+    rows = printed("show", hard_run.folder, "--json")
+    assert rows == json.loads((hard_run.folder / "candidates.json").read_text())
+    for row in rows:
+        assert_types(row, CANDIDATE_TYPES)
+    assert printed("explain", hard_run.folder, rows[0]["formula"], "--json") == rows[0]
+
+
+def test_an_unfinished_search(hard_run, tmp_path):
+    folder = tmp_path / hard_run.folder.name
+    shutil.copytree(hard_run.folder, folder)
+    (folder / "provenance.json").unlink()
+    assert_types(printed("show", folder, "--json"), STANDING_TYPES)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the potentials' packages
+def test_evidence(emt, tmp_path, monkeypatch):
+    monkeypatch.setenv("MATLODE_CACHE", str(tmp_path / "cache"))
+    sites = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    structure = Structure(Lattice.cubic(3.9), ["Au", "Cu", "Cu", "Cu"], sites)
+    structure.to(str(tmp_path / "mine.cif"))
+    out = tmp_path / "out"
+    arguments = ("relax", tmp_path / "mine.cif", "--judge", emt, "--witness", emt, "--jobs", 1,
+                 "--out", out)  # fmt: skip
+    (row,) = printed(*arguments, "--json")
+    assert_types(row, EVIDENCE_TYPES)
+    written = json.loads((out / "evidence.json").read_text())
+    assert list(written) == ["schema", "matlode", "judge", "witness", "hull", "structures"]
+    (full,) = written["structures"]
+    assert {name: full[name] for name in row} == row
+    assert list(full) == [*EVIDENCE_TYPES, "judge", "witness", "hull", "elasticity"]
+    assert "Cu3Au" in CliRunner().invoke(app, list(map(str, arguments))).stdout
