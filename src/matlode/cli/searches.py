@@ -304,7 +304,8 @@ def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
     )
     print(
         f"{run}: {where.batches_done} of {where.batches_wanted} batches done, "
-        f"{len(where.workers)} in progress; best: {best}. `matlode resume {run}` continues the search."
+        f"{len(where.workers)} in progress; best: {best}. "
+        f"`matlode resume {run}` continues the search."
     )
 
 
