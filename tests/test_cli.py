@@ -12,16 +12,7 @@ import pytest
 from matlode.data.tables import starter_path, write_materials
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rock_salt, rutile
-
-
-def matlode(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "matlode.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+from tests.command_line import matlode
 
 
 @pytest.fixture(scope="module")
