@@ -44,6 +44,8 @@ def _matlode(
     with (
         contextlib.chdir(cwd),
         patch.object(sys, "argv", ["matlode", *arguments]),
+        # as the installed script has it, whose name usage and completion tell
+        patch.object(sys.modules["__main__"], "__package__", None),
         patch.object(sys, "excepthook", sys.excepthook),
         CliRunner().isolation(env=env) as (out, err, _),
     ):
