@@ -9,8 +9,7 @@ import os
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 """The name of this process where several run tests."""
 
-if WORKER:
-    # a process per core: threads of their own would only wait for each other. Libraries read
-    # these when they are imported, hence here, before any test is.
-    for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(_variable, "1")
+# Cores are busy with other processes that test; threads that share them wait for each other in
+# loops, for several times the work. Libraries read these when they are imported, hence here.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
