@@ -5,19 +5,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matlode.benchmarks.discovery import Proposed, _prior_samples, _shares, _substitutions
-from matlode.data.tables import load_starter
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.elasticity import Elasticity
 from matlode.evidence.hull import HullPosition
 from matlode.evidence.relaxation import Relaxed
-from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.wishes import KnownFormulas
 from matlode.records import Prediction
-
-
-@pytest.fixture(scope="module", name="toolbox")
-def _toolbox():
-    return Toolbox()
 
 
 @pytest.mark.parametrize("rival", ["substitution", "prior"])
@@ -90,8 +83,7 @@ def test_seeds_are_added_and_what_is_unique_is_asked_of_each(toolbox):
     assert found["K in its 90 % interval (G17)"] == "–"
 
 
-def test_a_known_structure_is_not_novel(toolbox):
-    starter = load_starter()
+def test_a_known_structure_is_not_novel(toolbox, starter):
     row = int(np.flatnonzero(starter.frame["formula"] == "FLi")[0])
     known = starter.crystals.structure(row)
     found = shares(toolbox, ("FLi", evidence(known), None))

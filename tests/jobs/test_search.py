@@ -82,11 +82,10 @@ def test_patterns_and_verdicts_belong_to_the_rows(hard_run):
     assert all(len(verdict["reason"]) > 10 for verdict in verdicts)
 
 
-def test_novel_formulas_are_not_in_the_starter_set(hard_run):
-    from matlode import load_starter
+def test_novel_formulas_are_not_in_the_starter_set(hard_run, starter):
     from matlode.data.formulas import canonical_formula
 
-    known = set(load_starter().frame["formula"])
+    known = set(starter.frame["formula"])
     for row in hard_run.candidates.itertuples():
         if canonical_formula(row.formula) in known:
             assert row.novelty in ("known", "new polymorph")

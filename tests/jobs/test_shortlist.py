@@ -14,16 +14,10 @@ from matlode.jobs.shortlist import (
     screened_proposals,
 )
 from matlode.jobs.starts import SearchSettings, prepared_campaign
-from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation.goal_file import make_goal
 from matlode.progress import silent
 
 SETTINGS = SearchSettings(trials=128, n_start=120, n_screened=40, n_realised=20, n_candidates=12)
-
-
-@pytest.fixture(scope="module")
-def toolbox():
-    return Toolbox()
 
 
 @pytest.fixture(scope="module")

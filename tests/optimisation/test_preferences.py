@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from matlode.data.tables import load_starter
 from matlode.errors import GoalError
-from matlode.jobs.toolbox import Toolbox
 from matlode.jobs.wishes import like_point, likeness_starts, preferences_of
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import Decoded, Near, Neutral, New, PatternLike
@@ -14,13 +12,8 @@ from matlode.representation.diffraction import simulate_patterns
 
 
 @pytest.fixture(scope="module")
-def toolbox():
-    return Toolbox()
-
-
-@pytest.fixture(scope="module")
-def decoded(toolbox):
-    few = load_starter().take(np.arange(0, 40, 2))
+def decoded(toolbox, starter):
+    few = starter.take(np.arange(0, 40, 2))
     compositions, patterns = composition_vectors(few.crystals), simulate_patterns(few.crystals)
     points = toolbox.space.encode(compositions, patterns)
     return Decoded(points, tuple(few.frame["formula"]), compositions, patterns)

@@ -7,7 +7,6 @@ import torch
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
-from matlode.jobs.toolbox import Toolbox
 from matlode.latent.weights import learned_weights
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
@@ -34,8 +33,8 @@ def materials(starter):
 
 
 @pytest.fixture(scope="module")
-def models():
-    return Toolbox().models
+def models(toolbox):
+    return toolbox.models
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,37 +6,35 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonical_formula
-from matlode.jobs.toolbox import Toolbox
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
 
-TOOLBOX = Toolbox()
 NAMES = (
     "likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel", "applicable",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def candidates():
+def candidates(toolbox):
     formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "Na2Cl", "Xe7Rn", "BaFeNbMnO7")]
     noise = np.random.default_rng(0).random((3, 1601)).astype(np.float32)
     patterns = np.vstack(
         [simulate_patterns([rock_salt(), rutile()]), noise / noise.max(1)[:, None]]
     )
-    return TOOLBOX.candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
+    return toolbox.candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
 
 
 @pytest.mark.parametrize("index", range(len(NAMES)))
-def test_rule_keeps_the_contract(index, candidates):
-    assert TOOLBOX.rules[index].name == NAMES[index]
+def test_rule_keeps_the_contract(index, candidates, toolbox):
+    assert toolbox.rules[index].name == NAMES[index]
     for candidate in candidates:
-        check_rule(TOOLBOX.rules[index], candidate)
+        check_rule(toolbox.rules[index], candidate)
 
 
-def test_salt_passes_and_is_known_noise_does_not(candidates):
-    salt, titania, *strange = screen(candidates, TOOLBOX.rules)
+def test_salt_passes_and_is_known_noise_does_not(candidates, toolbox):
+    salt, titania, *strange = screen(candidates, toolbox.rules)
     assert salt.accepted
     assert titania.accepted
     assert not salt.verdict("novel").passed
@@ -46,9 +44,9 @@ def test_salt_passes_and_is_known_noise_does_not(candidates):
     assert not strange[0].verdict("plausible_pattern").passed
 
 
-def test_nobody_is_lost_in_the_ledger(candidates):
-    screened = screen(candidates, TOOLBOX.rules)
-    rows = ledger(screened, TOOLBOX.rules)
+def test_nobody_is_lost_in_the_ledger(candidates, toolbox):
+    screened = screen(candidates, toolbox.rules)
+    rows = ledger(screened, toolbox.rules)
     assert rows[0]["in"] == len(candidates)
     for before, after in pairwise(rows):
         assert after["in"] == (before["passed"] if before["required"] else before["in"])

@@ -43,13 +43,13 @@ def test_limits_are_monotone():
         assert passed == sorted(passed, reverse=True)
 
 
-def test_screens_are_switched_and_set(tmp_path):
+def test_screens_are_switched_and_set(tmp_path, toolbox):
     file = tmp_path / "screens.toml"
     file.write_text(
         "novel = false\nnot_toxic = true\n"
         "abundant = { limit = 10.0, required = true }\nlikely_stable = { min_probability = 0.8 }\n"
     )
-    standard = {rule.name: rule for rule in Toolbox().rules}
+    standard = {rule.name: rule for rule in toolbox.rules}
     assert not standard.keys() & set(OPTIONAL)
     rules = {rule.name: rule for rule in Toolbox(screens=read_screens(file)).rules}
     assert rules.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
@@ -68,9 +68,9 @@ def test_screens_are_switched_and_set(tmp_path):
         ({"abundant": 3}, r"wanted true, false or a table of settings \(required, limit\)"),
     ],
 )
-def test_screens_that_cannot_be_meant_so(screens, told):
+def test_screens_that_cannot_be_meant_so(toolbox, screens, told):
     with pytest.raises(GoalError, match=told):
-        chosen_rules([Abundant(), *Toolbox().rules], screens)
+        chosen_rules([Abundant(), *toolbox.rules], screens)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

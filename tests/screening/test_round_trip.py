@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonical_formula
-from matlode.jobs.toolbox import Toolbox
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.round_trip import ComesBack
@@ -15,16 +14,16 @@ from matlode.testing import check_rule, rock_salt, rutile
 
 
 @pytest.fixture(scope="module")
-def rule():
-    return ComesBack(space=partial(getattr, Toolbox(), "space"))
+def rule(toolbox):
+    return ComesBack(space=partial(getattr, toolbox, "space"))
 
 
 @pytest.fixture(scope="module")
-def candidates():
+def candidates(toolbox):
     noise = np.random.default_rng(0).random((1, 1601)).astype(np.float32)
     formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "NaCl")]
     patterns = np.vstack([simulate_patterns([rock_salt(), rutile()]), noise])
-    return Toolbox().candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
+    return toolbox.candidates(formulas, formula_vectors(formulas), patterns, case="simulated")
 
 
 def test_known_materials_come_back_and_noise_does_not(rule, candidates):
@@ -59,9 +58,9 @@ def test_a_verdict_does_not_depend_on_the_company(rule, candidates):
         assert together.value == pytest.approx(alone.value, abs=1e-4)
 
 
-def test_as_many_atoms_come_back_as_there_are(rule):
+def test_as_many_atoms_come_back_as_there_are(rule, toolbox):
     formula = canonical_formula("Ca5P3O12F")  # more than the 20 of usual limits
-    (candidate,) = Toolbox().candidates(
+    (candidate,) = toolbox.candidates(
         [formula], formula_vectors([formula]), simulate_patterns([rutile()]), case="simulated"
     )
     assert "comes back as itself" in rule.check(candidate).reason
