@@ -1,6 +1,8 @@
 # make setup    the environment, pinned
 # make search   the main job: hard materials, from nothing but this folder
-# make test     all quick tests; make test-slow: the long ones;  make check: linters and types too
+# make quick    linter and laws, in a minute
+# make test     all tests but the long ones; make test-slow: these; make check: linters and types too
+#               PYTEST_ARGS="-k NAME" or PYTEST_ARGS=tests/FOLDER: a part of them; PROCESSES: how many
 # make coverage like make test, and tells which lines it reaches
 # make audit    advisories of the pinned packages, asked of PyPI
 # make docs     the site, into build/site
@@ -8,9 +10,10 @@
 PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin
+PROCESSES ?= 2
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search test test-slow coverage lint types check audit docs bench clean
+.PHONY: setup search quick test test-slow coverage lint types check audit docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -30,16 +33,26 @@ setup: $(VENV)/.ready-dev
 search: $(VENV)/.ready
 	$(RUN)/matlode search --maximize bulk_modulus --maximize shear_modulus --out $(OUT)
 
-test: setup
-	$(RUN)/python -m pytest
+# a file of tests stays in one process, which shares its fixtures; the longest begin
+PYTEST = $(RUN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# hostile files and kills by the thousand: hours; PYTEST_ARGS=-k NAME for a part of them
+test: setup
+	$(PYTEST) $(PYTEST_ARGS)
+
+# what is changed most and takes least
+QUICK = tests/test_*.py tests/data tests/representation tests/latent tests/optimisation
+
+quick: setup
+	$(RUN)/ruff check .
+	$(PYTEST) -m "not slow and not hours and not laboratory" $(or $(PYTEST_ARGS),$(QUICK))
+
+# hostile files and kills by the thousand, models and benchmarks on more rows: hours
 test-slow: setup
-	$(RUN)/python -m pytest -m hours $(PYTEST_ARGS)
+	$(RUN)/python -m pytest -m "hours or laboratory" $(PYTEST_ARGS)
 
 # which lines no test reaches; fewer than nine of ten are an error
 coverage: setup
-	$(RUN)/python -m pytest --cov=matlode --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(PYTEST) --cov=matlode --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: setup
 	$(RUN)/ruff check .

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,16 +16,7 @@ from matlode.data.tables import starter_path, write_materials
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rock_salt, rutile
 from matlode.version import __version__
-
-
-def matlode(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "matlode.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+from tests.command_line import matlode
 
 
 def run(*arguments):
@@ -35,11 +25,19 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
+def few(tmp_path_factory):
+    """A goal file that only says how few materials are to be looked at."""
+    path = tmp_path_factory.mktemp("goals") / "few.toml"
+    path.write_text("[search]\nn_start = 200\nn_screened = 60\nn_realised = 30\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(few, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
     done = matlode(
-        "search", "--maximize", "bulk_modulus", "--exclude", "Co,Tc", "--trials", 64, "--seed", 3,
-        "--out", folder,
+        "search", few, "--maximize", "bulk_modulus", "--exclude", "Co,Tc", "--trials", 64,
+        "--seed", 3, "--out", folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -319,11 +317,14 @@ def test_progress_is_as_loud_as_asked(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
+def test_ctrl_c_leaves_a_run_that_goes_on(few, tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "matlode.cli", "search", "-v", "--maximize", "bulk_modulus"]
+    # without the 5,000 substitutions that so many trials would begin with
+    goal = tmp_path / "goal.toml"
+    goal.write_text(few.read_text() + "substituted_share = 0.0\n")
+    command = [sys.executable, "-m", "matlode.cli", "search", "-v", str(goal)]
     with subprocess.Popen(
-        [*command, "--trials", "20000", "--out", str(out)],
+        [*command, "--maximize", "bulk_modulus", "--trials", "20000", "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
         # what a shell starts in the background ignores Ctrl-C, and so would its children
@@ -358,12 +359,7 @@ def test_the_shell_completes(words, found):
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split()) - 1),
     }
-    code = "import sys; sys.argv[0] = 'matlode'; from matlode.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert found in done.stdout.split()
+    assert found in matlode(env=environment).stdout.split()
 
 
 def test_help_loads_nothing_heavy():

@@ -10,25 +10,12 @@ from matlode.benchmarks.discovery import (
     _sample_prior,
     _substitute_elements,
 )
-from matlode.data.tables import load_starter
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.elasticity import Elasticity
 from matlode.evidence.hull import HullPosition
 from matlode.evidence.relaxation import Relaxed
-from matlode.jobs.known import Known
-from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas
 from matlode.records import Prediction
-
-
-@pytest.fixture(scope="module")
-def models():
-    return Models()
-
-
-@pytest.fixture(scope="module")
-def known():
-    return Known()
 
 
 @pytest.mark.parametrize("rival", ["substitution", "prior"])
@@ -38,8 +25,8 @@ def test_rivals_propose_new_formulas_once(models, known, rival):
     )  # fmt: skip
     formulas = [p.formula for p in proposed]
     assert len(formulas) == len(set(formulas)) == 6
-    formulas = KnownFormulas(known.catalogue, models.formula_filter)
-    assert not any(formula in known for formula in formulas)
+    old = KnownFormulas(known.catalogue, models.formula_filter)
+    assert not any(formula in old for formula in formulas)
     assert all(p.predicted is None for p in proposed)
 
 
@@ -101,8 +88,7 @@ def test_seeds_are_added_and_what_is_unique_is_asked_of_each(known):
     assert found["K in its 90 % interval (G17)"] == "–"
 
 
-def test_a_known_structure_is_not_novel(known):
-    starter = load_starter()
+def test_a_known_structure_is_not_novel(known, starter):
     row = int(np.flatnonzero(starter.frame["formula"] == "FLi")[0])
     known = starter.crystals.structure(row)
     found = shares(known, ("FLi", evidence(known), None))

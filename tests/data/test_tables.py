@@ -18,7 +18,6 @@ from matlode.data.tables import (
     checksum,
     full_table_path,
     load_materials,
-    load_starter,
     materials_from_table,
     read_parts,
     read_table,
@@ -155,8 +154,8 @@ def test_checksum_is_sha_256(tmp_path):
 
 
 @pytest.mark.parametrize("n_rows", [1, 1000, 10**6])
-def test_parts_of_a_table_are_the_whole(tmp_path, n_rows):
-    few = load_starter().take(np.arange(0, 5785, 400 if n_rows == 1 else 3))
+def test_parts_of_a_table_are_the_whole(tmp_path, starter, n_rows):
+    few = starter.take(np.arange(0, 5785, 400 if n_rows == 1 else 3))
     write_materials(few, tmp_path)
     whole = read_table(tmp_path / TABLE_FILE)
     parts = list(read_parts(tmp_path / TABLE_FILE, n_rows))
@@ -174,8 +173,8 @@ def test_rows_are_counted_through_the_parts(tmp_path):
         list(read_parts(tmp_path / "t.parquet", 2))
 
 
-def test_a_large_table_is_written_in_parts(tmp_path, monkeypatch):
-    few = load_starter().take(np.arange(30))
+def test_a_large_table_is_written_in_parts(tmp_path, starter, monkeypatch):
+    few = starter.take(np.arange(30))
     few.frame["note"] = [None] * 20 + ["late"] * 10
     write_materials(few, tmp_path / "whole")
     monkeypatch.setattr(tables, "PART_ROWS", 7)

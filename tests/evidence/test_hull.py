@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matlode.data.tables import load_starter
 from matlode.errors import InputError
 from matlode.evidence.hull import (
     MAX_ATOMS,
@@ -93,11 +92,6 @@ def test_raw_energies_are_corrected_and_others_left_alone():
 
 def test_formation_energy_is_counted_from_the_elements():
     assert compute_formation_energy(gold_copper(1), -3.25, ELEMENTS, "chgnet") == pytest.approx(0.0)
-
-
-@pytest.fixture(scope="module", name="starter")
-def _starter():
-    return load_starter()
 
 
 def test_phases_of_the_system_compete(starter):

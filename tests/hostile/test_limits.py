@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from matlode.artefacts import locked, save_artefact, write_text
-from matlode.data.tables import load_starter, write_materials
+from matlode.data.tables import write_materials
 from matlode.errors import InputError, WriteError
 from matlode.jobs.search import resume, search
 from matlode.optimisation import studies
@@ -37,7 +37,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_there(small_disk):
+def test_a_full_disk_is_told_and_leaves_what_was_there(small_disk, starter):
     write_text(small_disk / "kept.txt", "old")
     for write in (
         lambda: write_text(small_disk / "kept.txt", "x" * 3_000_000),
@@ -45,7 +45,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(small_disk):
             small_disk / "m", kind="k", header={},
             arrays={"a": np.random.default_rng(0).random(400_000)},
         ),
-        lambda: write_materials(load_starter(), small_disk / "table"),
+        lambda: write_materials(starter, small_disk / "table"),
     ):  # fmt: skip
         with pytest.raises(WriteError, match="No space left on device"):
             write()
@@ -146,8 +146,8 @@ def test_too_little_memory_is_told_in_one_line(work):
 
 
 @pytest.mark.parametrize("memory_mb", [2500, 4000])
-def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, memory_mb):
-    write_materials(load_starter(), tmp_path)
+def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, starter, memory_mb):
+    write_materials(starter, tmp_path)
     done = matlode("predict", str(tmp_path / "materials.parquet"), "--json", memory_mb=memory_mb)
     if done.returncode == 0:
         assert done.stdout.rstrip().endswith("]")

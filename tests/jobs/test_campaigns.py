@@ -27,9 +27,10 @@ from matlode.optimisation.campaign import Trials
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.studies import without_password
 from tests.conftest import SMALL_SEARCH
+from tests.optimisation.cheap import START, cheap_campaign
 
 KILLED = """
-import os, signal
+import os, signal, sys
 from matlode.jobs import search as job
 from matlode.optimisation import ledger
 from tests.conftest import SMALL_SEARCH
@@ -42,24 +43,27 @@ def finish_one(self, *arguments):
     count.append(1)
     die() if len(count) > 1 else finish(self, *arguments)
 
-{how}
-job.search(maximize=["bulk_modulus", "shear_modulus"], out={out!r}, settings=SMALL_SEARCH)
+how, folder = sys.argv[1:]
+if how == "in a batch":
+    ledger.Claim.finish = finish_one
+    job.search(maximize=["bulk_modulus", "shear_modulus"], out=folder, settings=SMALL_SEARCH)
+else:
+    job.write_report = die
+    job.resume(folder)
 """
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["ledger.Claim.finish = finish_one", "job.write_report = die"],
-    ids=["in a batch", "in the last step"],
-)
-def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_path, how):
+def test_a_search_that_is_killed_twice_ends_as_an_undisturbed_one(hard_run, tmp_path):
+    """In a batch, and in the last step. Each process computes anew what it takes, so that the same
+    seed is seen to give the same table, too."""
     folder = tmp_path / hard_run.folder.name
-    script = KILLED.format(how=how, out=str(folder))
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=root)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    before = standing(folder)
-    assert before.batches_wanted == 3
+    for how, done in (("in a batch", 1), ("in the last step", 3)):
+        command = [sys.executable, "-c", KILLED, how, str(folder)]
+        died = subprocess.run(command, capture_output=True, cwd=ROOT)
+        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+        before = standing(folder)
+        assert (before.batches_done, before.batches_wanted) == (done, 3)
     resume(folder)
     tables = ("candidates.csv", "verdicts.csv", "trials.csv", "map.csv")
     for name in (*tables, "funnel.json", "details.json"):
@@ -241,7 +245,41 @@ def begun_by_nobody(url, settings, goal):
     Ledger.open(url, "shared", request.decisive()).close()
 
 
-def test_workers_share_a_campaign_and_one_may_die(postgresql, tmp_path, monkeypatch):
+def cheap_worker(url, n_trials, *, hangs=False):
+    how = "hangs" if hangs else "works"
+    command = [sys.executable, "-m", "tests.optimisation.cheap", url, str(n_trials), "4", how]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def test_workers_share_a_campaign_and_one_may_die(postgresql, monkeypatch):
+    monkeypatch.setattr(studies, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(studies, "GRACE_S", 4)
+    n_trials = 64 * 9
+    Ledger.open(postgresql, "shared", {}).close()
+    victim = cheap_worker(postgresql, n_trials, hangs=True)
+    assert victim.stdout.readline() == "claimed\n"
+    others = [cheap_worker(postgresql, n_trials) for _ in range(2)]
+    victim.kill()
+    victim.communicate()
+    with closing(Ledger.join(postgresql, "shared")[0]) as ledger:
+        trials, n_known = cheap_campaign().run(START, n_trials, seed=0, ledger=ledger)
+        batches = dict(ledger.finished())
+    assert len(trials) - n_known == n_trials
+    assert [other.communicate()[0] for other in others] == [f"{n_trials}\n"] * 2
+    assert sorted(batches) == list(range(9))
+    assert [len(Trials.unpacked(record)) for record in batches.values()] == [64] * 9
+
+
+def test_where_batches_are_kept_is_not_written_down(tmp_path):
+    url = "postgresql+psycopg://me:secret@host:5432/x"
+    Request({}, SMALL_SEARCH, Models(), Known(), {}).save(tmp_path, url, "shared")
+    assert "5432" not in (tmp_path / "request.json").read_text()
+    assert url not in (tmp_path / "request.json").read_text()
+    assert json.loads((tmp_path / "request.json").read_text())["shared"]
+
+
+@pytest.mark.laboratory
+def test_workers_share_a_search_and_one_may_die(postgresql, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "HEARTBEAT_S", 1)
     monkeypatch.setattr(studies, "GRACE_S", 4)
     settings = replace(SMALL_SEARCH, trials=64 * 9)

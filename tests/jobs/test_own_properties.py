@@ -11,7 +11,7 @@ import pytest
 from matlode import Known, Models, measure_scores, predict, search, stored_scores, train_models
 from matlode.artefacts import HEADER_FILE, shipped_models
 from matlode.cli.printing import _format_interval
-from matlode.data.tables import load_starter, write_materials
+from matlode.data.tables import write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
 from matlode.jobs.starts import SearchSettings
 from matlode.properties import heads
@@ -42,10 +42,9 @@ def quick():
 
 
 @pytest.fixture(scope="module")
-def made(quick, tmp_path_factory):
+def made(quick, starter, tmp_path_factory):
     """(folder with my.toml, table/materials.parquet and models, headers)."""
     folder = tmp_path_factory.mktemp("own")
-    starter = load_starter()
     labelled = starter.take(~np.isnan(starter.label("n_refr")))
     # what insulates refracts little, so the search's two wishes agree
     labelled.frame["small"] = 1e-6 * labelled.frame["band_gap"]
@@ -141,9 +140,9 @@ def test_a_file_that_contradicts_its_model_is_told(made):
         measure_scores(models=folder / "models", properties=folder / "wrong.toml")
 
 
-def test_predictions_carry_the_property_with_its_unit(made):
+def test_predictions_carry_the_property_with_its_unit(made, starter):
     folder, _ = made
-    answers = predict(load_starter().take(np.arange(3)), models=Models(folder / "models"))
+    answers = predict(starter.take(np.arange(3)), models=Models(folder / "models"))
     for answer in answers:
         p = answer.predictions["thermal"]
         assert p.unit == "1/K"
@@ -207,15 +206,14 @@ def test_a_mistyped_models_folder_is_told(tmp_path):
         _ = Models(tmp_path / "modls").properties
 
 
-def test_unfit_labels_are_told_before_anything_is_trained(made, tmp_path):
+def test_unfit_labels_are_told_before_anything_is_trained(made, starter, tmp_path):
     folder, _ = made
     data = folder / "table" / "materials.parquet"
     (tmp_path / "a.toml").write_text('a = { column = "n_refrr" }')
     with pytest.raises(InputError, match=r'no column "n_refrr"\. Did you mean "n_refr"'):
         train_models(data=data, out=tmp_path / "models", properties=tmp_path / "a.toml")
-    few = load_starter()
-    rows = np.flatnonzero(~np.isnan(few.label("n_refr")))[:60]
-    write_materials(few.take(rows), tmp_path / "few")
+    rows = np.flatnonzero(~np.isnan(starter.label("n_refr")))[:60]
+    write_materials(starter.take(rows), tmp_path / "few")
     (tmp_path / "b.toml").write_text('b = { column = "n_refr" }')
     with pytest.raises(
         InputError, match=r"too few rows with a value .* 60 .* expected at least 50 train"

@@ -10,7 +10,7 @@ import pytest
 from matlode import Toolbox, predict
 from matlode.cli.printing import print_json, print_json_list
 from matlode.data.readers import material_parts, open_sources, read_materials, source, tabular
-from matlode.data.tables import TABLE_FILE, load_starter, read_parts, write_materials
+from matlode.data.tables import TABLE_FILE, read_parts, write_materials
 from matlode.errors import InputError
 from matlode.jobs import predict as module
 from matlode.jobs.predict import stream_predictions
@@ -41,7 +41,7 @@ def test_files_are_answered_in_the_promised_form(folder):
     assert by_file["POSCAR_fluorite"].formula == "CaF2"
 
 
-def test_json_is_what_it_always_was(folder):
+def test_json_is_what_it_always_was(folder, starter):
     (salt,) = predict([folder / "salt.cif"])
     (bad,) = predict([folder / "broken.cif"])
     keys = [
@@ -57,7 +57,7 @@ def test_json_is_what_it_always_was(folder):
     assert found["verdict"] == "accepted"
     nothing = {**dict.fromkeys(keys), "predictions": {}, "verdicts": []}
     assert bad.to_json() == {**nothing, "file": bad.name, "error": bad.error}
-    (row,) = predict(load_starter().take(np.arange(1)))
+    (row,) = predict(starter.take(np.arange(1)))
     assert list(row.to_json()) == ["id", *keys[1:]]
 
 
@@ -121,8 +121,8 @@ def test_diamond_is_harder_than_salt(tmp_path):
     assert hard.predictions["bulk_modulus"].low > soft.predictions["bulk_modulus"].high
 
 
-def test_starter_rows_are_known_by_id():
-    answers = predict(load_starter().take(np.arange(5)))
+def test_starter_rows_are_known_by_id(starter):
+    answers = predict(starter.take(np.arange(5)))
     assert all(answer.name.startswith("mp-") for answer in answers)
     assert all(answer.error is None for answer in answers)
 
@@ -134,10 +134,10 @@ def test_missing_sources_are_told(tmp_path):
         predict([tmp_path])
 
 
-def test_answers_come_before_all_is_read(folder, tmp_path, monkeypatch):
+def test_answers_come_before_all_is_read(folder, tmp_path, starter, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 4)
     monkeypatch.setattr(tabular, "CHUNK", 3)
-    starter = load_starter().take(np.arange(10))
+    starter = starter.take(np.arange(10))
     write_materials(starter, tmp_path / "table")
     read = []
 
@@ -189,8 +189,8 @@ def test_what_cannot_be_read_does_not_pile_up(tmp_path, monkeypatch):
     assert sorted(int(a.name) for a in answers) == list(range(22))
 
 
-def test_parts_and_sources_change_nothing(monkeypatch):
-    starter = load_starter().take(np.arange(11))
+def test_parts_and_sources_change_nothing(starter, monkeypatch):
+    starter = starter.take(np.arange(11))
     whole = predict(starter)
     monkeypatch.setattr(module, "CHUNK", 4)
     for one, other in zip(predict(starter), whole, strict=True):

@@ -10,7 +10,6 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from matlode.cli import app
-from matlode.data.tables import load_starter
 from matlode.errors import InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
@@ -26,10 +25,8 @@ def cu3au(edge_a=3.9):
 
 
 @pytest.fixture
-def examination(emt, tmp_path):
-    return Examination(
-        load_starter(), primary="emt", secondary="emt", cache=tmp_path / "cache", n_jobs=1
-    )
+def examination(emt, starter, tmp_path):
+    return Examination(starter, primary="emt", secondary="emt", cache=tmp_path / "cache", n_jobs=1)
 
 
 @pytest.fixture

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import anonymous_formula
-from matlode.jobs.known import Known
-from matlode.jobs.models import Models
-from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
     crystal_merits,
     rank_proposals,
@@ -22,21 +19,6 @@ from matlode.optimisation.goal_file import make_goal
 from matlode.progress import silent
 
 SETTINGS = SearchSettings(trials=128, n_start=120, n_screened=40, n_realised=20, n_candidates=12)
-
-
-@pytest.fixture(scope="module")
-def models():
-    return Models()
-
-
-@pytest.fixture(scope="module")
-def known():
-    return Known()
-
-
-@pytest.fixture(scope="module")
-def rules(models, known):
-    return load_rules(models, known)
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ ELEMENTS = ("B", "C", "N", "Ti", "W")
 
 
 @pytest.fixture(scope="module")
-def campaign():
-    models = Models()
+def campaign(models):
     goal = Goal(
         objectives=(Objective("bulk_modulus", "maximise"),),
         ranges=(Range("stable_probability", low=0.5),),

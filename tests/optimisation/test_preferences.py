@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from matlode.data.tables import load_starter
 from matlode.errors import GoalError
-from matlode.jobs.known import Known
-from matlode.jobs.models import Models
 from matlode.jobs.wishes import draw_like_points, find_like_point, make_preferences
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import Decoded, Near, Neutral, New, PatternLike
@@ -15,18 +12,8 @@ from matlode.representation.diffraction import simulate_patterns
 
 
 @pytest.fixture(scope="module")
-def models():
-    return Models()
-
-
-@pytest.fixture(scope="module")
-def known():
-    return Known()
-
-
-@pytest.fixture(scope="module")
-def decoded(models):
-    few = load_starter().take(np.arange(0, 40, 2))
+def decoded(models, starter):
+    few = starter.take(np.arange(0, 40, 2))
     compositions, patterns = composition_vectors(few.crystals), simulate_patterns(few.crystals)
     points = models.space.encode(compositions, patterns)
     return Decoded(points, tuple(few.frame["formula"]), compositions, patterns)

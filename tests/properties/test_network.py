@@ -7,7 +7,6 @@ import torch
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
-from matlode.jobs.models import Models
 from matlode.latent.weights import learned_weights
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
@@ -34,20 +33,20 @@ def materials(starter):
 
 
 @pytest.fixture(scope="module")
-def models():
-    return Models().properties
+def properties(models):
+    return models.properties
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_shipped_models_keep_the_contract(models, materials, case):
-    assert list(models.endpoints) == [*ENDPOINTS, *DERIVATIONS]
-    check_estimates(models.endpoints, lambda *x: models.predict(*x, case=case), *materials)
+def test_shipped_models_keep_the_contract(properties, materials, case):
+    assert list(properties.endpoints) == [*ENDPOINTS, *DERIVATIONS]
+    check_estimates(properties.endpoints, lambda *x: properties.predict(*x, case=case), *materials)
 
 
-def test_named_endpoints_are_those_of_all(models, materials):
+def test_named_endpoints_are_those_of_all(properties, materials):
     names = ["vickers_hardness", "bulk_modulus"]
-    some = models.predict(*materials, case="simulated", names=names)
-    every = models.predict(*materials, case="simulated")
+    some = properties.predict(*materials, case="simulated", names=names)
+    every = properties.predict(*materials, case="simulated")
     assert list(some) == names
     for name in names:
         np.testing.assert_array_equal(some[name].value, every[name].value)
@@ -319,9 +318,9 @@ def test_scales_survive_wild_labels():
     assert np.nanmax(scale.apply(labels)) < 5
 
 
-def test_the_shipped_network_learned_what_would_be_learned_now(models):
-    assert models.network.endpoints == TARGETS
-    assert set(models.network.trees) == set(TREE_SHARES)
+def test_the_shipped_network_learned_what_would_be_learned_now(properties):
+    assert properties.network.endpoints == TARGETS
+    assert set(properties.network.trees) == set(TREE_SHARES)
 
 
 def test_targets_are_named_once_and_values_come_first():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from matlode.data.tables import load_starter
 from matlode.realisation.builder import Builder
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate
@@ -16,8 +15,8 @@ MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 
 
 @pytest.fixture(scope="module")
-def builder():
-    return Builder(PrototypeLibrary.build(load_starter()))
+def builder(known):
+    return Builder(known.prototypes)
 
 
 def candidate(structure, formula):
@@ -49,9 +48,8 @@ def test_true_pattern_and_formula_give_the_true_structure(builder, structure, fo
     )
 
 
-def test_without_a_template_atoms_are_placed_at_random():
+def test_without_a_template_atoms_are_placed_at_random(starter):
     # one unrelated crystal is all that is known
-    starter = load_starter()
     row = np.flatnonzero(starter.frame["formula"] == "Al2O3")[:1]
     builder = Builder(PrototypeLibrary.build(starter.take(row)))
     structure = rock_salt("MgO", a_angstrom=4.21)

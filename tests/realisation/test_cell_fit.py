@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from matlode.data.symmetry import crystal_system, find_space_group
-from matlode.data.tables import load_starter
 from matlode.realisation.cell_fit import at_volume, compute_matches, find_free_strains, fit_cells
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
@@ -17,9 +16,9 @@ N_FREE = {
 
 
 @pytest.fixture(scope="module")
-def crystals():
+def crystals(starter):
     """A few of every crystal system."""
-    materials = load_starter()
+    materials = starter
     small = materials.crystals.n_atoms <= 16
     systems = np.array([crystal_system(int(g)) for g in materials.frame["space_group"]])
     rows = [np.flatnonzero(small & (systems == system))[5:8] for system in N_FREE]

@@ -1,12 +1,11 @@
 import pytest
 
-from matlode.data.tables import load_starter
-from matlode.realisation.prototypes import MAX_PER_TYPE, PrototypeLibrary, describe
+from matlode.realisation.prototypes import MAX_PER_TYPE, describe
 
 
 @pytest.fixture(scope="module")
-def library():
-    return PrototypeLibrary.build(load_starter())
+def library(known):
+    return known.prototypes
 
 
 def test_templates_have_the_stoichiometry_asked_for(library):

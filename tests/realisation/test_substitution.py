@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import anonymous_formula
-from matlode.data.tables import load_starter
 from matlode.realisation.substitution import MAX_ATOMS, N_SUBSTITUTES, substituted
 from matlode.representation.composition import composition_vectors, formulas_of
 
@@ -12,8 +11,8 @@ ELEMENTS = ("B", "C", "N", "O", "Ti", "Zr", "Hf", "V", "Nb", "Ta", "W", "Fe")
 
 
 @pytest.fixture(scope="module")
-def materials():
-    return load_starter()
+def materials(starter):
+    return starter
 
 
 @pytest.fixture(scope="module")

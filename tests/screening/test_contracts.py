@@ -6,42 +6,36 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonical_formula
-from matlode.jobs.known import Known
-from matlode.jobs.models import Models
-from matlode.jobs.screens import load_rules
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
 
-MODELS = Models()
-RULES = load_rules(MODELS, Known())
 NAMES = (
     "likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel", "applicable",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def candidates():
+def candidates(models):
     formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "Na2Cl", "Xe7Rn", "BaFeNbMnO7")]
     noise = np.random.default_rng(0).random((3, 1601)).astype(np.float32)
     patterns = np.vstack(
         [simulate_patterns([rock_salt(), rutile()]), noise / noise.max(1)[:, None]]
     )
-    return MODELS.predict_candidates(
-        formulas, formula_vectors(formulas), patterns, case="simulated"
-    )
+    compositions = formula_vectors(formulas)
+    return models.predict_candidates(formulas, compositions, patterns, case="simulated")
 
 
 @pytest.mark.parametrize("index", range(len(NAMES)))
-def test_rule_keeps_the_contract(index, candidates):
-    assert RULES[index].name == NAMES[index]
+def test_rule_keeps_the_contract(index, candidates, rules):
+    assert rules[index].name == NAMES[index]
     for candidate in candidates:
-        check_rule(RULES[index], candidate)
+        check_rule(rules[index], candidate)
 
 
-def test_salt_passes_and_is_known_noise_does_not(candidates):
-    salt, titania, *strange = screen(candidates, RULES)
+def test_salt_passes_and_is_known_noise_does_not(candidates, rules):
+    salt, titania, *strange = screen(candidates, rules)
     assert salt.accepted
     assert titania.accepted
     assert not salt.verdict("novel").passed
@@ -51,9 +45,9 @@ def test_salt_passes_and_is_known_noise_does_not(candidates):
     assert not strange[0].verdict("plausible_pattern").passed
 
 
-def test_nobody_is_lost_in_the_ledger(candidates):
-    screened = screen(candidates, RULES)
-    rows = ledger(screened, RULES)
+def test_nobody_is_lost_in_the_ledger(candidates, rules):
+    screened = screen(candidates, rules)
+    rows = ledger(screened, rules)
     assert rows[0]["in"] == len(candidates)
     for before, after in pairwise(rows):
         assert after["in"] == (before["passed"] if before["required"] else before["in"])

@@ -3,8 +3,6 @@ from types import SimpleNamespace
 import pytest
 
 from matlode.errors import GoalError, InputError
-from matlode.jobs.known import Known
-from matlode.jobs.models import Models
 from matlode.jobs.screens import load_rules
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.funnel import OPTIONAL, chosen_rules, read_screens
@@ -45,19 +43,19 @@ def test_limits_are_monotone():
         assert passed == sorted(passed, reverse=True)
 
 
-def test_screens_are_switched_and_set(tmp_path):
+def test_screens_are_switched_and_set(tmp_path, models, known, rules):
     file = tmp_path / "screens.toml"
     file.write_text(
         "novel = false\nnot_toxic = true\n"
         "abundant = { limit = 10.0, required = true }\nlikely_stable = { min_probability = 0.8 }\n"
     )
-    standard = {rule.name: rule for rule in load_rules(Models(), Known())}
+    standard = {rule.name: rule for rule in rules}
     assert not standard.keys() & set(OPTIONAL)
-    rules = {rule.name: rule for rule in load_rules(Models(), Known(), read_screens(file))}
-    assert rules.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
-    assert (rules["abundant"].limit, rules["abundant"].required) == (10.0, True)
-    assert rules["likely_stable"].min_probability == 0.8
-    assert not rules["not_toxic"].required
+    chosen = {rule.name: rule for rule in load_rules(models, known, read_screens(file))}
+    assert chosen.keys() == standard.keys() - {"novel"} | {"not_toxic", "abundant"}
+    assert (chosen["abundant"].limit, chosen["abundant"].required) == (10.0, True)
+    assert chosen["likely_stable"].min_probability == 0.8
+    assert not chosen["not_toxic"].required
 
 
 @pytest.mark.parametrize(
@@ -70,9 +68,9 @@ def test_screens_are_switched_and_set(tmp_path):
         ({"abundant": 3}, r"expected true, false or a table of settings \(required, limit\)"),
     ],
 )
-def test_screens_that_cannot_be_meant_so(screens, told):
+def test_screens_that_cannot_be_meant_so(rules, screens, told):
     with pytest.raises(GoalError, match=told):
-        chosen_rules([Abundant(), *load_rules(Models(), Known())], screens)
+        chosen_rules([Abundant(), *rules], screens)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonical_formula
-from matlode.jobs.models import Models
 from matlode.representation.composition import formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.round_trip import RoundTrip
@@ -15,18 +14,17 @@ from matlode.testing import check_rule, rock_salt, rutile
 
 
 @pytest.fixture(scope="module")
-def rule():
-    return RoundTrip(space=partial(getattr, Models(), "space"))
+def rule(models):
+    return RoundTrip(space=partial(getattr, models, "space"))
 
 
 @pytest.fixture(scope="module")
-def candidates():
+def candidates(models):
     noise = np.random.default_rng(0).random((1, 1601)).astype(np.float32)
     formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "NaCl")]
     patterns = np.vstack([simulate_patterns([rock_salt(), rutile()]), noise])
-    return Models().predict_candidates(
-        formulas, formula_vectors(formulas), patterns, case="simulated"
-    )
+    compositions = formula_vectors(formulas)
+    return models.predict_candidates(formulas, compositions, patterns, case="simulated")
 
 
 def test_known_materials_come_back_and_noise_does_not(rule, candidates):
@@ -61,9 +59,9 @@ def test_a_verdict_does_not_depend_on_the_company(rule, candidates):
         assert together.value == pytest.approx(alone.value, abs=1e-4)
 
 
-def test_as_many_atoms_come_back_as_there_are(rule):
+def test_as_many_atoms_come_back_as_there_are(rule, models):
     formula = canonical_formula("Ca5P3O12F")  # more than the 20 of usual limits
-    (candidate,) = Models().predict_candidates(
+    (candidate,) = models.predict_candidates(
         [formula], formula_vectors([formula]), simulate_patterns([rutile()]), case="simulated"
     )
     assert "comes back as itself" in rule.check(candidate).reason

@@ -9,7 +9,7 @@ import pytest
 
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import parse_formula
-from matlode.data.tables import Materials, load_starter, starter_path, write_materials
+from matlode.data.tables import Materials, starter_path, write_materials
 from matlode.errors import InputError
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.own import MIN_ROWS
@@ -29,9 +29,8 @@ def checked():
 
 
 @pytest.fixture(scope="module")
-def labelled():
+def labelled(starter):
     """The starter rows with a refractive index."""
-    starter = load_starter()
     return starter.take(~np.isnan(starter.label("n_refr")))
 
 
