@@ -197,7 +197,7 @@ def test_another_latent_space_is_told(made, tmp_path):
     header = json.loads((models / "standard-refraction" / HEADER_FILE).read_text())
     header["built_on"]["standard-pattern-vae"] = "0" * 64
     (models / "standard-refraction" / HEADER_FILE).write_text(json.dumps(header))
-    with pytest.raises(ArtefactError, match="trained on another standard-pattern-vae"):
+    with pytest.raises(ArtefactError, match="trained with another standard-pattern-vae"):
         PropertyModels.load(lambda: loaded.space, models)
 
 
