@@ -34,12 +34,12 @@ def test_gsas_files_are_read(tmp_path):
     std = tmp_path / "std.xra"
     fields = "".join(f"{2:2d}{c:6d}" for c in range(1, 13))
     std.write_text(f"title\nBANK 1 12 2 CONST 1500 2 0 0 STD\n{fields[:80]}\n{fields[80:]}\n")
-    two_theta, counts = measured_packages._gsas(std)
+    two_theta, counts = measured_packages._read_gsas(std)
     assert_allclose(two_theta[[0, 1, -1]], [15, 15.02, 15.22])
     assert_allclose(counts, np.arange(1, 13))
     fxye = tmp_path / "fxye.fxye"
     fxye.write_text("title\nBANK 1 2 2 CONS 50.0 0.1 0 0 FXYE\n50.0 7 1\n50.1 9 1\n")
-    two_theta, counts = measured_packages._gsas(fxye)
+    two_theta, counts = measured_packages._read_gsas(fxye)
     assert_allclose(two_theta, [0.5, 0.501])
     assert_allclose(counts, [7, 9])
 
