@@ -181,15 +181,25 @@ def _text_for_a_number(path):
 @pytest.mark.parametrize(
     ("name", "damage", "read", "error"),
     [
-        ("candidates.json", _text_for_a_number, "read_candidates", "merit: found 'high'"),
+        ("candidates.json", _text_for_a_number, "read_candidates", r"merit"),
         ("candidates.json", lambda path: path.write_text("{}"), "read_candidates", "JSON objects"),
         ("candidates.json", lambda path: path.write_text("[3]"), "read_candidates", "JSON objects"),
         ("candidates.csv", lambda path: path.write_text(""), "read_candidate_table", "damaged"),
         ("details.json", lambda path: path.write_text("[]"), "read_details", "a JSON object"),
-        ("provenance.json", lambda path: path.write_text("{}"), "read_provenance", '"goal" is'),
-        ("request.json", lambda path: path.write_text("{}"), "read_request", '"schema" is missing'),
-        ("funnel.json", lambda path: path.write_text("[{}]"), "read_funnel", '"rule" is missing'),
-        ("known.json", lambda path: path.write_text("[{}]"), "read_known", "formula: found None"),
+        ("provenance.json", lambda path: path.write_text("{}"), "read_provenance", "field `goal`"),
+        (
+            "request.json",
+            lambda path: path.write_text("{}"),
+            "read_request",
+            "field `schema`",
+        ),
+        (
+            "funnel.json",
+            lambda path: path.write_text("[{}]"),
+            "read_funnel",
+            "field `rule`",
+        ),
+        ("known.json", lambda path: path.write_text("[{}]"), "read_known", "formula"),
         ("verdicts.csv", _longer_row, "read_verdicts", "more or fewer cells"),
         ("map.csv", _without_a_column, "read_map", "KeyError"),
         ("trials.csv", _longer_row, "read_trials", "more or fewer cells"),
@@ -222,7 +232,7 @@ def test_a_file_that_is_missing_is_told_with_what_to_do(folder, tmp_path):
 @pytest.mark.parametrize("name", ["../secret.cif", "/etc/passwd"])
 def test_no_row_names_a_file_outside_of_the_folder(tmp_path, name):
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(InputError, match="outside of it"):
+    with pytest.raises(InputError, match="outside the folder"):
         folder.find_structure(candidate_row(structure_file=name))
-    with pytest.raises(InputError, match="outside of it"):
+    with pytest.raises(InputError, match="outside the folder"):
         folder.find_relaxed(evidence_row(relaxed_file=name))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,6 @@ from matlode.artefacts import (
     write_text,
 )
 from matlode.errors import InputError, suggest
-from matlode.json_records import parse_record
 from matlode.records import Cell, Verdict
 from matlode.run_records import (
     NO_STRUCTURE,
@@ -181,7 +181,7 @@ class RunFolder:
         except FileNotFoundError as error:
             raise InputError(f"{self.path} is no run folder: it has no {REQUEST_FILE}.") from error
         with understood(self.path / REQUEST_FILE, InputError):
-            request = parse_record(SavedRequest, content)
+            request = msgspec.convert(content, SavedRequest)
             if request.schema != 1:
                 raise ValueError(f"found schema {request.schema}, expected 1")
         return request
@@ -199,7 +199,7 @@ class RunFolder:
                 f"{self.path} is no folder of rounds: it has no {ROUNDS_FILE}."
             ) from error
         with understood(self.path / ROUNDS_FILE, InputError):
-            return parse_record(RoundsRequest, content)
+            return msgspec.convert(content, RoundsRequest)
 
     def write_rounds(self, request: RoundsRequest) -> None:
         """Write rounds.json."""
@@ -209,7 +209,7 @@ class RunFolder:
         """provenance.json."""
         content = self._read_object(PROVENANCE_FILE)
         with understood(self.path / PROVENANCE_FILE, InputError):
-            return parse_record(Provenance, {**content, "content": content})
+            return msgspec.convert({**content, "content": content}, Provenance)
 
     def write_provenance(self, content: Mapping[str, object]) -> None:
         """Write provenance.json, which says that all results are there."""
@@ -282,7 +282,7 @@ class RunFolder:
             return Details()
         content = self._read_object(DETAILS_FILE)
         with understood(self.path / DETAILS_FILE, InputError):
-            return parse_record(Details, content)
+            return msgspec.convert(content, Details)
 
     def write_details(self, details: Details) -> None:
         """Write details.json."""

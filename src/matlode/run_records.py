@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.json_records import parse_record
 from matlode.records import Cell, Prediction, Verdict
 
 NOT_BUILT: Final = "none"
@@ -63,8 +63,8 @@ class CandidateRow:
     formation_energy: float
     """eV/atom."""
     stable_probability: float
-    charge_neutral: float | str
-    novelty: float | str
+    charge_neutral: int | float | str
+    novelty: int | float | str
     """"novel", "known", "new polymorph", or that the rule was switched off."""
     nearest_known: str
     structure_file: str
@@ -143,7 +143,7 @@ class CandidateRow:
             for name, value in row.items()
             if name.startswith("structure_") and name not in {*_CANDIDATE_COLUMNS, *taken}
         }
-        return parse_record(cls, content)
+        return msgspec.convert(content, cls)
 
 
 _CANDIDATE_COLUMNS: Final = (
@@ -201,7 +201,7 @@ class FunnelRow:
     def from_json(cls, content: Mapping[str, object]) -> FunnelRow:
         """Read an entry of funnel.json; raises ValueError if it is of another form."""
         names = {"in": "n_in", "passed": "n_passed"}
-        return parse_record(cls, {names.get(key, key): value for key, value in content.items()})
+        return msgspec.convert({names.get(key, key): value for key, value in content.items()}, cls)
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class KnownRow:
     def from_json(cls, content: Mapping[str, object]) -> KnownRow:
         """Read an entry of known.json; raises ValueError if it is of another form."""
         labels = {name: value for name, value in content.items() if name != "formula"}
-        return parse_record(cls, {"formula": content.get("formula"), "labels": labels})
+        return msgspec.convert({"formula": content.get("formula"), "labels": labels}, cls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -495,7 +495,7 @@ class EvidenceRow:
             if name.startswith(_PREDICTED)
         }
         content["calculations"] = {name: row[name] for name in _CALCULATIONS if name in row}
-        return parse_record(cls, content)
+        return msgspec.convert(content, cls)
 
 
 _EVIDENCE_COLUMNS: Final = (
@@ -536,7 +536,7 @@ class EvidenceTable:
         rows = content["structures"]
         if not isinstance(rows, list):
             raise ValueError("structures: expected a list")
-        table = parse_record(cls, {**content, "structures": []})
+        table = msgspec.convert({**content, "structures": []}, cls)
         return replace(table, structures=tuple(map(EvidenceRow.from_columns, rows)))
 
 

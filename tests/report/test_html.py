@@ -229,7 +229,7 @@ def test_indices_of_peaks_that_are_text_are_refused(folder):
         folder / "details.json",
         lambda found: found["candidates"][0]["structure"]["peaks"][0].update(hkl=[HOSTILE]),
     )
-    with pytest.raises(InputError, match=r"details\.json is damaged.*hkl\[0\]: found"):
+    with pytest.raises(InputError, match=r"details\.json is damaged.*hkl\[0\]"):
         write_report(folder)
 
 

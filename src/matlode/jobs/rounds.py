@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from matlode.jobs.models import Models
 from matlode.jobs.relax import relax_run
 from matlode.jobs.search import Run, resume, search
 from matlode.jobs.starts import SearchSettings
-from matlode.json_records import parse_record
 from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent
 from matlode.properties.correction import CORRECTED, Correction
@@ -127,7 +127,7 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
     with understood(out / ROUNDS_FILE, InputError):
         wishes = cast(Wishes, dict(request.wishes))
         if settings := request.wishes.get("settings"):
-            wishes["settings"] = parse_record(SearchSettings, settings)
+            wishes["settings"] = msgspec.convert(settings, SearchSettings)
     examination = Examination(known.materials, folder)
     return _run_rounds(
         request.rounds, request.relaxed, out, models, known, request.screens, examination,
