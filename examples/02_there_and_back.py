@@ -3,7 +3,7 @@
 import numpy as np
 
 from matlode import LatentSpace, composition_vectors, simulate_patterns
-from matlode.representation.composition import integer_formulas
+from matlode.representation.composition import find_integer_formulas
 from matlode.testing import fluorite, perovskite
 
 crystals = [fluorite("CaF2", a_angstrom=5.46), perovskite("SrTiO3", a_angstrom=3.905)]
@@ -13,7 +13,9 @@ points = space.encode(composition_vectors(crystals), patterns)
 compositions, images = space.decode(points)
 norms = np.linalg.norm(images, axis=1) * np.linalg.norm(patterns, axis=1)
 matches = (images * patterns).sum(axis=1) / norms
-for crystal, formula, match in zip(crystals, integer_formulas(compositions), matches, strict=True):
+for crystal, formula, match in zip(
+    crystals, find_integer_formulas(compositions), matches, strict=True
+):
     print(
         f"{crystal.reduced_formula} -> {points.shape[1]} numbers -> {formula}, cosine {match:.3f}"
     )

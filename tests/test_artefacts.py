@@ -18,6 +18,7 @@ from matlode.artefacts import (
     ARRAYS_FILE,
     HEADER_FILE,
     SCHEMA,
+    convert_read_errors,
     inside,
     load_artefact,
     load_header,
@@ -25,7 +26,6 @@ from matlode.artefacts import (
     read_json,
     read_toml,
     save_artefact,
-    understood,
     write_atomically,
     write_json,
     write_text,
@@ -284,9 +284,9 @@ def test_what_is_stumbled_over_names_the_file_and_the_reason():
     told = pytest.raises(
         InputError, match=r"x is damaged or has an unexpected format \(KeyError: 'a'"
     )
-    with told, understood("x", InputError):
+    with told, convert_read_errors("x", InputError):
         {}["a"]
-    with pytest.raises(GoalError, match="as it is"), understood("x"):
+    with pytest.raises(GoalError, match="as it is"), convert_read_errors("x"):
         raise GoalError("as it is")
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from matlode import completion
 from matlode.cli import app
-from matlode.data.tables import starter_path, write_materials
+from matlode.data.tables import find_starter, write_materials
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rock_salt, rutile
 from matlode.version import __version__
@@ -114,7 +114,7 @@ def test_import_tells_what_was_dropped(tmp_path):
 
 def test_data_check_gives_a_verdict_and_no_error(tmp_path):
     (tmp_path / "my.toml").write_text('index = { column = "n_refrr" }')
-    arguments = ("data", "check", starter_path(), "--properties", tmp_path / "my.toml")
+    arguments = ("data", "check", find_starter(), "--properties", tmp_path / "my.toml")
     done = matlode(*arguments)
     assert done.returncode == 0, done.stderr
     assert "bulk_modulus / GPa: enough" in done.stdout
@@ -139,7 +139,7 @@ def test_all_scores_go_into_one_page(tmp_path):
 def test_tuning_shows_the_papers_optimum_beside_the_best(tmp_path):
     done = matlode(
         "tune", "reference-composition-vae", "--trials", 2, "--epochs", 1, "--rows", 64,
-        "--data", starter_path(), "--out", tmp_path,
+        "--data", find_starter(), "--out", tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "paper's optimum" in done.stdout

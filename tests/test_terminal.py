@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from matlode.terminal import Lines, Volume, shown_progress, volume
+from matlode.terminal import Lines, Volume, show_progress, volume
 
 
 class Clock:
@@ -58,7 +58,7 @@ def test_what_stays_unfinished_is_told_at_last(told):
 
 
 def test_ctrl_c_tells_how_to_go_on_and_ends_with_130(capsys):
-    with pytest.raises(SystemExit) as ended, shown_progress(lambda: "Say it again."):
+    with pytest.raises(SystemExit) as ended, show_progress(lambda: "Say it again."):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert capsys.readouterr().err == "Interrupted. Say it again.\n"
@@ -67,7 +67,7 @@ def test_ctrl_c_tells_how_to_go_on_and_ends_with_130(capsys):
 @pytest.mark.parametrize("loud", Volume)
 def test_stdout_is_left_to_the_results(loud, capsys):
     token = volume.set(loud)
-    with shown_progress(lambda: "") as tell:
+    with show_progress(lambda: "") as tell:
         tell("work", 1, 1)
     volume.reset(token)
     out, err = capsys.readouterr()

@@ -56,7 +56,7 @@ MALFORMED = (
 
 
 @contextmanager
-def understood(what: object, error: type[MatlodeError] = ArtefactError) -> Iterator[None]:
+def convert_read_errors(what: object, error: type[MatlodeError] = ArtefactError) -> Iterator[None]:
     """Convert the ``MALFORMED`` exceptions of the block to ``error``, which names ``what``.
 
     For reading external files only, not for computations of this package.
@@ -88,7 +88,7 @@ class Artefact:
         return self
 
 
-def shipped_models() -> Path:
+def find_shipped_models() -> Path:
     """Return the folder of the models that are part of the package."""
     return Path(str(resources.files("matlode") / "models"))
 
@@ -100,14 +100,14 @@ def find_model(name: str, folder: Path | None = None) -> Path:
     mistyped.
     """
     if folder is None:
-        return shipped_models() / name
+        return find_shipped_models() / name
     if not has_models(folder):
         raise ArtefactError(
             f"no model at {folder / name}: the folder holds no models; check its name, or make "
             "the models with `matlode train models`."
         )
     own = folder / name
-    return own if (own / HEADER_FILE).exists() else shipped_models() / name
+    return own if (own / HEADER_FILE).exists() else find_shipped_models() / name
 
 
 def has_models(folder: Path) -> bool:
@@ -132,7 +132,7 @@ def save_artefact(
             raise ArtefactError(
                 f'array "{name}" holds Python objects; only numbers and strings can be saved.'
             )
-    with writable(folder):
+    with convert_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     shapes = {name: [str(a.dtype), *a.shape] for name, a in arrays.items()}
     full = {**header, "schema": SCHEMA, "kind": kind, "arrays": shapes}
@@ -278,7 +278,7 @@ def grouped(
     return groups
 
 
-def ungrouped(groups: Mapping[str, Mapping[str, NDArray[np.generic]]]) -> Arrays:
+def flatten_groups(groups: Mapping[str, Mapping[str, NDArray[np.generic]]]) -> Arrays:
     """Return arrays named "group/rest": the inverse of ``grouped``."""
     return {
         f"{group}/{rest}": array
@@ -345,7 +345,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises WriteError if the file cannot be written; an existing file is then left unchanged.
     """
-    with writable(path):
+    with convert_write_errors(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         try:
@@ -361,7 +361,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def convert_write_errors(path: Path) -> Iterator[None]:
     """Convert each OSError of the block to a WriteError that says what to do."""
     try:
         yield
@@ -373,7 +373,7 @@ def writable(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Lock ``folder`` for this process. Raises InputError if another process holds the lock.
 
     The operating system releases the lock of a process that is killed.
@@ -381,7 +381,7 @@ def locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
-    with writable(folder):
+    with convert_write_errors(folder):
         try:
             lock.acquire(timeout=0)
         except Timeout as error:

@@ -29,7 +29,7 @@ PATTERN_RANGE_DEG = (10.0, 90.0)
 """First and last 2θ of a candidate's pattern."""
 
 
-def legible(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Replace lone surrogates by "?".
 
     They occur in broken JSON and in file names of unknown encoding, and cannot be written.
@@ -50,8 +50,8 @@ class DroppedRow:
     is_file: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", legible(self.id))
-        object.__setattr__(self, "reason", legible(self.reason))
+        object.__setattr__(self, "id", replace_surrogates(self.id))
+        object.__setattr__(self, "reason", replace_surrogates(self.reason))
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import (
+    convert_read_errors,
     inside,
     read_arrays,
     read_json,
-    understood,
     write_atomically,
     write_json,
     write_text,
@@ -180,7 +180,7 @@ class RunFolder:
             content = read_json(self.path / REQUEST_FILE)
         except FileNotFoundError as error:
             raise InputError(f"{self.path} is no run folder: it has no {REQUEST_FILE}.") from error
-        with understood(self.path / REQUEST_FILE, InputError):
+        with convert_read_errors(self.path / REQUEST_FILE, InputError):
             request = msgspec.convert(content, SavedRequest)
             if request.schema != 1:
                 raise ValueError(f"found schema {request.schema}, expected 1")
@@ -198,7 +198,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} is no folder of rounds: it has no {ROUNDS_FILE}."
             ) from error
-        with understood(self.path / ROUNDS_FILE, InputError):
+        with convert_read_errors(self.path / ROUNDS_FILE, InputError):
             return msgspec.convert(content, RoundsRequest)
 
     def write_rounds(self, request: RoundsRequest) -> None:
@@ -208,7 +208,7 @@ class RunFolder:
     def read_provenance(self) -> Provenance:
         """provenance.json."""
         content = self._read_object(PROVENANCE_FILE)
-        with understood(self.path / PROVENANCE_FILE, InputError):
+        with convert_read_errors(self.path / PROVENANCE_FILE, InputError):
             return msgspec.convert({**content, "content": content}, Provenance)
 
     def write_provenance(self, content: Mapping[str, object]) -> None:
@@ -220,14 +220,14 @@ class RunFolder:
     def read_candidates(self) -> list[CandidateRow]:
         """candidates.json, best first."""
         content = self._read_objects(CANDIDATES_FILE)
-        with understood(self.path / CANDIDATES_FILE, InputError):
+        with convert_read_errors(self.path / CANDIDATES_FILE, InputError):
             return [CandidateRow.from_columns(row) for row in content]
 
     def read_candidate_table(self) -> pd.DataFrame:
         """candidates.csv, with the types that pandas finds."""
         import pandas as pd
 
-        with understood(self.path / CANDIDATES_TABLE, InputError):
+        with convert_read_errors(self.path / CANDIDATES_TABLE, InputError):
             return pd.read_csv(self.path / CANDIDATES_TABLE, keep_default_na=False)
 
     def write_candidates(self, rows: Sequence[CandidateRow]) -> None:
@@ -244,7 +244,7 @@ class RunFolder:
         """verdicts.csv: rank → verdicts, in the order of the rules."""
         found: dict[int, list[Verdict]] = {}
         for row in self._read_rows(VERDICTS_FILE):
-            with understood(self.path / VERDICTS_FILE, InputError):
+            with convert_read_errors(self.path / VERDICTS_FILE, InputError):
                 verdict = Verdict(
                     row["rule"],
                     row["passed"] == "True",
@@ -269,7 +269,7 @@ class RunFolder:
     def read_funnel(self) -> list[FunnelRow]:
         """funnel.json, in the order of the rules."""
         content = self._read_objects(FUNNEL_FILE)
-        with understood(self.path / FUNNEL_FILE, InputError):
+        with convert_read_errors(self.path / FUNNEL_FILE, InputError):
             return [FunnelRow.from_json(row) for row in content]
 
     def write_funnel(self, rows: Sequence[FunnelRow]) -> None:
@@ -281,7 +281,7 @@ class RunFolder:
         if not (self.path / DETAILS_FILE).exists():
             return Details()
         content = self._read_object(DETAILS_FILE)
-        with understood(self.path / DETAILS_FILE, InputError):
+        with convert_read_errors(self.path / DETAILS_FILE, InputError):
             return msgspec.convert(content, Details)
 
     def write_details(self, details: Details) -> None:
@@ -299,7 +299,7 @@ class RunFolder:
     def read_known(self) -> list[KnownRow]:
         """known.json."""
         content = self._read_objects(KNOWN_FILE)
-        with understood(self.path / KNOWN_FILE, InputError):
+        with convert_read_errors(self.path / KNOWN_FILE, InputError):
             return [KnownRow.from_json(row) for row in content]
 
     def write_known(self, rows: Sequence[KnownRow]) -> None:
@@ -309,7 +309,7 @@ class RunFolder:
     def read_trials(self) -> TrialTable:
         """trials.csv."""
         columns = self._read_columns(TRIALS_FILE)
-        with understood(self.path / TRIALS_FILE, InputError):
+        with convert_read_errors(self.path / TRIALS_FILE, InputError):
             del columns["trial"]
             return TrialTable(
                 np.array(columns.pop("origin"), dtype=str),
@@ -336,7 +336,7 @@ class RunFolder:
         if not (self.path / MAP_FILE).exists():
             return None
         columns = self._read_columns(MAP_FILE)
-        with understood(self.path / MAP_FILE, InputError):
+        with convert_read_errors(self.path / MAP_FILE, InputError):
             return MapTable(
                 _parse_floats(columns["x"]),
                 _parse_floats(columns["y"]),
@@ -387,7 +387,7 @@ class RunFolder:
         if not (self.path / EVIDENCE_FILE).exists():
             return None
         content = self._read_object(EVIDENCE_FILE)
-        with understood(self.path / EVIDENCE_FILE, InputError):
+        with convert_read_errors(self.path / EVIDENCE_FILE, InputError):
             return EvidenceTable.from_json(content)
 
     def write_evidence(self, evidence: EvidenceTable) -> None:
@@ -435,7 +435,7 @@ class RunFolder:
         try:
             with (
                 (self.path / name).open(encoding="utf-8", newline="") as stream,
-                understood(self.path / name, InputError),
+                convert_read_errors(self.path / name, InputError),
             ):
                 rows = list(csv.DictReader(stream))
                 if any(None in row or None in row.values() for row in rows):

@@ -31,7 +31,7 @@ volume: ContextVar[Volume] = ContextVar("volume", default=Volume.NORMAL)
 
 
 @contextmanager
-def shown_progress(advise: Callable[[], str]) -> Iterator[Progress]:
+def show_progress(advise: Callable[[], str]) -> Iterator[Progress]:
     """Show the progress of a command at the current ``volume``.
 
     Ctrl-C inside prints what ``advise`` returns, how to continue the work, and ends the process

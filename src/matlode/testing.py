@@ -287,7 +287,7 @@ def check_estimates(
         assert near, f"{name}: a single row is predicted differently from the batch"
 
 
-def brute_force_pattern(
+def simulate_brute_force(
     structure: Structure,
     *,
     wavelength_angstrom: float = 1.54184,
@@ -332,12 +332,10 @@ def brute_force_pattern(
     moved = np.bincount(peak_of, intensity * (angle - first[peak_of]))
     centre = first + moved / np.where(height > 0, height, 1)
     strong = height > 1e-5 * height.max()
-    return gaussian_profile(
-        centre[strong], height[strong], two_theta_range_deg, n_points, sigma_deg
-    )
+    return draw_gaussians(centre[strong], height[strong], two_theta_range_deg, n_points, sigma_deg)
 
 
-def gaussian_profile(
+def draw_gaussians(
     two_theta_deg: NDArray[np.float64],
     intensity: NDArray[np.float64],
     two_theta_range_deg: tuple[float, float] = (10.0, 90.0),

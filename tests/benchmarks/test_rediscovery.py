@@ -15,8 +15,8 @@ from matlode.benchmarks.rediscovery import (
     hide_formulas,
     list_contestants,
 )
-from matlode.data.formulas import canonical_formula
-from matlode.data.tables import read_table, starter_path
+from matlode.data.formulas import canonicalise_formula
+from matlode.data.tables import find_starter, read_table
 from matlode.errors import InputError
 from matlode.screening.novelty import FormulaFilter
 
@@ -27,7 +27,7 @@ QUICK = replace(
 
 
 def test_hidden_formulas_leave_both_tables_and_nothing_else_does(tmp_path):
-    whole = pq.read_table(starter_path())
+    whole = pq.read_table(find_starter())
     source = tmp_path / "table.parquet"
     pq.write_table(whole, source)
     extra = pd.DataFrame({"formula": ["SiC", "NaCl"], "source": "a", "value": [1.0, 2.0]})
@@ -46,7 +46,7 @@ def test_hidden_formulas_leave_both_tables_and_nothing_else_does(tmp_path):
 
 def test_a_list_of_which_nothing_is_known_is_told(tmp_path):
     with pytest.raises(InputError, match="none of the"):
-        hide_formulas(["B17C3N11"], starter_path(), tmp_path)
+        hide_formulas(["B17C3N11"], find_starter(), tmp_path)
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
     with pytest.raises(InputError, match="one per line"):
@@ -54,7 +54,7 @@ def test_a_list_of_which_nothing_is_known_is_told(tmp_path):
 
 
 def test_the_default_list_is_twenty_distinct_phases():
-    assert len({canonical_formula(formula) for formula in HARD_PHASES}) == 20
+    assert len({canonicalise_formula(formula) for formula in HARD_PHASES}) == 20
 
 
 def test_contestants_evaluate_as_many_points_and_list_as_many_rows():
@@ -65,7 +65,7 @@ def test_contestants_evaluate_as_many_points_and_list_as_many_rows():
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("rediscovery")
-    table = pq.read_table(starter_path())
+    table = pq.read_table(find_starter())
     formulas = table.column("formula").to_pandas()
     # rows for every property that is learned, and the phases that are hidden
     elastic = table.column("bulk_modulus_vrh").to_pandas().notna()

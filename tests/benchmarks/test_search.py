@@ -12,7 +12,7 @@ from matlode.benchmarks.search import (
     bench_latent,
     bench_search,
     bench_suggestions,
-    regrets,
+    compute_regrets,
 )
 from matlode.errors import GoalError
 from matlode.optimisation.sampler import History
@@ -30,11 +30,11 @@ def test_no_point_is_below_the_known_minimum_and_some_are_near(name):
 
 
 def test_regrets_never_rise_and_random_ones_are_random():
-    found = regrets(TEST_FUNCTIONS["Branin"], SAMPLERS["random"], seed=0, n=40)
+    found = compute_regrets(TEST_FUNCTIONS["Branin"], SAMPLERS["random"], seed=0, n=40)
     assert found.shape == (40,)
     assert (np.diff(found) <= 0).all()
     assert not np.array_equal(
-        found, regrets(TEST_FUNCTIONS["Branin"], SAMPLERS["random"], seed=1, n=40)
+        found, compute_regrets(TEST_FUNCTIONS["Branin"], SAMPLERS["random"], seed=1, n=40)
     )
 
 

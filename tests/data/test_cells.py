@@ -6,9 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from matlode.data.cells import Cell, is_disordered, parse_cell, reduce_cells, site_counts
+from matlode.data.cells import Cell, count_sites, is_disordered, parse_cell, reduce_cells
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import reduced_formulas
+from matlode.data.formulas import compute_formulas
 from matlode.data.symmetry import CELL_SYMPREC_A
 from matlode.errors import InputError
 from matlode.representation.diffraction import simulate_patterns
@@ -29,7 +29,7 @@ def roots(crystals: Crystals) -> np.ndarray:
 def test_the_crystal_stays_the_same_in_every_cell(starter, cell):
     some = starter.crystals.take(np.arange(0, len(starter), 40))
     reduced = reduce_cells(some, cell)
-    assert reduced_formulas(reduced) == reduced_formulas(some)
+    assert compute_formulas(reduced) == compute_formulas(some)
     assert_allclose(reduced.volumes_per_atom_a3, some.volumes_per_atom_a3, rtol=1e-5)
     cosines = (roots(some) * roots(reduced)).sum(axis=1)
     assert 1 - cosines.min() < SAME_CRYSTAL
@@ -63,7 +63,7 @@ def test_disordered_crystals_are_kept_as_they_are():
     reduced = reduce_cells(both, Cell.PRIMITIVE)
     assert_same(reduced.take([0]), both.take([0]))
     assert reduced.n_atoms.tolist() == [6, 2]
-    assert site_counts(reduced).tolist() == [4, 2]
+    assert count_sites(reduced).tolist() == [4, 2]
 
 
 def test_no_crystals_have_no_cells():

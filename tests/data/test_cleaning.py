@@ -9,7 +9,7 @@ from hypothesis import given
 from matlode.data.cleaning import (
     MAX_VOLUME_PER_ATOM_A3,
     MIN_VOLUME_PER_ATOM_A3,
-    crystal_problems,
+    find_problems,
 )
 from matlode.data.crystals import Crystals
 from matlode.testing import SMALL_CRYSTALS, rock_salt
@@ -23,22 +23,22 @@ def one_atom(volume_a3: float = 20.0, z: int = 11) -> Crystals:
 
 @given(crystals(max_atoms=4))
 def test_a_supercell_is_as_usable_as_its_cell(structure):
-    once, twice = crystal_problems(Crystals.from_structures([structure, structure * (1, 2, 2)]))
+    once, twice = find_problems(Crystals.from_structures([structure, structure * (1, 2, 2)]))
     assert (once is None) == (twice is None)
 
 
 def test_real_crystals_have_no_problem(starter):
     known = Crystals.from_structures([build() for build in SMALL_CRYSTALS.values()])
-    assert set(crystal_problems(known)) == {None}
-    assert set(crystal_problems(starter.crystals)) == {None}
+    assert set(find_problems(known)) == {None}
+    assert set(find_problems(starter.crystals)) == {None}
 
 
 def test_each_crystal_is_judged_on_its_own():
     good = Crystals.from_structures([rock_salt()])
     batch = Crystals.concatenate([good, one_atom(volume_a3=1.0), good, one_atom(z=101)])
-    reasons = crystal_problems(batch)
+    reasons = find_problems(batch)
     assert [reason is None for reason in reasons] == [True, False, True, False]
-    assert reasons == [crystal_problems(batch.take([row]))[0] for row in range(4)]
+    assert reasons == [find_problems(batch.take([row]))[0] for row in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_each_crystal_is_judged_on_its_own():
     ],
 )
 def test_volume_per_atom_has_limits(volume_a3, usable):
-    assert (crystal_problems(one_atom(volume_a3)) == [None]) == usable
+    assert (find_problems(one_atom(volume_a3)) == [None]) == usable
 
 
 def test_half_occupied_sites_count_half():
     crystal = one_atom(volume_a3=1.5 * MIN_VOLUME_PER_ATOM_A3)
-    assert crystal_problems(crystal) == [None]
+    assert find_problems(crystal) == [None]
     half = replace(one_atom(0.75 * MIN_VOLUME_PER_ATOM_A3), occupancies=np.array([0.5]))
-    assert crystal_problems(half) == [None]
+    assert find_problems(half) == [None]
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_half_occupied_sites_count_half():
     ],
 )
 def test_reason_says_what_is_wrong(crystal, reason):
-    assert crystal_problems(crystal) == [reason]
+    assert find_problems(crystal) == [reason]
 
 
 def test_several_atoms_at_one_place_are_told_and_mixed_sites_are_not():
     cell, places = np.eye(3) * 4, [[0.25, 0, 0], [1.25, 1, -1], [0.5, 0.5, 0.5]]
     crowded = Crystals.from_arrays([cell, cell], [[11, 11, 17], [11, 19, 17]], [places, places])
     parts = np.array([1, 1, 1, 0.75, 0.25, 1])
-    assert crystal_problems(replace(crowded, occupancies=parts)) == [
+    assert find_problems(replace(crowded, occupancies=parts)) == [
         "2 atoms stand at one place; a site holds at most one",
         None,
     ]

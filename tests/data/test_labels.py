@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from matlode.data.labels import MISSING_TEXTS, Column, Kind, RawLabels, common_kind
+from matlode.data.labels import MISSING_TEXTS, Column, Kind, RawLabels, find_common_kind
 from matlode.data.spool import SpooledTables
 from matlode.errors import InputError
 
@@ -76,8 +76,10 @@ KINDS = st.lists(st.sampled_from(Kind), max_size=5)
 
 @given(KINDS, KINDS)
 def test_kinds_are_joined_in_any_order_and_grouping(some, others):
-    assert common_kind([*some, *others]) == common_kind([*others, *some])
-    assert common_kind([common_kind(some), common_kind(others)]) == common_kind([*some, *others])
+    assert find_common_kind([*some, *others]) == find_common_kind([*others, *some])
+    assert find_common_kind([find_common_kind(some), find_common_kind(others)]) == find_common_kind(
+        [*some, *others]
+    )
 
 
 @pytest.mark.parametrize("text", [*sorted(MISSING_TEXTS), "None", "NaN", "N/A", " - "])

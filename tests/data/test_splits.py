@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.stats import kstest
 
-from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.data.formulas import anonymise_formula, chemical_system
 from matlode.data.splits import (
     CALIBRATION,
     SPLITS,
     TEST,
     TRAIN,
     Fold,
-    formula_fractions,
+    hash_formulas,
     split_by_formula,
 )
 from matlode.testing import SAMPLING_SIGMAS
@@ -49,7 +49,7 @@ def test_shares_are_as_asked(calibration, test, seed):
 
 
 def test_fractions_are_uniform_and_seeds_independent():
-    zero, one = (formula_fractions(MANY, seed=seed) for seed in (0, 1))
+    zero, one = (hash_formulas(MANY, seed=seed) for seed in (0, 1))
     assert kstest(zero, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(zero, one)[0, 1]) < SAMPLING_SIGMAS / np.sqrt(len(MANY))
     assert zero.min() >= 0
@@ -61,12 +61,12 @@ def test_published_splits_stay_as_they_are():
     formulas = ["ClNa", "O2Ti", "O3SrTi"]
     zero = [0.3118018382174216, 0.5281525222183544, 0.6195068223693001]
     seven = [0.5415155024894924, 0.8589345283368124, 0.8455759917528041]
-    assert formula_fractions(formulas, seed=0).tolist() == zero
-    assert formula_fractions(formulas, seed=7).tolist() == seven
+    assert hash_formulas(formulas, seed=0).tolist() == zero
+    assert hash_formulas(formulas, seed=7).tolist() == seven
 
 
 def test_no_rows_have_no_roles():
-    assert_array_equal(formula_fractions([]), np.zeros(0))
+    assert_array_equal(hash_formulas([]), np.zeros(0))
     assert len(split_by_formula([])) == 0
 
 
@@ -93,7 +93,7 @@ def test_every_row_tests_in_one_fold(how, frame):
     [
         ("formula", lambda row: row.formula),
         ("chemical_system", lambda row: chemical_system(row.formula)),
-        ("prototype", lambda row: (anonymous_formula(row.formula), row.space_group)),
+        ("prototype", lambda row: (anonymise_formula(row.formula), row.space_group)),
     ],
 )
 def test_kin_stay_on_one_side(how, key, frame):

@@ -68,7 +68,7 @@ def test_mapped_arrays_begin_with_zeros_and_keep_what_is_written(shape):
     assert array.values.shape == shape
     assert not array.values.any()
     array.values[:] = 7
-    array.let_go()
+    array.release_memory()
     assert (array.values == 7).all()
 
 
@@ -79,7 +79,7 @@ def test_memory_is_given_back():
     before = process.memory_info().rss
     array.values[:] = 1
     filled = process.memory_info().rss
-    array.let_go()
+    array.release_memory()
     after = process.memory_info().rss
     assert filled - before > 150e6
     assert after - before < 50e6

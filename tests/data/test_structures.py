@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from pymatgen.core import DummySpecies, Lattice, Molecule, Species, Structure
 
-from matlode.data.structures import is_structure_dict, read_structure, structure_from
+from matlode.data.structures import convert_structure, is_structure_dict, read_structure
 from matlode.errors import InputError
 from matlode.testing import perovskite, rock_salt
 
@@ -66,7 +66,7 @@ def test_every_form_holds_the_same_crystal(build):
         json.dumps(jarvis),
     ]
     for form in forms:
-        read = structure_from(form)
+        read = convert_structure(form)
         assert read.composition == crystal.composition
         assert np.allclose(read.distance_matrix, crystal.distance_matrix, atol=1e-5)
 
@@ -78,13 +78,13 @@ def test_dictionaries_of_crystals_are_told_from_rows():
 
 
 def test_charges_go_and_heavy_hydrogen_is_hydrogen():
-    read = structure_from(ionic("D").as_dict())
+    read = convert_structure(ionic("D").as_dict())
     assert [site.specie.Z for site in read] == [1, 17]
     assert all(not hasattr(site.specie, "oxi_state") or site.specie.oxi_state == 0 for site in read)
 
 
 def test_mixed_sites_keep_their_occupancies():
-    (site,) = structure_from(DISORDERED)
+    (site,) = convert_structure(DISORDERED)
     assert site.species.as_dict() == {"Cu": 0.25, "Au": 0.75}
 
 
@@ -108,7 +108,7 @@ def test_mixed_sites_keep_their_occupancies():
 )
 def test_what_is_no_crystal_has_a_reason(form, reason):
     with pytest.raises(InputError, match=reason):
-        structure_from(form)
+        convert_structure(form)
 
 
 def test_a_file_is_read_by_its_name(tmp_path):
@@ -127,4 +127,4 @@ def test_cells_are_read_as_they_stand(tmp_path):
 def test_a_poscar_that_promises_more_atoms_than_lines_is_told():
     text = "x\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 99999999\nDirect\n0 0 0\n"
     with pytest.raises(InputError, match="promises 1e\\+08 atoms in 9 lines"):
-        structure_from(text)
+        convert_structure(text)

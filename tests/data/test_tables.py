@@ -11,14 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.data import tables
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import reduced_formulas
+from matlode.data.formulas import compute_formulas
 from matlode.data.tables import (
     DATA_VARIABLE,
     TABLE_FILE,
     checksum,
-    full_table_path,
+    convert_materials,
+    find_full_table,
     load_materials,
-    materials_from_table,
     read_parts,
     read_table,
     write_materials,
@@ -63,17 +63,17 @@ def test_a_file_holds_what_was_written(tmp_path, table):
 
 
 def test_rows_and_crystals_stay_together(table):
-    materials = materials_from_table(table)
+    materials = convert_materials(table)
     for indices in (np.array([2, 0]), np.array([False, True, True])):
         taken = materials.take(indices)
         assert taken.frame.index.tolist() == [0, 1]
-        assert taken.frame["formula"].tolist() == reduced_formulas(taken.crystals)
+        assert taken.frame["formula"].tolist() == compute_formulas(taken.crystals)
         assert_array_equal(taken.label("band_gap"), materials.label("band_gap")[indices])
 
 
 def test_an_unusable_row_is_dropped_with_its_reason(table):
     named = spoil(table, 1).append_column("id", [["a", "b", "c"]])
-    materials = materials_from_table(named)
+    materials = convert_materials(named)
     assert materials.frame["id"].tolist() == ["a", "c"]
     assert materials.frame["formula"].tolist() == ["ClNa", "O3SrTi"]
     assert len(materials.crystals) == 2
@@ -81,13 +81,13 @@ def test_an_unusable_row_is_dropped_with_its_reason(table):
 
 
 def test_a_table_without_a_usable_row_is_empty(table):
-    materials = materials_from_table(spoil(table, 0).slice(0, 1))
+    materials = convert_materials(spoil(table, 0).slice(0, 1))
     assert len(materials) == 0
     assert [row.id for row in materials.dropped] == ["table:0"]
 
 
 def test_a_label_that_the_table_lacks_is_unknown(table):
-    assert np.isnan(materials_from_table(table).label("bulk_modulus_vrh")).all()
+    assert np.isnan(convert_materials(table).label("bulk_modulus_vrh")).all()
 
 
 def test_starter_set_is_the_one_described(starter):
@@ -98,23 +98,23 @@ def test_starter_set_is_the_one_described(starter):
 
 
 def test_starter_columns_describe_the_crystals_beside_them(starter):
-    assert starter.frame["formula"].tolist() == reduced_formulas(starter.crystals)
+    assert starter.frame["formula"].tolist() == compute_formulas(starter.crystals)
     assert_array_equal(starter.frame["n_sites"], starter.crystals.n_atoms)
     assert_allclose(starter.frame["volume"], starter.crystals.volumes_a3, rtol=SINGLE_PRECISION)
     assert starter.frame["space_group"].between(1, 230).all()
 
 
 def test_the_full_table_is_the_option_then_the_variable_then_none(tmp_path, monkeypatch):
-    assert full_table_path() is None
+    assert find_full_table() is None
     file, folder = tmp_path / "mine.parquet", tmp_path / "folder"
     folder.mkdir()
     (folder / "structures.parquet").touch()
     file.touch()
     monkeypatch.setenv(DATA_VARIABLE, str(folder))
-    assert full_table_path() == folder / "structures.parquet"
-    assert full_table_path(file) == file
+    assert find_full_table() == folder / "structures.parquet"
+    assert find_full_table(file) == file
     monkeypatch.setenv(DATA_VARIABLE, "")
-    assert full_table_path() is None
+    assert find_full_table() is None
 
 
 def test_the_named_table_is_loaded_else_the_starter_set(tmp_path, monkeypatch, table, starter):
@@ -126,14 +126,14 @@ def test_the_named_table_is_loaded_else_the_starter_set(tmp_path, monkeypatch, t
 
 def test_the_folder_of_an_import_is_a_table(tmp_path, table):
     pq.write_table(table, tmp_path / "materials.parquet")
-    assert full_table_path(tmp_path) == tmp_path / "materials.parquet"
+    assert find_full_table(tmp_path) == tmp_path / "materials.parquet"
     pq.write_table(table, tmp_path / "structures.parquet")
-    assert full_table_path(tmp_path) == tmp_path / "structures.parquet"
+    assert find_full_table(tmp_path) == tmp_path / "structures.parquet"
 
 
 def test_a_place_without_a_table_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no structure table at .*; give a Parquet file, or a"):
-        full_table_path(tmp_path)
+        find_full_table(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"id,formula\n1,NaCl\n"])
@@ -189,7 +189,7 @@ def test_a_part_is_all_of_a_file_that_is_in_memory(tmp_path, starter):
     few = starter.crystals.take(np.arange(64))
     noise = np.random.default_rng(0).random((64, 8000))  # 64 kB per row, which no codec shrinks
     labels = pa.table({"noise": pa.FixedSizeListArray.from_arrays(noise.ravel(), 8000)})
-    table = tables.with_crystals(labels, few, mixed=False)
+    table = tables.append_crystals(labels, few, mixed=False)
     file = tmp_path / TABLE_FILE
     pq.write_table(pa.concat_tables([table] * 10), file, row_group_size=32)
     before, most, n = pa.total_allocated_bytes(), 0, 0

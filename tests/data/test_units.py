@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from matlode.data.units import UNITS, to_canonical
+from matlode.data.units import UNITS, convert_to_canonical
 from matlode.errors import InputError
 from matlode.testing import ROUND_OFF
 
@@ -18,7 +18,7 @@ FOUR_DIGITS = 5e-4
 def convert(value: float, column: str, unit: str, cell: float = 1, formula: float = 1) -> float:
     """One value, of a crystal with so many atoms per cell and per formula unit."""
     counts = {"atoms_per_cell": cell * ONE, "atoms_per_formula": formula * ONE}
-    return float(to_canonical(value * ONE, column, unit, **counts)[0])
+    return float(convert_to_canonical(value * ONE, column, unit, **counts)[0])
 
 
 @pytest.mark.parametrize("column", UNITS)
@@ -41,7 +41,7 @@ def test_per_cell_and_per_atom_differ_by_the_atoms(atoms, value):
 
 
 def test_each_row_has_its_own_count():
-    energies = to_canonical(
+    energies = convert_to_canonical(
         np.array([-2.0, -2.0, np.nan]),
         "energy_above_hull",
         "eV/formula",

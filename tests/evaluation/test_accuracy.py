@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from matlode.artefacts import load_header, shipped_models
+from matlode.artefacts import find_shipped_models, load_header
 from matlode.data.splits import TRAIN
 from matlode.evaluation import accuracy as job
 from matlode.evaluation import accuracy_data as accuracy_figures
@@ -16,7 +16,7 @@ from matlode.properties.derived import GAS_CONSTANT
 from matlode.properties.network import NETWORK_MODEL
 from matlode.training.table import TrainingTable
 
-SHA = load_header(shipped_models() / NETWORK_MODEL)["trained_on"]["sha256"]
+SHA = load_header(find_shipped_models() / NETWORK_MODEL)["trained_on"]["sha256"]
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_exchangeable_errors_are_covered_as_promised():
 
 def test_own_models_bring_their_own_page(tmp_path):
     folder = tmp_path / "models"
-    shutil.copytree(shipped_models() / NETWORK_MODEL, folder / NETWORK_MODEL)
+    shutil.copytree(find_shipped_models() / NETWORK_MODEL, folder / NETWORK_MODEL)
     path = folder / NETWORK_MODEL / "model.json"
     header = json.loads(path.read_text())
     header["scores"]["bulk_modulus"][page.OURS]["mae"] = 3.21

@@ -5,12 +5,12 @@ import pytest
 
 from matlode.evaluation.latent import compare_peaks, compute_wasserstein_deg, measure_latent
 from matlode.evaluation.latent_figures import draw_latent_figures
-from matlode.testing import gaussian_profile
+from matlode.testing import draw_gaussians
 from matlode.training.table import TrainingTable
 
 
 def pattern(angles: list[float], shift: float = 0.0) -> np.ndarray:
-    return gaussian_profile(np.array(angles) + shift, np.ones(len(angles)))[None]
+    return draw_gaussians(np.array(angles) + shift, np.ones(len(angles)))[None]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_lost_and_false_peaks_are_counted():
 
 
 def test_weak_peaks_count_at_low_thresholds_only():
-    true = gaussian_profile(np.array([20.0, 40.0]), np.array([1.0, 0.1]))[None]
+    true = draw_gaussians(np.array([20.0, 40.0]), np.array([1.0, 0.1]))[None]
     alone = pattern([20.0])
     assert compare_peaks(alone, true, 0.05) == (0.5, 0.0)
     assert compare_peaks(alone, true, 0.2) == (1.0, 0.0)

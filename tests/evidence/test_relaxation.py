@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matlode.data.symmetry import standard_cell
+from matlode.data.symmetry import find_standard_cell
 from matlode.errors import GoalError, InputError
 from matlode.evidence import potentials
-from matlode.evidence.potentials import PotentialInfo, load_calculator, potential_info
+from matlode.evidence.potentials import PotentialInfo, find_potential, load_calculator
 from matlode.evidence.relaxation import RelaxationSettings, relax, to_ase_atoms
 
 SETTINGS = RelaxationSettings(max_force_ev_a=0.005)
@@ -39,7 +39,7 @@ def test_symmetry_is_kept(emt):
         123, Lattice.tetragonal(2.6, 3.9), ["Cu", "Au"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
     relaxed = relax(tetragonal, emt, SETTINGS)
-    assert standard_cell(relaxed.structure)[1] in (123, 221)
+    assert find_standard_cell(relaxed.structure)[1] in (123, 221)
     assert relaxed.converged
 
 
@@ -59,8 +59,8 @@ def test_atoms_without_neighbours_are_told(emt):
 
 def test_unknown_and_missing_potentials_are_told(monkeypatch):
     with pytest.raises(GoalError, match='Did you mean "chgnet"'):
-        potential_info("chgnett")
+        find_potential("chgnett")
     missing = PotentialInfo("none", "no-such-package", "1", "", corrected=True, load=None)
     monkeypatch.setattr(potentials, "POTENTIALS", {"none": missing})
     with pytest.raises(InputError, match=r"matlode\[relax\]"):
-        potential_info("none")
+        find_potential("none")

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from matlode.artefacts import load_artefact, save_artefact, shipped_models
-from matlode.data.cleaning import crystal_problems
+from matlode.artefacts import find_shipped_models, load_artefact, save_artefact
+from matlode.data.cleaning import find_problems
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import canonical_formula, parse_formula
-from matlode.data.tables import crystal_batches, load_starter, read_table, write_materials
+from matlode.data.formulas import canonicalise_formula, parse_formula
+from matlode.data.tables import load_starter, read_crystal_batches, read_table, write_materials
 from matlode.errors import MatlodeError
 from matlode.jobs.import_data import import_data
 from matlode.representation.composition import composition_vectors
@@ -88,7 +88,7 @@ def some_crystals(n: int = 6) -> tables.Rows:
 
 def check_crystals(crystals: Crystals) -> None:
     """Whatever was taken for crystals is one each, and simulates to a finite pattern."""
-    assert crystal_problems(crystals) == [None] * len(crystals)
+    assert find_problems(crystals) == [None] * len(crystals)
     if not len(crystals):
         return
     assert np.isfinite(crystals.lattices).all()
@@ -113,7 +113,7 @@ def read_crystals(path: Path) -> None:
     assert all(row.reason for row in materials.dropped)
     check_crystals(materials.crystals)
     for formula in materials.frame["formula"]:
-        assert canonical_formula(formula) == formula
+        assert canonicalise_formula(formula) == formula
     for name in ("volume", "density", "volume_per_atom"):
         if len(materials):
             assert np.isfinite(materials.frame[name]).all()
@@ -176,7 +176,7 @@ def own_table_samples(folder: Path) -> None:
 def read_own_table(path: Path) -> None:
     """As a table of known materials, in batches, and as an import."""
     with contextlib.suppress(MatlodeError):
-        for crystals in crystal_batches(path):
+        for crystals in read_crystal_batches(path):
             assert compute_part(crystals, ["patterns"], STANDARD_SETTINGS).n_rows == len(crystals)
     with contextlib.suppress(MatlodeError):
         materials = read_table(path)
@@ -309,18 +309,18 @@ def read_goal(path: Path) -> None:
     """All checks that come before a search."""
     from matlode.jobs.search import _settings
     from matlode.jobs.starts import SearchSettings
-    from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
-    from matlode.screening.funnel import chosen_rules
+    from matlode.optimisation.goal_file import make_goal, merge_options, read_goal_file
+    from matlode.screening.funnel import choose_rules
     from matlode.screening.stability import LikelyStable
 
-    sections = with_options(read_goal_file(path), {"maximize": ["volume_per_atom"]})
+    sections = merge_options(read_goal_file(path), {"maximize": ["volume_per_atom"]})
     settings = _settings(SearchSettings(), sections.get("search", {}))
     assert settings.trials >= 1
     goal = make_goal(sections, known_elements=_elements())
     assert goal.in_words()
     assert np.isfinite([r.low for r in goal.ranges if r.low is not None]).all()
     assert 1 <= goal.min_elements <= goal.max_elements <= 8
-    chosen_rules((LikelyStable(),), sections.get("screens", {}))
+    choose_rules((LikelyStable(),), sections.get("screens", {}))
 
 
 def read_own_properties(path: Path) -> None:
@@ -329,9 +329,9 @@ def read_own_properties(path: Path) -> None:
     for endpoint in read_properties(path).values():
         assert endpoint.lowest <= endpoint.highest
         with contextlib.suppress(MatlodeError):
-            from matlode.properties.own import checked_labels
+            from matlode.properties.own import check_labels
 
-            labels = checked_labels(endpoint, _labelled(), table="starter")
+            labels = check_labels(endpoint, _labelled(), table="starter")
             assert not np.isinf(labels).any()
 
 
@@ -342,11 +342,11 @@ def _labelled() -> Any:
 
 def read_screen_file(path: Path) -> None:
     from matlode.screening.chemistry import ChargeNeutral
-    from matlode.screening.funnel import chosen_rules, read_screens
+    from matlode.screening.funnel import choose_rules, read_screens
     from matlode.screening.stability import LikelyStable
     from matlode.screening.symmetry import ClearSymmetry
 
-    chosen_rules((LikelyStable(), ClearSymmetry(), ChargeNeutral()), read_screens(path))
+    choose_rules((LikelyStable(), ClearSymmetry(), ChargeNeutral()), read_screens(path))
 
 
 def read_settings_file(path: Path) -> None:
@@ -358,12 +358,12 @@ def read_settings_file(path: Path) -> None:
 
 
 def read_space_file(path: Path) -> None:
-    from matlode.paper.spaces import chosen_settings, first_choice, read_space
+    from matlode.paper.spaces import convert_choice, find_first_choice, read_space
     from matlode.training.model_table import MODELS
 
     spec = MODELS["reference-pattern-vae"]
     space = read_space(path, spec)
-    chosen_settings(spec, space, first_choice(spec, space))
+    convert_choice(spec, space, find_first_choice(spec, space))
 
 
 def formula_samples(folder: Path) -> None:
@@ -374,16 +374,16 @@ def formula_samples(folder: Path) -> None:
 
 def read_formula(path: Path) -> None:
     """As a formula on the command line, and as one of a goal."""
-    from matlode.data.formulas import anonymous_formula, conventional_formula
+    from matlode.data.formulas import anonymise_formula, format_formula
 
     # what a shell cannot pass on is no formula
     text = path.read_bytes().decode("utf-8", "replace")
-    formula = canonical_formula(text)
-    assert canonical_formula(formula) == formula
+    formula = canonicalise_formula(text)
+    assert canonicalise_formula(formula) == formula
     assert all(n > 0 for n in parse_formula(formula).values())
     if len(formula) < 1000:
-        assert canonical_formula(conventional_formula(formula)) == formula
-    anonymous_formula(formula)
+        assert canonicalise_formula(format_formula(formula)) == formula
+    anonymise_formula(formula)
 
 
 # What matlode wrote ------------------------------------------------------------------------
@@ -417,7 +417,7 @@ SMALL_MODELS = ("known-formulas", "pattern-characteristics", "element-references
 def model_samples(folder: Path) -> None:
     """Those models that are read within a moment."""
     for name in SMALL_MODELS:
-        for file in (shipped_models() / name).iterdir():
+        for file in (find_shipped_models() / name).iterdir():
             (folder / f"{name}__{file.name}").write_bytes(file.read_bytes())
 
 
@@ -459,11 +459,11 @@ LARGE_MODELS = ("standard-composition-vae", "standard-pairing", "standard-space-
 
 def large_model_samples(folder: Path) -> None:
     for name in LARGE_MODELS:
-        for file in (shipped_models() / name).iterdir():
+        for file in (find_shipped_models() / name).iterdir():
             (folder / f"{name}__{file.name}").write_bytes(file.read_bytes())
     for name in ("standard-pattern-vae", "standard-properties"):
         (folder / f"{name}__model.json").write_bytes(
-            (shipped_models() / name / "model.json").read_bytes()
+            (find_shipped_models() / name / "model.json").read_bytes()
         )
 
 
@@ -476,7 +476,7 @@ def read_large_models(folder: Path) -> None:
 
     root = _unpacked(folder)
     for name in ("standard-pattern-vae", "standard-properties"):
-        (root / name / "weights.npz").symlink_to(shipped_models() / name / "weights.npz")
+        (root / name / "weights.npz").symlink_to(find_shipped_models() / name / "weights.npz")
     compositions = composition_vectors(load_starter().crystals.take([5, 600]))
     loads: Mapping[str, Callable[[], object]] = {
         "standard-composition-vae": lambda: load_view(root / "standard-composition-vae"),
@@ -494,7 +494,7 @@ def read_large_models(folder: Path) -> None:
 
 
 def _is_changed(folder: Path) -> bool:
-    shipped = shipped_models() / folder.name
+    shipped = find_shipped_models() / folder.name
     return any(p.read_bytes() != (shipped / p.name).read_bytes() for p in folder.iterdir())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matlode.artefacts import locked, save_artefact, write_text
+from matlode.artefacts import lock_folder, save_artefact, write_text
 from matlode.data.tables import write_materials
 from matlode.errors import InputError, WriteError
 from matlode.jobs.search import resume, search
@@ -87,7 +87,7 @@ def test_a_read_only_folder_is_told(read_only):
         write_text(read_only / "x", "x")
     with told:
         save_artefact(read_only / "m", kind="k", header={}, arrays={})
-    with told, locked(read_only):
+    with told, lock_folder(read_only):
         pass
     with told:
         search(maximize=["bulk_modulus"], out=read_only / "run", settings=SMALL_SEARCH)
@@ -108,11 +108,11 @@ def test_a_lock_ends_with_its_process_however_that_ended(tmp_path):
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "inside\n"
-    with pytest.raises(InputError, match="another process is using"), locked(tmp_path):
+    with pytest.raises(InputError, match="another process is using"), lock_folder(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from matlode import Known, Models, measure_scores, predict, search, stored_scores, train_models
-from matlode.artefacts import HEADER_FILE, shipped_models
+from matlode.artefacts import HEADER_FILE, find_shipped_models
 from matlode.cli.printing import _format_interval
 from matlode.data.tables import write_materials
 from matlode.errors import ArtefactError, GoalError, InputError
@@ -17,7 +17,7 @@ from matlode.jobs.starts import SearchSettings
 from matlode.properties import heads
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.properties.models import PropertyModels, find_heads, known_endpoints
+from matlode.properties.models import PropertyModels, find_heads, list_endpoints
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import TAKEN, TAKEN_BEGINNING, TAKEN_ENDS
 from matlode.properties.scores import BASELINES
@@ -107,9 +107,9 @@ def test_what_is_there_is_kept_until_its_definition_changes(made):
 def test_the_models_folder_knows_its_properties_and_leans_on_the_shipped_ones(made):
     folder, _ = made
     names = [*ENDPOINTS, "polar", "refraction", "thermal"]
-    assert list(known_endpoints(folder / "models")) == names
+    assert list(list_endpoints(folder / "models")) == names
     assert list(Models(folder / "models").endpoints) == [*ENDPOINTS, *DERIVATIONS, *names[-3:]]
-    assert list(known_endpoints()) == list(ENDPOINTS)
+    assert list(list_endpoints()) == list(ENDPOINTS)
 
 
 def test_scores_stored_and_measured_stand_beside_baselines(made):
@@ -187,10 +187,12 @@ def test_another_latent_space_is_told(made, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(folder / "models", models)
     for view in ("composition", "pattern"):
-        shutil.copytree(shipped_models() / f"standard-{view}-vae", models / f"standard-{view}-vae")
+        shutil.copytree(
+            find_shipped_models() / f"standard-{view}-vae", models / f"standard-{view}-vae"
+        )
     # with autoencoders of its own, a folder gets no shipped heads ...
     assert set(find_heads(models)) == {"refraction", "thermal", "polar"}
-    shutil.copytree(shipped_models() / NETWORK_MODEL, models / NETWORK_MODEL)
+    shutil.copytree(find_shipped_models() / NETWORK_MODEL, models / NETWORK_MODEL)
     loaded = Models(models)
     assert "refraction" in PropertyModels.load(lambda: loaded.space, models).heads
     # ... and heads that were made for others are refused

@@ -9,7 +9,7 @@ import pytest
 
 from matlode import Toolbox, predict
 from matlode.cli.printing import print_json, print_json_list
-from matlode.data.readers import material_parts, open_sources, read_materials, source, tabular
+from matlode.data.readers import open_sources, read_material_parts, read_materials, source, tabular
 from matlode.data.tables import TABLE_FILE, read_parts, write_materials
 from matlode.errors import InputError
 from matlode.jobs import predict as module
@@ -183,7 +183,7 @@ def test_what_cannot_be_read_does_not_pile_up(tmp_path, monkeypatch):
     rows = [cif, *["nothing"] * 20, cif]
     lines = "".join(json.dumps({"cif": text, "id": n}) + "\n" for n, text in enumerate(rows))
     (tmp_path / "rows.jsonl").write_text(lines)
-    parts = list(material_parts(open_sources([tmp_path / "rows.jsonl"]), 4))
+    parts = list(read_material_parts(open_sources([tmp_path / "rows.jsonl"]), 4))
     assert max(len(part) + len(part.dropped) for part in parts) <= 5
     answers = predict([tmp_path / "rows.jsonl"])
     assert sorted(int(a.name) for a in answers) == list(range(22))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from matlode.data.formulas import canonical_formula
+from matlode.data.formulas import canonicalise_formula
 from matlode.errors import InputError
 from matlode.jobs import rounds as module
 from matlode.jobs.known import Known
@@ -23,7 +23,7 @@ def _softer(folder, n, examination, progress, *, skip):
     found = [
         row
         for row in RunFolder(folder).read_candidates()
-        if row.is_built and canonical_formula(row.formula) not in skip
+        if row.is_built and canonicalise_formula(row.formula) not in skip
     ][:n]
     plain = Models()
     structures = [

@@ -83,11 +83,11 @@ def test_patterns_and_verdicts_belong_to_the_rows(hard_run):
 
 
 def test_novel_formulas_are_not_in_the_starter_set(hard_run, starter):
-    from matlode.data.formulas import canonical_formula
+    from matlode.data.formulas import canonicalise_formula
 
     known = set(starter.frame["formula"])
     for row in hard_run.candidates.itertuples():
-        if canonical_formula(row.formula) in known:
+        if canonicalise_formula(row.formula) in known:
             assert row.novelty in ("known", "new polymorph")
 
 

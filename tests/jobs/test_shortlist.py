@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from matlode.data.formulas import anonymous_formula
+from matlode.data.formulas import anonymise_formula
 from matlode.jobs.shortlist import (
     crystal_merits,
     rank_proposals,
@@ -128,7 +128,7 @@ def test_no_system_and_no_prototype_fills_the_list(screen_trials, prepared, mode
     built = realise_proposals(screened[:20], prepared.campaign, models, known.builder, silent)
     listed = rank_proposals(built, settings)
     types = Counter(
-        (anonymous_formula(p.candidate.formula), p.built.space_group)
+        (anonymise_formula(p.candidate.formula), p.built.space_group)
         for p in listed
         if p.built is not None
     )

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from matlode.latent.composition_encoder import CompositionEncoder
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.testing import SINGLE_PRECISION
 
 FORMULAS = ["NaCl", "SrTiO3", "Fe", "BaFeNbMnO7"]
@@ -17,7 +17,7 @@ def encoder():
 
 def encode(encoder, formulas):
     with torch.inference_mode():
-        return encoder(torch.from_numpy(formula_vectors(formulas)).float()).numpy()
+        return encoder(torch.from_numpy(compute_formula_vectors(formulas)).float()).numpy()
 
 
 def test_a_formula_means_the_same_in_any_company(encoder):
@@ -44,7 +44,7 @@ def test_an_unknown_composition_and_no_rows_give_finite_features(encoder):
 
 
 def test_gradients_reach_every_parameter(encoder):
-    encoder(torch.from_numpy(formula_vectors(FORMULAS)).float()).square().sum().backward()
+    encoder(torch.from_numpy(compute_formula_vectors(FORMULAS)).float()).square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

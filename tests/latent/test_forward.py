@@ -23,7 +23,7 @@ from matlode.latent.forward import (
     residual_shapes,
 )
 from matlode.latent.networks import ResidualNet
-from matlode.latent.weights import learned_weights
+from matlode.latent.weights import extract_weights
 from matlode.testing import SINGLE_PRECISION
 
 CLOSE = 50 * SINGLE_PRECISION
@@ -48,7 +48,7 @@ def test_residual_nets_answer_as_in_torch(blocks, rows):
     network = stirred(ResidualNet(5, 3, width=8, blocks=blocks))
     x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
     with torch.inference_mode():
-        close(apply_residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+        close(apply_residual_net(extract_weights(network), x), network(torch.from_numpy(x)))
 
 
 def test_a_gate_far_below_zero_is_shut_without_a_warning():
@@ -56,7 +56,7 @@ def test_a_gate_far_below_zero_is_shut_without_a_warning():
     x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     with torch.inference_mode():
         network.norms[0].weight.fill_(1e4)
-        close(apply_residual_net(learned_weights(network), x), network(torch.from_numpy(x)))
+        close(apply_residual_net(extract_weights(network), x), network(torch.from_numpy(x)))
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,13 @@ def test_traces_count_no_less_than_they_do_in_torch(encoder):
     x = np.zeros((3, 100), np.float32)
     x[:, [3, 7]] = [[1 - 1e-6, 1e-6], [0.999, 0.001], [1 - 1e-4, 1e-4]]
     with torch.inference_mode():
-        close(encode_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+        close(encode_compositions(extract_weights(encoder), x), encoder(torch.from_numpy(x)))
 
 
 def test_of_equal_amounts_the_first_elements_count(encoder):
     x = np.full((1, 100), 0.01, np.float32)
     first = np.where(np.arange(100) < MAX_ELEMENTS, x, 0)
-    weights = learned_weights(encoder)
+    weights = extract_weights(encoder)
     np.testing.assert_allclose(
         encode_compositions(weights, x), encode_compositions(weights, first), atol=CLOSE
     )
@@ -94,11 +94,11 @@ def test_compositions_are_read_as_in_torch(encoder, rows):
         x[row, list(atoms)] = list(atoms.values())
     x /= np.maximum(x.sum(axis=1, keepdims=True), 1)
     with torch.inference_mode():
-        close(encode_compositions(learned_weights(encoder), x), encoder(torch.from_numpy(x)))
+        close(encode_compositions(extract_weights(encoder), x), encoder(torch.from_numpy(x)))
 
 
 def test_a_formula_is_read_the_same_in_any_company(encoder):
-    weights = learned_weights(encoder)
+    weights = extract_weights(encoder)
     rng = np.random.default_rng(0)
     x = rng.random((30, 100), np.float32) * (rng.random((30, 100)) < 0.04)
     together = encode_compositions(weights, x)
@@ -118,7 +118,7 @@ def test_a_formula_is_read_the_same_in_any_company(encoder):
     ids=["residual", "composition"],
 )
 def test_weights_fit_themselves_and_nothing_else(network, shapes):
-    arrays = learned_weights(network)
+    arrays = extract_weights(network)
     fitted = check_weights(arrays, shapes(arrays), Path("model"))
     for name, array in fitted.items():
         np.testing.assert_array_equal(array, arrays[name])
@@ -135,7 +135,7 @@ def test_weights_fit_themselves_and_nothing_else(network, shapes):
 
 
 def test_networks_of_no_width_are_refused():
-    arrays = {name: a[..., :0] for name, a in learned_weights(ResidualNet(5, 3, 8, 1)).items()}
+    arrays = {name: a[..., :0] for name, a in extract_weights(ResidualNet(5, 3, 8, 1)).items()}
     with pytest.raises(ArtefactError, match="another architecture"):
         check_weights(arrays, residual_shapes(arrays, 0, 0), Path("model"))
 
@@ -175,6 +175,6 @@ def test_answers_are_the_same_bits_on_any_number_of_threads():
 
 
 def test_heads_that_the_width_cannot_be_shared_among_are_refused():
-    arrays = {name: a[..., :6] for name, a in learned_weights(CompositionEncoder(width=8)).items()}
+    arrays = {name: a[..., :6] for name, a in extract_weights(CompositionEncoder(width=8)).items()}
     with pytest.raises(ArtefactError, match="another architecture"):
         check_weights(arrays, composition_shapes(arrays), Path("model"))

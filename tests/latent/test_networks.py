@@ -22,7 +22,7 @@ from matlode.latent.networks import (
     _between,
     _whole_numbers,
 )
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import SINGLE_PRECISION, SMALL_CRYSTALS
 from tests.latent.conftest import TINY
@@ -46,7 +46,7 @@ def network(key: tuple[str, str], seed: int = 0) -> VariationalAutoencoder:
 
 def data(key: tuple[str, str]) -> torch.Tensor:
     if key[1] == "composition":
-        return torch.from_numpy(formula_vectors(FORMULAS)).float()
+        return torch.from_numpy(compute_formula_vectors(FORMULAS)).float()
     return torch.from_numpy(simulate_patterns([build() for build in SMALL_CRYSTALS.values()][:5]))
 
 

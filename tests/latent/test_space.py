@@ -12,7 +12,7 @@ from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError, GridMismatchError
 from matlode.latent.networks import AUTOENCODERS
 from matlode.latent.space import FACES, LatentSpace, View, load_view, save_view
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import HALF_PRECISION, SAMPLING_SIGMAS, SINGLE_PRECISION, SMALL_CRYSTALS
 
@@ -49,7 +49,7 @@ def space() -> LatentSpace:
 def materials() -> tuple[np.ndarray, np.ndarray]:
     structures = [build() for build in SMALL_CRYSTALS.values()]
     formulas = [structure.reduced_formula for structure in structures]
-    return formula_vectors(formulas), simulate_patterns(structures)
+    return compute_formula_vectors(formulas), simulate_patterns(structures)
 
 
 @pytest.mark.parametrize("face", FACES)

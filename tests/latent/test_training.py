@@ -21,7 +21,7 @@ from matlode.latent.training import (
     learning_rate_factor,
     train,
 )
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.testing import SINGLE_PRECISION
 from tests.strategies import reals
 
@@ -223,7 +223,7 @@ def test_a_trained_regressor_beats_the_mean(seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_trained_autoencoder_beats_the_mean_composition(seed, starter):
     formulas = starter.frame["formula"].drop_duplicates()[:400]
-    x = torch.from_numpy(formula_vectors(formulas.tolist())).float()
+    x = torch.from_numpy(compute_formula_vectors(formulas.tolist())).float()
     learned, unseen = x[:300], x[300:]
     torch.manual_seed(seed)
     model = StandardCompositionVAE(width=96, blocks=1)

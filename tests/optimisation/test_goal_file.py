@@ -6,9 +6,9 @@ from matlode.errors import GoalError, InputError
 from matlode.optimisation.goal_file import (
     check_symbols,
     make_goal,
+    merge_options,
     parse_range,
     read_goal_file,
-    with_options,
 )
 
 KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu")
@@ -167,12 +167,12 @@ def test_symbols_are_kept_once_in_order():
 def test_options_come_on_top_of_a_file():
     file = {"maximize": {"band_gap": 2.0}, "elements": {"allowed": ["B"], "forbidden": ["Co"]}}
     options = {"maximize": ["density"], "elements": {"allowed": ["C"], "forbidden": ["Pb"]}}
-    assert with_options(file, options) == {
+    assert merge_options(file, options) == {
         "maximize": {"band_gap": 2.0, "density": 1.0},
         "elements": {"allowed": ["C"], "forbidden": ["Co", "Pb"]},
     }
-    assert with_options(file, {}) == file
-    assert with_options({}, options) == options
+    assert merge_options(file, {}) == file
+    assert merge_options({}, options) == options
 
 
 def test_paths_are_those_beside_the_file(tmp_path):

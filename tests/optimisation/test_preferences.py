@@ -7,7 +7,7 @@ from matlode.errors import GoalError
 from matlode.jobs.wishes import draw_like_points, find_like_point, make_preferences
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import Decoded, Near, Neutral, New, PatternLike
-from matlode.representation.composition import composition_vectors, formula_vectors
+from matlode.representation.composition import composition_vectors, compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 
 
@@ -20,7 +20,7 @@ def decoded(models, starter):
 
 
 def formulas(*names):
-    x = formula_vectors(list(names))
+    x = compute_formula_vectors(list(names))
     return Decoded(np.zeros((len(x), 88)), names, x, np.ones((len(x), 1601)))
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from matlode.optimisation.sampler import History, best_rows
+from matlode.optimisation.sampler import History, select_best_rows
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.tpe import TPESampler
 from matlode.testing import check_sampler
@@ -59,7 +59,7 @@ def test_good_points_are_spread_over_groups():
     merits = np.arange(40.0)
     groups = np.where(merits >= 30, "same", np.arange(40).astype(str))
     seen = History(np.zeros((40, 2)), merits, groups)
-    assert best_rows(seen, 4, max_per_group=2).tolist() == [39, 38, 29, 28]
+    assert select_best_rows(seen, 4, max_per_group=2).tolist() == [39, 38, 29, 28]
 
 
 def test_joint_density_is_the_mixture_of_truncated_gaussians():

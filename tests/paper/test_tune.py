@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from matlode.artefacts import load_header, locked
+from matlode.artefacts import load_header, lock_folder
 from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
 from matlode.data.tables import TABLE_FILE, write_materials
 from matlode.errors import GoalError, InputError
 from matlode.latent.space import load_view
 from matlode.optimisation.studies import SharedStudy
 from matlode.paper import tune as job
-from matlode.paper.spaces import first_choice, read_space, shipped_spaces
+from matlode.paper.spaces import find_first_choice, find_shipped_spaces, read_space
 from matlode.paper.tune import TuningSettings, tune
 from matlode.properties import heads
 from matlode.properties.endpoints import ENDPOINTS
@@ -134,7 +134,7 @@ def test_pruned_trials_count_and_the_best_is_never_one_of_them(tuned):
 @pytest.mark.parametrize("model", PAPER)
 def test_the_papers_optimum_is_what_is_tried_first(model):
     spec = MODELS[model]
-    assert first_choice(spec, read_space(shipped_spaces(), spec)) == PAPER[model]
+    assert find_first_choice(spec, read_space(find_shipped_spaces(), spec)) == PAPER[model]
 
 
 def test_the_first_trial_is_the_papers_optimum_to_its_end(tuned):
@@ -377,7 +377,7 @@ def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, t
 
 
 def test_one_process_at_a_time_works_in_a_folder(table, tmp_path):
-    with locked(tmp_path), pytest.raises(InputError, match="another process is using"):
+    with lock_folder(tmp_path), pytest.raises(InputError, match="another process is using"):
         tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
 
 

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.properties.applicability import MIN_FORMULAS, N_AXES, Applicability
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.testing import SINGLE_PRECISION
 
 N_READ = 24
@@ -18,12 +18,12 @@ def read(compositions):
 
 @pytest.fixture(scope="module")
 def trained():
-    return formula_vectors(FORMULAS)
+    return compute_formula_vectors(FORMULAS)
 
 
 @pytest.fixture(scope="module")
 def applicability(trained):
-    unseen = formula_vectors([f"Na{n}Cl{13 - n}" for n in range(1, 13)])
+    unseen = compute_formula_vectors([f"Na{n}Cl{13 - n}" for n in range(1, 13)])
     return Applicability.fit(read(trained), trained, (read(unseen), unseen))
 
 
@@ -31,7 +31,7 @@ def test_what_was_trained_on_is_near_and_what_is_unlike_it_further(applicability
     near = applicability.distances(read(trained[:50]), trained[:50])
     # landmarks are kept in steps of 1/127 of the largest coordinate
     assert near.max() <= float(applicability.step[0]) * np.sqrt(N_AXES) / 2 + SINGLE_PRECISION
-    middling = formula_vectors(["Na20Cl"])
+    middling = compute_formula_vectors(["Na20Cl"])
     assert applicability.distances(read(middling), middling) > near.max()
 
 
@@ -44,7 +44,7 @@ def test_a_distance_does_not_depend_on_its_batch(applicability, trained):
 
 
 def test_what_holds_a_hardly_known_element_is_infinitely_far(applicability):
-    strange = formula_vectors(["NaRe", "NaPo", "NaCl"])
+    strange = compute_formula_vectors(["NaRe", "NaPo", "NaCl"])
     distances = applicability.distances(read(strange), strange)
     assert_array_equal(np.isinf(distances), [True, True, False])
 
@@ -52,7 +52,7 @@ def test_what_holds_a_hardly_known_element_is_infinitely_far(applicability):
 def test_elements_are_learned_from_enough_formulas_on(trained):
     few = trained[:-1][: MIN_FORMULAS - 1]
     enough = trained[:-1][:MIN_FORMULAS]
-    salt = formula_vectors(["NaCl"])
+    salt = compute_formula_vectors(["NaCl"])
     for known, is_far in ((few, True), (enough, False)):
         found = Applicability.fit(read(known), known, (read(salt), salt))
         assert np.isinf(found.distances(read(salt), salt)[0]) == is_far
@@ -71,11 +71,11 @@ def test_shares_and_limits_are_inverse_and_rise(applicability):
 def test_pairs_are_counted_by_formula(applicability):
     sodium, chlorine, boron, rhenium = 11, 17, 5, 75
     assert applicability.pairs[sodium - 1, chlorine - 1] == 121
-    (mixed,) = formula_vectors(["NaReB"])
+    (mixed,) = compute_formula_vectors(["NaReB"])
     assert applicability.rarest_pair(mixed) == (boron, sodium, 0)
-    (boride,) = formula_vectors(["ReB"])
+    (boride,) = compute_formula_vectors(["ReB"])
     assert applicability.rarest_pair(boride) == (boron, rhenium, 1)
-    (element,) = formula_vectors(["Re"])
+    (element,) = compute_formula_vectors(["Re"])
     assert applicability.rarest_pair(element) == (rhenium, rhenium, 1)
 
 

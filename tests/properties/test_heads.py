@@ -81,10 +81,10 @@ def test_probabilities_are_calibrated():
 
 
 def test_another_kind_of_artefact_is_refused():
-    from matlode.artefacts import shipped_models
+    from matlode.artefacts import find_shipped_models
 
     with pytest.raises(ArtefactError, match='is a "bands", expected a "head"'):
-        Head.load(shipped_models() / "pattern-characteristics")
+        Head.load(find_shipped_models() / "pattern-characteristics")
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e7])

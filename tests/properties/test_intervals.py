@@ -12,7 +12,7 @@ from matlode.properties.intervals import (
     COVERAGE,
     MIN_GROUP,
     apply_venn_abers,
-    conformal_quantile,
+    compute_conformal_quantile,
     fit_distance_factors,
     fit_venn_abers,
     look_up_factors,
@@ -36,7 +36,7 @@ def test_exchangeable_rows_are_covered(coverage, n):
     shares = []
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
-        limit = conformal_quantile(errors(rng, n), coverage=coverage)
+        limit = compute_conformal_quantile(errors(rng, n), coverage=coverage)
         shares.append((errors(rng, n_new) <= limit).mean())
     mean, standard_error = np.mean(shares), np.std(shares) / np.sqrt(n_seeds)
     assert mean >= coverage - SAMPLING_SIGMAS * standard_error
@@ -46,7 +46,7 @@ def test_exchangeable_rows_are_covered(coverage, n):
 @given(st.lists(reals(0, 5), min_size=10, max_size=60))
 def test_the_quantile_is_the_smallest_that_covers_enough_of_the_calibration_rows(rows):
     sizes = np.array(rows)
-    limit = conformal_quantile(sizes)
+    limit = compute_conformal_quantile(sizes)
     needed = int(np.ceil((len(rows) + 1) * COVERAGE))
     assert (sizes <= limit).sum() >= needed
     assert (sizes < limit).sum() < needed
@@ -54,14 +54,16 @@ def test_the_quantile_is_the_smallest_that_covers_enough_of_the_calibration_rows
 
 @given(st.lists(reals(0, 5), min_size=10, max_size=30), reals(0.1, 4), st.randoms())
 def test_the_quantile_has_the_unit_of_the_errors_and_no_order(rows, unit, random):
-    limit = conformal_quantile(np.array(rows))
+    limit = compute_conformal_quantile(np.array(rows))
     random.shuffle(rows)
-    assert conformal_quantile(unit * np.array(rows)) == pytest.approx(unit * limit, abs=1e-9)
+    assert compute_conformal_quantile(unit * np.array(rows)) == pytest.approx(
+        unit * limit, abs=1e-9
+    )
 
 
 def test_too_few_rows_promise_nothing():
-    assert conformal_quantile(np.ones(8)) == np.inf
-    assert conformal_quantile(np.ones(9)) == 1
+    assert compute_conformal_quantile(np.ones(8)) == np.inf
+    assert compute_conformal_quantile(np.ones(9)) == 1
 
 
 @given(scores_and_labels)
@@ -157,7 +159,7 @@ def test_every_distance_group_is_covered_where_one_factor_is_not_enough():
         new, places = growing_errors(rng, 2000)
         far = (places > table[-3, 0]) & (places <= table[-2, 0])
         shares.append((new <= look_up_factors(table, places))[far].mean())
-        alone.append((new <= conformal_quantile(sizes))[far].mean())
+        alone.append((new <= compute_conformal_quantile(sizes))[far].mean())
     standard_error = np.std(shares) / np.sqrt(n_seeds)
     assert np.mean(shares) >= COVERAGE - SAMPLING_SIGMAS * standard_error
     assert np.mean(alone) < COVERAGE - 0.2
@@ -197,7 +199,7 @@ def test_with_few_finite_distances_one_factor_is_left_and_it_is_finite(n_finite)
     distances = np.append(np.arange(float(n_finite)), np.full(40, np.inf))
     sizes = np.linspace(0.5, 2, len(distances))
     table = fit_distance_factors(sizes, distances)
-    assert_array_equal(table, [[np.inf, conformal_quantile(sizes)]])
+    assert_array_equal(table, [[np.inf, compute_conformal_quantile(sizes)]])
     assert np.isfinite(table[0, 1])
 
 

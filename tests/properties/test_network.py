@@ -7,7 +7,7 @@ import torch
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
-from matlode.latent.weights import learned_weights
+from matlode.latent.weights import extract_weights
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.heads import CASES
@@ -16,9 +16,9 @@ from matlode.properties.network import (
     Member,
     PropertyNetwork,
     TargetScale,
-    network_inputs,
+    prepare_inputs,
 )
-from matlode.properties.property_net import new_network
+from matlode.properties.property_net import make_network
 from matlode.properties.targets import AUXILIARY, TARGETS, TREE_SHARES
 from matlode.properties.trees import TreeSettings, fit_trees
 from matlode.representation.composition import composition_vectors
@@ -62,13 +62,13 @@ TOY = (
 def nets(materials, n):
     """Untrained networks, as PyTorch has them, and their numbers of descriptors."""
     torch.manual_seed(0)
-    sizes = [part.shape[1] for part in network_inputs(*materials)[1::2]]
-    return [new_network(TOY, sizes).eval() for _ in range(n)], sizes
+    sizes = [part.shape[1] for part in prepare_inputs(*materials)[1::2]]
+    return [make_network(TOY, sizes).eval() for _ in range(n)], sizes
 
 
 def toy(materials, *, labels=None):
     networks, sizes = nets(materials, 2)
-    members = tuple(Member.of(learned_weights(net), TOY, sizes, Path("toy")) for net in networks)
+    members = tuple(Member.of(extract_weights(net), TOY, sizes, Path("toy")) for net in networks)
     scales = {
         "bulk_modulus": TargetScale(100.0, 50.0, (0.0, 500.0)),
         "thermal_conductivity": TargetScale(1.0, 1.0, (-3.0, 5.0)),
@@ -179,8 +179,8 @@ def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
 def counselled(materials):
     """A network that trees have a say in, of one value and one chance."""
     network = toy(materials)
-    inputs = network_inputs(*materials)
-    features = network.tree_features(inputs, network.members_say(inputs)[0])
+    inputs = prepare_inputs(*materials)
+    features = network.tree_features(inputs, network.evaluate_members(inputs)[0])
     quick = TreeSettings(n_rounds=5, max_depth=3)
     light = materials[0][:, :20].sum(1)
     trees = {
@@ -231,7 +231,7 @@ def test_another_artefact_is_refused(tmp_path):
 
 
 def asked(*materials):
-    return tuple(torch.from_numpy(part) for part in network_inputs(*materials))
+    return tuple(torch.from_numpy(part) for part in prepare_inputs(*materials))
 
 
 def test_members_answer_as_the_networks_that_learned(materials):
@@ -242,14 +242,14 @@ def test_members_answer_as_the_networks_that_learned(materials):
         networks[0].trunk.last.bias[2:4] = torch.tensor([20.0, -20.0])
     networks[0].scale.fill_(3.0)
     networks[0].centre.fill_(0.5)
-    member = Member.of(learned_weights(networks[0]), TOY, sizes, Path("toy"))
+    member = Member.of(extract_weights(networks[0]), TOY, sizes, Path("toy"))
     compositions, patterns = materials
     patterns = patterns.copy()
     patterns[::7] = 0.0  # unknown
     with torch.inference_mode():
         expected = networks[0](*asked(compositions, patterns))
     for answer, of_torch in zip(
-        member(network_inputs(compositions, patterns)), expected, strict=True
+        member(prepare_inputs(compositions, patterns)), expected, strict=True
     ):
         size = float(of_torch.abs().max())
         assert answer.dtype == np.float32
@@ -270,7 +270,7 @@ def test_members_answer_as_the_networks_that_learned(materials):
 )
 def test_weights_of_another_network_are_refused(materials, name, change):
     networks, sizes = nets(materials, 1)
-    arrays = learned_weights(networks[0])
+    arrays = extract_weights(networks[0])
     arrays[name] = change(arrays[name])
     with pytest.raises(ArtefactError, match=r"toy: weights are damaged or of another architecture"):
         Member.of(arrays, TOY, sizes, Path("toy"))

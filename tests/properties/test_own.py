@@ -17,8 +17,8 @@ from matlode.properties.heads import CASES, Head, fit_head
 from matlode.properties.own import (
     KEYS,
     MIN_ROWS,
+    check_labels,
     check_rows,
-    checked_labels,
     read_properties,
 )
 from matlode.properties.trees import TreeSettings
@@ -83,11 +83,11 @@ def test_a_threshold_and_its_opposite_share_out_the_labelled_rows(tmp_path, mate
 def test_words_and_truths_are_classes(tmp_path, materials):
     metal = one(tmp_path, 'metal = { column = "phase", kind = "classification", equals = "metal" }')
     np.testing.assert_array_equal(
-        checked_labels(metal, materials, table="t"), [1, 0, np.nan, 1, 0, 1]
+        check_labels(metal, materials, table="t"), [1, 0, np.nan, 1, 0, 1]
     )
     magnetic = one(tmp_path, 'magnetic = { kind = "classification" }')
     np.testing.assert_array_equal(
-        checked_labels(magnetic, materials, table="t"), [1, 0, np.nan, 1, 1, 0]
+        check_labels(magnetic, materials, table="t"), [1, 0, np.nan, 1, 1, 0]
     )
 
 
@@ -96,7 +96,7 @@ def test_only_the_named_vintages_are_pooled(tmp_path, materials):
         tmp_path, 'k = { column = "kappa", vintage_column = "origin", vintages = ["b", "c"] }'
     )
     np.testing.assert_array_equal(
-        checked_labels(endpoint, materials, table="t"), [np.nan, np.nan, np.nan, 8, 32, 1]
+        check_labels(endpoint, materials, table="t"), [np.nan, np.nan, np.nan, 8, 32, 1]
     )
 
 
@@ -239,7 +239,7 @@ def test_labels_that_no_head_can_learn_are_told(tmp_path, materials, line, value
     if values is not None:
         materials.frame["kappa"] = np.array(values, dtype=float)
     with pytest.raises(InputError, match=text):
-        checked_labels(endpoint, materials, table="t.parquet")
+        check_labels(endpoint, materials, table="t.parquet")
 
 
 def test_too_few_rows_say_how_many_came_and_how_many_are_wanted():
@@ -268,7 +268,7 @@ def test_the_docs_page_shows_every_key_and_a_file_that_is_read(tmp_path, starter
     page = (Path(__file__).parents[2] / "docs" / "own-properties.md").read_text()
     assert [key for key in KEYS if f"`{key}`" not in page] == []
     for endpoint in read(tmp_path, page.split("```toml")[1].split("```")[0]).values():
-        assert np.isfinite(checked_labels(endpoint, starter, table="starter set")).sum() == 982
+        assert np.isfinite(check_labels(endpoint, starter, table="starter set")).sum() == 982
 
 
 def test_ours_are_read_only():
@@ -286,5 +286,5 @@ def test_values_without_a_logarithm_are_left_out_of_what_matlode_brings(starter)
     endpoint = ENDPOINTS["thermal_expansion"]
     few = starter.take(np.arange(5))
     frame = few.frame.assign(**{endpoint.column: [1e-5, 0.0, -3e-6, 2e-5, np.nan]})
-    labels = checked_labels(endpoint, replace(few, frame=frame), table="t")
+    labels = check_labels(endpoint, replace(few, frame=frame), table="t")
     np.testing.assert_array_equal(labels, [1e-5, np.nan, np.nan, 2e-5, np.nan])

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from matlode.data.symmetry import crystal_system, find_space_group
-from matlode.realisation.cell_fit import at_volume, compute_matches, find_free_strains, fit_cells
+from matlode.realisation.cell_fit import (
+    compute_matches,
+    find_free_strains,
+    fit_cells,
+    scale_to_volume,
+)
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 N_FREE = {
@@ -86,4 +91,4 @@ def test_fits_do_not_depend_on_the_order_of_crystals(crystals, strains):
 
 def test_volumes_are_those_asked_for(crystals):
     wanted = np.linspace(8, 30, len(crystals))
-    np.testing.assert_allclose(at_volume(crystals, wanted).volumes_per_atom_a3, wanted)
+    np.testing.assert_allclose(scale_to_volume(crystals, wanted).volumes_per_atom_a3, wanted)

@@ -8,9 +8,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.data.crystals import Crystals
 from matlode.errors import InputError
-from matlode.representation.augmentation import MEASURED_LIKE, Augmentation, augmented_patterns
+from matlode.representation.augmentation import (
+    MEASURED_LIKE,
+    Augmentation,
+    simulate_augmented_patterns,
+)
 from matlode.representation.diffraction import DiffractionSettings, simulate_patterns
-from matlode.representation.series import peak_indices
+from matlode.representation.series import find_peak_indices
 from matlode.testing import SMALL_CRYSTALS, rock_salt
 
 NOTHING = Augmentation(
@@ -27,7 +31,9 @@ def some() -> Crystals:
 
 
 def draw(crystals, seed=0, augmentation=MEASURED_LIKE, **options):
-    return augmented_patterns(crystals, np.random.default_rng(seed), augmentation, **options)
+    return simulate_augmented_patterns(
+        crystals, np.random.default_rng(seed), augmentation, **options
+    )
 
 
 def test_no_augmentation_is_the_simulated_pattern(some):
@@ -49,10 +55,10 @@ def test_strain_keeps_the_symmetry():
     # one lattice parameter: as many peaks, moved by one factor in d
     salt = Crystals.from_structures([rock_salt()] * 50)
     only = replace(NOTHING, strain=0.01, sigma_deg=(0.05, 0.05))
-    plain = peak_indices(draw(salt.take([0]), augmentation=replace(only, strain=0))[0], 0.05)
+    plain = find_peak_indices(draw(salt.take([0]), augmentation=replace(only, strain=0))[0], 0.05)
     grid = DiffractionSettings().two_theta_deg
     for pattern in draw(salt, augmentation=only):
-        peaks = peak_indices(pattern, 0.05)
+        peaks = find_peak_indices(pattern, 0.05)
         ratio = np.sin(np.radians(grid[peaks[:4]] / 2)) / np.sin(np.radians(grid[plain[:4]] / 2))
         assert_allclose(ratio, ratio.mean(), atol=2e-3)
 
@@ -82,8 +88,8 @@ def test_noise_grows_as_the_square_root_of_counts(some):
 def test_zero_shift_moves_a_whole_pattern():
     salt = Crystals.from_structures([rock_salt()] * 40)
     shifted = draw(salt, augmentation=replace(NOTHING, zero_shift_deg=0.5))
-    plain = peak_indices(simulate_patterns(salt.take([0]))[0])[:6]
-    moved = np.array([peak_indices(pattern)[:6] for pattern in shifted]) - plain
+    plain = find_peak_indices(simulate_patterns(salt.take([0]))[0])[:6]
+    moved = np.array([find_peak_indices(pattern)[:6] for pattern in shifted]) - plain
     assert (np.ptp(moved, axis=1) <= 1).all()
     assert moved[:, 0].std() * 0.05 == pytest.approx(0.5, rel=0.4)
 
@@ -100,7 +106,7 @@ def test_strain_has_the_width_that_was_asked_for():
     salt = Crystals.from_structures([rock_salt(a_angstrom=4.2)] * 400)
     only = replace(NOTHING, strain=0.01, sigma_deg=(0.05, 0.05))
     fine = DiffractionSettings(two_theta_min_deg=36, two_theta_max_deg=50, n_points=7001)
-    patterns = augmented_patterns(salt, np.random.default_rng(0), only, fine)
+    patterns = simulate_augmented_patterns(salt, np.random.default_rng(0), only, fine)
     top = fine.two_theta_deg[patterns.argmax(axis=1)]
     spacing = 1 / np.sin(np.radians(top / 2))
     assert np.std(spacing / spacing.mean()) == pytest.approx(0.01 / np.sqrt(3), rel=0.1)

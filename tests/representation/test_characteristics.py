@@ -12,7 +12,7 @@ from scipy import stats
 from matlode.representation.characteristics import (
     CHARACTERISTICS,
     FLOOR,
-    pattern_characteristics,
+    compute_characteristics,
 )
 from matlode.representation.diffraction import simulate_patterns
 from matlode.testing import ROUND_OFF, SMALL_CRYSTALS
@@ -72,7 +72,7 @@ series = st.lists(st.integers(0, 999), min_size=30, max_size=60).map(
 
 @given(series)
 def test_values_are_those_of_the_definitions(x):
-    (found,) = pattern_characteristics(x[None])
+    (found,) = compute_characteristics(x[None])
     kept = np.where(x < FLOOR, 0, x)
     expected = [DEFINITIONS[name](kept) for name in CHARACTERISTICS]
     assert_allclose(found, expected, rtol=1e-9, atol=ROUND_OFF)
@@ -80,7 +80,7 @@ def test_values_are_those_of_the_definitions(x):
 
 def test_values_of_real_patterns_are_those_of_the_definitions():
     for x in simulate_patterns([build() for build in SMALL_CRYSTALS.values()], dtype=float):
-        (found,) = pattern_characteristics(x[None])
+        (found,) = compute_characteristics(x[None])
         kept = np.where(x < FLOOR, 0, x)
         expected = [DEFINITIONS[name](kept) for name in CHARACTERISTICS]
         assert_allclose(found, expected, rtol=1e-9, atol=ROUND_OFF)
@@ -111,7 +111,7 @@ def test_values_of_real_patterns_are_those_of_tsfresh():
         )
     patterns = simulate_patterns([build() for build in SMALL_CRYSTALS.values()], dtype=float)
     for x in patterns:
-        (found,) = pattern_characteristics(x[None])
+        (found,) = compute_characteristics(x[None])
         kept = np.where(x < FLOOR, 0, x)
         for name, value in zip(CHARACTERISTICS, found, strict=True):
             calculate = own.get(name, getattr(library, name, None))
@@ -121,29 +121,29 @@ def test_values_of_real_patterns_are_those_of_tsfresh():
 
 @given(st.lists(series.map(lambda x: x[:30]), min_size=2, max_size=4))
 def test_a_batch_is_its_patterns_one_by_one(batch):
-    together = pattern_characteristics(np.array(batch))
+    together = compute_characteristics(np.array(batch))
     assert_allclose(
-        together, np.vstack([pattern_characteristics(x[None]) for x in batch]), atol=ROUND_OFF
+        together, np.vstack([compute_characteristics(x[None]) for x in batch]), atol=ROUND_OFF
     )
 
 
 def test_long_batches_are_their_parts():
     patterns = np.random.default_rng(0).random((3, 40))
-    tiled = pattern_characteristics(np.tile(patterns, (500, 1)))
+    tiled = compute_characteristics(np.tile(patterns, (500, 1)))
     assert_array_equal(tiled, np.tile(tiled[:3], (500, 1)))
-    assert_allclose(tiled[:3], pattern_characteristics(patterns), atol=ROUND_OFF)
+    assert_allclose(tiled[:3], compute_characteristics(patterns), atol=ROUND_OFF)
 
 
 @given(series, st.floats(0, 0.99))
 def test_what_is_below_the_floor_does_not_count(x, part):
     noise = np.where(x < FLOOR, part * FLOOR, x)
-    assert_array_equal(pattern_characteristics(noise[None]), pattern_characteristics(x[None]))
+    assert_array_equal(compute_characteristics(noise[None]), compute_characteristics(x[None]))
 
 
 @given(series)
 def test_reversing_the_axis_changes_nothing_but_signs_of_time(x):
     there, back = (
-        dict(zip(CHARACTERISTICS, pattern_characteristics(y[None])[0], strict=True))
+        dict(zip(CHARACTERISTICS, compute_characteristics(y[None])[0], strict=True))
         for y in (x, x[::-1])
     )
     assert back.pop("linear_trend_slope") == pytest.approx(-there.pop("linear_trend_slope"))
@@ -164,7 +164,7 @@ DIRECTED = (
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_flat_patterns_have_finite_characteristics(level):
     values = dict(
-        zip(CHARACTERISTICS, pattern_characteristics(np.full((1, 100), level))[0], strict=True)
+        zip(CHARACTERISTICS, compute_characteristics(np.full((1, 100), level))[0], strict=True)
     )
     assert values.pop("mean") == level
     assert values.pop("abs_energy") == 100 * level
@@ -176,4 +176,4 @@ def test_flat_patterns_have_finite_characteristics(level):
 
 
 def test_no_patterns_have_no_characteristics():
-    assert pattern_characteristics(np.zeros((0, 1601))).shape == (0, len(CHARACTERISTICS))
+    assert compute_characteristics(np.zeros((0, 1601))).shape == (0, len(CHARACTERISTICS))

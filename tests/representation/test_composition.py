@@ -11,16 +11,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
-from matlode.data.formulas import atomic_numbers, canonical_formula, parse_formula, reduced_formulas
+from matlode.data.formulas import (
+    atomic_numbers,
+    canonicalise_formula,
+    compute_formulas,
+    parse_formula,
+)
 from matlode.errors import InputError
 from matlode.representation.composition import (
     COMPLEXITY_COST,
     composition_vectors,
-    formula_vectors,
-    formulas_of,
-    integer_amounts,
-    integer_formulas,
+    compute_formula_vectors,
+    find_integer_amounts,
+    find_integer_formulas,
     keep_largest,
+    write_formulas,
 )
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
 from tests.strategies import crystals, formula_texts
@@ -56,13 +61,15 @@ def test_fractions_are_positive_and_sum_to_one(structures):
 
 @given(crystals(max_atoms=6))
 def test_a_crystal_and_its_formula_have_one_vector(structure):
-    formula = reduced_formulas(Crystals.from_structures([structure]))
-    assert_allclose(composition_vectors([structure]), formula_vectors(formula), atol=ROUND_OFF)
+    formula = compute_formulas(Crystals.from_structures([structure]))
+    assert_allclose(
+        composition_vectors([structure]), compute_formula_vectors(formula), atol=ROUND_OFF
+    )
 
 
 @given(formula_texts(max_atoms=MAX_EXACT_ATOMS, max_amount=MAX_EXACT_ATOMS))
 def test_formula_to_vector_and_back_is_the_identity(text):
-    assert integer_formulas(formula_vectors([text])) == [canonical_formula(text)]
+    assert find_integer_formulas(compute_formula_vectors([text])) == [canonicalise_formula(text)]
 
 
 def test_every_short_formula_comes_back():
@@ -75,14 +82,14 @@ def test_every_short_formula_comes_back():
     columns = [atomic_numbers()[symbol] - 1 for symbol in symbols]
     exact = np.zeros((len(counts), MAX_ATOMIC_NUMBER), dtype=int)
     exact[:, columns] = counts
-    assert_array_equal(integer_amounts(exact / exact.sum(axis=1, keepdims=True)), exact)
+    assert_array_equal(find_integer_amounts(exact / exact.sum(axis=1, keepdims=True)), exact)
 
 
 @given(st.floats(0.01, 0.99), st.integers(4, 20), st.integers(0, 98))
 def test_the_cheapest_formula_of_two_elements_is_taken(share, max_atoms, z):
     vector = np.zeros((1, MAX_ATOMIC_NUMBER))
     vector[0, z : z + 2] = share, 1 - share
-    found = integer_amounts(vector, max_atoms=max_atoms)[0, z : z + 2]
+    found = find_integer_amounts(vector, max_atoms=max_atoms)[0, z : z + 2]
 
     def cost(one: int, other: int) -> float:
         n_atoms = one + other
@@ -97,7 +104,7 @@ def test_the_cheapest_formula_of_two_elements_is_taken(share, max_atoms, z):
 def test_no_element_is_lost_or_added(weights, max_atoms):
     vector = np.zeros((1, MAX_ATOMIC_NUMBER))
     vector[0, : len(weights)] = np.array(weights) / sum(weights)
-    (found,) = integer_amounts(vector, max_atoms=max_atoms)
+    (found,) = find_integer_amounts(vector, max_atoms=max_atoms)
     assert_array_equal(found > 0, vector[0] > 0)
     assert np.gcd.reduce(found) == 1
     assert found.sum() <= max(max_atoms, len(weights))
@@ -109,7 +116,7 @@ def test_amounts_are_written_as_canonical_formulas(texts):
     for row, text in enumerate(texts):
         for symbol, n in parse_formula(text).items():
             rows[row, atomic_numbers()[symbol] - 1] = 2 * n
-    assert formulas_of(rows) == [canonical_formula(text) for text in texts]
+    assert write_formulas(rows) == [canonicalise_formula(text) for text in texts]
 
 
 def test_vectors_of_known_crystals():
@@ -127,17 +134,17 @@ def test_partial_occupancy_counts_in_part():
 def test_noise_is_read_as_the_simple_formula():
     vector = np.zeros((1, MAX_ATOMIC_NUMBER))
     vector[0, [7, 21]] = 0.6634, 0.3366  # Ti 22, O 8
-    assert integer_formulas(vector) == ["O2Ti"]
+    assert find_integer_formulas(vector) == ["O2Ti"]
 
 
 def test_more_elements_than_atoms_get_one_atom_each():
-    vector = formula_vectors(["LiBeBCNOF"])
-    assert integer_formulas(vector, max_atoms=5) == ["BBeCFLiNO"]
+    vector = compute_formula_vectors(["LiBeBCNOF"])
+    assert find_integer_formulas(vector, max_atoms=5) == ["BBeCFLiNO"]
 
 
 def test_what_is_no_formula_is_refused():
     with pytest.raises(InputError, match='"NaCl2-" is not a formula'):
-        formula_vectors(["NaCl", "NaCl2-"])
+        compute_formula_vectors(["NaCl", "NaCl2-"])
 
 
 def test_keep_largest_keeps_shares():

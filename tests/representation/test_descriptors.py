@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.descriptors import (
-    composition_descriptor_names,
-    composition_descriptors,
-    pattern_descriptor_names,
-    pattern_descriptors,
+    compute_composition_descriptors,
+    compute_pattern_descriptors,
+    list_composition_descriptors,
+    list_pattern_descriptors,
 )
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
-from matlode.representation.series import PEAK_THRESHOLD, peak_indices
+from matlode.representation.series import PEAK_THRESHOLD, find_peak_indices
 from matlode.testing import GRID_STEP_DEG, SMALL_CRYSTALS, diamond, rock_salt
 from tests.strategies import SYMBOLS, formula_texts
 
@@ -26,13 +26,13 @@ CANCELLATION = 1e-3
 
 
 def by_name(formula: str) -> dict[str, float]:
-    (row,) = composition_descriptors(formula_vectors([formula]))
-    return dict(zip(composition_descriptor_names(), row.tolist(), strict=True))
+    (row,) = compute_composition_descriptors(compute_formula_vectors([formula]))
+    return dict(zip(list_composition_descriptors(), row.tolist(), strict=True))
 
 
 def pattern_by_name(pattern: np.ndarray) -> dict[str, float]:
-    (row,) = pattern_descriptors(pattern[None])
-    return dict(zip(pattern_descriptor_names(), row.tolist(), strict=True))
+    (row,) = compute_pattern_descriptors(pattern[None])
+    return dict(zip(list_pattern_descriptors(), row.tolist(), strict=True))
 
 
 def gaussians(centres_deg: list[float], heights: list[float]) -> np.ndarray:
@@ -42,8 +42,8 @@ def gaussians(centres_deg: list[float], heights: list[float]) -> np.ndarray:
 
 @given(st.lists(formula_texts(), min_size=1, max_size=4))
 def test_every_number_is_known_and_named(formulas):
-    values = composition_descriptors(formula_vectors(formulas))
-    names = composition_descriptor_names()
+    values = compute_composition_descriptors(compute_formula_vectors(formulas))
+    names = list_composition_descriptors()
     assert values.shape == (len(formulas), len(names))
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
@@ -73,15 +73,18 @@ def test_one_element_has_no_spread(symbol):
 
 @given(st.lists(formula_texts(), min_size=2, max_size=4))
 def test_composition_rows_do_not_touch_each_other(formulas):
-    vectors = formula_vectors(formulas)
-    singles = np.vstack([composition_descriptors(row[None]) for row in vectors])
-    assert_allclose(composition_descriptors(vectors), singles, rtol=FLOAT32, atol=CANCELLATION)
+    vectors = compute_formula_vectors(formulas)
+    singles = np.vstack([compute_composition_descriptors(row[None]) for row in vectors])
+    assert_allclose(
+        compute_composition_descriptors(vectors), singles, rtol=FLOAT32, atol=CANCELLATION
+    )
 
 
 def test_long_batches_are_their_parts():
-    vectors = np.tile(formula_vectors(["NaCl", "SrTiO3", "Si"]), (500, 1))
+    vectors = np.tile(compute_formula_vectors(["NaCl", "SrTiO3", "Si"]), (500, 1))
     assert_array_equal(
-        composition_descriptors(vectors), np.tile(composition_descriptors(vectors[:3]), (500, 1))
+        compute_composition_descriptors(vectors),
+        np.tile(compute_composition_descriptors(vectors[:3]), (500, 1)),
     )
 
 
@@ -110,30 +113,30 @@ def test_weights_are_the_atomic_fractions():
 def test_peaks_are_found_where_they_were_put(places, heights):
     centres = sorted(12.0 + 2.0 * place for place in places)
     pattern = gaussians(centres, heights[: len(centres)])
-    found = STANDARD_SETTINGS.two_theta_deg[peak_indices(pattern)]
+    found = STANDARD_SETTINGS.two_theta_deg[find_peak_indices(pattern)]
     assert_allclose(found, centres, atol=GRID_STEP_DEG / 2)
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=60))
 def test_a_peak_is_higher_than_its_neighbours_and_the_threshold(values):
     pattern = np.array(values)
-    for index in peak_indices(pattern):
+    for index in find_peak_indices(pattern):
         assert pattern[index] > PEAK_THRESHOLD
         assert pattern[index] == pattern[index - 1 : index + 2].max()
         assert pattern[index] > pattern[index - 1]
 
 
 def test_a_flat_top_is_one_peak_and_noise_is_none():
-    assert peak_indices(np.array([0, 0.5, 1, 1, 0.5, 0])).tolist() == [2]
-    assert peak_indices(np.array([0, PEAK_THRESHOLD / 2, 0, 1, 0])).tolist() == [3]
+    assert find_peak_indices(np.array([0, 0.5, 1, 1, 0.5, 0])).tolist() == [2]
+    assert find_peak_indices(np.array([0, PEAK_THRESHOLD / 2, 0, 1, 0])).tolist() == [3]
 
 
 def test_pattern_rows_do_not_touch_each_other():
     patterns = simulate_patterns([build() for build in SMALL_CRYSTALS.values()])
-    singles = np.vstack([pattern_descriptors(row[None]) for row in patterns])
-    values = pattern_descriptors(patterns)
+    singles = np.vstack([compute_pattern_descriptors(row[None]) for row in patterns])
+    values = compute_pattern_descriptors(patterns)
     assert_array_equal(values, singles)
-    assert values.shape == (len(patterns), len(pattern_descriptor_names()))
+    assert values.shape == (len(patterns), len(list_pattern_descriptors()))
     assert np.isfinite(values).all()
 
 
@@ -169,8 +172,8 @@ def test_a_pattern_of_nothing_has_no_peaks():
 
 
 def test_fractions_lead_the_row():
-    vectors = formula_vectors(["SrTiO3", "NaCl"])
-    leading = composition_descriptors(vectors)[:, :MAX_ATOMIC_NUMBER]
+    vectors = compute_formula_vectors(["SrTiO3", "NaCl"])
+    leading = compute_composition_descriptors(vectors)[:, :MAX_ATOMIC_NUMBER]
     assert_array_equal(leading, vectors.astype(np.float32))
 
 
@@ -178,6 +181,8 @@ def test_rows_of_many_compositions_are_those_of_each():
     fractions = np.random.default_rng(0).dirichlet(np.ones(4), 2500)
     many = np.zeros((2500, MAX_ATOMIC_NUMBER))
     many[:, [7, 12, 21, 55]] = fractions
-    together = composition_descriptors(many)
+    together = compute_composition_descriptors(many)
     for rows in (slice(0, 10), slice(1020, 1030), slice(2490, 2500)):
-        assert_allclose(composition_descriptors(many[rows]), together[rows], rtol=1e-5, atol=1e-6)
+        assert_allclose(
+            compute_composition_descriptors(many[rows]), together[rows], rtol=1e-5, atol=1e-6
+        )

@@ -33,11 +33,11 @@ from matlode.testing import (
     SINGLE_PRECISION,
     SMALL_CRYSTALS,
     body_centred_cubic,
-    brute_force_pattern,
     caesium_chloride,
     diamond,
     face_centred_cubic,
     rock_salt,
+    simulate_brute_force,
 )
 from tests.strategies import cells, crystals, reals, rotations, unimodular_matrices
 
@@ -368,13 +368,13 @@ def test_profiles_are_those_of_brute_force(starter):
     some = starter.crystals.take(np.arange(0, len(starter), 29))
     ours = simulate_patterns(some, dtype=float)
     for curve, structure in zip(ours, some.structures(), strict=True):
-        assert_allclose(curve, brute_force_pattern(structure), atol=10 * FAST_ENGINE)
+        assert_allclose(curve, simulate_brute_force(structure), atol=10 * FAST_ENGINE)
 
 
 @given(crystals(max_atoms=3))
 def test_symmetric_crystals_too_are_brute_forces(structure):
     for crystal in (structure, structure * (1, 1, 2)):
-        assert_allclose(pattern(crystal), brute_force_pattern(crystal), atol=10 * FAST_ENGINE)
+        assert_allclose(pattern(crystal), simulate_brute_force(crystal), atol=10 * FAST_ENGINE)
 
 
 @pytest.mark.parametrize("name", SMALL_CRYSTALS)
@@ -387,7 +387,7 @@ def test_nearly_symmetric_crystals_are_brute_forces(name, shake_angstrom):
     moved = Structure(
         crystal.lattice, crystal.species, crystal.cart_coords + shifts, coords_are_cartesian=True
     )
-    assert_allclose(pattern(moved), brute_force_pattern(moved), atol=10 * FAST_ENGINE)
+    assert_allclose(pattern(moved), simulate_brute_force(moved), atol=10 * FAST_ENGINE)
 
 
 @pytest.mark.parametrize("strain", [1e-8, 1e-7, 3e-7, 1e-6])
@@ -396,7 +396,7 @@ def test_a_cell_rounded_to_single_precision_keeps_its_pattern(strain):
     rng = np.random.default_rng(1)
     cell = crystal.lattice.matrix @ (np.eye(3) + rng.normal(0, strain, (3, 3)))
     rounded = Structure(Lattice(cell), crystal.species, crystal.frac_coords)
-    assert_allclose(pattern(rounded), brute_force_pattern(rounded), atol=100 * FAST_ENGINE)
+    assert_allclose(pattern(rounded), simulate_brute_force(rounded), atol=100 * FAST_ENGINE)
 
 
 def test_families_of_planes_are_those_of_the_books():

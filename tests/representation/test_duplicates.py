@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from matlode.data.cells import Cell, reduce_cells
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import reduced_formulas
+from matlode.data.formulas import compute_formulas
 from matlode.data.symmetry import find_space_group
 from matlode.representation import duplicates
 from matlode.representation.duplicates import SAME_PATTERN_COSINE, Duplicate, find_duplicates
@@ -32,7 +32,7 @@ SAME = [{0, 2}, {1, 5, 8}, {3}, {4}, {6}, {7}]
 
 def found_in(crystals: Crystals, *labels, **options) -> list[Duplicate]:
     groups = [find_space_group(crystals, index) for index in range(len(crystals))]
-    return find_duplicates(crystals, reduced_formulas(crystals), groups, *labels, **options)
+    return find_duplicates(crystals, compute_formulas(crystals), groups, *labels, **options)
 
 
 def staying(found: list[Duplicate], n: int) -> list[int]:
@@ -107,8 +107,10 @@ def test_a_lower_threshold_finds_more():
 def test_many_equal_ones_take_no_more_memory_than_one(monkeypatch):
     """As a trajectory of a molecular dynamics run would, of one formula and space group."""
     many = Crystals.from_structures([rock_salt()]).take(np.zeros(20_000, int))
-    one = duplicates.pattern_roots(many.take([0]))
-    monkeypatch.setattr(duplicates, "pattern_roots", lambda part: np.repeat(one, len(part), 0))
+    one = duplicates.compute_pattern_roots(many.take([0]))
+    monkeypatch.setattr(
+        duplicates, "compute_pattern_roots", lambda part: np.repeat(one, len(part), 0)
+    )
     tracemalloc.start()
     found = find_duplicates(many, ["ClNa"] * len(many), [225] * len(many))
     _, peak = tracemalloc.get_traced_memory()

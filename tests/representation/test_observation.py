@@ -13,7 +13,7 @@ from matlode.representation.observation import (
     MATCH_SETTINGS,
     N_LOG_Q,
     Observation,
-    log_q_bins,
+    convert_to_log_q_bins,
 )
 from matlode.representation.patterns import MeasuredPattern
 from matlode.testing import rutile
@@ -38,12 +38,12 @@ def test_views_do_not_depend_on_the_scale_of_intensity(pattern):
     more = Observation.of(replace(pattern, intensity=pattern.intensity * 37))
     for sigma in (0.15, 0.6):
         assert_allclose(more.view(sigma).roots, seen.view(sigma).roots, atol=1e-6)
-    assert_allclose(more.on_log_q(0.004, 5).roots, seen.on_log_q(0.004, 5).roots, atol=1e-6)
+    assert_allclose(more.bin_log_q(0.004, 5).roots, seen.bin_log_q(0.004, 5).roots, atol=1e-6)
 
 
 def test_views_are_of_length_1_and_nothing_is_where_nothing_was_measured(pattern):
     seen = Observation.of(pattern)
-    for view in (seen.as_it_is(), seen.view(0.3), seen.on_log_q(0.004, 20)):
+    for view in (seen.view_unbroadened(), seen.view(0.3), seen.bin_log_q(0.004, 20)):
         assert np.linalg.norm(view.roots) == pytest.approx(1)
         assert not view.roots[view.seen == 0].any()
     assert seen.limits_deg == pytest.approx((10, 90), abs=MATCH_SETTINGS.step)
@@ -51,9 +51,9 @@ def test_views_are_of_length_1_and_nothing_is_where_nothing_was_measured(pattern
 
 def test_a_line_is_in_the_bin_of_its_angle(pattern):
     margin = 7
-    view = Observation.of(pattern).on_log_q(0.001, margin)
+    view = Observation.of(pattern).bin_log_q(0.001, margin)
     strongest = FINE.grid[pattern.intensity.argmax()]
-    (there,) = log_q_bins(np.array([strongest])) + margin
+    (there,) = convert_to_log_q_bins(np.array([strongest])) + margin
     around = slice(int(there) - 20, int(there) + 21)
     assert abs(view.roots[around].argmax() - 20) <= 2
     assert len(view.roots) == N_LOG_Q + 2 * margin
@@ -62,7 +62,7 @@ def test_a_line_is_in_the_bin_of_its_angle(pattern):
 
 def test_what_is_taken_off_is_gone(pattern):
     seen = Observation.of(pattern)
-    rest = seen.without(seen.as_it_is().roots ** 2)
+    rest = seen.without(seen.view_unbroadened().roots ** 2)
     assert rest.gridded.intensity.max() < 1e-6
 
 
@@ -87,6 +87,6 @@ def test_a_view_is_what_wider_peaks_would_have_given(pattern, sigma_deg):
 
 def test_beyond_what_was_measured_nothing_is_seen_on_either_side(pattern):
     margin = 12
-    view = Observation.of(pattern).on_log_q(0.004, margin)
+    view = Observation.of(pattern).bin_log_q(0.004, margin)
     assert not view.seen[:margin].any()
     assert not view.seen[-margin:].any()

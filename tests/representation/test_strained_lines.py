@@ -14,7 +14,7 @@ from matlode.representation.diffraction import (
 )
 from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.patterns import MeasuredPattern
-from matlode.representation.strained_lines import FitCosts, StrainedLines, lattice_strains
+from matlode.representation.strained_lines import FitCosts, StrainedLines, find_lattice_strains
 from matlode.testing import diamond, hexagonal_close_packed, rutile
 
 FINE = DiffractionSettings(n_points=4001, peak_sigma_deg=0.08)
@@ -56,7 +56,7 @@ def fitted(structure, seen):
     ],
 )
 def test_as_many_strains_as_the_lattice_has_free_numbers(cell, n):
-    tensors = lattice_strains(cell)
+    tensors = find_lattice_strains(cell)
     flat = tensors.reshape(len(tensors), -1)
     assert len(tensors) == n
     assert_allclose(flat @ flat.T, np.eye(n), atol=1e-9)

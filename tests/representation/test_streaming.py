@@ -12,10 +12,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from matlode.data.crystals import Crystals
-from matlode.data.tables import count_rows, crystal_batches, starter_path
+from matlode.data.tables import count_rows, find_starter, read_crystal_batches
 from matlode.errors import InputError
 from matlode.representation.composition import composition_vectors
-from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
+from matlode.representation.descriptors import (
+    compute_composition_descriptors,
+    compute_pattern_descriptors,
+)
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.streaming import QUANTITIES, stream_table
 from matlode.testing import SINGLE_PRECISION
@@ -27,7 +30,7 @@ N_ROWS = 400
 def table(tmp_path_factory):
     """Some starter rows, one of them with an element that has no scattering factor and one
     with a cell that cannot be."""
-    rows = pq.read_table(starter_path()).slice(0, N_ROWS)
+    rows = pq.read_table(find_starter()).slice(0, N_ROWS)
     numbers, lattices = rows["numbers"].to_pylist(), rows["lattice"].to_pylist()
     numbers[7] = [100] * len(numbers[7])
     lattices[300] = [100 * x for x in lattices[300]]
@@ -44,7 +47,7 @@ def arrays(folder, names=tuple(QUANTITIES)):
 
 
 def test_batches_are_the_table(table):
-    parts = list(crystal_batches(table, 64))
+    parts = list(read_crystal_batches(table, 64))
     whole = Crystals.from_table(pq.read_table(table))
     assert count_rows(table) == N_ROWS == len(Crystals.concatenate(parts))
     assert_array_equal(Crystals.concatenate(parts).frac_coords, whole.frac_coords)
@@ -61,8 +64,8 @@ def test_streamed_arrays_are_those_of_the_whole_table(table, tmp_path, batch_row
     expected = {
         "patterns": patterns,
         "compositions": vectors.astype(np.float32),
-        "composition-descriptors": composition_descriptors(vectors),
-        "pattern-descriptors": pattern_descriptors(patterns),
+        "composition-descriptors": compute_composition_descriptors(vectors),
+        "pattern-descriptors": compute_pattern_descriptors(patterns),
     }
     for name, values in arrays(tmp_path).items():
         assert_allclose(values[good], expected[name], atol=SINGLE_PRECISION, err_msg=name)

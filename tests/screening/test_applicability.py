@@ -5,7 +5,7 @@ import pytest
 
 from matlode.properties.applicability import N_QUANTILES, Applicability
 from matlode.records import Candidate
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.screening.applicability import Applicable
 from matlode.testing import check_rule
 
@@ -25,7 +25,7 @@ def rule():
 
 
 def candidate(formula, distance):
-    (composition,) = formula_vectors([formula])
+    (composition,) = compute_formula_vectors([formula])
     return Candidate(formula, composition, np.ones(3), {}, np.ones(230) / 230, (), distance)
 
 

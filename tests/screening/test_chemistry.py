@@ -1,6 +1,6 @@
 import pytest
 
-from matlode.data.formulas import canonical_formula, parse_formula
+from matlode.data.formulas import canonicalise_formula, parse_formula
 from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, find_nearest_assignment
 
 
@@ -17,15 +17,15 @@ from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral, fin
     ],
 )
 def test_textbook_charges_are_found(formula, charges):
-    assignment = find_nearest_assignment(canonical_formula(formula))
+    assignment = find_nearest_assignment(canonicalise_formula(formula))
     assert assignment.total == 0
     assert dict(assignment.charges) == charges
 
 
 @pytest.mark.parametrize("formula", ["NaCl", "Fe3O4", "Na2Cl", "BaFeNbMnO7", "OsB2", "UO2"])
 def test_the_total_is_the_sum_of_the_charges(formula):
-    assignment = find_nearest_assignment(canonical_formula(formula))
-    amounts = parse_formula(canonical_formula(formula))
+    assignment = find_nearest_assignment(canonicalise_formula(formula))
+    amounts = parse_formula(canonicalise_formula(formula))
     total = sum(assignment.charges[s] * n for s, n in amounts.items())
     assert total == pytest.approx(assignment.total, abs=1e-9)
 
@@ -49,7 +49,7 @@ def test_magnetite_has_mixed_valence():
     ],
 )
 def test_grades(formula, grade):
-    verdict = ChargeNeutral().grade(canonical_formula(formula))
+    verdict = ChargeNeutral().grade(canonicalise_formula(formula))
     assert verdict.value == grade
     assert verdict.passed == (grade != "no")
 
@@ -66,7 +66,7 @@ def test_elements_without_states_have_no_assignment():
 def test_many_elements_are_no_trouble():
     symbols = ["O", "F", "Cl", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Nb", "Mo", "Ru",
                "Rh", "Ta", "W", "Re", "Os", "Ir", "Pt", "S", "Se", "N", "P"]  # fmt: skip
-    formula = canonical_formula("".join(symbols))
+    formula = canonicalise_formula("".join(symbols))
     # more assignments than 64 bits can count
     assert ChargeNeutral().grade(formula).value in (BALANCED, UNBALANCED)
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from matlode.data.formulas import canonical_formula
-from matlode.representation.composition import formula_vectors
+from matlode.data.formulas import canonicalise_formula
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
@@ -18,12 +18,12 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def candidates(models):
-    formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "Na2Cl", "Xe7Rn", "BaFeNbMnO7")]
+    formulas = [canonicalise_formula(f) for f in ("NaCl", "TiO2", "Na2Cl", "Xe7Rn", "BaFeNbMnO7")]
     noise = np.random.default_rng(0).random((3, 1601)).astype(np.float32)
     patterns = np.vstack(
         [simulate_patterns([rock_salt(), rutile()]), noise / noise.max(1)[:, None]]
     )
-    compositions = formula_vectors(formulas)
+    compositions = compute_formula_vectors(formulas)
     return models.predict_candidates(formulas, compositions, patterns, case="simulated")
 
 

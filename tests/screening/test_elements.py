@@ -5,7 +5,7 @@ import pytest
 from matlode.errors import GoalError, InputError
 from matlode.jobs.screens import load_rules
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
-from matlode.screening.funnel import OPTIONAL, chosen_rules, read_screens
+from matlode.screening.funnel import OPTIONAL, choose_rules, read_screens
 
 
 def of(formula):
@@ -70,7 +70,7 @@ def test_screens_are_switched_and_set(tmp_path, models, known, rules):
 )
 def test_screens_that_cannot_be_meant_so(rules, screens, told):
     with pytest.raises(GoalError, match=told):
-        chosen_rules([Abundant(), *rules], screens)
+        choose_rules([Abundant(), *rules], screens)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

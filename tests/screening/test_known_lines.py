@@ -16,7 +16,7 @@ from matlode.errors import ArtefactError
 from matlode.representation.diffraction import DiffractionSettings, simulate_patterns
 from matlode.representation.observation import Observation
 from matlode.representation.patterns import MeasuredPattern
-from matlode.screening.known_lines import N_LINES, KnownLines, distinct
+from matlode.screening.known_lines import N_LINES, KnownLines, keep_distinct
 from matlode.testing import diamond, rock_salt, rutile
 
 FINE = DiffractionSettings(n_points=4001, peak_sigma_deg=0.08)
@@ -85,13 +85,13 @@ def test_most_are_found_as_a_laboratory_measures_them(known, materials):
 def test_the_filter_keeps_its_word(known, materials):
     seen = clean(materials.crystals, 50)
     allowed = elements("O", "Ti", "Si", "Al", "Mg", "Fe", "Ca")
-    rows = known.rows_with(allowed, elements("O"))
+    rows = known.find_rows(allowed, elements("O"))
     assert 0 < len(rows) < len(known)
     for match in known.search(seen, rows):
         assert match.row in rows
         assert known.elements[match.row, 7]  # oxygen
         assert not known.elements[match.row, ~allowed].any()
-    assert known.search(seen, known.rows_with(elements("He"))) == []
+    assert known.search(seen, known.find_rows(elements("He"))) == []
 
 
 def test_an_answer_does_not_depend_on_who_else_is_asked(known, materials):
@@ -153,7 +153,7 @@ def test_lines_are_few_and_their_squares_sum_to_1(known):
 
 def test_one_phase_is_told_once(known, materials):
     matches = known.search(clean(materials.crystals, 7))
-    phases = [phase(known, m.row) for m in distinct(matches, known)]
+    phases = [phase(known, m.row) for m in keep_distinct(matches, known)]
     assert len(phases) == len(set(phases))
     assert phases[0] == phase(known, matches[0].row)
 

@@ -10,10 +10,10 @@ from numpy.testing import assert_array_equal
 
 from matlode.artefacts import save_artefact
 from matlode.data.crystals import pack_crystals
-from matlode.data.formulas import canonical_formula
+from matlode.data.formulas import canonicalise_formula
 from matlode.data.splits import TRAIN, split_by_formula
 from matlode.errors import ArtefactError
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.known_patterns import KnownPatterns
 from matlode.screening.novelty import FORMULA_FILTER, FormulaFilter, KnownMaterials
@@ -22,7 +22,7 @@ from tests.strategies import formula_texts
 
 MAX_FALSE_POSITIVES = 0.003
 
-formulas = st.lists(formula_texts().map(canonical_formula), max_size=30)
+formulas = st.lists(formula_texts().map(canonicalise_formula), max_size=30)
 
 
 def numbered(letter: str, n: int) -> list[str]:
@@ -36,7 +36,7 @@ def known() -> KnownMaterials:
         at_hand,
         ("mp-1", "mp-2", "mp-3", "mp-4"),
         (225, 136, 221, 227),
-        formula_vectors(at_hand),
+        compute_formula_vectors(at_hand),
     )
 
 
@@ -64,7 +64,7 @@ def test_real_formulas_are_told_from_their_neighbours(starter):
     real = set(starter.frame["formula"])
     known = FormulaFilter.build(real)
     assert all(formula in known for formula in real)
-    doubled = {canonical_formula(f"({formula})7H3") for formula in real} - real
+    doubled = {canonicalise_formula(f"({formula})7H3") for formula in real} - real
     assert np.mean([formula in known for formula in doubled]) < MAX_FALSE_POSITIVES
 
 
@@ -107,7 +107,9 @@ def test_another_artefact_is_refused(tmp_path):
 
 
 def test_known_formulas_are_named_with_their_source(known, trained_on):
-    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]), [136], trained_on=trained_on)
+    (verdict,) = known.judge(
+        ["O2Ti"], compute_formula_vectors(["O2Ti"]), [136], trained_on=trained_on
+    )
     assert not verdict.passed
     assert (verdict.rule, verdict.value, verdict.limit) == ("novel", "known", "novel")
     assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
@@ -115,20 +117,23 @@ def test_known_formulas_are_named_with_their_source(known, trained_on):
 
 def test_a_known_formula_is_named_though_another_composition_is_nearer(known, trained_on):
     # decoded fractions only round to the formula
-    decoded = formula_vectors(["O3SrTi"])
+    decoded = compute_formula_vectors(["O3SrTi"])
     (verdict,) = known.judge(["O2Ti"], decoded, [136], trained_on=trained_on)
     assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
 
 
 def test_formulas_that_were_trained_on_are_known_without_a_structure(known, trained_on):
-    (verdict,) = known.judge(["CuO"], formula_vectors(["CuO"]), [15], trained_on=trained_on)
+    (verdict,) = known.judge(["CuO"], compute_formula_vectors(["CuO"]), [15], trained_on=trained_on)
     assert not verdict.passed
     assert verdict.reason == "known: among the formulas that the models were trained on"
 
 
 def test_new_formulas_are_placed_beside_the_nearest_known_one(known, trained_on):
     verdicts = known.judge(
-        ["O3SrZr", "Ge"], formula_vectors(["O3SrZr", "Ge"]), [221, 227], trained_on=trained_on
+        ["O3SrZr", "Ge"],
+        compute_formula_vectors(["O3SrZr", "Ge"]),
+        [221, 227],
+        trained_on=trained_on,
     )
     assert [verdict.passed for verdict in verdicts] == [True, True]
     assert verdicts[0].reason == (
@@ -146,7 +151,7 @@ def test_what_is_not_at_hand_is_placed_beside_the_nearest_pattern(known, trained
     formulas = ["BrNa", "ClNa", "O2Ti"]
     patterns = simulate_patterns([rock_salt(a_angstrom=5.76), rock_salt(), rutile()])
     new, salt, polymorph = aware.judge(
-        formulas, formula_vectors(formulas), [225] * 3, patterns, trained_on=trained_on
+        formulas, compute_formula_vectors(formulas), [225] * 3, patterns, trained_on=trained_on
     )
     assert new.reason.endswith(
         "nearest pattern: NaCl (mp-1), cosine 1.00 with a lattice 2 % larger"
@@ -156,21 +161,23 @@ def test_what_is_not_at_hand_is_placed_beside_the_nearest_pattern(known, trained
 
 
 def test_a_known_formula_in_another_space_group_is_a_polymorph(known, trained_on):
-    (verdict,) = known.judge(["O2Ti"], formula_vectors(["O2Ti"]), [141], trained_on=trained_on)
+    (verdict,) = known.judge(
+        ["O2Ti"], compute_formula_vectors(["O2Ti"]), [141], trained_on=trained_on
+    )
     assert (verdict.passed, verdict.value) == (False, "new polymorph")
     assert verdict.reason == "known in space group 136 (TiO2 (mp-2)), not in 141"
 
 
 @given(st.lists(formula_texts(), min_size=1, max_size=6), formula_texts())
 def test_distance_is_the_share_of_atoms_to_exchange(members, formula):
-    compositions = formula_vectors(members)
+    compositions = compute_formula_vectors(members)
     known = KnownMaterials(
         tuple(members),
         tuple(members),
         (1,) * len(members),
         compositions,
     )
-    (x,) = formula_vectors([formula])
+    (x,) = compute_formula_vectors([formula])
     ((index, distance),) = known.nearest(x[None])
     kept = np.minimum(compositions, x).sum(axis=1)
     assert distance == pytest.approx(1 - kept.max(), abs=ROUND_OFF)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
-from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
+from matlode.representation.characteristics import CHARACTERISTICS, compute_characteristics
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.plausibility import (
     BAND_QUANTILES,
@@ -17,7 +17,7 @@ from matlode.screening.plausibility import (
     MAX_RARITY,
     PLAUSIBILITY_MODEL,
     PatternBands,
-    shuffled_peaks,
+    shuffle_peaks,
 )
 
 
@@ -65,7 +65,7 @@ def test_what_no_crystal_gives_is_turned_down_with_its_reasons(bands, name):
 
 def test_a_verdict_follows_from_rarity_and_bands(bands, real):
     patterns = np.vstack([real, list(strange_patterns().values())])
-    values = pattern_characteristics(patterns)
+    values = compute_characteristics(patterns)
     outside = ((values < bands.low) | (values > bands.high)).sum(axis=1)
     rarity = bands.rarity(patterns)
     verdicts = bands.judge(patterns)
@@ -85,13 +85,13 @@ def test_rarity_is_uniform_over_real_patterns_and_high_for_others(bands, real):
 
 
 def test_shuffled_peaks_are_the_same_points_in_another_order(real):
-    shuffled = shuffled_peaks(real[:50], np.random.default_rng(0))
+    shuffled = shuffle_peaks(real[:50], np.random.default_rng(0))
     assert_array_equal(np.sort(shuffled, axis=1), np.sort(real[:50], axis=1))
     assert (shuffled != real[:50]).any(axis=1).mean() > 0.9
 
 
 def test_each_band_holds_its_share_of_the_patterns_it_was_fitted_on(bands, real):
-    values = pattern_characteristics(real[::2])
+    values = compute_characteristics(real[::2])
     inside = ((values >= bands.low) & (values <= bands.high)).mean(axis=0)
     assert (inside >= BAND_QUANTILES[1] - BAND_QUANTILES[0] - 2 / len(values)).all()
     assert (bands.low <= bands.high).all()
@@ -124,7 +124,7 @@ def test_strangeness_is_the_squared_distance_of_correlated_normal_variables(band
 
 
 def test_the_ends_of_a_band_belong_to_it(bands, real):
-    values = pattern_characteristics(real[:1])[0]
+    values = compute_characteristics(real[:1])[0]
     quantiles = bands.quantiles.copy()
     quantiles[round(BAND_QUANTILES[0] * (len(quantiles) - 1))] = values
     (verdict,) = replace(bands, quantiles=quantiles).judge(real[:1])

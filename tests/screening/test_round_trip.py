@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from matlode.data.formulas import canonical_formula
-from matlode.representation.composition import formula_vectors
+from matlode.data.formulas import canonicalise_formula
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.round_trip import RoundTrip
 from matlode.testing import check_rule, rock_salt, rutile
@@ -21,9 +21,9 @@ def rule(models):
 @pytest.fixture(scope="module")
 def candidates(models):
     noise = np.random.default_rng(0).random((1, 1601)).astype(np.float32)
-    formulas = [canonical_formula(f) for f in ("NaCl", "TiO2", "NaCl")]
+    formulas = [canonicalise_formula(f) for f in ("NaCl", "TiO2", "NaCl")]
     patterns = np.vstack([simulate_patterns([rock_salt(), rutile()]), noise])
-    compositions = formula_vectors(formulas)
+    compositions = compute_formula_vectors(formulas)
     return models.predict_candidates(formulas, compositions, patterns, case="simulated")
 
 
@@ -44,8 +44,8 @@ def test_rule_keeps_the_contract(rule, candidates):
 
 def test_a_formula_that_comes_back_as_another_does_not_pass(rule, candidates):
     # of more atoms than any formula that the autoencoder has learned
-    formula = canonical_formula("Na37Cl41Xe17")
-    (composition,) = formula_vectors([formula])
+    formula = canonicalise_formula("Na37Cl41Xe17")
+    (composition,) = compute_formula_vectors([formula])
     strange = replace(candidates[0], formula=formula, composition=composition)
     (verdict,) = rule.judge([strange])
     assert not verdict.passed
@@ -60,8 +60,11 @@ def test_a_verdict_does_not_depend_on_the_company(rule, candidates):
 
 
 def test_as_many_atoms_come_back_as_there_are(rule, models):
-    formula = canonical_formula("Ca5P3O12F")  # more than the 20 of usual limits
+    formula = canonicalise_formula("Ca5P3O12F")  # more than the 20 of usual limits
     (candidate,) = models.predict_candidates(
-        [formula], formula_vectors([formula]), simulate_patterns([rutile()]), case="simulated"
+        [formula],
+        compute_formula_vectors([formula]),
+        simulate_patterns([rutile()]),
+        case="simulated",
     )
     assert "comes back as itself" in rule.check(candidate).reason

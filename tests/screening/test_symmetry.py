@@ -18,10 +18,10 @@ from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.symmetry import (
     ClearSymmetry,
     SymmetryClassifier,
+    compute_logits,
+    compute_system_probabilities,
+    fit_set_level,
     fit_temperature,
-    network_logits,
-    set_level,
-    system_probabilities,
 )
 from matlode.screening.symmetry_answers import N_RELATIVE, RELATIVE_RANGE, compute_relative_patterns
 from matlode.testing import ROUND_OFF, rock_salt
@@ -47,7 +47,7 @@ SHARES = hnp.arrays(float, (4, N_SPACE_GROUPS), elements=st.floats(0, 1)).map(
 
 @given(SHARES)
 def test_systems_share_the_probability_of_the_groups(space_groups):
-    systems = system_probabilities(space_groups)
+    systems = compute_system_probabilities(space_groups)
     assert systems.shape == (4, 7)
     assert (systems >= 0).all()
     assert_allclose(systems.sum(axis=1), 1, atol=ROUND_OFF)
@@ -57,7 +57,7 @@ def test_systems_share_the_probability_of_the_groups(space_groups):
 def test_a_certain_group_is_a_certain_system(number):
     certain = np.zeros((1, N_SPACE_GROUPS))
     certain[0, number - 1] = 1
-    (systems,) = system_probabilities(certain)
+    (systems,) = compute_system_probabilities(certain)
     assert dict(zip(CRYSTAL_SYSTEMS, systems, strict=True))[crystal_system(number)] == 1
 
 
@@ -129,7 +129,7 @@ def test_sets_hold_the_truth_nine_times_in_ten_and_are_small_where_it_is_clear(s
     odds = np.zeros((len(labels), N_SPACE_GROUPS))
     odds[:, :12] = np.exp(logits)
     probabilities = odds / odds.sum(axis=1, keepdims=True)
-    level = set_level(probabilities[:2000], labels[:2000])
+    level = fit_set_level(probabilities[:2000], labels[:2000])
     classifier = SymmetryClassifier(Echo(), 1.0, {"simulated": level})
     inside = classifier.sets(probabilities[2000:], case="simulated")
     held = inside[np.arange(2000), labels[2000:]].mean()
@@ -194,9 +194,9 @@ def test_every_row_is_answered_in_its_place():
     patterns = np.arange(4500, dtype=np.float32)[:, None] * np.ones((1, 1601), np.float32)
     compositions = np.zeros((4500, 100))
     compositions[:, 0] = 0.5
-    logits = network_logits(Echo(), patterns, compositions)
+    logits = compute_logits(Echo(), patterns, compositions)
     assert_allclose(logits, (np.arange(4500) + 0.5)[:, None] * np.ones((1, N_SPACE_GROUPS)))
-    assert_allclose(network_logits(Echo(), patterns, None), patterns[:, :N_SPACE_GROUPS])
+    assert_allclose(compute_logits(Echo(), patterns, None), patterns[:, :N_SPACE_GROUPS])
 
 
 @pytest.mark.parametrize(

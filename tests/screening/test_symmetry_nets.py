@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from matlode.errors import ArtefactError
-from matlode.latent.weights import learned_weights
+from matlode.latent.weights import extract_weights
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
-from matlode.screening.symmetry import SymmetryClassifier, network_logits
+from matlode.screening.symmetry import SymmetryClassifier, compute_logits
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, StandardPredictor
-from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, at_work
+from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, wrap_network
 from matlode.testing import SINGLE_PRECISION
 
 SIZES = {"width": 8, "blocks": 1}
@@ -38,7 +38,7 @@ def test_what_answers_says_the_same_as_what_learned(network, materials):
     patterns, compositions = materials
     compositions = compositions.copy()
     compositions[::5] = 0.0  # unknown
-    answers = at_work(network, Path("x"))(patterns, compositions)
+    answers = wrap_network(network, Path("x"))(patterns, compositions)
     with torch.inference_mode():
         expected = network(torch.from_numpy(patterns), torch.from_numpy(compositions)).numpy()
     scale = abs(expected).max()
@@ -46,14 +46,17 @@ def test_what_answers_says_the_same_as_what_learned(network, materials):
 
 
 def test_no_rows_have_no_logits(network):
-    assert network_logits(at_work(network, Path("x")), np.zeros((0, 1601)), None).shape == (0, 230)
+    assert compute_logits(wrap_network(network, Path("x")), np.zeros((0, 1601)), None).shape == (
+        0,
+        230,
+    )
 
 
 @pytest.mark.parametrize(
     "name", ["net.last.bias", "composition.blocks.1.look.weight", "net.first.weight"]
 )
 def test_weights_of_another_network_are_refused(network, name):
-    arrays = learned_weights(network)
+    arrays = extract_weights(network)
     arrays[name] = arrays[name][..., :-1]
     with pytest.raises(
         ArtefactError, match="models/own: weights are damaged or of another architecture"
@@ -62,7 +65,7 @@ def test_weights_of_another_network_are_refused(network, name):
 
 
 def test_temperatures_below_one_come_back(network, materials, tmp_path):
-    classifier = SymmetryClassifier(at_work(network, tmp_path), 0.7, {"simulated": 0.1})
+    classifier = SymmetryClassifier(wrap_network(network, tmp_path), 0.7, {"simulated": 0.1})
     classifier.save(tmp_path, {"architecture": SIZES})
     loaded = SymmetryClassifier.load(tmp_path)
     assert (loaded.temperature, loaded.levels) == (0.7, {"simulated": 0.1})
@@ -74,7 +77,7 @@ def test_temperatures_below_one_come_back(network, materials, tmp_path):
 
 def test_the_papers_classifier_comes_back(materials, tmp_path):
     torch.manual_seed(0)
-    network = at_work(ReferenceSymmetryNet(**REFERENCE_SIZES), tmp_path)
+    network = wrap_network(ReferenceSymmetryNet(**REFERENCE_SIZES), tmp_path)
     classifier = SymmetryClassifier(network, 1.5, {"decoded": 0.2})
     classifier.save(tmp_path, {"architecture": REFERENCE_SIZES}, name=REFERENCE_SYMMETRY_MODEL)
     loaded = SymmetryClassifier.load(tmp_path, name=REFERENCE_SYMMETRY_MODEL)

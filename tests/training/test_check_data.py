@@ -9,7 +9,7 @@ import pytest
 
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import parse_formula
-from matlode.data.tables import Materials, starter_path, write_materials
+from matlode.data.tables import Materials, find_starter, write_materials
 from matlode.errors import InputError
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.own import MIN_ROWS
@@ -25,7 +25,7 @@ from matlode.training.table import TrainingTable
 
 @pytest.fixture(scope="module")
 def checked():
-    return check_data(starter_path())
+    return check_data(find_starter())
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def told(check):
 
 
 def test_counts_are_those_that_training_sees(checked):
-    table = TrainingTable.load(starter_path())
+    table = TrainingTable.load(find_starter())
     assert checked.rows == len(table.materials)
     for p in checked.properties:
         labels = table.labels(ENDPOINTS[p.name])

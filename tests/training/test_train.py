@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matlode.artefacts import load_header, shipped_models
+from matlode.artefacts import find_shipped_models, load_header
 from matlode.data.splits import TEST
 from matlode.errors import GoalError
 from matlode.latent.space import LatentSpace
@@ -87,4 +87,4 @@ def test_unknown_models_are_told(tmp_path):
 
 def test_shipped_models_were_trained_on_the_full_table():
     for name in STANDARD_MODELS:
-        assert load_header(shipped_models() / name)["trained_on"]["rows"] > 70_000
+        assert load_header(find_shipped_models() / name)["trained_on"]["rows"] > 70_000

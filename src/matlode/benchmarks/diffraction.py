@@ -25,7 +25,7 @@ from matlode.data.symmetry import crystal_system, find_space_group
 from matlode.data.tables import load_starter, read_table
 from matlode.progress import Progress, silent
 from matlode.representation.diffraction import simulate_patterns
-from matlode.testing import brute_force_pattern, gaussian_profile
+from matlode.testing import draw_gaussians, simulate_brute_force
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -108,7 +108,7 @@ def _time_engines(
             start = time.perf_counter()
             peaks = engine(structure)
             times[name].append(time.perf_counter() - start)
-            found[name].append(gaussian_profile(*peaks))
+            found[name].append(draw_gaussians(*peaks))
             progress(name, at, len(some))
     pymatgen = np.array(times["pymatgen"])
     result = [
@@ -148,7 +148,7 @@ def _compute_brute_force(
 ) -> NDArray[np.float64]:
     patterns = []
     for at, structure in enumerate(structures, start=1):
-        patterns.append(brute_force_pattern(structure))
+        patterns.append(simulate_brute_force(structure))
         progress("brute force", at, len(structures))
     return np.array(patterns)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import inside, write_json
 from matlode.benchmarks.tables import Tables
-from matlode.data.formulas import canonical_formula, conventional_formula, parse_formula
+from matlode.data.formulas import canonicalise_formula, format_formula, parse_formula
 from matlode.data.structures import read_structure
 from matlode.data.tables import Materials
 from matlode.evidence.dossier import Evidence
@@ -25,9 +25,9 @@ from matlode.jobs.starts import SearchSettings
 from matlode.jobs.wishes import KnownFormulas
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
-from matlode.realisation.substitution import substituted
+from matlode.realisation.substitution import substitute_elements
 from matlode.records import Prediction
-from matlode.representation.composition import formulas_of
+from matlode.representation.composition import write_formulas
 from matlode.run_folder import RunFolder
 from matlode.run_records import CandidateRow
 from matlode.screening.chemistry import ChargeNeutral
@@ -88,7 +88,7 @@ def bench_discovery(
         done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]
         rows.append({"contestant": name, **_format_shares(done, known.materials)})
         table += [
-            {"contestant": name, "seed": seed, "formula": conventional_formula(p.formula),
+            {"contestant": name, "seed": seed, "formula": format_formula(p.formula),
              **e.row(), "promised": None if p.predicted is None else vars(p.predicted)}
             for seed, of_seed in enumerate(done)
             for p, e in of_seed
@@ -118,7 +118,7 @@ def _run_search(
     built = [row for row in run.read_candidates() if row.is_accepted and row.is_built]
     return [
         Proposed(
-            canonical_formula(row.formula),
+            canonicalise_formula(row.formula),
             read_structure(inside(folder, row.structure_file)),
             _shift_to_structure(row),
         )
@@ -140,7 +140,7 @@ def _substitute_elements(n: int, models: Models, known: Known) -> list[Proposed]
     moduli = materials.label("bulk_modulus_vrh")
     parents = np.argsort(-np.nan_to_num(moduli, nan=-np.inf), kind="stable")
     parents = parents[: int((~np.isnan(moduli)).sum())]
-    crystals, _ = substituted(
+    crystals, _ = substitute_elements(
         materials, parents, 4 * n, elements=known.elements,
         known=KnownFormulas(known.catalogue, models.formula_filter),
     )  # fmt: skip
@@ -155,7 +155,7 @@ def _sample_prior(n: int, models: Models, known: Known, seed: int) -> list[Propo
         points = np.random.default_rng(seed).normal(size=(N_PRIOR, models.space.size))
         points = points.astype(np.float32)
         amounts = models.space.formulas(points)
-        names = formulas_of(amounts)
+        names = write_formulas(amounts)
         new = [
             i
             for i, name in enumerate(names)
@@ -180,7 +180,7 @@ def _select_distinct(
     """The first structure of each formula, up to n."""
     found: dict[str, Proposed] = {}
     for structure in structures:
-        formula = canonical_formula(structure.composition.reduced_formula)
+        formula = canonicalise_formula(structure.composition.reduced_formula)
         found.setdefault(formula, Proposed(formula, structure))
         if len(found) == n:
             break
@@ -258,7 +258,7 @@ def _is_novel(structure: Structure, materials: Materials) -> bool:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     frame = materials.frame
-    formula = canonical_formula(structure.composition.reduced_formula)
+    formula = canonicalise_formula(structure.composition.reduced_formula)
     rows = np.flatnonzero((frame["formula"] == formula).to_numpy())
     matcher = StructureMatcher()
     return not any(matcher.fit(structure, materials.crystals.structure(int(row))) for row in rows)

@@ -30,7 +30,13 @@ from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern
-from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, distinct, that_scatter
+from matlode.screening.known_lines import (
+    STANDARD_MATCH,
+    KnownLines,
+    Match,
+    keep_distinct,
+    select_scattering,
+)
 
 MINERALS: Final = "COD/AMCSD"
 """Database, in the full table, of crystals with measured (not computed) cells."""
@@ -105,7 +111,7 @@ def bench_identify(
     The baseline is the cosine similarity of the square roots of the patterns, without strain or
     shift. Finished difficulties are kept in ``out`` and reused.
     """
-    materials = that_scatter(read_table(table) if table else load_starter())
+    materials = select_scattering(read_table(table) if table else load_starter())
     known = Known(table, index, progress)
     bench = _Bench(materials, known, seed, out, progress)
     answers = [
@@ -207,7 +213,7 @@ class _Bench:
         seen = Observation.of(pattern)
         matches = self.known.search(seen, rows, STANDARD_MATCH)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
-        few = np.setdiff1d(self.known.rows_with(elements), hidden)
+        few = np.setdiff1d(self.known.find_rows(elements), hidden)
         filtered = self.known.search(seen, few, STANDARD_MATCH)
         return Answer(
             row=row,
@@ -243,7 +249,7 @@ class _Bench:
         return guesses
 
     def _find_rank(self, matches: Sequence[Match], row: int) -> int:
-        phases = [int(self.phase[m.row]) for m in distinct(matches, self.known)]
+        phases = [int(self.phase[m.row]) for m in keep_distinct(matches, self.known)]
         return _find_place(phases, int(self.phase[row]))
 
     def rank_by_cosine(self, answers: Sequence[Sequence[Answer]]) -> list[list[int]]:
@@ -277,8 +283,8 @@ class _Bench:
         elements[[z - 1 for z in phase.numbers]] = True
         everything = np.arange(len(self.known))
         matches, filtered = (
-            distinct(self.known.search(seen, rows, STANDARD_MATCH), self.known)
-            for rows in (everything, self.known.rows_with(elements))
+            keep_distinct(self.known.search(seen, rows, STANDARD_MATCH), self.known)
+            for rows in (everything, self.known.find_rows(elements))
         )
         best = matches[0] if matches else None
         return {

@@ -14,8 +14,8 @@ from matlode.representation.diffraction import (
     CU_K_ALPHA_ANGSTROM,
     FWHM_PER_SIGMA,
     DiffractionSettings,
-    peaks_of_chunk,
-    usable_factors,
+    compute_chunk_peaks,
+    find_scattering_factors,
 )
 from matlode.representation.patterns import MeasuredPattern
 
@@ -113,8 +113,8 @@ def _simulate_lines(
     if not direction.any():
         direction[2] = 1
     r = math.exp(rng.uniform(-1, 1) * math.log(difficulty.texture))
-    factors, per_s = usable_factors(one, MEASUREMENT)
-    angle, area, _ = peaks_of_chunk(
+    factors, per_s = find_scattering_factors(one, MEASUREMENT)
+    angle, area, _ = compute_chunk_peaks(
         one, slice(0, 1), MEASUREMENT, factors, per_s, strained, np.array([[*direction, r]])
     )
     return angle, area

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from matlode.artefacts import write_json
 from matlode.benchmarks.tables import Tables
-from matlode.data.formulas import canonical_formula, conventional_formula
-from matlode.data.tables import full_table_path, starter_path
+from matlode.data.formulas import canonicalise_formula, format_formula
+from matlode.data.tables import find_full_table, find_starter
 from matlode.errors import InputError
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
@@ -93,7 +93,7 @@ def bench_rediscovery(
     Raises InputError if ``hide`` is empty or the table contains none of its formulas.
     """
     hidden = _read_formulas(hide)
-    rows = hide_formulas(hidden, full_table_path(data) or starter_path(), out / "data")
+    rows = hide_formulas(hidden, find_full_table(data) or find_starter(), out / "data")
     seconds = {"training": _train_models(out, epochs, progress)}
     models, known = Models(out / "models"), Known(out / "data" / "structures.parquet")
     listed: dict[str, list[list[str]]] = {}
@@ -119,7 +119,7 @@ def bench_rediscovery(
         ],
         "rank of each phase, the best of its seeds": [
             {
-                "phase": conventional_formula(formula),
+                "phase": format_formula(formula),
                 "rows hidden": rows[formula],
                 **{name: _format_best(of[at]) for name, of in ranks.items()},
             }
@@ -141,7 +141,7 @@ def hide_formulas(hidden: Collection[str], table: Path, folder: Path) -> dict[st
             continue
         content = pq.read_table(source)
         formulas = content.column("formula").to_pandas()
-        names = {text: canonical_formula(text) for text in formulas.unique()}
+        names = {text: canonicalise_formula(text) for text in formulas.unique()}
         canonical = formulas.map(names)
         for formula, n in canonical[canonical.isin(counts)].value_counts().items():
             counts[str(formula)] += int(n)
@@ -166,7 +166,7 @@ def _read_formulas(hide: Path | Sequence[str]) -> list[str]:
         hide = [text for line in lines if (text := line.partition("#")[0].strip())]
     if not hide:
         raise InputError("no formulas to hide; give at least one, in a file one per line.")
-    return list(dict.fromkeys(canonical_formula(text) for text in hide))
+    return list(dict.fromkeys(canonicalise_formula(text) for text in hide))
 
 
 def _train_models(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
@@ -198,7 +198,7 @@ def _run_search(
             goal=goal, out=folder, settings=settings, models=models, known=known,
             screens={"novel": {"required": True}}, progress=progress,
         )  # fmt: skip
-    return [canonical_formula(row.formula) for row in run.read_candidates() if row.is_accepted]
+    return [canonicalise_formula(row.formula) for row in run.read_candidates() if row.is_accepted]
 
 
 def _find_rank(formula: str, listed: Sequence[str]) -> int | None:

@@ -29,7 +29,7 @@ from matlode.optimisation.campaign import Campaign, Trials, select_diverse
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.ledger import Ledger
 from matlode.progress import Progress, silent
-from matlode.representation.composition import formulas_of
+from matlode.representation.composition import write_formulas
 from matlode.representation.streaming import stream_table
 
 GOAL = {"maximize": ["bulk_modulus", "shear_modulus"]}
@@ -101,7 +101,7 @@ class LightCampaign(Campaign):
         amounts = np.zeros((len(points), 100), dtype=np.int64)
         scaled = np.take_along_axis(points, order, axis=1) * 4
         np.put_along_axis(amounts, order, np.clip(scaled.astype(np.int64), 1, 9), axis=1)
-        formulas = formulas_of(amounts)
+        formulas = write_formulas(amounts)
         gains = np.repeat(-(points.astype(float) ** 2).mean(axis=1)[:, None], 2, axis=1)
         return Trials.of(points, formulas, gains, np.zeros((len(points), 0)), gains)
 

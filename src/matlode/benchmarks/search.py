@@ -27,14 +27,14 @@ from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
 from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.goal_file import make_goal
-from matlode.optimisation.sampler import Array, History, Sampler, out_of_box
+from matlode.optimisation.sampler import Array, History, Sampler, map_to_box
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates
-from matlode.properties.scores import element_statistics_baseline
+from matlode.properties.scores import predict_element_statistics
 from matlode.records import Cell
 from matlode.report.drawing import COLOURS, pyplot, save_figure
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.training.table import TrainingTable
 
 N_START = 10
@@ -121,8 +121,8 @@ class ExternalSampler(Sampler):
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
-        unit = replace(history, points=history.in_box(bounds))
-        return out_of_box(self.load_history(unit, len(bounds), rng)(n), bounds)
+        unit = replace(history, points=history.to_unit_box(bounds))
+        return map_to_box(self.load_history(unit, len(bounds), rng)(n), bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,11 +207,11 @@ EXTERNAL_SAMPLERS: Mapping[str, ExternalSampler] = {
 """Name → sampler of another library (extra ``bench``)."""
 
 
-def regrets(test: TestFunction, sampler: Sampler, *, seed: int, n: int) -> Array:
+def compute_regrets(test: TestFunction, sampler: Sampler, *, seed: int, n: int) -> Array:
     """(n,), difference of the best value and the minimum after 1, 2, ..., n evaluations."""
     bounds = np.array(test.bounds, dtype=float)
     rng = np.random.default_rng(seed)
-    points = out_of_box(rng.random((N_START, 2)), bounds)
+    points = map_to_box(rng.random((N_START, 2)), bounds)
     while len(points) < n:
         history = History(points, -test.function(*points.T))
         points = np.concatenate([points, sampler.suggest(history, bounds, 1, rng)])
@@ -238,7 +238,7 @@ def bench_functions(
         curves[name] = {}
         for label, sampler in samplers.items():
             runs = np.array(
-                [regrets(test, sampler, seed=s, n=n_evaluations) for s in range(n_seeds)]
+                [compute_regrets(test, sampler, seed=s, n=n_evaluations) for s in range(n_seeds)]
             )
             curves[name][label] = np.quantile(runs, [0.25, 0.5, 0.75], axis=0).tolist()
             done += 1
@@ -277,7 +277,7 @@ class IndependentModel:
         for name in self.goal.endpoints:
             labels = self.table.labels(endpoints[name])
             known = rows & ~np.isnan(labels)
-            value = element_statistics_baseline(
+            value = predict_element_statistics(
                 endpoints[name], self.table.compositions[known], labels[known], compositions
             )
             estimates[name] = Estimates(*3 * (np.asarray(value, dtype=float),))
@@ -348,7 +348,7 @@ def bench_latent(
             progress("latent", n_done, n_seeds * len(samplers), f"{name}, seed {seed}")
     model = IndependentModel(goal, scale, TrainingTable.load(data))
     every = [run for of in runs.values() for run in of]
-    tops = formula_vectors([formula for run in every for formula in run.formulas])
+    tops = compute_formula_vectors([formula for run in every for formula in run.formulas])
     means = model.merits(tops, models.endpoints).reshape(len(every), TOP).mean(axis=1)
     independent = iter(means.tolist())
     scored = {name: [_ScoredRun(run, next(independent)) for run in of] for name, of in runs.items()}

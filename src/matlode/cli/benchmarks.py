@@ -16,7 +16,7 @@ from matlode.cli.shared import (
     Commands,
     DataTable,
     make_examination,
-    progress_of,
+    show_command_progress,
 )
 
 commands = typer.Typer(
@@ -40,11 +40,11 @@ def bench_xrd(
 ) -> None:
     """Powder patterns: time and exactness."""
     from matlode.benchmarks.diffraction import bench_diffraction
-    from matlode.data.tables import full_table_path
+    from matlode.data.tables import find_full_table
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         found = bench_diffraction(
-            full_table_path(data), n_structures=structures, n_exact=exact, progress=progress
+            find_full_table(data), n_structures=structures, n_exact=exact, progress=progress
         )
     _print(found, as_json)
 
@@ -54,7 +54,7 @@ def bench_training(data: DataTable = None, as_json: AsJson = False) -> None:
     """Training: seconds per epoch of each network."""
     from matlode.benchmarks.training import bench_training
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         found = bench_training(data, progress=progress)
     _print(found, as_json)
 
@@ -67,10 +67,10 @@ def bench_predict(
 ) -> None:
     """Predictions: the start of the command, then stage by stage."""
     from matlode.benchmarks.prediction import bench_prediction
-    from matlode.data.tables import full_table_path
+    from matlode.data.tables import find_full_table
 
-    with progress_of() as progress:
-        found = bench_prediction(full_table_path(data), n_structures=structures, progress=progress)
+    with show_command_progress() as progress:
+        found = bench_prediction(find_full_table(data), n_structures=structures, progress=progress)
     _print(found, as_json)
 
 
@@ -92,7 +92,7 @@ def bench_search(
     """Samplers: on functions, in the latent space, cost of suggestions."""
     from matlode.benchmarks.search import bench_search
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         found = bench_search(
             sampler or (), n_seeds=seeds, n_trials=trials, data=data, out=out, progress=progress
         )
@@ -118,7 +118,7 @@ def bench_rediscovery(
     """How many known phases a search finds if they are hidden."""
     from matlode.benchmarks.rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         found = bench_rediscovery(
             hide or HARD_PHASES,
             goal=goal or GOAL,
@@ -141,11 +141,11 @@ def bench_discovery(
 ) -> None:
     """Proposals of a search and of baselines, in two ML potentials."""
     from matlode.benchmarks.discovery import bench_discovery
-    from matlode.data.tables import full_table_path
+    from matlode.data.tables import find_full_table
     from matlode.jobs.known import Known
 
-    with progress_of(kept=True) as progress:
-        known = Known(full_table_path(data))
+    with show_command_progress(kept=True) as progress:
+        known = Known(find_full_table(data))
         found = bench_discovery(
             n=structures,
             n_seeds=seeds,
@@ -168,11 +168,11 @@ def bench_identify(
 ) -> None:
     """How often the phase of a powder pattern is found."""
     from matlode.benchmarks.identify import bench_identify
-    from matlode.data.tables import full_table_path
+    from matlode.data.tables import find_full_table
 
-    with progress_of(kept=out is not None) as progress:
+    with show_command_progress(kept=out is not None) as progress:
         found = bench_identify(
-            full_table_path(data), n_patterns=structures, out=out, progress=progress
+            find_full_table(data), n_patterns=structures, out=out, progress=progress
         )
     _print(found, as_json)
 
@@ -189,7 +189,7 @@ def bench_scale(
     """Time and memory of long searches and large tables."""
     from matlode.benchmarks.scale import bench_scale
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         found = bench_scale(n_trials=trials, n_structures=structures, data=data, progress=progress)
     _print(found, as_json)
 

@@ -21,8 +21,8 @@ from matlode.cli.shared import (
     ModelsFolder,
     ScreensFile,
     load_screens,
-    progress_of,
-    symbols_in,
+    show_command_progress,
+    split_symbols,
 )
 from matlode.terminal import stdout_is_terminal
 
@@ -44,7 +44,7 @@ def predict(
     from matlode.jobs.models import Models
     from matlode.jobs.predict import stream_predictions
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         answers = stream_predictions(
             sources,
             models=Models(models),
@@ -88,7 +88,7 @@ def solve(
     from matlode.jobs.models import Models
     from matlode.jobs.solve import solve as run_solve
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         answers = run_solve(
             pattern,
             formula,
@@ -145,11 +145,11 @@ def identify(
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         answer = run_identify(
             pattern,
-            elements=symbols_in(elements),
-            require=symbols_in(require),
+            elements=split_symbols(elements),
+            require=split_symbols(require),
             wavelength=wavelength,
             top=top,
             plot=plot,
@@ -191,7 +191,7 @@ def xrd(
         two_theta_max_deg=high,
         n_points=round((high - low) / 0.05) + 1,
     )
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         answers = list_peaks(sources, settings, progress)
         if out is not None:
             write_patterns(sources, out, settings)

@@ -16,8 +16,8 @@ from matlode.cli.shared import (
     DataTable,
     ModelsFolder,
     PropertiesFile,
-    progress_of,
     refuse,
+    show_command_progress,
 )
 
 
@@ -71,7 +71,7 @@ def evaluate_properties(
         refuse(ctx, "data", "properties", when="with --stored, which measures nothing")
         rows = stored_scores(names, models=models)
     else:
-        with progress_of() as progress:
+        with show_command_progress() as progress:
             rows = measure_scores(
                 names, data=data, models=models, properties=properties, progress=progress
             )
@@ -93,7 +93,7 @@ def evaluate_latent(
     from matlode.evaluation.latent_figures import draw_latent_figures
     from matlode.latent.space import FACES
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         rows = measure_latent(data=data, models=models, progress=progress)
         if figures is not None:
             draw_latent_figures(figures, data=data, models=models, progress=progress)
@@ -118,7 +118,7 @@ def evaluate_folds(
     """Cross-validate the property network. Continues where it was interrupted."""
     from matlode.evaluation.cross_validation import cross_validate
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         rows = cross_validate(split=split, data=data, out=out, models=models, progress=progress)
     if as_json:
         print_json([row.to_json() for row in rows])
@@ -137,7 +137,7 @@ def evaluate_symmetry(
     """Space groups on another split. Continues where it was interrupted."""
     from matlode.evaluation.symmetry import measure_symmetry
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         rows = measure_symmetry(split=split, data=data, out=out, models=models, progress=progress)
     if as_json:
         print_json([row.to_json() for row in rows])
@@ -155,7 +155,7 @@ def evaluate_realisation(
     """Crystal structures that are built for hidden formulas."""
     from matlode.evaluation.realisation import measure_realisation
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         rows = measure_realisation(
             data=data, models=models, n_structures=structures, progress=progress
         )
@@ -181,7 +181,7 @@ def evaluate_potentials(
     """Two ML potentials, on known materials."""
     from matlode.evaluation.potentials import measure_potentials
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         rows = measure_potentials(
             data=data, models=models, n_structures=structures, keep=out, progress=progress
         )
@@ -212,7 +212,7 @@ def evaluate_accuracy(
 
     if figures is None:
         refuse(ctx, "data", when="without --figures: the scores stand in the models' headers")
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         page = write_accuracy(
             data=data, models=models, folds=folds, figures=figures, out=out or PAGE,
             progress=progress,

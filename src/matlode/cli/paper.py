@@ -9,7 +9,7 @@ import typer
 
 from matlode import completion
 from matlode.cli.printing import digits, print_json, print_table
-from matlode.cli.shared import AsJson, DataTable, ModelsFolder, progress_of, refuse
+from matlode.cli.shared import AsJson, DataTable, ModelsFolder, refuse, show_command_progress
 
 commands = typer.Typer()
 
@@ -58,7 +58,7 @@ def tune(
     if model in TUNED and MODELS[model].is_head:
         refuse(ctx, "epochs", when=f"for {model}: it is made of trees, which have no epochs")
     settings = TuningSettings(trials=trials, epochs=epochs, rows=rows, seed=seed, pruner=pruner)
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         tuning = run_tune(
             model, data=data, space=space, storage=storage, study=study, models=models, out=out,
             settings=settings, progress=progress,
@@ -100,7 +100,7 @@ def reproduce(
 
     if quick:
         refuse(ctx, "seeds", when="with --quick, which sets the number of runs")
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         page = make(
             data=data, models=models, out=out, quick=quick, n_seeds=seeds, seed=seed,
             progress=progress,

@@ -20,13 +20,13 @@ from matlode.cli.shared import (
     given,
     load_screens,
     make_examination,
-    numbers_in,
-    pairs_in,
-    progress_of,
+    parse_numbers,
+    parse_pairs,
     refuse,
-    symbols_in,
+    show_command_progress,
+    split_symbols,
 )
-from matlode.terminal import shown_progress
+from matlode.terminal import show_progress
 
 if TYPE_CHECKING:
     from matlode.jobs.rounds import Wishes
@@ -129,12 +129,12 @@ def search(
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.search import search as run_search
-    from matlode.optimisation.goal_file import read_goal_file, with_options
+    from matlode.optimisation.goal_file import merge_options, read_goal_file
 
     sections = {
-        "near": numbers_in(near),
-        "within": pairs_in(within),
-        "elements": given(required=symbols_in(require)),
+        "near": parse_numbers(near),
+        "within": parse_pairs(within),
+        "elements": given(required=split_symbols(require)),
         "formula": given(stoichiometry=formula),
         "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
         "search": given(trials=trials, seed=seed, sampler=sampler),
@@ -144,9 +144,9 @@ def search(
     wishes: Wishes = {
         "maximize": maximize or (),
         "minimize": minimize or (),
-        "elements": symbols_in(elements),
-        "exclude": symbols_in(exclude) or (),
-        "goal": with_options(read_goal_file(goal) if goal else {}, given(**sections)),
+        "elements": split_symbols(elements),
+        "exclude": split_symbols(exclude) or (),
+        "goal": merge_options(read_goal_file(goal) if goal else {}, given(**sections)),
     }
     if rounds > 1 and not relax:
         ctx.fail("--rounds needs --relax N: each round learns from N verified candidates.")
@@ -154,7 +154,7 @@ def search(
         refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
     # before the search, so that a missing package is reported first
     examination = make_examination(table.materials, models) if relax else None
-    with shown_progress(lambda: _advise_after_interrupt(out, storage, relax)) as progress:
+    with show_progress(lambda: _advise_after_interrupt(out, storage, relax)) as progress:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
@@ -183,7 +183,7 @@ def resume(
     from matlode.jobs.search import resume as resume_run
     from matlode.run_folder import RunFolder
 
-    with shown_progress(lambda: _advise_after_interrupt(run, storage)) as progress:
+    with show_progress(lambda: _advise_after_interrupt(run, storage)) as progress:
         if RunFolder(run).is_in_rounds:
             refuse(ctx, "storage", when=f"for {run}, a folder of rounds")
             finished = resume_rounds(run, progress=progress)
@@ -207,7 +207,7 @@ def work(
     from matlode.jobs.models import Models
     from matlode.jobs.search import work as run_work
 
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         n = run_work(
             storage, campaign, models=Models(models), known=Known(known), progress=progress
         )
@@ -258,7 +258,7 @@ def relax(
         make_examination(Known(known).materials, models),
         primary=potential, secondary=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
     )  # fmt: skip
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         if of_run:
             rows = relax_run(sources[0], top, examination, progress)
         else:
@@ -274,7 +274,7 @@ def show(
     ctx: typer.Context, run: RunPath, storage: Storage = None, as_json: AsJson = False
 ) -> None:
     """Print the candidates of a search, or its progress."""
-    from matlode.artefacts import understood
+    from matlode.artefacts import convert_read_errors
     from matlode.errors import InputError
     from matlode.run_folder import RunFolder
 
@@ -286,7 +286,7 @@ def show(
         return
     rows = folder.read_candidates()
     refuse(ctx, "storage", when=f"for {run}: the search is finished")
-    with understood(run, InputError):
+    with convert_read_errors(run, InputError):
         if as_json:
             print_json([row.to_columns() for row in rows])
         else:
@@ -316,16 +316,16 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain the rank of a candidate: its verdicts and reasons."""
-    from matlode.artefacts import understood
-    from matlode.data.formulas import canonical_formula
+    from matlode.artefacts import convert_read_errors
+    from matlode.data.formulas import canonicalise_formula
     from matlode.errors import InputError
     from matlode.run_folder import RunFolder
 
-    wanted = canonical_formula(formula)
+    wanted = canonicalise_formula(formula)
     folder = RunFolder(run)
     rows = folder.read_candidates()
-    with understood(run, InputError):
-        row = next((row for row in rows if canonical_formula(row.formula) == wanted), None)
+    with convert_read_errors(run, InputError):
+        row = next((row for row in rows if canonicalise_formula(row.formula) == wanted), None)
         if row is not None and as_json:
             print_json(row.to_columns())
             return

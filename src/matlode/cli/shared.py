@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from matlode.terminal import Volume, shown_progress, volume
+from matlode.terminal import Volume, show_progress, volume
 
 if TYPE_CHECKING:
     from matlode.data.tables import Materials
@@ -153,11 +153,11 @@ Storage = Annotated[
 ]
 
 
-def progress_of(*, kept: bool = False) -> AbstractContextManager[Progress]:
+def show_command_progress(*, kept: bool = False) -> AbstractContextManager[Progress]:
     """Progress of a command that, after Ctrl-C, continues when it is run again (``kept``), or
     starts from the beginning."""
     advice = "continues from there" if kept else "starts from the beginning; nothing was kept"
-    return shown_progress(lambda: f"The same command {advice}.")
+    return show_progress(lambda: f"The same command {advice}.")
 
 
 def load_screens(file: Path | None) -> dict[str, object]:
@@ -174,7 +174,7 @@ def make_examination(materials: Materials, models: Path | None) -> Examination:
     return Examination(materials, models)
 
 
-def symbols_in(text: str | None) -> list[str] | None:
+def split_symbols(text: str | None) -> list[str] | None:
     """Split a list of elements: ["B", "C"] of "B, C"."""
     if text is None:
         return None
@@ -186,12 +186,12 @@ def given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value not in (None, {}, [])}
 
 
-def numbers_in(texts: list[str] | None) -> dict[str, float]:
+def parse_numbers(texts: list[str] | None) -> dict[str, float]:
     """{"band_gap": 1.4} of ["band_gap=1.4"]; raises GoalError for what is not a number."""
     from matlode.errors import GoalError
 
     numbers = {}
-    for name, value in pairs_in(texts).items():
+    for name, value in parse_pairs(texts).items():
         try:
             numbers[name] = float(value)
         except ValueError as error:
@@ -201,7 +201,7 @@ def numbers_in(texts: list[str] | None) -> dict[str, float]:
     return numbers
 
 
-def pairs_in(texts: list[str] | None) -> dict[str, str]:
+def parse_pairs(texts: list[str] | None) -> dict[str, str]:
     """{"band_gap": "1.1..1.7"} of ["band_gap=1.1..1.7"]."""
     from matlode.errors import GoalError
 

@@ -9,7 +9,14 @@ import typer
 
 from matlode import completion
 from matlode.cli.printing import print_check, print_json, print_table
-from matlode.cli.shared import AsJson, Commands, DataTable, PropertiesFile, progress_of, refuse
+from matlode.cli.shared import (
+    AsJson,
+    Commands,
+    DataTable,
+    PropertiesFile,
+    refuse,
+    show_command_progress,
+)
 
 commands = typer.Typer(
     help="Import, check and describe tables of materials.", cls=Commands, no_args_is_help=True
@@ -43,7 +50,7 @@ def data_features(
             from distributed import Client
 
             client = stack.enter_context(Client(scheduler))
-        progress = stack.enter_context(progress_of())
+        progress = stack.enter_context(show_command_progress())
         header = stream_table(table, out, names or ["patterns"], client=client, progress=progress)
     print(header)
 
@@ -106,7 +113,7 @@ def data_import(
         licence=licence,
         filter=optimade_filter,
     )
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         imported = import_data(sources, out, settings=settings, progress=progress)
     rows = imported.provenance["rows"]
     print(f"{rows['kept']} materials, {rows['dropped']} dropped: {out}")
@@ -127,11 +134,11 @@ def data_elements(
     Formation energies refer to them.
     """
     from matlode.data.tables import load_starter, read_table
-    from matlode.evidence.examination import Examination, element_references
+    from matlode.evidence.examination import Examination, compute_element_references
 
     examination = Examination(read_table(table) if table else load_starter())
-    with progress_of(kept=True) as progress:
-        references = element_references(examination, out, progress)
+    with show_command_progress(kept=True) as progress:
+        references = compute_element_references(examination, out, progress)
     if as_json:
         print_json({potential: dict(found) for potential, found in references.energies.items()})
         return
@@ -151,12 +158,12 @@ def data_prototypes(
 ) -> None:
     """Find the structure types of a table, by Wyckoff sequence."""
     from matlode.data.tables import load_starter, read_table
-    from matlode.realisation.structure_types import structure_types, types_file, write_types
+    from matlode.realisation.structure_types import find_types_file, structure_types, write_types
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         types = structure_types(read_table(table) if table else load_starter(), progress=progress)
     if out is not None or table is not None:
-        write_types(types, out or types_file(table))
+        write_types(types, out or find_types_file(table))
     if as_json:
         print_json(types.to_dict(orient="records"))
         return
@@ -204,7 +211,7 @@ def data_check(
 
     from matlode.training.check_data import check_data
 
-    with progress_of() as progress:
+    with show_command_progress() as progress:
         check = check_data(table, properties=properties, progress=progress)
     if as_json:
         print_json(asdict(check))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from matlode import completion
-from matlode.cli.shared import FORMER_COMMAND, Commands, DataTable, progress_of, refuse
+from matlode.cli.shared import FORMER_COMMAND, Commands, DataTable, refuse, show_command_progress
 
 
 class TrainCommands(Commands):
@@ -68,7 +68,7 @@ def train_models(
         _refuse_settings(ctx, settings, names)
     if wanted and all(name in MODELS and not MODELS[name].is_network for name in wanted):
         refuse(ctx, "epochs", when=f"for {', '.join(wanted)}: none of them is a network")
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         headers = train_models(
             names or None, data=data, out=out, settings=settings, epochs=epochs, force=force,
             progress=progress,
@@ -98,7 +98,7 @@ def train_properties(
 
     names = [head_name(name, "standard") for name in read_properties(file)]
     _refuse_settings(ctx, settings, names)
-    with progress_of(kept=True) as progress:
+    with show_command_progress(kept=True) as progress:
         headers = train_models(
             names, data=data, out=out, properties=file, settings=settings, force=force,
             progress=progress,

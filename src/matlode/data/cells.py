@@ -49,7 +49,7 @@ def is_disordered(crystals: Crystals) -> NDArray[np.bool_]:
     return part
 
 
-def site_counts(crystals: Crystals) -> NDArray[np.int64]:
+def count_sites(crystals: Crystals) -> NDArray[np.int64]:
     """Return (n,), the number of sites per cell; a mixed site counts once."""
     counts = crystals.n_atoms.copy()
     for index in map(int, np.flatnonzero(is_disordered(crystals))):

@@ -24,7 +24,7 @@ FULL_SITE = 1.06
 """Largest sum of the occupancies of a site; more than 1 because of rounding."""
 
 
-def crystal_problems(crystals: Crystals) -> list[str | None]:
+def find_problems(crystals: Crystals) -> list[str | None]:
     """Return for each crystal None, or the reason why it cannot be used."""
     reasons: list[str | None] = [None] * len(crystals)
     with np.errstate(invalid="ignore", over="ignore"):

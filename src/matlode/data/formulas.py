@@ -98,7 +98,7 @@ def _parse_plain_formula(text: str) -> dict[str, int] | None:
 _SYMBOL_AND_NUMBER = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 
 
-def canonical_formula(text: str) -> str:
+def canonicalise_formula(text: str) -> str:
     """Return the canonical form of a formula, by which matlode compares formulas.
 
     >>> canonical_formula("TiO2"), canonical_formula("Ti2O4")
@@ -108,7 +108,7 @@ def canonical_formula(text: str) -> str:
 
 
 @cache
-def conventional_formula(formula: str) -> str:
+def format_formula(formula: str) -> str:
     """Return a formula with its elements ordered by electronegativity, for display.
 
     >>> conventional_formula("O2Ti"), conventional_formula("CW")
@@ -127,7 +127,7 @@ def conventional_formula(formula: str) -> str:
     return formula if written == "NaN" else written
 
 
-def anonymous_formula(formula: str) -> str:
+def anonymise_formula(formula: str) -> str:
     """Replace the elements of a formula by letters, in order of increasing amount.
 
     >>> anonymous_formula("CaO3Ti")
@@ -149,7 +149,7 @@ def chemical_system(formula: str) -> str:
     return "-".join(sorted(parse_formula(formula)))
 
 
-def reduced_formulas(crystals: Crystals) -> list[str]:
+def compute_formulas(crystals: Crystals) -> list[str]:
     """Return the canonical formula of each crystal; the order of the sites is irrelevant."""
     symbols = element_symbols()
     formulas = []

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS
 from matlode.data.formulas import parse_formula
 from matlode.data.spool import SpooledTables
-from matlode.data.units import UNITS, to_canonical
+from matlode.data.units import UNITS, convert_to_canonical
 from matlode.errors import InputError
-from matlode.records import legible
+from matlode.records import replace_surrogates
 
 MISSING_TEXTS = frozenset({"", "-", "--", "—", "?", ".", "na", "n/a", "nan", "none", "null"})
 """Texts of cells without a value, in lower case."""
@@ -54,7 +54,7 @@ class Column:
         >>> Column.parse("bulk_modulus_vrh=k_vrh:Mbar")
         Column(name='bulk_modulus_vrh', theirs='k_vrh', unit='Mbar')
         """
-        name, equals, rest = legible(text).partition("=")
+        name, equals, rest = replace_surrogates(text).partition("=")
         theirs, colon, unit = rest.partition(":")
         if not (name and equals and theirs) or (colon and not unit):
             raise InputError(
@@ -68,7 +68,7 @@ class Column:
             )
         column = cls(name, theirs, unit or None)
         if column.unit:
-            to_canonical(
+            convert_to_canonical(
                 np.ones(1), name, unit, atoms_per_cell=np.ones(1), atoms_per_formula=np.ones(1)
             )
         return column
@@ -99,7 +99,7 @@ _INTEGER = r"^-?(0|[1-9]\d{0,17})$"
 """Integers with at most 18 digits, which always fit into 64 bits."""
 
 
-def common_kind(kinds: Iterable[Kind]) -> Kind:
+def find_common_kind(kinds: Iterable[Kind]) -> Kind:
     """Return the kind that can hold values of all ``kinds``: texts if they do not agree.
 
     >>> common_kind([Kind.NOTHING, Kind.INTEGERS, Kind.NUMBERS])
@@ -132,7 +132,7 @@ class RawLabels:
         columns = {name: _pack_column(frame[name], name) for name in frame.columns}
         for name, values in columns.items():
             kinds = self._kinds.get(name, Kind.NOTHING), _find_kind(values)
-            self._kinds[name] = common_kind(kinds)
+            self._kinds[name] = find_common_kind(kinds)
         place = self._spool.add(pa.table(columns))
         self._parts.append((place, np.asarray(atoms_per_cell, dtype=float)))
 
@@ -299,7 +299,7 @@ def _convert(
         return values
     formulas = table["formula"].combine_chunks().field("text").to_pylist()
     with np.errstate(over="ignore"):
-        numbers = to_canonical(
+        numbers = convert_to_canonical(
             values.to_numpy(zero_copy_only=False),
             column.name,
             column.unit,

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.data.formulas import anonymise_formula, chemical_system
 
 TRAIN, CALIBRATION, TEST = "train", "calibration", "test"
 
 
-def formula_fractions(formulas: Iterable[str], *, seed: int = 0) -> NDArray[np.float64]:
+def hash_formulas(formulas: Iterable[str], *, seed: int = 0) -> NDArray[np.float64]:
     """Map each formula to a number in [0, 1), uniform over formulas and equal for equal ones.
 
     The number is a hash of the text. Therefore a split is the same in every table, order and
@@ -41,7 +41,7 @@ def split_by_formula(
     >>> split_by_formula(["ClNa", "ClNa", "O2Ti"]).tolist()
     ['train', 'train', 'train']
     """
-    u = formula_fractions(formulas, seed=seed)
+    u = hash_formulas(formulas, seed=seed)
     return np.where(u < test, TEST, np.where(u < test + calibration, CALIBRATION, TRAIN))
 
 
@@ -78,8 +78,8 @@ class Fold:
         return np.array([TEST if key_of(formula) in held_out else TRAIN for formula in formulas])
 
     def _assign_roles(self, groups: list[str]) -> NDArray[np.str_]:
-        test = (formula_fractions(groups, seed=0) * self.n).astype(int) == self.number
-        calibration = formula_fractions(groups, seed=1) < 0.1
+        test = (hash_formulas(groups, seed=0) * self.n).astype(int) == self.number
+        calibration = hash_formulas(groups, seed=1) < 0.1
         return np.where(test, TEST, np.where(calibration, CALIBRATION, TRAIN))
 
 
@@ -93,4 +93,4 @@ def _find_groups(frame: pd.DataFrame, how: str) -> list[str]:
     if how == "chemical_system":
         return [chemical_system(formula) for formula in formulas]
     pairs = zip(formulas, frame["space_group"], strict=True)
-    return [f"{anonymous_formula(formula)} {group}" for formula, group in pairs]
+    return [f"{anonymise_formula(formula)} {group}" for formula, group in pairs]

@@ -59,7 +59,7 @@ class MappedArray:
                 file.seek(n_bytes)
             return cls(file, dtype, shape)
 
-    def let_go(self) -> None:
+    def release_memory(self) -> None:
         """Release the memory of the mapped pages if the operating system supports it."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
@@ -99,7 +99,7 @@ class SpooledCrystals:
         for rows, part in self.crystals.parts(n):
             yield rows, part
             for array in self._arrays.values():
-                array.let_go()
+                array.release_memory()
 
 
 class SpooledTables:

@@ -53,7 +53,7 @@ def read_structure(path: Path) -> Structure:
     return _check_structure(read)
 
 
-def structure_from(value: object) -> Structure:
+def convert_structure(value: object) -> Structure:
     """Convert any representation of a crystal in tables and databases to a Structure.
 
     ``value`` is CIF or POSCAR text, a dictionary of pymatgen, ASE, JARVIS or OPTIMADE (or its
@@ -72,7 +72,7 @@ def is_structure_file(path: Path) -> bool:
 
 
 def is_structure_dict(value: object) -> bool:
-    """Return whether ``value`` is a dictionary that ``structure_from`` can convert."""
+    """Return whether ``value`` is a dictionary that ``convert_structure`` can convert."""
     return isinstance(value, Mapping) and any(value.keys() >= keys for keys, _ in _DICTIONARIES)
 
 

@@ -69,7 +69,7 @@ def crystal_system(space_group: int) -> str:
     )
 
 
-def standard_cell(
+def find_standard_cell(
     structure: Structure, *, symprec_a: float = LABEL_SYMPREC_A
 ) -> tuple[Structure, int]:
     """Return the symmetrised conventional standard cell of an ordered structure, and its
@@ -81,7 +81,7 @@ def standard_cell(
     return standard, int(dataset.number)
 
 
-def primitive_cell(structure: Structure, *, symprec_a: float) -> Structure:
+def find_primitive_cell(structure: Structure, *, symprec_a: float) -> Structure:
     """Return the symmetrised primitive standard cell of an ordered structure."""
     from moyopy.interface import MoyoAdapter
 

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matlode.artefacts import MALFORMED, write_atomically, write_text
-from matlode.data.cleaning import crystal_problems
+from matlode.data.cleaning import find_problems
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
-from matlode.data.formulas import reduced_formulas
+from matlode.data.formulas import compute_formulas
 from matlode.errors import InputError
-from matlode.records import DroppedRow, legible
+from matlode.records import DroppedRow, replace_surrogates
 
 TABLE_FILE = "materials.parquet"
 """File name of the table in a folder that ``write_materials`` writes."""
@@ -72,7 +72,7 @@ def read_table(path: Path) -> Materials:
     with parquet_file(path) as file:
         table = file.read()
         table.validate(full=True)  # damaged lists and strings could be read beyond their ends
-        return materials_from_table(table, name=path.name)
+        return convert_materials(table, name=path.name)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def count_rows(table: Path) -> int:
         return file.metadata.num_rows
 
 
-def crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]:
+def read_crystal_batches(table: Path, n_rows: int = BATCH_ROWS) -> Iterator[Crystals]:
     """Yield the crystals of a Parquet table in order, ``n_rows`` at a time.
 
     Only the crystal columns of one row group are in memory. Raises InputError if the table
@@ -121,13 +121,13 @@ def read_parts(path: Path, n_rows: int) -> Iterator[Materials]:
         for batch in file.iter_batches(n_rows):
             batch.validate(full=True)
             table = pa.Table.from_batches([batch])
-            yield materials_from_table(table, name=path.name, first_row=first)
+            yield convert_materials(table, name=path.name, first_row=first)
             first += len(batch)
         if first == 0:
-            yield materials_from_table(file.read(), name=path.name)
+            yield convert_materials(file.read(), name=path.name)
 
 
-def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int = 0) -> Materials:
+def convert_materials(table: pa.Table, *, name: str = "table", first_row: int = 0) -> Materials:
     """Convert a table in memory; see ``read_table``. Rows are numbered from ``first_row``."""
     crystals = Crystals.from_table(table, first_row=first_row)
     labels = [c for c in table.column_names if c not in ALL_CRYSTAL_COLUMNS]
@@ -138,8 +138,10 @@ def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int
         .to_pandas(ignore_metadata=True, integer_object_nulls=True)
     )
     if "id" not in frame:
-        frame.insert(0, "id", [f"{legible(name)}:{first_row + row}" for row in range(len(frame))])
-    problems = crystal_problems(crystals)
+        frame.insert(
+            0, "id", [f"{replace_surrogates(name)}:{first_row + row}" for row in range(len(frame))]
+        )
+    problems = find_problems(crystals)
     usable = np.array([reason is None for reason in problems], dtype=bool)
     dropped = tuple(
         DroppedRow(str(frame["id"].iloc[row]), reason)
@@ -149,7 +151,7 @@ def materials_from_table(table: pa.Table, *, name: str = "table", first_row: int
     materials = Materials(frame, crystals, dropped).take(usable)
     materials.frame["volume_per_atom"] = materials.crystals.volumes_per_atom_a3
     # computed from the crystals, so that formulas are comparable across tables
-    materials.frame["formula"] = reduced_formulas(materials.crystals)
+    materials.frame["formula"] = compute_formulas(materials.crystals)
     return materials
 
 
@@ -164,7 +166,7 @@ def write_materials(materials: Materials, folder: Path) -> None:
     schema = pa.Schema.from_pandas(labels, preserve_index=False)
     write_tables(
         (
-            with_crystals(
+            append_crystals(
                 pa.Table.from_pandas(labels.iloc[rows], schema, preserve_index=False),
                 crystals,
                 mixed=mixed,
@@ -176,7 +178,7 @@ def write_materials(materials: Materials, folder: Path) -> None:
     write_dropped(materials.dropped, folder)
 
 
-def with_crystals(table: pa.Table, crystals: Crystals, *, mixed: bool) -> pa.Table:
+def append_crystals(table: pa.Table, crystals: Crystals, *, mixed: bool) -> pa.Table:
     """Append the crystal columns to a table of labels.
 
     ``mixed``: whether to write occupancies; it must be the same for all parts of a file.
@@ -190,7 +192,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Path:
     """Write tables with the same columns to materials.parquet in order, and return its path."""
 
     def write(stream: IO[bytes]) -> None:
-        parts = regrouped(tables, PART_ROWS)
+        parts = regroup_tables(tables, PART_ROWS)
         first = next(parts)
         with pq.ParquetWriter(stream, first.schema) as writer:
             writer.write_table(first)
@@ -202,7 +204,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Path:
     return folder / TABLE_FILE
 
 
-def regrouped(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
+def regroup_tables(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table]:
     """Yield the rows of at least one table with the same columns, ``n_rows`` at a time, in order.
 
     If there are no rows, one empty table is yielded.
@@ -229,15 +231,15 @@ def write_dropped(dropped: Sequence[DroppedRow], folder: Path) -> None:
 
 def load_starter() -> Materials:
     """Load the embedded starter set: 5,785 structures of 5,226 formulas (see starter/NOTICE)."""
-    return read_table(starter_path())
+    return read_table(find_starter())
 
 
-def starter_path() -> Path:
+def find_starter() -> Path:
     """Return the path of the embedded starter set."""
     return Path(str(resources.files("matlode.data") / "starter" / "starter.parquet"))
 
 
-def full_table_path(option: Path | None = None) -> Path | None:
+def find_full_table(option: Path | None = None) -> Path | None:
     """Return the path of the full-size structure table: ``option``, else $MATLODE_DATA, else None.
 
     Raises InputError if a path is given but no table exists there.
@@ -256,8 +258,8 @@ def full_table_path(option: Path | None = None) -> Path | None:
 
 
 def load_materials(option: Path | None = None) -> Materials:
-    """Read the full-size table if one is given (``full_table_path``), else the starter set."""
-    path = full_table_path(option)
+    """Read the full-size table if one is given (``find_full_table``), else the starter set."""
+    path = find_full_table(option)
     return load_starter() if path is None else read_table(path)
 
 

@@ -51,7 +51,7 @@ atoms."""
 _LOGARITHM = "log10("
 
 
-def to_canonical(
+def convert_to_canonical(
     values: NDArray[np.floating | np.integer],
     column: str,
     unit: str,

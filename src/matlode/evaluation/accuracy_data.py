@@ -30,20 +30,20 @@ from matlode.evaluation.cross_validation import collect_labels
 from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.latent.networks import single
-from matlode.latent.space import LatentSpace, trained_faces
-from matlode.latent.weights import network_of
+from matlode.latent.space import LatentSpace, list_trained_faces
+from matlode.latent.weights import restore_network
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, GAS_CONSTANT
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.formation_net import FORMATION_NET, ReferenceFormationNet
 from matlode.properties.heads import CASES
-from matlode.properties.intervals import conformal_quantile
+from matlode.properties.intervals import compute_conformal_quantile
 from matlode.properties.models import PropertyModels
 from matlode.properties.scores import score, score_estimates
 from matlode.properties.targets import AUXILIARY
 from matlode.records import Case
-from matlode.representation.characteristics import CHARACTERISTICS, pattern_characteristics
-from matlode.screening.symmetry import system_probabilities
+from matlode.representation.characteristics import CHARACTERISTICS, compute_characteristics
+from matlode.screening.symmetry import compute_system_probabilities
 from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
@@ -127,7 +127,7 @@ class HeldOut:
             for name, x in ((ALONE, None), (BOTH, compositions)):
                 groups[case, name] = loaded.symmetry.predict(patterns, x)
         progress("held-out rows", 2, 3)
-        if "reference" in trained_faces(models):
+        if "reference" in list_trained_faces(models):
             answers[REFERENCE] = _predict_reference(models, compositions, table.patterns)
         learned = answers[OURS.format("simulated")]
         endpoints = {**loaded.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
@@ -207,7 +207,7 @@ def _predict_reference(
         points = heads.inputs(compositions, patterns)
         artefact = load_artefact(place).require("formation-net")
         make = partial(ReferenceFormationNet, **artefact.header.get("architecture", {}))
-        network = network_of(make, artefact.arrays, place)
+        network = restore_network(make, artefact.arrays, place)
         chance = network.chance(single(points)).numpy().astype(float)
         answers["formation_probability"] = Estimates(chance, chance, chance)
     return answers
@@ -227,7 +227,7 @@ def draw_accuracy_figures(out: Path, held: HeldOut, progress: Progress = silent)
     files += _draw_symmetry(out, held)
     files += draw_characteristics(
         out / "s10-characteristics", tuple(CHARACTERISTICS),
-        {kind: pattern_characteristics(patterns) for kind, patterns in held.patterns.items()},
+        {kind: compute_characteristics(patterns) for kind, patterns in held.patterns.items()},
     )  # fmt: skip
     progress("figures", 2, 3)
     files += draw_reliability(out / "reliability", _measure_reliabilities(held))
@@ -295,7 +295,7 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
     """Draw confusion matrices of decoded patterns, and accuracy by the share of rows answered."""
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     one_hot = np.eye(N_SPACE_GROUPS)[labels]
-    systems = system_probabilities(one_hot).argmax(axis=1)
+    systems = compute_system_probabilities(one_hot).argmax(axis=1)
     of_groups, of_systems, curves = {}, {}, {}
     for (case, given), probabilities in held.groups.items():
         likeliest = probabilities[held.test].argmax(axis=1)
@@ -303,7 +303,7 @@ def _draw_symmetry(out: Path, held: HeldOut) -> list[Path]:
         order = np.argsort(-probabilities[held.test].max(axis=1), kind="stable")
         curves[f"{case}, {given}"] = hits[order].cumsum() / np.arange(1, len(hits) + 1)
         if case == "decoded":
-            named = system_probabilities(probabilities[held.test]).argmax(axis=1)
+            named = compute_system_probabilities(probabilities[held.test]).argmax(axis=1)
             of_groups[f"decoded {given}: accuracy {hits.mean():.3f}"] = _count_pairs(
                 labels, likeliest, N_SPACE_GROUPS
             )
@@ -388,7 +388,7 @@ def _measure_coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
 def measure_coverage(calibration: Array, test: Array) -> Array:
     """Coverage of intervals of each of LEVELS: the share of ``test`` errors below the conformal
     quantile of the ``calibration`` errors."""
-    factors = [conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
+    factors = [compute_conformal_quantile(calibration, coverage=float(level)) for level in LEVELS]
     return np.array([(test <= factor).mean() for factor in factors])
 
 

@@ -17,7 +17,7 @@ from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, TRAIN, Fold
 from matlode.errors import GoalError, suggest
 from matlode.evaluation.score_row import ScoreRow
-from matlode.latent.space import FACES, trained_faces
+from matlode.latent.space import FACES, list_trained_faces
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
@@ -78,7 +78,7 @@ def cross_validate(
     are in ``out`` already are read, and an interrupted one continues from its checkpoint. Raises
     GoalError for an unknown split or face.
     """
-    faces = faces or trained_faces(models)
+    faces = faces or list_trained_faces(models)
     if split not in SPLITS:
         raise GoalError(f'unknown split "{split}". {suggest(split, SPLITS)}')
     for face in faces:

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from matlode.data.formulas import anonymous_formula, parse_formula
+from matlode.data.formulas import anonymise_formula, parse_formula
 from matlode.data.splits import TEST, TRAIN, split_by_formula
 from matlode.data.symmetry import crystal_system
 from matlode.latent.networks import COMPOSITION_LATENT, single
-from matlode.latent.space import FACES, LatentSpace, View, trained_faces
+from matlode.latent.space import FACES, LatentSpace, View, list_trained_faces
 from matlode.progress import Progress, silent
 from matlode.records import Face
-from matlode.representation.composition import formula_vectors, integer_amounts
+from matlode.representation.composition import compute_formula_vectors, find_integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.plausibility import PatternBands
 from matlode.training.encoding import MAX_FORMULA_ATOMS
@@ -85,7 +85,7 @@ def measure_latent(
     unseen = [f for f, r in zip(formulas, split_by_formula(formulas), strict=True) if r == TEST]
     train = np.flatnonzero(table.roles == TRAIN)
     sample = Sample(
-        formula_vectors(unseen),
+        compute_formula_vectors(unseen),
         table,
         np.sort(rng.permutation(train)[:max_rows]),
         np.flatnonzero(table.roles == TEST),
@@ -93,7 +93,7 @@ def measure_latent(
     bands = PatternBands.load(models)
     columns: dict[Face, dict[str, float]] = {}
     for at, face in enumerate(FACES, start=1):
-        if face in trained_faces(models):
+        if face in list_trained_faces(models):
             space = LatentSpace.load(models, face=face)
             columns[face] = _measure_space(space, sample, bands, n_prior, seed)
         progress("latent spaces", at, len(FACES), face)
@@ -139,7 +139,7 @@ def _round_to_formulas(space: LatentSpace, fractions: NDArray[np.float32]) -> ND
     """Fractions of integer formulas, which the standard face decodes as it is."""
     if space.face == "standard":
         return fractions
-    amounts = integer_amounts(fractions, max_atoms=MAX_FORMULA_ATOMS)
+    amounts = find_integer_amounts(fractions, max_atoms=MAX_FORMULA_ATOMS)
     return amounts / amounts.sum(axis=1, keepdims=True)
 
 
@@ -221,7 +221,7 @@ def _measure_prior(
 ) -> dict[str, float]:
     fractions, patterns = space.decode(points)
     small = (fractions > 0).sum(axis=1) <= MAX_PRIOR_ELEMENTS
-    amounts = integer_amounts(fractions, max_atoms=MAX_FORMULA_ATOMS)
+    amounts = find_integer_amounts(fractions, max_atoms=MAX_FORMULA_ATOMS)
     small &= amounts.sum(axis=1) <= MAX_FORMULA_ATOMS
     plausible = np.array([verdict.passed for verdict in bands.judge(patterns)])
     return {
@@ -259,7 +259,7 @@ def _measure_neighbours(
     sets = [frozenset(parse_formula(f)) for f in formulas]
     systems = np.array([crystal_system(int(g)) for g in groups])
     prototypes = np.array(
-        [f"{anonymous_formula(f)} {g}" for f, g in zip(formulas, groups, strict=True)]
+        [f"{anonymise_formula(f)} {g}" for f, g in zip(formulas, groups, strict=True)]
     )
 
     def shared(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:

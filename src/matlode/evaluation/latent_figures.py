@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import conventional_formula
+from matlode.data.formulas import format_formula
 from matlode.data.splits import TEST
 from matlode.data.symmetry import crystal_system
 from matlode.errors import InputError
@@ -19,7 +19,7 @@ from matlode.evaluation.latent_plots import (
     draw_systems,
 )
 from matlode.latent.networks import COMPOSITION_LATENT
-from matlode.latent.space import LatentSpace, trained_faces
+from matlode.latent.space import LatentSpace, list_trained_faces
 from matlode.progress import Progress, silent
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.training.table import TrainingTable
@@ -48,9 +48,11 @@ def draw_latent_figures(
     rng = np.random.default_rng(seed)
     test = rng.permutation(np.flatnonzero(table.roles == TEST))
     shown, mapped = test[:N_SHOWN], test[:N_MAPPED]
-    spaces = {face: LatentSpace.load(models, face=face) for face in reversed(trained_faces(models))}
+    spaces = {
+        face: LatentSpace.load(models, face=face) for face in reversed(list_trained_faces(models))
+    }
     frame = table.materials.frame
-    titles = [conventional_formula(f) for f in frame["formula"].iloc[shown]]
+    titles = [format_formula(f) for f in frame["formula"].iloc[shown]]
     truth = table.compositions[shown], table.patterns[shown]
     images = {face: space.decode(space.encode(*truth)) for face, space in spaces.items()}
     files = draw_patterns(
@@ -69,7 +71,7 @@ def draw_latent_figures(
         {"real": table.patterns[mapped[:N_SAMPLES]], "drawn from the prior": drawn},
     )  # fmt: skip
     points = space.encode(table.compositions[mapped], table.patterns[mapped])
-    names = [conventional_formula(f) for f in frame["formula"].iloc[mapped]]
+    names = [format_formula(f) for f in frame["formula"].iloc[mapped]]
     files += draw_elements(
         out / f"s4-composition-map-seed{seed}", embed_tsne(points[:, :COMPOSITION_LATENT], seed),
         table.compositions[mapped] > 0, names,

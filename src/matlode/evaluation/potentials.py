@@ -16,7 +16,7 @@ from matlode.errors import InputError
 from matlode.evaluation.score_row import ScoreRow
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.evidence.examination import Calculation, Examination, calculate
-from matlode.evidence.laboratory import cache_folder
+from matlode.evidence.laboratory import get_cache_folder
 from matlode.evidence.potentials import PRIMARY_POTENTIAL, SECOND_POTENTIAL
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
@@ -73,7 +73,7 @@ def measure_potentials(
     """
     known = _draw_rows(TrainingTable.load(data), n_structures, seed)
     examination = Examination(
-        known.table.materials, models, cache=cache or cache_folder(), n_jobs=n_jobs
+        known.table.materials, models, cache=cache or get_cache_folder(), n_jobs=n_jobs
     )
     structures = [known.table.materials.crystals.structure(int(row)) for row in known.rows]
     found: dict[str, dict[str, Array]] = {}

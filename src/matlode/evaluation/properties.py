@@ -14,8 +14,8 @@ from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
-from matlode.properties.models import known_endpoints
-from matlode.properties.own import MIN_ROWS, checked_labels, read_properties
+from matlode.properties.models import list_endpoints
+from matlode.properties.own import MIN_ROWS, check_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.stored import read_stored_scores
 from matlode.records import Case
@@ -28,7 +28,7 @@ def stored_scores(
 ) -> list[ScoreRow]:
     """Read the scores in the models' headers, measured when they were trained: one row per
     endpoint and model."""
-    wanted = _find_endpoints(endpoints, known_endpoints(models))
+    wanted = _find_endpoints(endpoints, list_endpoints(models))
     stored = list(read_stored_scores(models))
     return [
         _make_row(endpoint, found.model, found.test_rows, found.split, found.scores)
@@ -67,7 +67,7 @@ def measure_scores(
     wanted = _find_endpoints(endpoints or list(own), {**loaded.endpoints, **own})
     table = TrainingTable.load(data)
     for endpoint in own.values():
-        checked_labels(endpoint, table.materials, table=table.source)
+        check_labels(endpoint, table.materials, table=table.source)
     rows: list[ScoreRow] = []
     test = table.roles == TEST
     compositions, patterns = table.compositions[test], table.patterns[test]

@@ -22,7 +22,7 @@ from matlode.properties.network import VOLUME
 from matlode.realisation.builder import MEASURED, Builder, Effort, different
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate
-from matlode.representation.composition import formulas_of
+from matlode.representation.composition import write_formulas
 from matlode.training.table import TrainingTable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Hidden:
         names = [str(name) for name in table.materials.frame["formula"].iloc[self.rows]]
         true = models.predict_candidates(names, compositions, patterns, case="simulated")
         decoded = models.predict_candidates(
-            formulas_of(amounts), amounts / amounts.sum(axis=1, keepdims=True), images,
+            write_formulas(amounts), amounts / amounts.sum(axis=1, keepdims=True), images,
             case="decoded",
         )  # fmt: skip
         for place, row in enumerate(self.rows):

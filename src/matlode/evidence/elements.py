@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from matlode.artefacts import find_model, load_artefact, save_artefact, understood
+from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.evidence.hull import collect_element_structures
 from matlode.evidence.laboratory import Laboratory
-from matlode.evidence.potentials import potential_info
+from matlode.evidence.potentials import find_potential
 
 ELEMENT_REFERENCES = "element-references"
 
@@ -29,7 +29,7 @@ class ElementReferences:
         """Load the artefact from ``folder`` or, if it has none, the one shipped with matlode."""
         artefact = load_artefact(find_model(ELEMENT_REFERENCES, folder))
         header = artefact.require(ELEMENT_REFERENCES).header
-        with understood(ELEMENT_REFERENCES):
+        with convert_read_errors(ELEMENT_REFERENCES):
             energies = {
                 potential: {symbol: float(energy) for symbol, energy in of_one.items()}
                 for potential, of_one in header["energies"].items()
@@ -55,7 +55,7 @@ class ElementReferences:
 
         Raises InputError for an element without a crystal.
         """
-        known = self.energies.get(potential_info(laboratory.potential).key, {})
+        known = self.energies.get(find_potential(laboratory.potential).key, {})
         return {
             symbol: known[symbol] if symbol in known else compute_element_energy(
                 symbol, laboratory, materials

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matlode.data.formulas import element_symbols
-from matlode.data.symmetry import RELAXATION_SYMPREC_A, primitive_cell, standard_cell
+from matlode.data.symmetry import RELAXATION_SYMPREC_A, find_primitive_cell, find_standard_cell
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence, describe_failure
@@ -32,13 +32,13 @@ from matlode.evidence.hull import (
     correct_energy,
     find_competing_phases,
 )
-from matlode.evidence.laboratory import TIGHT, Laboratory, cache_folder
+from matlode.evidence.laboratory import TIGHT, Laboratory, get_cache_folder
 from matlode.evidence.potentials import (
     NEVER_SEEN,
     PRIMARY_POTENTIAL,
     SECOND_POTENTIAL,
+    find_potential,
     load_calculator,
-    potential_info,
 )
 from matlode.evidence.relaxation import Relaxed, to_ase_atoms
 from matlode.progress import Progress, silent
@@ -92,7 +92,7 @@ class Calculation:
     def cost(self) -> float:
         """Expected cost: evaluations times atoms of the primitive cell."""
         return self.evaluations * len(
-            primitive_cell(self.structure, symprec_a=RELAXATION_SYMPREC_A)
+            find_primitive_cell(self.structure, symprec_a=RELAXATION_SYMPREC_A)
         )
 
 
@@ -111,7 +111,7 @@ class Examination:
     """The potential that computes every quantity."""
     secondary: str = SECOND_POTENTIAL
     """The potential that checks the energies."""
-    cache: Path = field(default_factory=cache_folder)
+    cache: Path = field(default_factory=get_cache_folder)
     n_jobs: int = 0
     """Number of processes; 0: one per core."""
     hull: bool = True
@@ -121,7 +121,7 @@ class Examination:
 
     def __post_init__(self) -> None:
         for name in (self.primary, self.secondary):
-            potential_info(name)
+            find_potential(name)
 
     def laboratory(self, potential: str) -> Laboratory:
         """The laboratory of a potential, with the cache of this examination."""
@@ -214,7 +214,7 @@ class Examination:
             for found, laboratory in ((relaxed, primary), (second, secondary))
         ]
         strained = relaxed.converged and primary.has_elasticity(relaxed)
-        standard, space_group = standard_cell(relaxed.structure)
+        standard, space_group = find_standard_cell(relaxed.structure)
         hull, above = None, None
         if competitors is not None:
             hull = self._locate_on_hull(relaxed, competitors)
@@ -295,7 +295,7 @@ class Examination:
             return None
 
 
-def element_references(
+def compute_element_references(
     examination: Examination, out: Path, progress: Progress = silent
 ) -> ElementReferences:
     """Compute the energies of all elements that have a crystal with both potentials, and save them
@@ -314,7 +314,7 @@ def element_references(
     calculate(work, examination.n_jobs, progress)
     energies: dict[str, dict[str, float]] = {}
     for laboratory in laboratories:
-        found = energies.setdefault(potential_info(laboratory.potential).key, {})
+        found = energies.setdefault(find_potential(laboratory.potential).key, {})
         for symbol in crystals:
             with suppress(InputError):
                 found[symbol] = round(compute_element_energy(symbol, laboratory, materials), 6)
@@ -367,7 +367,7 @@ def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
     for potential in {calculation.laboratory.potential for calculation in work}:
         own = sorted((c for c in work if c.laboratory.potential == potential), key=lambda c: c.cost)
         atoms = to_ase_atoms(
-            primitive_cell(own[len(own) // 2].structure, symprec_a=RELAXATION_SYMPREC_A)
+            find_primitive_cell(own[len(own) // 2].structure, symprec_a=RELAXATION_SYMPREC_A)
         )
         atoms.calc = load_calculator(potential)
         atoms.get_forces()  # the first call is slower

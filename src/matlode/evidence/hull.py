@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from matlode.data.formulas import parse_formula
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.evidence.potentials import potential_info
+from matlode.evidence.potentials import find_potential
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -185,7 +185,7 @@ def compute_formation_energy(
 def correct_energy(structure: Structure, energy_per_atom: float, potential: str) -> float:
     """Energy (eV/atom) with the Materials Project's corrections of 2020, applied unless the
     potential's energies already include them."""
-    if potential_info(potential).corrected:
+    if find_potential(potential).corrected:
         return energy_per_atom
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 

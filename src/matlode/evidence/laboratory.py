@@ -14,7 +14,7 @@ import numpy as np
 
 from matlode.artefacts import write_json
 from matlode.evidence.elasticity import Elasticity, compute_elasticity
-from matlode.evidence.potentials import potential_info
+from matlode.evidence.potentials import find_potential
 from matlode.evidence.relaxation import RelaxationSettings, Relaxed, relax
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ TIGHT = RelaxationSettings(max_force_ev_a=0.005)
 """Tight enough for second derivatives, which require vanishing forces."""
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """The folder of the cache: ``$MATLODE_CACHE``, by default ``~/.cache/matlode``."""
     return Path(os.environ.get("MATLODE_CACHE") or Path.home() / ".cache" / "matlode")
 
@@ -36,7 +36,7 @@ class Laboratory:
     """Computes with one potential and caches results by structure, potential and settings."""
 
     potential: str
-    folder: Path = field(default_factory=cache_folder)
+    folder: Path = field(default_factory=get_cache_folder)
     settings: RelaxationSettings = TIGHT
 
     def relaxed(self, structure: Structure) -> Relaxed:
@@ -86,7 +86,7 @@ class Laboratory:
 
     def _find_file(self, kind: str, structure: Structure, settings: Mapping[str, object]) -> Path:
         key = {
-            "potential": potential_info(self.potential).key,
+            "potential": find_potential(self.potential).key,
             "settings": dict(settings),
             "lattice": np.round(structure.lattice.matrix, 6).tolist(),
             "numbers": [site.specie.Z for site in structure],

@@ -78,7 +78,7 @@ SECOND_POTENTIAL = "chgnet"
 """The potential that checks the energies of the primary one."""
 
 
-def potential_info(name: str) -> PotentialInfo:
+def find_potential(name: str) -> PotentialInfo:
     """The entry ``name`` of POTENTIALS.
 
     Raises GoalError for an unknown name, InputError if the package is not installed.
@@ -101,7 +101,7 @@ def load_calculator(name: str) -> Calculator:
     """Load the ASE calculator of a potential once per process, on the GPU if one is available."""
     import torch
 
-    info = potential_info(name)
+    info = find_potential(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # the packages print banners and warn about missing accelerators
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

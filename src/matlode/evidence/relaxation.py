@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.symmetry import RELAXATION_SYMPREC_A, primitive_cell
+from matlode.data.symmetry import RELAXATION_SYMPREC_A, find_primitive_cell
 from matlode.errors import InputError
 from matlode.evidence.potentials import NEVER_SEEN, load_calculator
 
@@ -79,7 +79,7 @@ def relax(structure: Structure, potential: str, settings: RelaxationSettings) ->
     from ase.optimize import BFGS
 
     began = time.perf_counter()
-    atoms = to_ase_atoms(primitive_cell(structure, symprec_a=RELAXATION_SYMPREC_A))
+    atoms = to_ase_atoms(find_primitive_cell(structure, symprec_a=RELAXATION_SYMPREC_A))
     if not NEVER_SEEN.isdisjoint(atoms.numbers):
         unknown = sorted({atom.symbol for atom in atoms if atom.number in NEVER_SEEN})
         raise InputError(

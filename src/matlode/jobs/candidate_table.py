@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import chemical_system, conventional_formula
+from matlode.data.formulas import chemical_system, format_formula
 from matlode.data.symmetry import CIF_SYMPREC_A, crystal_system
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
@@ -69,7 +69,7 @@ def make_candidate_rows(
     rows = []
     for rank, (proposal, (index, _)) in enumerate(zip(proposals, nearest, strict=True), start=1):
         candidate, screened, built = proposal.candidate, proposal.screened, proposal.built
-        formula = conventional_formula(candidate.formula)
+        formula = format_formula(candidate.formula)
         row = CandidateRow(
             rank=rank,
             formula=formula,
@@ -83,7 +83,7 @@ def make_candidate_rows(
             stable_probability=round(candidate.predictions["stable_probability"].value, 4),
             charge_neutral=_find_value(screened, "charge_neutral"),
             novelty=_find_value(screened, "novel"),
-            nearest_known=f"{conventional_formula(known.formulas[index])} ({known.ids[index]})",
+            nearest_known=f"{format_formula(known.formulas[index])} ({known.ids[index]})",
             structure_file=name_structure_file(rank, formula) if built else NOT_BUILT,
             structure_match=round(built.match, 4) if built else 0.0,
             verdict="accepted" if screened.accepted else "rejected",
@@ -143,7 +143,7 @@ def tell_story(built: RealisedStructure | None) -> str:
     if built is None:
         return NO_STRUCTURE
     return describe_origin(
-        template_formula=conventional_formula(built.template_formula),
+        template_formula=format_formula(built.template_formula),
         template_id=built.template_id,
         substitution=built.substitution,
         prototype=built.prototype,
@@ -169,7 +169,7 @@ def write_results(
     """
     for row, proposal in zip(rows, proposals, strict=True):
         if proposal.built is not None:
-            folder.write_structure(row, cif_text(proposal.built, proposal.candidate))
+            folder.write_structure(row, make_cif_text(proposal.built, proposal.candidate))
     two_theta = STANDARD_SETTINGS.two_theta_deg
     blank = np.zeros(len(two_theta), dtype=np.float32)
     decoded = np.array([p.candidate.pattern for p in proposals], dtype=np.float32)
@@ -183,15 +183,15 @@ def write_results(
     folder.write_candidates(rows)
 
 
-def cif_text(built: RealisedStructure, candidate: Candidate) -> str:
+def make_cif_text(built: RealisedStructure, candidate: Candidate) -> str:
     """A symmetrised CIF with comments that say what it is and where it comes from."""
     from pymatgen.io.cif import CifWriter
 
     text = str(CifWriter(built.structure, symprec=CIF_SYMPREC_A))
     header = (
-        f"# matlode {__version__}: {conventional_formula(candidate.formula)}, proposed, not "
+        f"# matlode {__version__}: {format_formula(candidate.formula)}, proposed, not "
         "relaxed, not synthesised\n"
-        f"# built from {conventional_formula(built.template_formula)} ({built.template_id}): "
+        f"# built from {format_formula(built.template_formula)} ({built.template_id}): "
         f"{built.substitution}\n"
         f"# structure type {built.prototype or 'not named'}\n"
         f"# pattern match {built.match:.3f}, {built.n_trials} trial structures\n"
@@ -202,7 +202,7 @@ def cif_text(built: RealisedStructure, candidate: Candidate) -> str:
 def _trial_table(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> TrialTable:
     return TrialTable(
         origins,
-        np.array([conventional_formula(str(formula)) for formula in trials.formulas], dtype=str),
+        np.array([format_formula(str(formula)) for formula in trials.formulas], dtype=str),
         trials.merits(goal).round(4),
         {
             name: np.array([significant(value) for value in values])
@@ -221,7 +221,7 @@ def _list_known(models: Models, known: Known, goal: Goal) -> list[KnownRow]:
     n_labels = np.sum([~np.isnan(values) for values in labels.values()], axis=0)
     return [
         KnownRow(
-            conventional_formula(str(materials.frame["formula"].iloc[row])),
+            format_formula(str(materials.frame["formula"].iloc[row])),
             {
                 name: significant(values[row])
                 for name, values in labels.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import conventional_formula
+from matlode.data.formulas import format_formula
 from matlode.jobs.candidate_table import Proposal, significant, tell_story
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
@@ -109,10 +109,10 @@ def _details(
     known: KnownMaterials,
 ) -> CandidateDetails:
     candidate, built = proposal.candidate, proposal.built
-    nearest = known.nearest_several(candidate.composition, N_NEAREST)
+    nearest = known.find_nearest_several(candidate.composition, N_NEAREST)
     return CandidateDetails(
         rank=rank,
-        formula=conventional_formula(candidate.formula),
+        formula=format_formula(candidate.formula),
         predictions=_round_predictions(candidate.predictions),
         nearest_known=tuple(
             _near_known(index, distance, labels, known) for index, distance in nearest
@@ -137,7 +137,7 @@ def _near_known(
     index: int, distance: float, labels: Mapping[str, NDArray[np.float64]], known: KnownMaterials
 ) -> NearKnown:
     return NearKnown(
-        formula=conventional_formula(known.formulas[index]),
+        formula=format_formula(known.formulas[index]),
         id=known.ids[index],
         space_group=known.space_groups[index],
         atoms_that_differ=round(distance, 4),
@@ -158,7 +158,7 @@ def _built_structure(built: RealisedStructure) -> BuiltStructure:
         lattice=tuple(map(tuple, np.round(built.structure.lattice.matrix, 5).tolist())),
         species=tuple(site.specie.symbol for site in built.structure),
         frac_coords=tuple(map(tuple, np.round(built.structure.frac_coords, 5).tolist())),
-        template_formula=conventional_formula(built.template_formula),
+        template_formula=format_formula(built.template_formula),
         template_id=built.template_id,
         substitution=built.substitution,
         prototype=built.prototype,

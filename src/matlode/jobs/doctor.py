@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import matlode
-from matlode.artefacts import HEADER_FILE, load_header, shipped_models
-from matlode.data.tables import DATA_VARIABLE, count_rows, full_table_path, starter_path
+from matlode.artefacts import HEADER_FILE, find_shipped_models, load_header
+from matlode.data.tables import DATA_VARIABLE, count_rows, find_full_table, find_starter
 from matlode.errors import ArtefactError, InputError
-from matlode.evidence.laboratory import cache_folder
+from matlode.evidence.laboratory import get_cache_folder
 
 CORE_PACKAGES = ("numpy", "torch", "numba", "pymatgen", "moyopy", "optuna", "pyarrow", "typer")
 EXTRAS = {
@@ -54,7 +54,7 @@ def examine_installation(models: Path | None = None) -> list[Finding]:
         *_machine(),
         *_extras(),
         *_data(),
-        *_models(shipped_models(), "shipped"),
+        *_models(find_shipped_models(), "shipped"),
         *(_models(models, "own") if models else ()),
         _cache(),
         _kernels(),
@@ -130,9 +130,9 @@ def _version(package: str) -> str | None:
 
 
 def _data() -> Iterator[Finding]:
-    yield _table("starter set", starter_path())
+    yield _table("starter set", find_starter())
     try:
-        full = full_table_path()
+        full = find_full_table()
     except InputError as error:
         yield Finding("data", DATA_VARIABLE, "nothing there", "wrong", str(error))
         return
@@ -174,7 +174,7 @@ def _models(folder: Path, whose: str) -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    folder = cache_folder()
+    folder = get_cache_folder()
     files = list(folder.rglob("*.json")) if folder.is_dir() else []
     if not files:
         return Finding("cache", "potentials", f"empty, {folder}", "absent")

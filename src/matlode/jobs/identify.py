@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import ARRAYS_FILE, find_model, write_atomically
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
-from matlode.data.formulas import atomic_numbers, conventional_formula, element_symbols
+from matlode.data.formulas import atomic_numbers, element_symbols, format_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
 from matlode.data.tables import checksum
 from matlode.errors import GridMismatchError, InputError, suggest
@@ -24,8 +24,8 @@ from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern, read_pattern
-from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, distinct
-from matlode.screening.symmetry import SymmetryClassifier, system_probabilities
+from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, keep_distinct
+from matlode.screening.symmetry import SymmetryClassifier, compute_system_probabilities
 
 SURE_OF_SYSTEM = 0.8
 """Probability of a crystal system below which the answer is "can't tell": of 300 calibration
@@ -171,8 +171,8 @@ def find_phases(
     required: NDArray[np.bool_] | None = None,
 ) -> list[Match]:
     """Known phases that match a pattern, each once, best first."""
-    rows = lines.rows_with(elements, required)
-    return distinct(lines.search(seen, rows, STANDARD_MATCH), lines)
+    rows = lines.find_rows(elements, required)
+    return keep_distinct(lines.search(seen, rows, STANDARD_MATCH), lines)
 
 
 def guess_symmetry(
@@ -180,7 +180,7 @@ def guess_symmetry(
 ) -> SymmetryGuess:
     """Crystal systems and space groups of a pattern (1601,)."""
     groups = classifier.predict(pattern[None])
-    systems = system_probabilities(groups)[0]
+    systems = compute_system_probabilities(groups)[0]
     best = int(systems.argmax())
     order = np.argsort(-groups[0])[:top]
     names = list(CRYSTAL_SYSTEMS)
@@ -225,7 +225,7 @@ def find_latent_neighbours(
     (1601,) in the latent space, nearest first."""
     latents = encode_known(models, known, progress)
     point = models.space.encode_patterns(pattern[None], refine=0)
-    rows = known.lines.rows_with(allowed)
+    rows = known.lines.find_rows(allowed)
     rows = rows[np.isfinite(latents[rows, 0])]
     distances = np.linalg.norm(latents[rows] - point, axis=1)
     nearest = np.argsort(distances, kind="stable")[:N_NEIGHBOURS]
@@ -237,7 +237,7 @@ def _guess_composition(
 ) -> CompositionGuess:
     formulas: dict[str, float] = {}
     for row, distance in zip(rows, distances.tolist(), strict=True):
-        name = conventional_formula(str(lines.formulas[row]))
+        name = format_formula(str(lines.formulas[row]))
         formulas.setdefault(name, round(distance, 2))
     share = lines.elements[rows].sum(axis=0) / max(len(rows), 1)
     likely = [z for z in np.argsort(-share, kind="stable")[:8] if share[z] > 0]
@@ -261,7 +261,7 @@ def _make_mask(symbols: Sequence[str] | None) -> NDArray[np.bool_] | None:
 
 def _subtract(match: Match, seen: Observation) -> Observation | None:
     """What a phase leaves unexplained of a pattern; None if that is little."""
-    rest = seen.without(match.lines.profile(match.fit, seen.as_it_is()))
+    rest = seen.without(match.lines.profile(match.fit, seen.view_unbroadened()))
     part = rest.gridded.intensity.sum() / max(float(seen.gridded.intensity.sum()), 1e-12)
     return rest if part >= MIN_UNEXPLAINED else None
 
@@ -284,7 +284,7 @@ def _describe_phases(
             Phase(
                 rank=rank,
                 id=str(lines.ids[match.row]),
-                formula=conventional_formula(str(lines.formulas[match.row])),
+                formula=format_formula(str(lines.formulas[match.row])),
                 space_group=group,
                 crystal_system=crystal_system(group),
                 score=round(match.score, 4),
@@ -320,12 +320,12 @@ def _guess(
 
 
 def _draw(path: Path, matches: Sequence[Match], seen: Observation, lines: KnownLines) -> None:
-    view = seen.as_it_is()
+    view = seen.view_unbroadened()
     height = max(float((view.roots**2).max()), 1e-12)
     grid = MATCH_SETTINGS.grid
     overlays = [
         Overlay(
-            f"{conventional_formula(str(lines.formulas[m.row]))} "
+            f"{format_formula(str(lines.formulas[m.row]))} "
             f"({int(lines.space_groups[m.row])}), {m.fit.match:.2f}",
             m.lines.profile(m.fit, view) / height,
             m.lines.two_theta_deg(m.fit),

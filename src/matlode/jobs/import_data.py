@@ -33,7 +33,7 @@ from matlode.data.units import UNITS
 from matlode.errors import InputError
 from matlode.jobs.import_pool import Given, Pool, Survey
 from matlode.progress import Progress, silent
-from matlode.records import DroppedRow, legible
+from matlode.records import DroppedRow, replace_surrogates
 from matlode.representation.duplicates import find_duplicates
 from matlode.version import __version__
 
@@ -113,7 +113,7 @@ def import_data(
 def _given(source: Source, spool: SpooledTables, settings: ImportSettings) -> Given:
     unstated = source.licence == UNKNOWN_LICENCE
     licence = (settings.licence if unstated else None) or source.licence
-    return Given(source, legible(licence), RawLabels(spool))
+    return Given(source, replace_surrogates(licence), RawLabels(spool))
 
 
 def _left_out(survey: Survey, spool: SpooledCrystals, settings: ImportSettings) -> dict[int, str]:

@@ -12,20 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from matlode.data.cells import Cell, is_disordered, reduce_cells, site_counts
+from matlode.data.cells import Cell, count_sites, is_disordered, reduce_cells
 from matlode.data.crystals import ALL_CRYSTAL_COLUMNS, Crystals
 from matlode.data.labels import (
     ARROW_TYPES,
     Column,
     Kind,
     RawLabels,
-    common_kind,
+    find_common_kind,
     finite,
 )
 from matlode.data.readers.source import Source
 from matlode.data.spool import SpooledCrystals
 from matlode.data.symmetry import find_space_group
-from matlode.data.tables import PART_ROWS, regrouped, with_crystals
+from matlode.data.tables import PART_ROWS, append_crystals, regroup_tables
 from matlode.data.units import PER_CELL_COLUMNS, UNITS
 from matlode.errors import InputError, suggest
 from matlode.progress import Progress
@@ -99,7 +99,7 @@ class Pool:
         texts = [dict.fromkeys(names, Kind.TEXTS) for names in (("id", "formula"), ORIGIN_COLUMNS)]
         found = [texts[0], *(labels.kinds for labels in self.labels), texts[1]]
         self._kinds = {
-            name: common_kind(kinds[name] for kinds in found if name in kinds)
+            name: find_common_kind(kinds[name] for kinds in found if name in kinds)
             for name in dict.fromkeys(name for kinds in found for name in kinds)
             if name not in _REPLACED
         }
@@ -153,10 +153,12 @@ class Pool:
         keep = np.ones(len(survey.ids), dtype=bool)
         keep[list(without)] = False
         mixed = bool(survey.disordered[keep].any())
-        parts = zip(self.crystals.parts(PART_ROWS), regrouped(self._rows(), PART_ROWS), strict=True)
+        parts = zip(
+            self.crystals.parts(PART_ROWS), regroup_tables(self._rows(), PART_ROWS), strict=True
+        )
         for (rows, crystals), labels in parts:
             table = _described(labels, crystals, survey.space_groups[rows])
-            yield with_crystals(table, crystals, mixed=mixed).filter(pa.array(keep[rows]))
+            yield append_crystals(table, crystals, mixed=mixed).filter(pa.array(keep[rows]))
 
     def _rows(self) -> Iterator[pa.Table]:
         """Labels for our cells and origin of all rows, part by part."""
@@ -213,7 +215,7 @@ def _described(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int
     known = "density" in table.column_names
     facts = {
         "space_group": pa.array(space_groups),
-        "n_sites": pa.array(site_counts(crystals)),
+        "n_sites": pa.array(count_sites(crystals)),
         "volume": pa.array(crystals.volumes_a3),
         "disordered": pa.array(is_disordered(crystals)),
         "density": pc.coalesce(table["density"], densities) if known else densities,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matlode.data.formulas import element_symbols
-from matlode.data.tables import Materials, checksum, load_starter, read_table, starter_path
+from matlode.data.tables import Materials, checksum, find_starter, load_starter, read_table
 from matlode.errors import ArtefactError, InputError
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
@@ -76,13 +76,13 @@ class Known:
     @cached_property
     def index_folder(self) -> Path:
         """Folder of the table's index."""
-        from matlode.evidence.laboratory import cache_folder
+        from matlode.evidence.laboratory import get_cache_folder
 
-        return self.index or cache_folder() / "lines" / self._checksum[:16]
+        return self.index or get_cache_folder() / "lines" / self._checksum[:16]
 
     @cached_property
     def _checksum(self) -> str:
-        table = self.table or starter_path()
+        table = self.table or find_starter()
         if not table.is_file():
             raise InputError(f"no structure table at {table}; name a Parquet file.")
         return checksum(table)

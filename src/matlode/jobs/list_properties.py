@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from matlode.data.tables import Materials, load_starter
 from matlode.properties.derived import DERIVATIONS, mean_atomic_mass
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
-from matlode.properties.models import known_endpoints
+from matlode.properties.models import list_endpoints
 from matlode.properties.stored import StoredScore, read_stored_scores
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 
 MEANINGS: Mapping[str, str] = {
     "formation_energy": "energy of formation from the elements, PBE",
@@ -69,7 +69,7 @@ def list_properties(models: Path | None = None) -> list[PropertyInfo]:
 
     Typical ranges are those of the starter set, errors those stored with the models.
     """
-    known = known_endpoints(models)
+    known = list_endpoints(models)
     derived = {name: derivation.endpoint for name, derivation in DERIVATIONS.items()}
     endpoints = {**ENDPOINTS, **derived, **{n: e for n, e in known.items() if n not in ENDPOINTS}}
     labels = _labels(known, load_starter())
@@ -85,7 +85,7 @@ def _labels(
 ) -> dict[str, NDArray[np.float64]]:
     """Labels (n,) of every property, NaN where unknown; of derived ones by their formula."""
     labels = {name: endpoint.labels(materials) for name, endpoint in endpoints.items()}
-    masses = mean_atomic_mass(formula_vectors(materials.frame["formula"].tolist()))
+    masses = mean_atomic_mass(compute_formula_vectors(materials.frame["formula"].tolist()))
     for name, derivation in DERIVATIONS.items():
         inputs = [labels[needed] for needed in derivation.needs]
         value = derivation.formula(*inputs, *([masses] if derivation.by_mass else []))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from matlode.data.formulas import conventional_formula
-from matlode.data.readers import material_parts, open_sources
+from matlode.data.formulas import format_formula
+from matlode.data.readers import open_sources, read_material_parts
 from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials
 from matlode.jobs.deprecated import accept_toolbox
@@ -101,7 +101,7 @@ def stream_predictions(
     else:
         opened = open_sources(sources)
         # infinite if the length of a source is unknown
-        parts, n_rows = material_parts(opened, CHUNK), sum(source.n_rows for source in opened)
+        parts, n_rows = read_material_parts(opened, CHUNK), sum(source.n_rows for source in opened)
     return _predict_parts(parts, models, known, screens or {}, n_rows, progress)
 
 
@@ -156,12 +156,12 @@ def _predict_part(
         row = int(keep[position])
         answers[row] = replace(
             answers[row],
-            formula=conventional_formula(candidate.formula),
+            formula=format_formula(candidate.formula),
             space_group=find_space_group(good.crystals, position),
             predictions=candidate.predictions,
             verdicts=screened.verdicts,
             accepted=screened.accepted,
-            nearest_known=f"{conventional_formula(known.formulas[index])} ({known.ids[index]})",
+            nearest_known=f"{format_formula(known.formulas[index])} ({known.ids[index]})",
             error=None,
         )
     return answers

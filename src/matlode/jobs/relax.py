@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matlode.artefacts import inside, locked
-from matlode.data.formulas import canonical_formula
+from matlode.artefacts import inside, lock_folder
+from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
 from matlode.data.symmetry import CIF_SYMPREC_A
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
-from matlode.evidence.potentials import potential_info
+from matlode.evidence.potentials import find_potential
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
 from matlode.run_folder import RunFolder
@@ -57,9 +57,9 @@ def relax_run(
     sources = [
         Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
         for row in RunFolder(folder).read_candidates()
-        if row.is_built and canonical_formula(row.formula) not in skip
+        if row.is_built and canonicalise_formula(row.formula) not in skip
     ][:n]
-    with locked(folder):
+    with lock_folder(folder):
         try:
             return relax_files(sources, folder, examination, progress)
         finally:  # also with what an interruption leaves
@@ -104,8 +104,8 @@ def _write_evidence(
         rows.append(EvidenceRow.from_columns({**names, **evidence.to_dict(), **predicted}))
     folder.write_evidence(
         EvidenceTable(
-            judge=potential_info(examination.primary).key,
-            witness=potential_info(examination.secondary).key,
+            judge=find_potential(examination.primary).key,
+            witness=find_potential(examination.secondary).key,
             hull=hull_name(examination),
             structures=tuple(rows),
         )
@@ -124,7 +124,7 @@ def hull_name(examination: Examination) -> str:
         return "nothing, since no hull was asked for"
     return (
         f"{len(examination.materials):,} known structures, those near their own hull relaxed in "
-        f"{potential_info(examination.primary).weights}, with the Materials Project's "
+        f"{find_potential(examination.primary).weights}, with the Materials Project's "
         "corrections of 2020"
     )
 
@@ -144,11 +144,11 @@ def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
 
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
-    witness = potential_info(examination.secondary).name
+    witness = find_potential(examination.secondary).name
     relaxed = "relaxed" if evidence.primary.converged else "not at rest"
     lines = [
         f"# matlode {__version__}: {source.name}, proposed, not synthesised",
-        f"# {relaxed} in {potential_info(examination.primary).weights}"
+        f"# {relaxed} in {find_potential(examination.primary).weights}"
         + (f": {evidence.fell_apart}" if evidence.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
         f"{witness}: {row['witness_formation_energy_ev']}",

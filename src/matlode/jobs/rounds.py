@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.artefacts import inside, understood, write_text
-from matlode.data.formulas import canonical_formula
+from matlode.artefacts import convert_read_errors, inside, write_text
+from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.evidence.examination import Examination
@@ -124,7 +124,7 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
         None if path is None else Path(path) for path in (request.models, request.known)
     )
     models, known = Models(folder), Known(table)
-    with understood(out / ROUNDS_FILE, InputError):
+    with convert_read_errors(out / ROUNDS_FILE, InputError):
         wishes = cast(Wishes, dict(request.wishes))
         if settings := request.wishes.get("settings"):
             wishes["settings"] = msgspec.convert(settings, SearchSettings)
@@ -160,7 +160,7 @@ def _run_rounds(
                 **wishes,
             )  # fmt: skip
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
-        done |= {canonical_formula(row.formula) for row in rows_of_round}
+        done |= {canonicalise_formula(row.formula) for row in rows_of_round}
         answers.append(_collect_answers(folder, models, current))
         rows.append({"round": number, **_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
@@ -189,7 +189,7 @@ def _collect_answers(folder: Path, plain: Models, current: Models) -> Answers:
         for models in (plain, current)
     ]
     return Answers(
-        tuple(canonical_formula(row.formula) for row, _ in found),
+        tuple(canonicalise_formula(row.formula) for row, _ in found),
         compositions.astype(float),
         {
             name: np.array([mechanics.moduli_gpa[name] for _, mechanics in found])

@@ -7,23 +7,23 @@ from functools import partial
 
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.screening.funnel import chosen_rules, every_rule
+from matlode.screening.funnel import choose_rules, collect_rules
 from matlode.screening.rule import Rule
 
 
 def load_rules(
     models: Models, known: Known, screens: Mapping[str, object] | None = None
 ) -> tuple[Rule, ...]:
-    """The screening rules, with the settings of ``screens`` (see ``funnel.chosen_rules``).
+    """The screening rules, with the settings of ``screens`` (see ``funnel.choose_rules``).
 
     Raises GoalError for unknown rules and settings.
     """
     network = models.properties.network
-    rules = every_rule(
+    rules = collect_rules(
         known.catalogue,
         models.formula_filter,
         models.pattern_bands,
         partial(getattr, models, "space"),
         None if network is None else network.applicability,
     )
-    return chosen_rules(rules, screens)
+    return choose_rules(rules, screens)

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from matlode.artefacts import (
+    convert_read_errors,
+    convert_write_errors,
     find_model,
+    find_shipped_models,
     load_header,
-    locked,
-    shipped_models,
-    understood,
-    writable,
+    lock_folder,
 )
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
@@ -42,7 +42,7 @@ from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.goal import Goal
-from matlode.optimisation.goal_file import make_goal, read_goal_file, with_options
+from matlode.optimisation.goal_file import make_goal, merge_options, read_goal_file
 from matlode.optimisation.ledger import Ledger, LedgerState
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.studies import usable_storage
@@ -141,7 +141,7 @@ def search(
         "minimize": list(minimize),
         "elements": {**chosen, **({"forbidden": list(exclude)} if exclude else {})},
     }
-    sections = with_options(sections, {name: option for name, option in options.items() if option})
+    sections = merge_options(sections, {name: option for name, option in options.items() if option})
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     screens = {"comes_back": True, **(screens or {}), **sections.get("screens", {})}
     request = Request(sections, settings, models or Models(), known or Known(), screens)
@@ -257,7 +257,7 @@ class Request:
         Raises InputError for what is no run folder, GoalError if the models are others now.
         """
         found = RunFolder(folder).read_request()
-        with understood(folder / REQUEST_FILE, InputError):
+        with convert_read_errors(folder / REQUEST_FILE, InputError):
             models, known = (
                 None if path is None else Path(path)
                 for path in (found.places.models, found.places.known)
@@ -303,7 +303,7 @@ def _run(folder: Path, request: Request, storage: str | None, progress: Progress
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
     url = storage or _local_storage(folder)
     with (
-        locked(folder),
+        lock_folder(folder),
         usable_storage(url),
         closing(Ledger.open(url, saved.campaign, request.decisive())) as ledger,
     ):
@@ -392,7 +392,7 @@ def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         advice = " `matlode resume` continues it," if RunFolder(folder).is_begun else ""
         raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
-    with writable(folder):
+    with convert_write_errors(folder):
         try:
             (folder / STRUCTURES_FOLDER).mkdir(parents=True)
         except FileExistsError as error:  # made by another since we looked
@@ -427,7 +427,7 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
 
 def _model_digests(used: Models) -> dict[str, str]:
     """Model → checksum of its header; the user's own stand in for shipped ones of their names."""
-    roots = [shipped_models(), *([used.folder] if used.folder else [])]
+    roots = [find_shipped_models(), *([used.folder] if used.folder else [])]
     models = {
         path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
     }

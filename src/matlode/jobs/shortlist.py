@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import anonymous_formula, chemical_system
+from matlode.data.formulas import anonymise_formula, chemical_system
 from matlode.jobs.candidate_table import Proposal
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings, scale_to_expected_volume
@@ -191,7 +191,7 @@ def rank_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> l
         formula = proposal.candidate.formula
         limits: dict[Hashable, int] = {chemical_system(formula): settings.max_per_system}
         if proposal.built is not None:
-            prototype = anonymous_formula(formula), proposal.built.space_group
+            prototype = anonymise_formula(formula), proposal.built.space_group
             limits[prototype] = settings.max_per_prototype
         if all(taken[kind] < limit for kind, limit in limits.items()):
             taken.update(limits.keys())

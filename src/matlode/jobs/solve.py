@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matlode.artefacts import write_json, write_text
-from matlode.data.formulas import canonical_formula, conventional_formula
+from matlode.data.formulas import canonicalise_formula, format_formula
 from matlode.errors import InputError
-from matlode.jobs.candidate_table import cif_text
+from matlode.jobs.candidate_table import make_cif_text
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
@@ -16,7 +16,7 @@ from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
 from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
-from matlode.representation.composition import formula_vectors
+from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
 
@@ -67,11 +67,11 @@ def solve(
     short.
     """
     models, known = models or Models(), known or Known()
-    name = canonical_formula(formula)
+    name = canonicalise_formula(formula)
     measured = to_grid(read_pattern(pattern, wavelength=wavelength)).intensity
     progress("solve", 0, n + 2, "models and known materials")
     (candidate,) = models.predict_candidates(
-        [name], formula_vectors([name]), measured[None], case="simulated"
+        [name], compute_formula_vectors([name]), measured[None], case="simulated"
     )
     found = known.builder.structures(
         candidate, candidate.predictions[VOLUME].value, exclude_own=hide_known, effort=MEASURED
@@ -84,7 +84,7 @@ def solve(
     progress("solve", n + 2, n + 2)
     if not solutions:
         raise InputError(
-            f"no known structure has the stoichiometry of {conventional_formula(name)}; "
+            f"no known structure has the stoichiometry of {format_formula(name)}; "
             "--known names a larger table."
         )
     if out is not None:
@@ -95,19 +95,19 @@ def solve(
 def _make_solution(
     rank: int, candidate: Candidate, built: RealisedStructure, out: Path | None
 ) -> Solution:
-    formula = conventional_formula(candidate.formula)
+    formula = format_formula(candidate.formula)
     file = None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         file = f"{rank}-{formula}-{built.space_group}.cif"
-        write_text(out / file, cif_text(built, candidate))
+        write_text(out / file, make_cif_text(built, candidate))
     return Solution(
         rank=rank,
         formula=formula,
         space_group=built.space_group,
         match=round(built.match, 4),
         volume_per_atom_a3=round(built.structure.volume / len(built.structure), 3),
-        template=f"{conventional_formula(built.template_formula)} ({built.template_id})",
+        template=f"{format_formula(built.template_formula)} ({built.template_id})",
         substitution=built.substitution,
         file=file,
     )

@@ -20,8 +20,8 @@ from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Estimates
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import VOLUME
-from matlode.realisation.cell_fit import at_volume
-from matlode.realisation.substitution import substituted
+from matlode.realisation.cell_fit import scale_to_volume
+from matlode.realisation.substitution import substitute_elements
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns, simulate_possible
 
@@ -155,7 +155,7 @@ def _encode_substitutions(
     models expect."""
     allowed = [symbol for symbol in known.elements if symbol in goal.allowed]
     formulas = KnownFormulas(known.catalogue, models.formula_filter)
-    crystals, _ = substituted(known.materials, parents, n, elements=allowed, known=formulas)
+    crystals, _ = substitute_elements(known.materials, parents, n, elements=allowed, known=formulas)
     if not len(crystals):
         return np.zeros((0, models.space.size), dtype=np.float32)
     _, compositions, patterns = scale_to_expected_volume(crystals, models.properties)
@@ -176,6 +176,6 @@ def scale_to_expected_volume(
         rows, crystals = rows[possible], crystals.take(possible)
         compositions = composition_vectors(crystals)
         volumes = models.predict(compositions, patterns, case="simulated", names=(VOLUME,))
-        crystals = at_volume(crystals, volumes[VOLUME].value)
+        crystals = scale_to_volume(crystals, volumes[VOLUME].value)
     possible, patterns, _ = simulate_possible(crystals)
     return rows[possible], compositions[possible], patterns

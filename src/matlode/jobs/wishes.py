@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import canonical_formula
+from matlode.data.formulas import canonicalise_formula
 from matlode.data.readers import read_materials
 from matlode.errors import GoalError, InputError
 from matlode.jobs.known import Known
@@ -26,7 +26,7 @@ from matlode.optimisation.preferences import (
     Preference,
     SpaceGroups,
 )
-from matlode.representation.composition import composition_vectors, formula_vectors
+from matlode.representation.composition import composition_vectors, compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
@@ -84,11 +84,11 @@ def find_like_point(like: str, space: LatentSpace, known: Known) -> NDArray[np.f
         pattern = simulate_patterns(materials.crystals.take(np.array([0])))
         return space.encode(composition, pattern)[0].astype(float)
     try:
-        formula = canonical_formula(like)
+        formula = canonicalise_formula(like)
     except InputError as error:
         raise GoalError(f"like = {like!r} is neither a structure file nor a formula.") from error
     rows = known.catalogue.rows_by_formula.get(formula)
-    composition = formula_vectors([formula])
+    composition = compute_formula_vectors([formula])
     if rows is None:
         return space.composition.encode(composition)[0].astype(float)
     pattern = simulate_patterns(known.materials.crystals.take(np.array(rows[:1])))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from matlode.artefacts import write_text
-from matlode.data.formulas import conventional_formula
+from matlode.data.formulas import format_formula
 from matlode.data.readers import read_materials
 from matlode.data.tables import Materials
 from matlode.errors import PatternError
@@ -72,7 +72,7 @@ def list_peaks(
 
 def _list_peaks_of(materials: Materials, row: int, settings: DiffractionSettings) -> PeakList:
     name = str(materials.frame["id"].iloc[row])
-    formula = conventional_formula(materials.frame["formula"].iloc[row])
+    formula = format_formula(materials.frame["formula"].iloc[row])
     try:
         found = simulate_peaks(materials.crystals.structure(row), settings)
     except PatternError as error:

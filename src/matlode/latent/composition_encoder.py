@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from matlode.latent.forward import ELEMENT_SPREAD, MAX_ELEMENTS, N_HEADS, SMALLEST_FRACTION
 from matlode.latent.networks import N_COMPOSITION
-from matlode.representation.descriptors import element_property_table
+from matlode.representation.descriptors import tabulate_element_properties
 
 
 class CompositionEncoder(nn.Module):
@@ -25,7 +25,7 @@ class CompositionEncoder(nn.Module):
 
     def __init__(self, *, width: int = 96, blocks: int = 2) -> None:
         super().__init__()
-        table = torch.from_numpy(element_property_table()).float()
+        table = torch.from_numpy(tabulate_element_properties()).float()
         self.register_buffer("element_properties", table)
         self.elements = nn.Parameter(ELEMENT_SPREAD * torch.randn(N_COMPOSITION, width))
         self.properties = nn.Linear(table.shape[1], width)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import ArtefactError
-from matlode.representation.descriptors import element_property_table
+from matlode.representation.descriptors import tabulate_element_properties
 from matlode.representation.diffraction import STANDARD_SETTINGS
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def n_encoded(weights: Mapping[str, NDArray[np.generic]]) -> int:
 def composition_shapes(weights: Mapping[str, NDArray[np.generic]]) -> Shapes:
     """Expected shapes of a ``CompositionEncoder``, with the width and depth of ``weights``."""
     width = len(weights.get("norm.bias", ())) // N_HEADS * N_HEADS
-    table = element_property_table().shape
+    table = tabulate_element_properties().shape
     shapes = {
         "elements": (MAX_ATOMIC_NUMBER, width),
         "element_properties": table,

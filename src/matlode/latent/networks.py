@@ -17,7 +17,10 @@ from matlode.errors import GoalError
 from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
 from matlode.latent.forward import N_COARSE
 from matlode.latent.layers import channels_last, initialise_weights, make_activation
-from matlode.representation.descriptors import electronegativity_order, element_property_table
+from matlode.representation.descriptors import (
+    sort_by_electronegativity,
+    tabulate_element_properties,
+)
 
 N_COMPOSITION = MAX_ATOMIC_NUMBER
 N_PATTERN = 1601
@@ -230,8 +233,8 @@ class StandardCompositionVAE(VariationalAutoencoder):
         super().__init__()
         self.weight = weight
         self.properties_weight = properties_weight
-        table = torch.from_numpy(element_property_table()).float()
-        self.register_buffer("order", torch.from_numpy(electronegativity_order()))
+        table = torch.from_numpy(tabulate_element_properties()).float()
+        self.register_buffer("order", torch.from_numpy(sort_by_electronegativity()))
         self.register_buffer("element_properties", table)
         n_in = N_COMPOSITION + SLOTS * (MAX_AMOUNT + 2)
         n_out = N_COMPOSITION + SLOTS * MAX_AMOUNT

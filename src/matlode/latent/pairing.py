@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from matlode.artefacts import load_artefact, save_artefact
 from matlode.latent.networks import COMPOSITION_LATENT, PATTERN_LATENT, ResidualNet, single
-from matlode.latent.weights import kept_weights, network_of
+from matlode.latent.weights import export_weights, restore_network
 
 PAIRING_MODEL = "standard-pairing"
 MIN_LOG_SIGMA = -4.0
@@ -109,11 +109,11 @@ class Pairing:
 
     def save(self, root: Path, header: Mapping[str, object]) -> None:
         """Write the artefact to a folder in ``root``; weights are stored in half precision."""
-        weights = kept_weights(self.network)
+        weights = export_weights(self.network)
         save_artefact(root / PAIRING_MODEL, kind="pairing", header=header, arrays=weights)
 
     @classmethod
     def load(cls, folder: Path) -> Pairing:
         """Read what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("pairing")
-        return cls(network_of(PairingNet, artefact.arrays, folder))
+        return cls(restore_network(PairingNet, artefact.arrays, folder))

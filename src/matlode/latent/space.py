@@ -15,12 +15,12 @@ from torch import Tensor
 
 from matlode.artefacts import (
     ARRAYS_FILE,
+    convert_read_errors,
     find_model,
+    flatten_groups,
     grouped,
     load_artefact,
     save_artefact,
-    understood,
-    ungrouped,
 )
 from matlode.errors import ArtefactError, GoalError, GridMismatchError
 from matlode.latent.formula_search import FormulaLimits
@@ -34,9 +34,9 @@ from matlode.latent.networks import (
     single,
 )
 from matlode.latent.pairing import PAIRING_MODEL, Pairing
-from matlode.latent.weights import kept_weights, network_of
+from matlode.latent.weights import export_weights, restore_network
 from matlode.records import Face
-from matlode.representation.composition import integer_amounts, keep_largest
+from matlode.representation.composition import find_integer_amounts, keep_largest
 
 FACES: tuple[Face, ...] = ("standard", "reference")
 """The two sets of models: those developed for matlode, and those made by the paper's recipe."""
@@ -233,7 +233,7 @@ class LatentSpace:
                 )
             decoded = self.composition.decode(points, limits.allowed)
             fractions = keep_largest(decoded, limits.max_elements)
-            return integer_amounts(fractions, max_atoms=limits.max_atoms)
+            return find_integer_amounts(fractions, max_atoms=limits.max_atoms)
         with torch.inference_mode():
             best, _ = network.find_best_formulas(single(points), 1, limits)
         amounts = best[:, 0].numpy()
@@ -319,7 +319,7 @@ def _great_circle(
     return directions * ((1 - t) * lengths[0] + t * lengths[1])
 
 
-def trained_faces(folder: Path | None = None) -> list[Face]:
+def list_trained_faces(folder: Path | None = None) -> list[Face]:
     """The FACES whose autoencoders have weights in ``folder`` or among the shipped models
     (the weights of the reference autoencoders do not ship)."""
     views = {face: [f"{face}-{view}-vae" for view in ("composition", "pattern")] for face in FACES}
@@ -348,7 +348,7 @@ def save_view(
         folder,
         kind="autoencoder",
         header={"face": face, "view": view, **header},
-        arrays={**ungrouped({"weights": kept_weights(network)}), "bounds": bounds},
+        arrays={**flatten_groups({"weights": export_weights(network)}), "bounds": bounds},
     )
 
 
@@ -356,7 +356,7 @@ def load_view(folder: Path) -> View:
     """Read an artefact written by ``save_view``; raises ArtefactError if it does not fit the
     code."""
     artefact = load_artefact(folder).require("autoencoder")
-    with understood(folder):
+    with convert_read_errors(folder):
         key = (artefact.header["face"], artefact.header["view"])
         if key not in AUTOENCODERS:
             raise ArtefactError(
@@ -364,4 +364,4 @@ def load_view(folder: Path) -> View:
             )
         make = partial(AUTOENCODERS[key], **artefact.header.get("architecture", {}))
         weights = grouped(artefact.arrays)["weights"]
-        return View(network_of(make, weights, folder), artefact.arrays["bounds"])
+        return View(restore_network(make, weights, folder), artefact.arrays["bounds"])

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from matlode.artefacts import (
     MAX_TEXT_BYTES,
+    convert_read_errors,
     read_arrays,
-    understood,
     write_atomically,
     write_text,
 )
@@ -278,7 +278,7 @@ def _load_checkpoint(
     # two sets of weights and up to three moments of each, as float32, and the header
     of_model = sum(value.numel() for value in model.state_dict().values())
     stored = read_arrays(path, max_bytes=8 * 4 * of_model + MAX_TEXT_BYTES)
-    with understood(f"{path} (delete it to start again)"):
+    with convert_read_errors(f"{path} (delete it to start again)"):
         header = json.loads(str(stored.pop("header")))
         if header["settings"] != asdict(settings):
             raise ArtefactError(

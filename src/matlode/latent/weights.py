@@ -20,20 +20,20 @@ from matlode.latent.forward import halve_precision
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
-def kept_weights(network: nn.Module) -> dict[str, NDArray[np.floating]]:
+def export_weights(network: nn.Module) -> dict[str, NDArray[np.floating]]:
     """Weights by name in half precision, as artefacts store them."""
-    return halve_precision(learned_weights(network))
+    return halve_precision(extract_weights(network))
 
 
-def learned_weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
+def extract_weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Weights by name in the precision that the network has."""
     return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
-def network_of(
+def restore_network(
     make: Callable[[], AnyNetwork], weights: Mapping[str, NDArray[np.number]], folder: Path
 ) -> AnyNetwork:
-    """Restore a network in evaluation mode from ``kept_weights``.
+    """Restore a network in evaluation mode from ``export_weights``.
 
     ``make`` returns an untrained network of the same architecture. Raises ArtefactError, naming
     ``folder``, if the weights do not fit it or are not finite.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import understood
+from matlode.artefacts import convert_read_errors
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import chemical_system
 from matlode.data.spool import MappedArray
@@ -24,7 +24,7 @@ from matlode.optimisation.sampler import History, Sampler
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Estimates
 from matlode.properties.models import PropertyModels
-from matlode.representation.composition import formula_vectors, formulas_of
+from matlode.representation.composition import compute_formula_vectors, write_formulas
 
 BATCH = 64
 """Points per suggestion: decoding and prediction are most efficient in batches."""
@@ -74,7 +74,7 @@ class Trials:
     @property
     def compositions(self) -> NDArray[np.float64]:
         """(n, 100), atomic fractions of the formulas."""
-        return formula_vectors([str(formula) for formula in self.formulas])
+        return compute_formula_vectors([str(formula) for formula in self.formulas])
 
     def merits(
         self, goal: Goal, weights: NDArray[np.floating] | None = None
@@ -104,7 +104,7 @@ class Trials:
     @classmethod
     def unpacked(cls, text: bytes) -> Trials:
         """Restore the trials from ``packed``; raises InputError if the record is damaged."""
-        with understood("the record of a batch", InputError):
+        with convert_read_errors("the record of a batch", InputError):
             record = json.loads(text)
             numbers = {
                 name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
@@ -150,7 +150,7 @@ class _TrialStore:
                 wider.values[:] = column.values
                 column = wider
             column.values[rows] = new
-            column.let_go()
+            column.release_memory()
         self._is_done[rows] = True
 
     def trials(self) -> Trials:
@@ -190,7 +190,7 @@ class Campaign:
         compositions = amounts / amounts.sum(axis=1, keepdims=True)
         names = self.goal.endpoints
         estimates = self.models.predict(compositions, patterns, case="decoded", names=names)
-        formulas = formulas_of(amounts)
+        formulas = write_formulas(amounts)
         gains, shortfalls = self.compute_gains(
             Decoded(points, formulas, compositions, patterns), estimates
         )
@@ -293,7 +293,7 @@ def select_diverse(
         if len(of_system) >= max_per_system or formula in seen:
             continue
         seen.add(formula)
-        (composition,) = formula_vectors([formula])
+        (composition,) = compute_formula_vectors([formula])
         apart = abs(compositions[of_system] - composition).sum(axis=1) / 2
         if (apart < SAME_FRACTION).any():
             continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from cmaes import CMA, get_warm_start_mgd
 
-from matlode.optimisation.sampler import Array, History, Sampler, best_rows, out_of_box
+from matlode.optimisation.sampler import Array, History, Sampler, map_to_box, select_best_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class CMASampler(Sampler):
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
         d = len(bounds)
-        unit, losses = history.in_box(bounds), -history.merits
+        unit, losses = history.to_unit_box(bounds), -history.merits
         population = max(n, 4 + int(3 * np.log(d)))
         seed = int(rng.integers(2**31))
         search = self._start(
@@ -37,7 +37,7 @@ class CMASampler(Sampler):
             generation = slice(n_replayed, n_replayed + population)
             search.tell(list(zip(unit[generation], losses[generation], strict=True)))
             n_replayed += population
-        return out_of_box(np.array([search.ask() for _ in range(n)]), bounds)
+        return map_to_box(np.array([search.ask() for _ in range(n)]), bounds)
 
     def _start(self, known: Array, losses: Array, d: int, population: int, seed: int) -> CMA:
         mean, sigma, covariance = np.full(d, 0.5), self.start_width, np.eye(d)
@@ -71,9 +71,11 @@ class EliteSampler(Sampler):
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
-        elites = history.in_box(bounds, best_rows(history, self.n_elites, max_per_group=1))
+        elites = history.to_unit_box(
+            bounds, select_best_rows(history, self.n_elites, max_per_group=1)
+        )
         first, second = rng.integers(len(elites), size=(2, n))
         towards = elites[second] - elites[first]
         steps = self.width * rng.standard_normal(towards.shape)
         along = self.line * rng.standard_normal((n, 1)) * towards
-        return out_of_box(elites[first] + steps + along, bounds)
+        return map_to_box(elites[first] + steps + along, bounds)

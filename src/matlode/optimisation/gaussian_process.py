@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matlode.optimisation.sampler import Array, History, Sampler, out_of_box
+from matlode.optimisation.sampler import Array, History, Sampler, map_to_box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class GPSampler(Sampler):
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-        unit, d = history.in_box(bounds), len(bounds)
+        unit, d = history.to_unit_box(bounds), len(bounds)
         if len(unit) < 2:
-            return out_of_box(rng.random((n, d)), bounds)
+            return map_to_box(rng.random((n, d)), bounds)
         order = np.argsort(-history.merits, kind="stable")
         others = rng.permutation(order[self.n_best :])[: self.n_others]
         rows = np.concatenate([order[: self.n_best], others])
@@ -52,7 +52,7 @@ class GPSampler(Sampler):
         jitter = 1e-9 + 1e-6 * np.trace(covariance) / len(covariance)
         root = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
         draws = mean[:, None] + root @ rng.standard_normal((len(candidates), n))
-        return out_of_box(candidates[_first_each(draws)], bounds)
+        return map_to_box(candidates[_first_each(draws)], bounds)
 
     def _candidates(self, best: Array, rng: np.random.Generator) -> Array:
         d = best.shape[1]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from matlode.artefacts import read_toml
-from matlode.data.formulas import atomic_numbers, conventional_formula, parse_formula
+from matlode.data.formulas import atomic_numbers, format_formula, parse_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
@@ -81,7 +81,7 @@ def read_goal_file(path: Path) -> dict[str, Any]:
     return sections
 
 
-def with_options(sections: Mapping[str, object], options: Mapping[str, object]) -> dict[str, Any]:
+def merge_options(sections: Mapping[str, object], options: Mapping[str, object]) -> dict[str, Any]:
     """Merge ``options`` into ``sections``: lists are concatenated, except for the list of allowed
     elements, which is replaced like single values."""
     merged = dict(sections)
@@ -93,7 +93,7 @@ def with_options(sections: Mapping[str, object], options: Mapping[str, object]) 
             wanted = (
                 option if isinstance(option, Mapping) else dict.fromkeys(_parse_names(option), 1.0)
             )
-            merged[name] = with_options(given, wanted)
+            merged[name] = merge_options(given, wanted)
         elif isinstance(option, list):
             merged[name] = [*_parse_names(given), *option]
         else:
@@ -280,7 +280,7 @@ def _parse_formula_wishes(
         fewest = most = len(system)
     elif "exact" in formula:
         amounts = _parse_exact(formula["exact"])
-        text = conventional_formula("".join(f"{s}{n}" for s, n in sorted(amounts.items())))
+        text = format_formula("".join(f"{s}{n}" for s, n in sorted(amounts.items())))
         sites = tuple((n, (symbol,)) for symbol, n in amounts.items())
         _check_subset(amounts, allowed, "exact formula")
     elif "stoichiometry" in formula:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from matlode.optimisation.sampler import Array, History, Sampler, best_rows
+from matlode.optimisation.sampler import Array, History, Sampler, select_best_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class GradientSampler(Sampler):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
             networks = self._fit(history)
-        starts = history.points[best_rows(history, 4 * n, max_per_group=3)]
+        starts = history.points[select_best_rows(history, 4 * n, max_per_group=3)]
         starts = starts[rng.integers(len(starts), size=n)]
         z = torch.tensor(starts + self.noise * rng.standard_normal(starts.shape)).float()
         low, high = torch.tensor(bounds.T.copy()).float()

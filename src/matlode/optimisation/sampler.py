@@ -25,7 +25,7 @@ class History:
     n_known: int = 0
     """Number of points, the first ones, that were known before the search."""
 
-    def in_box(self, bounds: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
+    def to_unit_box(self, bounds: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Map points (of ``rows``) from the box ``bounds`` (d, 2) to the unit box."""
         low, width = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
         return np.clip((self.points[rows].astype(float) - low) / width, 0, 1)
@@ -49,15 +49,15 @@ class RandomSampler(Sampler):
 
     def suggest(self, history: History, bounds: Array, n: int, rng: np.random.Generator) -> Array:
         """See Sampler."""
-        return out_of_box(rng.random((n, len(bounds))), bounds)
+        return map_to_box(rng.random((n, len(bounds))), bounds)
 
 
-def out_of_box(unit: Array, bounds: Array) -> Array:
+def map_to_box(unit: Array, bounds: Array) -> Array:
     """Map points (n, d) from the unit box, clipped to it, to the box ``bounds`` (d, 2)."""
     return bounds[:, 0] + np.clip(unit, 0, 1) * (bounds[:, 1] - bounds[:, 0])
 
 
-def best_rows(history: History, n: int, *, max_per_group: int) -> NDArray[np.intp]:
+def select_best_rows(history: History, n: int, *, max_per_group: int) -> NDArray[np.intp]:
     """Select the rows of the n best points, best first, at most ``max_per_group`` per group."""
     order = np.argsort(-history.merits, kind="stable")
     if history.groups is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, ndtr, ndtri
 
-from matlode.optimisation.sampler import Array, History, Sampler, best_rows, out_of_box
+from matlode.optimisation.sampler import Array, History, Sampler, map_to_box, select_best_rows
 
 DRAWS_AT_ONCE = 2048
 """Draws whose densities are computed at once; a batch of 64 points has 1,536."""
@@ -41,12 +41,12 @@ class TPESampler(Sampler):
         """See Sampler."""
         n_seen = len(history.points)
         room = max(1, min(self.n_good, n_seen // 4))
-        good = best_rows(history, room, max_per_group=self.max_per_group)
+        good = select_best_rows(history, room, max_per_group=self.max_per_group)
         bad = np.setdiff1d(np.arange(n_seen), good)
         bad = rng.permutation(bad)[: self.n_bad]
         choose = self._joint if self.multivariate else self._independent
-        chosen = choose(history.in_box(bounds, good), history.in_box(bounds, bad), n, rng)
-        return out_of_box(chosen, bounds)
+        chosen = choose(history.to_unit_box(bounds, good), history.to_unit_box(bounds, bad), n, rng)
+        return map_to_box(chosen, bounds)
 
     def _joint(self, good: Array, bad: Array, n: int, rng: np.random.Generator) -> Array:
         parents = good[rng.integers(len(good), size=n * self.n_candidates)]

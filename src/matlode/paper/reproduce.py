@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from matlode.benchmarks.search import bench_functions
 from matlode.benchmarks.tables import Row
 from matlode.data.splits import TEST
-from matlode.data.tables import full_table_path, starter_path
+from matlode.data.tables import find_full_table, find_starter
 from matlode.errors import InputError
 from matlode.evaluation.accuracy_data import (
     ALONE,
@@ -30,7 +30,7 @@ from matlode.evaluation.published import PAPER
 from matlode.evaluation.score_row import ScoreRow
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.reproduction_page import Section, write_reproduction
-from matlode.paper.spaces import read_space, shipped_spaces, usual_choice
+from matlode.paper.spaces import find_default_choice, find_shipped_spaces, read_space
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
@@ -84,7 +84,7 @@ def reproduce(
     """
     out.mkdir(parents=True, exist_ok=True)
     if quick:
-        data = _draw_sample(full_table_path(data) or starter_path(), out / "sample.parquet", seed)
+        data = _draw_sample(find_full_table(data) or find_starter(), out / "sample.parquet", seed)
     table = TrainingTable.load(data)
     folder, figures = models or out / "models", out / "figures"
     names, missing = _list_trainable(table)
@@ -179,8 +179,8 @@ def _tabulate_hyperparameters(name: str, models: tuple[str, ...]) -> Section:
     rows: list[Row] = []
     for model in models:
         spec = MODELS[model]
-        space = read_space(shipped_spaces(), spec)
-        chosen = usual_choice(spec, space)
+        space = read_space(find_shipped_spaces(), spec)
+        chosen = find_default_choice(spec, space)
         rows += [
             {
                 "model": model,

@@ -14,7 +14,7 @@ from matlode.artefacts import write_text
 from matlode.benchmarks.tables import Row
 from matlode.evaluation.published import Published
 from matlode.records import Cell
-from matlode.report.html import page_environment
+from matlode.report.html import make_page_environment
 from matlode.version import __version__
 
 NOT_MEASURED = "–"
@@ -57,7 +57,7 @@ def write_reproduction(
         if section.rows:
             write_text(out / "tables" / f"{section.name}.csv", _format_csv(section.rows))
     page = (
-        page_environment("matlode.paper", "matlode.report")
+        make_page_environment("matlode.paper", "matlode.report")
         .get_template("reproduction.html.j2")
         .render(
             sections=sections,

@@ -65,7 +65,7 @@ class Range:
         return f"{low:g}-{high:g}" + (" (log)" if self.kind == "log" else "")
 
 
-def shipped_spaces() -> Path:
+def find_shipped_spaces() -> Path:
     """The file with the search spaces of the paper's Tables S1 and S2."""
     return Path(str(resources.files("matlode.paper") / "spaces.toml"))
 
@@ -143,7 +143,7 @@ def _list_names(model: ModelSpec) -> dict[str, tuple[str, int | None]]:
     return names
 
 
-def usual_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
+def find_default_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
     """Name → value that `matlode train models` uses: the optimum of the paper."""
     defaults = model.list_settings()
     return {r.name: _pick(defaults[r.key], r.at) for r in space}
@@ -156,13 +156,13 @@ def _pick(setting: Setting, at: int | None) -> Value:
     return setting
 
 
-def first_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
-    """Name → value of ``usual_choice``, moved to the nearest value in the range."""
-    usual = usual_choice(model, space)
+def find_first_choice(model: ModelSpec, space: tuple[Range, ...]) -> dict[str, Value]:
+    """Name → value of ``find_default_choice``, moved to the nearest value in the range."""
+    usual = find_default_choice(model, space)
     return {r.name: r.nearest(usual[r.name]) for r in space}
 
 
-def chosen_settings(
+def convert_choice(
     model: ModelSpec, space: tuple[Range, ...], chosen: Mapping[str, Value]
 ) -> dict[str, Setting]:
     """Convert ``chosen`` values (by the names of the space) to settings by hyper-parameter."""

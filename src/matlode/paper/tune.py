@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from matlode.artefacts import locked, write_text
+from matlode.artefacts import lock_folder, write_text
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import ArtefactError, GoalError, InputError, suggest
 from matlode.latent.training import train
 from matlode.optimisation.studies import Alive, Retries, SharedStudy, places, usable_storage
 from matlode.paper.spaces import (
     Range,
-    chosen_settings,
-    first_choice,
+    convert_choice,
+    find_default_choice,
+    find_first_choice,
+    find_shipped_spaces,
     read_space,
-    shipped_spaces,
-    usual_choice,
 )
 from matlode.paper.tuning_plots import draw_history, draw_importance
 from matlode.progress import Progress, silent
@@ -159,7 +159,7 @@ def tune(
     settings = settings or TuningSettings()
     _check_settings(model, settings)
     spec = MODELS[model]
-    ranges = read_space(space or shipped_spaces(), spec)
+    ranges = read_space(space or find_shipped_spaces(), spec)
     folder = out or Path("tuning") / model
     table = _without_test_rows(TrainingTable.load(data), spec.endpoint)
     trainer = Trainer.of(table, folder, progress, models=models)
@@ -170,7 +170,7 @@ def tune(
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{folder / 'study.db'}"
-    alone = locked(folder) if storage is None else nullcontext()
+    alone = lock_folder(folder) if storage is None else nullcontext()
     with alone, usable_storage(url), _silence_optuna():
         order = _Order()
         opened = SharedStudy.open(
@@ -410,7 +410,7 @@ def _run_trials(
     """Run trials until the study has ``settings.trials`` of them, with those of other processes."""
 
     def attempt(trial: optuna.Trial) -> float:
-        given = chosen_settings(spec, space, {r.name: _suggest_value(trial, r) for r in space})
+        given = convert_choice(spec, space, {r.name: _suggest_value(trial, r) for r in space})
 
         def tell(step: int, loss: float) -> None:
             trial.report(loss, step)
@@ -444,7 +444,7 @@ def _run_trials(
             time.sleep(1)  # the trials of other processes may be lost
             continue
         if not any(START in t.user_attrs for t in trials):
-            shared.study.enqueue_trial(first_choice(spec, space), user_attrs={START: True})
+            shared.study.enqueue_trial(find_first_choice(spec, space), user_attrs={START: True})
         _run_next_trial(shared, attempt)
 
 
@@ -522,14 +522,14 @@ def _summarise(
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     assert best.value is not None
-    first, usual = first_choice(spec, space), usual_choice(spec, space)
+    first, usual = find_first_choice(spec, space), find_default_choice(spec, space)
     start = next((trial for trial in complete if START in trial.user_attrs), None)
     return Tuning(
         model=spec.name,
         measure=task.measure,
         value=best.value,
         start_value=start.value if start else None,
-        settings=chosen_settings(spec, space, best.params),
+        settings=convert_choice(spec, space, best.params),
         best=best.params,
         start=first,
         start_name="the paper's optimum" if first == usual else "nearest to the paper's",

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import HEADER_FILE, load_artefact, save_artefact, understood
+from matlode.artefacts import HEADER_FILE, convert_read_errors, load_artefact, save_artefact
 from matlode.properties.endpoints import Estimates
-from matlode.representation.descriptors import composition_descriptors
+from matlode.representation.descriptors import compute_composition_descriptors
 
 CORRECTION_MODEL = "correction"
 CORRECTED = ("bulk_modulus",)
@@ -64,13 +64,13 @@ class Correction:
 
     @cached_property
     def _statistics(self) -> tuple[Array, Array]:
-        raw = composition_descriptors(self.compositions).astype(float)
+        raw = compute_composition_descriptors(self.compositions).astype(float)
         spread = raw.std(axis=0)
         return raw.mean(axis=0), np.where(spread > 1e-9, spread, np.inf)
 
     def _features(self, compositions: NDArray[np.floating]) -> Array:
         mean, spread = self._statistics
-        return (composition_descriptors(compositions).astype(float) - mean) / spread
+        return (compute_composition_descriptors(compositions).astype(float) - mean) / spread
 
     @cached_property
     def _own(self) -> Array:
@@ -93,7 +93,7 @@ class Correction:
         """Load the correction in a folder of models; None if there is none."""
         if folder is None or not (folder / CORRECTION_MODEL / HEADER_FILE).exists():
             return None
-        with understood(folder / CORRECTION_MODEL):
+        with convert_read_errors(folder / CORRECTION_MODEL):
             arrays = load_artefact(folder / CORRECTION_MODEL).require(CORRECTION_MODEL).arrays
             return cls(arrays["compositions"], {name: arrays[name] for name in CORRECTED})
 

@@ -320,7 +320,7 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
     }
 )
 """name → endpoint, the built-in properties in the order in which they are shown. User-defined
-properties come from a file (``own``) or with their models (``models.known_endpoints``)."""
+properties come from a file (``own``) or with their models (``models.list_endpoints``)."""
 
 
 def find_endpoint(name: str, known: Mapping[str, Endpoint]) -> Endpoint:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from matlode.records import Face
 from matlode.representation.descriptors import (
-    composition_descriptor_names,
-    composition_descriptors,
-    pattern_descriptor_names,
-    pattern_descriptors,
+    compute_composition_descriptors,
+    compute_pattern_descriptors,
+    list_composition_descriptors,
+    list_pattern_descriptors,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ObjectFeatures:
     def names(self) -> list[str]:
         """Column names of ``compute``."""
         latent = [f"pattern_latent_{i}" for i in range(len(self.space().pattern.bounds))]
-        return [*composition_descriptor_names(), *pattern_descriptor_names(), *latent]
+        return [*list_composition_descriptors(), *list_pattern_descriptors(), *latent]
 
     def compute(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
@@ -43,8 +43,8 @@ class ObjectFeatures:
         """Features (n, n_columns) of compositions (n, 100) and patterns (n, 1601)."""
         return np.hstack(
             [
-                composition_descriptors(compositions),
-                pattern_descriptors(patterns),
+                compute_composition_descriptors(compositions),
+                compute_pattern_descriptors(patterns),
                 self.space().pattern.encode(patterns),
             ]
         )

@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import grouped, load_artefact, save_artefact, understood, ungrouped
+from matlode.artefacts import (
+    convert_read_errors,
+    flatten_groups,
+    grouped,
+    load_artefact,
+    save_artefact,
+)
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates, find_endpoint
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
     apply_venn_abers,
-    conformal_quantile,
+    compute_conformal_quantile,
     fit_venn_abers,
 )
 from matlode.properties.trees import SETTINGS, TreeSettings, fit_trees
@@ -72,18 +78,18 @@ class Head:
             "settings": asdict(self.settings),
             **self.report,
         }
-        save_artefact(folder, kind="head", header=header, arrays=ungrouped(groups))
+        save_artefact(folder, kind="head", header=header, arrays=flatten_groups(groups))
 
     @classmethod
     def load(cls, folder: Path) -> Head:
         """Read an artefact written by ``save``; raises ArtefactError if it cannot be used."""
         artefact = load_artefact(folder).require("head")
-        with understood(folder):
+        with convert_read_errors(folder):
             header, groups = artefact.header, grouped(artefact.arrays)
             difficulty = groups.get("difficulty")
             own = {"schema", "kind", "endpoint", "unit", "definition", "face", "settings", "arrays"}
             return cls(
-                endpoint=endpoint_of(header),
+                endpoint=read_endpoint(header),
                 face=header["face"],
                 settings=TreeSettings(**header["settings"]),
                 value_model=Forest.from_arrays(groups["value"]),
@@ -93,7 +99,7 @@ class Head:
             )
 
 
-def endpoint_of(header: Mapping[str, Any]) -> Endpoint:
+def read_endpoint(header: Mapping[str, Any]) -> Endpoint:
     """The endpoint that the header of a head defines; older headers hold its name only."""
     if "definition" in header:
         return Endpoint.from_definition(header["definition"])
@@ -144,7 +150,7 @@ def fit_head(
     for case, (rows, truth) in calibration.items():
         error = np.abs(value_model.predict(rows) - endpoint.to_model(np.asarray(truth)))
         scaled = error / head.difficulty(rows)
-        factors[case] = np.array([conformal_quantile(scaled)])
+        factors[case] = np.array([compute_conformal_quantile(scaled)])
     return replace(head, calibration=factors)
 
 

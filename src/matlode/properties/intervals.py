@@ -11,7 +11,9 @@ COVERAGE = 0.9
 """Nominal fraction of true values within an interval."""
 
 
-def conformal_quantile(errors: NDArray[np.floating], *, coverage: float = COVERAGE) -> float:
+def compute_conformal_quantile(
+    errors: NDArray[np.floating], *, coverage: float = COVERAGE
+) -> float:
     """Bound that the error of a new exchangeable row does not exceed with probability ``coverage``.
 
     Split conformal prediction: the ⌈(n + 1) coverage⌉-th smallest of n errors (Lei et al.,
@@ -49,8 +51,10 @@ def fit_distance_factors(
     Factors never decrease with distance. Enlarging a factor can only increase the coverage.
     """
     finite = np.isfinite(distances)
-    if not np.isfinite(conformal_quantile(errors[finite])):  # too few rows: one factor for all
-        return np.array([[np.inf, max(conformal_quantile(errors), beyond)]])
+    if not np.isfinite(
+        compute_conformal_quantile(errors[finite])
+    ):  # too few rows: one factor for all
+        return np.array([[np.inf, max(compute_conformal_quantile(errors), beyond)]])
     order = np.argsort(distances[finite], kind="stable")
     near, sizes = distances[finite][order], errors[finite][order]
     cuts, size = [len(near)], MIN_GROUP
@@ -59,7 +63,7 @@ def fit_distance_factors(
         size *= 2
     edges = np.unique(near[np.array(cuts) - 1]) if len(near) else np.zeros(0)
     group = np.searchsorted(edges, near)
-    factors = [conformal_quantile(sizes[group == i]) for i in range(len(edges))]
+    factors = [compute_conformal_quantile(sizes[group == i]) for i in range(len(edges))]
     furthest = max([beyond, *(f for f in factors if np.isfinite(f))])
     found = np.maximum.accumulate([*factors, furthest])
     return np.column_stack([[*edges, np.inf], found])

@@ -15,9 +15,9 @@ from matlode.artefacts import (
     ARRAYS_FILE,
     HEADER_FILE,
     find_model,
+    find_shipped_models,
     has_models,
     load_header,
-    shipped_models,
 )
 from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
@@ -25,7 +25,7 @@ from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
-from matlode.properties.heads import Head, endpoint_of
+from matlode.properties.heads import Head, read_endpoint
 from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
 from matlode.records import Case, Face
 
@@ -63,7 +63,7 @@ class PropertyModels:
         places = find_heads(folder, face=face)
         if face != "standard" and not places:
             raise ArtefactError(
-                f"no {face} property models found in {folder or shipped_models()}; run "
+                f"no {face} property models found in {folder or find_shipped_models()}; run "
                 "`matlode train models` to make them."
             )
         digests = {below.name: checksum(below / ARRAYS_FILE) for below in _below_head(folder, face)}
@@ -158,8 +158,10 @@ def find_heads(folder: Path | None = None, *, face: Face = "standard") -> dict[s
     property network, only its own heads are used: the shipped ones were trained on other inputs.
     """
     found: dict[str, Path] = {}
-    own_base = any(shipped_models() not in place.parents for place in _below_head(folder, face))
-    for root in ([] if own_base else [shipped_models()]) + ([folder] if folder else []):
+    own_base = any(
+        find_shipped_models() not in place.parents for place in _below_head(folder, face)
+    )
+    for root in ([] if own_base else [find_shipped_models()]) + ([folder] if folder else []):
         for place in sorted(root.glob(f"{face}-*")):
             if (place / HEADER_FILE).exists():
                 header = load_header(place)
@@ -169,16 +171,16 @@ def find_heads(folder: Path | None = None, *, face: Face = "standard") -> dict[s
     return {name: found[name] for name in order if name in found}
 
 
-def known_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
+def list_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
     """name → endpoint: the built-in ones, and those of the heads in ``folder``."""
     own = {}
     if folder is not None and has_models(folder):
         for name, place in find_heads(folder).items():
-            own[name] = endpoint_of(load_header(place))
+            own[name] = read_endpoint(load_header(place))
     return {**ENDPOINTS, **own}
 
 
-def foundations(folder: Path | None, face: Face, *, network: bool = False) -> dict[str, str]:
+def hash_foundations(folder: Path | None, face: Face, *, network: bool = False) -> dict[str, str]:
     """model → SHA-256 of its weights, for the models whose output a head in ``folder``, or the
     ``network``, is trained on."""
     places = _views(folder, face) if network else _below_head(folder, face)

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import grouped, load_artefact, save_artefact, understood, ungrouped
+from matlode.artefacts import (
+    convert_read_errors,
+    flatten_groups,
+    grouped,
+    load_artefact,
+    save_artefact,
+)
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.latent.forward import (
     ELEMENT_SPREAD,
@@ -35,13 +41,16 @@ from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
     apply_venn_abers,
-    conformal_quantile,
+    compute_conformal_quantile,
     fit_distance_factors,
     fit_venn_abers,
     look_up_factors,
 )
 from matlode.records import Case
-from matlode.representation.descriptors import composition_descriptors, pattern_descriptors
+from matlode.representation.descriptors import (
+    compute_composition_descriptors,
+    compute_pattern_descriptors,
+)
 
 NETWORK_MODEL = "standard-properties"
 VOLUME = "volume_per_atom"
@@ -83,7 +92,7 @@ class TargetScale:
 Inputs = tuple[Floats, Floats, Floats, Floats]
 
 
-def network_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floating]) -> Inputs:
+def prepare_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floating]) -> Inputs:
     """Inputs of a member for compositions (n, 100) and patterns (n, 1601).
 
     These are the compositions, their descriptors, every second point of the patterns, and the
@@ -91,9 +100,9 @@ def network_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floa
     """
     return (
         _single(compositions),
-        _single(composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
+        _single(compute_composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
         _single(patterns[:, ::2]),
-        _single(pattern_descriptors(patterns)),
+        _single(compute_pattern_descriptors(patterns)),
     )
 
 
@@ -144,7 +153,7 @@ class Member:
         return len(self.weights["centre"]) - n_peaks, n_peaks
 
     def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
-        """Evaluate ``PropertyNet.forward`` on ``network_inputs``: values and logarithms of their
+        """Evaluate ``PropertyNet.forward`` on ``prepare_inputs``: values and logarithms of their
         widths (n, n_values), logits (n, n_logits)."""
         compositions, described, patterns, peaks = inputs
         weights, (n_described, _) = self.weights, self.sizes
@@ -238,14 +247,14 @@ class PropertyNetwork:
     def _raw(
         self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        inputs = network_inputs(compositions, patterns)
-        outputs, widths = self.members_say(inputs)
+        inputs = prepare_inputs(compositions, patterns)
+        outputs, widths = self.evaluate_members(inputs)
         if self.trees:
             self._mix_in_trees(inputs, outputs)
         return outputs, widths
 
-    def members_say(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Outputs and widths of the members without trees, for ``network_inputs``; see ``raw``."""
+    def evaluate_members(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Outputs and widths of the members without trees, for ``prepare_inputs``; see ``raw``."""
         values, logs, logits = map(
             np.stack, zip(*(member(inputs) for member in self.members), strict=True)
         )
@@ -360,13 +369,13 @@ class PropertyNetwork:
                     calibration[key] = fit_venn_abers(given[0][known, at], truth)
                     continue
                 errors = self._scaled_errors(endpoint, labels[:, at], given)[known]
-                if not np.isfinite(conformal_quantile(errors)):
+                if not np.isfinite(compute_conformal_quantile(errors)):
                     continue  # too few rows, or too many zeros under a logarithm
                 if forgetful is None or distances is None:
-                    calibration[key] = np.array([conformal_quantile(errors)])
+                    calibration[key] = np.array([compute_conformal_quantile(errors)])
                     continue
                 others = self._scaled_errors(endpoint, labels[:, at], forgetful)[known]
-                beyond = conformal_quantile(others)
+                beyond = compute_conformal_quantile(others)
                 calibration[key] = fit_distance_factors(
                     errors, distances[known], beyond=beyond if np.isfinite(beyond) else 0.0
                 )
@@ -419,7 +428,7 @@ class PropertyNetwork:
             for number, member in enumerate(self.members)
         }
         groups["calibration"] = self.calibration
-        groups["trees"] = ungrouped({name: f.arrays() for name, f in self.trees.items()})
+        groups["trees"] = flatten_groups({name: f.arrays() for name, f in self.trees.items()})
         if self.applicability is not None:
             groups["applicability"] = self.applicability.arrays()
         header = {
@@ -433,14 +442,14 @@ class PropertyNetwork:
             **self.report,
         }
         save_artefact(
-            root / NETWORK_MODEL, kind="properties", header=header, arrays=ungrouped(groups)
+            root / NETWORK_MODEL, kind="properties", header=header, arrays=flatten_groups(groups)
         )
 
     @classmethod
     def load(cls, folder: Path) -> PropertyNetwork:
         """Read what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("properties")
-        with understood(folder):
+        with convert_read_errors(folder):
             header = dict(artefact.header)
             endpoints = tuple(Endpoint.from_definition(d) for d in header.pop("endpoints"))
             scales = {

@@ -47,8 +47,8 @@ TAKEN_BEGINNING, TAKEN_ENDS = "structure_", ("_low", "_high")
 
 MIN_ROWS: Mapping[str, int] = {TRAIN: 50, CALIBRATION: 10, TEST: 10}
 """role → smallest number of labelled rows of a head. With nine calibration rows or fewer a 90 %
-interval is infinite (``intervals.conformal_quantile``) or nearly so; fewer test rows give no
-meaningful score."""
+interval is infinite (``intervals.compute_conformal_quantile``) or nearly so; fewer test rows
+give no meaningful score."""
 
 
 def read_properties(path: Path) -> dict[str, Endpoint]:
@@ -158,7 +158,7 @@ def _check_together(given: Mapping[str, object], classification: bool, origin: s
         raise GoalError(f"{origin}: vintage_column and vintages must be given together.")
 
 
-def checked_labels(endpoint: Endpoint, materials: Materials, *, table: str) -> NDArray[np.float64]:
+def check_labels(endpoint: Endpoint, materials: Materials, *, table: str) -> NDArray[np.float64]:
     """Labels (n,) of a table for training, NaN where unknown, after checking them.
 
     Raises InputError, with the ids of rows, for a missing column, text, infinite values, values

@@ -108,7 +108,7 @@ class PropertyNet(nn.Module):
         return shifted.clamp(-MAX_SIGMAS, MAX_SIGMAS)
 
 
-def new_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:
+def make_network(endpoints: Sequence[Endpoint], sizes: Sequence[int]) -> PropertyNet:
     """An untrained network for ``endpoints``, values before probabilities; ``sizes`` are the
     numbers of descriptors of compositions and patterns."""
     n_logits = sum(endpoint.task == "probability" for endpoint in endpoints)

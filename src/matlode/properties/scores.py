@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.trees import SETTINGS, fit_trees
-from matlode.representation.descriptors import composition_descriptors
+from matlode.representation.descriptors import compute_composition_descriptors
 
 Array = NDArray[np.floating]
 
@@ -75,8 +75,8 @@ def predict_ridge(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
-    model.fit(composition_descriptors(x), y)
-    return np.asarray(model.predict(composition_descriptors(x_new)))
+    model.fit(compute_composition_descriptors(x), y)
+    return np.asarray(model.predict(compute_composition_descriptors(x_new)))
 
 
 def predict_nearest_formula(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
@@ -86,17 +86,19 @@ def predict_nearest_formula(endpoint: Endpoint, x: Array, y: Array, x_new: Array
     return np.asarray(KNeighborsRegressor(1, p=1).fit(x, y).predict(x_new))
 
 
-def element_statistics_baseline(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
+def predict_element_statistics(endpoint: Endpoint, x: Array, y: Array, x_new: Array) -> Array:
     """XGBoost on composition descriptors, without structural information."""
     objective = "binary:logistic" if endpoint.task == "probability" else "reg:squarederror"
-    model = fit_trees(composition_descriptors(x), y, SETTINGS["standard"], objective=objective)
-    return model.predict(composition_descriptors(x_new))
+    model = fit_trees(
+        compute_composition_descriptors(x), y, SETTINGS["standard"], objective=objective
+    )
+    return model.predict(compute_composition_descriptors(x_new))
 
 
 BASELINES: dict[str, Callable[[Endpoint, Array, Array, Array], Array]] = {
     "mean": predict_mean,
     "ridge": predict_ridge,
     "nearest formula": predict_nearest_formula,
-    "element statistics + XGBoost": element_statistics_baseline,
+    "element statistics + XGBoost": predict_element_statistics,
 }
 """name → (endpoint, training compositions, labels, new compositions) → predictions."""

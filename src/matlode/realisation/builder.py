@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
-from matlode.data.symmetry import standard_cell
+from matlode.data.symmetry import find_standard_cell
 from matlode.realisation.cell_fit import (
     BROAD,
     COARSE_SCALES,
     FINE_SCALES,
     FIT,
     N_TRIED,
-    at_volume,
     find_best_scales,
     find_free_strains,
     fit_cells,
+    scale_to_volume,
 )
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
 from matlode.realisation.random_filling import fill_randomly
@@ -159,7 +159,7 @@ def _fit(
     Returns their rows (n,), the fitted crystals, their cosines with the pattern (n,), and the
     number of simulated patterns.
     """
-    crystals = at_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
+    crystals = scale_to_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
     tried = np.tile(COARSE_SCALES, (len(crystals), 1))
     scales, coarse = find_best_scales(crystals, target, tried, BROAD)
     kept = np.argsort(-(coarse - costs), kind="stable")[: effort.n_refined]
@@ -210,7 +210,7 @@ def _scale(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
 
 def _symmetrise(structure: Structure) -> tuple[Structure, int] | None:
     """Convert to the conventional standard cell, with its space group; None if atoms overlap."""
-    standard, space_group = standard_cell(structure)
+    standard, space_group = find_standard_cell(structure)
     return None if _overlaps(standard) else (standard, space_group)
 
 

@@ -163,7 +163,7 @@ def compute_matches(
     return found
 
 
-def at_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
+def scale_to_volume(crystals: Crystals, volumes_per_atom_a3: NDArray[np.floating]) -> Crystals:
     """Scale crystals isotropically to volumes per atom (n,), in Å³."""
     factors = (volumes_per_atom_a3 / crystals.volumes_per_atom_a3) ** (1 / 3)
     return replace(crystals, lattices=crystals.lattices * factors[:, None, None])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from matlode.artefacts import understood, write_text
+from matlode.artefacts import convert_read_errors, write_text
 from matlode.data.crystals import Crystals
 from matlode.data.tables import Materials
 from matlode.errors import InputError
@@ -88,7 +88,7 @@ def structure_types(
     )
 
 
-def types_file(table: Path | None) -> Path:
+def find_types_file(table: Path | None) -> Path:
     """File with the structure types of a table, in the same folder; None is the starter set."""
     if table is None:
         return Path(str(resources.files("matlode.data") / "starter" / "prototypes.csv"))
@@ -106,10 +106,10 @@ def read_types(table: Path | None) -> dict[str, str]:
     Empty if the types of the table were not determined (`matlode data prototypes`). Raises
     InputError for an invalid file.
     """
-    file = types_file(table)
+    file = find_types_file(table)
     if not file.exists():
         return {}
-    with understood(file, InputError):
+    with convert_read_errors(file, InputError):
         frame = pd.read_csv(file, dtype=str, keep_default_na=False)[list(COLUMNS)]
     return {
         identifier: f"{label} ({name})" if name else label

@@ -24,7 +24,7 @@ MAX_ATOMS = 24
 """Largest cell of a parent; larger ones are expensive and rarely the type of a simple formula."""
 
 
-def substituted(
+def substitute_elements(
     materials: Materials,
     parents: Sequence[int] | NDArray[np.intp],
     n: int,

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matlode.artefacts import HEADER_FILE, find_model, load_header, understood
+from matlode.artefacts import HEADER_FILE, convert_read_errors, find_model, load_header
 from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.records import Cell
@@ -118,7 +118,7 @@ def write_report(folder: Path) -> Path:
     from jinja2 import TemplateError
 
     try:
-        with understood(folder, InputError):
+        with convert_read_errors(folder, InputError):
             page = _make_page(RunFolder(folder))
     except TemplateError as error:  # an entry is of another kind
         raise InputError(f"{folder} is damaged or of another version ({error}).") from error
@@ -144,7 +144,7 @@ def _make_page(folder: RunFolder) -> str:
         angles=(round(float(angles[0]), 3), round(float(angles[-1]), 3)),
     )
     return str(
-        page_environment("matlode.report")
+        make_page_environment("matlode.report")
         .get_template("report.html.j2")
         .render(
             provenance=provenance,
@@ -276,7 +276,7 @@ def _make_row(row: CandidateRow, columns: Sequence[Column]) -> TableRow:
     )
 
 
-def page_environment(*packages: str) -> Environment:
+def make_page_environment(*packages: str) -> Environment:
     """Jinja, with everything escaped, for the templates of these packages."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 

@@ -18,9 +18,9 @@ from matlode.representation.diffraction import (
     FWHM_PER_SIGMA,
     STANDARD_SETTINGS,
     DiffractionSettings,
-    for_each_chunk,
-    peaks_of_chunk,
-    usable_factors,
+    compute_chunk_peaks,
+    find_scattering_factors,
+    run_in_chunks,
 )
 from matlode.representation.profiles import add_peaks
 
@@ -59,7 +59,7 @@ MEASURED_LIKE = Augmentation()
 """Typical for a laboratory diffractometer and an imperfect sample."""
 
 
-def augmented_patterns(
+def simulate_augmented_patterns(
     crystals: Crystals,
     rng: np.random.Generator,
     augmentation: Augmentation = MEASURED_LIKE,
@@ -87,10 +87,10 @@ def augmented_patterns(
     sigmas = rng.uniform(*augmentation.sigma_deg, n)
     etas = rng.uniform(*augmentation.eta, n)
     patterns = np.empty((n, settings.n_points), np.float32)
-    factors, per_s = usable_factors(crystals, settings)
+    factors, per_s = find_scattering_factors(crystals, settings)
 
     def fill(chunk: slice) -> None:
-        angle, area, ends = peaks_of_chunk(
+        angle, area, ends = compute_chunk_peaks(
             crystals, chunk, settings, factors, per_s, strained[chunk], textures[chunk]
         )
         owner = np.repeat(np.arange(n)[chunk], np.diff(ends))
@@ -100,7 +100,7 @@ def augmented_patterns(
         sigma = sigmas[owner] / settings.step
         add_peaks(position, gaussian, lorentzian, sigma, ends, patterns[chunk])
 
-    for_each_chunk(fill, n, n_threads)
+    run_in_chunks(fill, n, n_threads)
     if augmentation.background > 0:
         patterns += _draw_backgrounds(n, augmentation.background, settings, rng)
     if augmentation.counts > 0:

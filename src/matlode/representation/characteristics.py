@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.representation.diffraction import for_each_chunk
+from matlode.representation.diffraction import run_in_chunks
 
 FLOOR = 0.005
 """Intensities below this fraction of the strongest point are set to zero, like values below the
@@ -40,7 +40,7 @@ CHARACTERISTICS = (
 population moments."""
 
 
-def pattern_characteristics(patterns: NDArray[np.floating]) -> NDArray[np.float64]:
+def compute_characteristics(patterns: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the characteristics (n, len(CHARACTERISTICS)) of patterns (n, n_points).
 
     The strongest point of each pattern must be 1.
@@ -52,5 +52,5 @@ def pattern_characteristics(patterns: NDArray[np.floating]) -> NDArray[np.float6
     def fill(rows: slice) -> None:
         characterise(np.ascontiguousarray(patterns[rows], float), FLOOR, out[rows])
 
-    for_each_chunk(fill, len(patterns), None)
+    run_in_chunks(fill, len(patterns), None)
     return out

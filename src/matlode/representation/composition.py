@@ -37,7 +37,7 @@ def composition_vectors(
     return totals / totals.sum(axis=1, keepdims=True)
 
 
-def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
+def compute_formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
     """Return the atomic fractions (n, 100) of n formulas.
 
     Raises InputError if a text is not a formula.
@@ -50,7 +50,9 @@ def formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
     return vectors / vectors.sum(axis=1, keepdims=True)
 
 
-def integer_amounts(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> NDArray[np.int64]:
+def find_integer_amounts(
+    fractions: NDArray[np.floating], *, max_atoms: int = 20
+) -> NDArray[np.int64]:
     """Return the simplest integer formulas (n, 100) for fraction vectors (n, 100).
 
     The fractions are rounded for each number of atoms up to ``max_atoms``. The formula that
@@ -83,7 +85,7 @@ def keep_largest(fractions: NDArray[np.floating], n: int) -> NDArray[np.float64]
     return np.asarray(kept / kept.sum(axis=1, keepdims=True))
 
 
-def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
+def write_formulas(amounts: NDArray[np.integer]) -> list[str]:
     """Return the canonical formulas of integer amounts (n, 100)."""
     symbols = element_symbols()
     return [
@@ -91,6 +93,6 @@ def formulas_of(amounts: NDArray[np.integer]) -> list[str]:
     ]
 
 
-def integer_formulas(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> list[str]:
-    """Return the canonical formulas of fraction vectors (n, 100); see ``integer_amounts``."""
-    return formulas_of(integer_amounts(fractions, max_atoms=max_atoms))
+def find_integer_formulas(fractions: NDArray[np.floating], *, max_atoms: int = 20) -> list[str]:
+    """Return the canonical formulas of fraction vectors (n, 100); see ``find_integer_amounts``."""
+    return write_formulas(find_integer_amounts(fractions, max_atoms=max_atoms))

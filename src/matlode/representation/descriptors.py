@@ -12,7 +12,7 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.representation.diffraction import (
     STANDARD_SETTINGS,
     DiffractionSettings,
-    for_each_chunk,
+    run_in_chunks,
 )
 
 ELEMENT_PROPERTIES = (
@@ -44,8 +44,8 @@ N_STRONGEST_PEAKS = 8
 _ROWS_AT_ONCE = 1024
 
 
-def composition_descriptor_names() -> list[str]:
-    """Return the names of the columns of ``composition_descriptors``."""
+def list_composition_descriptors() -> list[str]:
+    """Return the names of the columns of ``compute_composition_descriptors``."""
     names = [
         *ELEMENT_PROPERTIES,
         "max_oxidation_state",
@@ -59,7 +59,7 @@ def composition_descriptor_names() -> list[str]:
     return [*fractions, *statistics, "n_elements"]
 
 
-def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.float32]:
+def compute_composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return descriptors (n, n_columns) of compositions (n, 100).
 
     These are the atomic fractions, and the weighted mean, weighted standard deviation, maximum,
@@ -80,8 +80,8 @@ def composition_descriptors(compositions: NDArray[np.floating]) -> NDArray[np.fl
     return np.hstack([x, mean, std, highest, lowest, highest - lowest, count]).astype(np.float32)
 
 
-def pattern_descriptor_names() -> list[str]:
-    """Return the names of the columns of ``pattern_descriptors``."""
+def list_pattern_descriptors() -> list[str]:
+    """Return the names of the columns of ``compute_pattern_descriptors``."""
     return [
         *(f"d_first_{i}" for i in range(N_FIRST_PEAKS)),
         *(f"d_strongest_{i}" for i in range(N_STRONGEST_PEAKS)),
@@ -93,7 +93,7 @@ def pattern_descriptor_names() -> list[str]:
     ]
 
 
-def pattern_descriptors(
+def compute_pattern_descriptors(
     patterns: NDArray[np.floating], settings: DiffractionSettings = STANDARD_SETTINGS
 ) -> NDArray[np.float32]:
     """Return descriptors (n, n_columns) of patterns (n, n_points).
@@ -111,12 +111,12 @@ def pattern_descriptors(
         part = np.ascontiguousarray(patterns[rows], float)
         read_peaks(part, two_theta, d_angstrom, N_FIRST_PEAKS, N_STRONGEST_PEAKS, out[rows])
 
-    for_each_chunk(fill, len(patterns), None)
+    run_in_chunks(fill, len(patterns), None)
     return out
 
 
 @cache
-def electronegativity_order() -> NDArray[np.int64]:
+def sort_by_electronegativity() -> NDArray[np.int64]:
     """Return (100,), indices of the elements in order of decreasing electronegativity (Pauling).
 
     Elements without a value, mostly noble gases, come first.
@@ -132,7 +132,7 @@ def electronegativity_order() -> NDArray[np.int64]:
 
 
 @cache
-def element_property_table() -> NDArray[np.float64]:
+def tabulate_element_properties() -> NDArray[np.float64]:
     """Return (100, n_properties): ``ELEMENT_PROPERTIES``, oxidation states, electrons per shell.
 
     Each is scaled to mean 0 and standard deviation 1 over the elements.

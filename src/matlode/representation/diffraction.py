@@ -227,18 +227,18 @@ def simulate_patterns(
     """
     crystals = pack_crystals(structures)
     require_cells(crystals)
-    factors, per_s = usable_factors(crystals, settings)
+    factors, per_s = find_scattering_factors(crystals, settings)
     draw = _choose_drawing(settings)
     patterns = np.empty((len(crystals), settings.n_points), dtype=dtype)
 
     n_peaks = np.empty(len(crystals), np.int64)
 
     def fill(chunk: slice) -> None:
-        angle, intensity, ends = peaks_of_chunk(crystals, chunk, settings, factors, per_s)
+        angle, intensity, ends = compute_chunk_peaks(crystals, chunk, settings, factors, per_s)
         draw(angle, intensity, ends, patterns[chunk])
         n_peaks[chunk] = np.diff(ends)
 
-    for_each_chunk(fill, len(crystals), n_threads)
+    run_in_chunks(fill, len(crystals), n_threads)
     empty = np.flatnonzero(n_peaks == 0)
     if len(empty):
         raise EmptyPatternError(
@@ -296,20 +296,20 @@ def simulate_peaks(
     """
     from matlode.representation.reflections import (
         WEAK_PEAK,
-        crystal_reflections,
+        bound_reflections,
+        compute_reflections,
         merge_reflections,
-        reflection_room,
     )
 
     crystals = pack_crystals([structure])
     require_cells(crystals)
-    factors, per_s = usable_factors(crystals, settings)
-    g_min, g_max = limits_of_g(settings)
-    room = int(reflection_room(crystals.lattices, crystals.lattices, g_max)[0])
+    factors, per_s = find_scattering_factors(crystals, settings)
+    g_min, g_max = compute_g_limits(settings)
+    room = int(bound_reflections(crystals.lattices, crystals.lattices, g_max)[0])
     g2, height, angle, intensity = np.empty((4, room))
     multiplicity, peak_of = np.empty((2, room), np.int64)
     hkl = np.empty((3, room))
-    n = crystal_reflections(
+    n = compute_reflections(
         crystals.lattices[0], crystals.lattices[0], crystals.frac_coords, crystals.occupancies,
         crystals.numbers, NO_TEXTURE, g_min, g_max, settings.wavelength_angstrom, factors, per_s,
         g2, height, multiplicity, hkl,
@@ -334,7 +334,7 @@ def simulate_peaks(
     )
 
 
-def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
+def run_in_chunks(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
     """Call ``work`` with slices that cover 0..n - 1, from several threads (None: all cores)."""
     chunks = split_range(n, CHUNK)
     if len(chunks) == 1:  # starting threads takes longer than processing one chunk
@@ -345,14 +345,14 @@ def for_each_chunk(work: Callable[[slice], None], n: int, n_threads: int | None)
         list(pool.map(work, chunks))
 
 
-def limits_of_g(settings: DiffractionSettings) -> tuple[float, float]:
+def compute_g_limits(settings: DiffractionSettings) -> tuple[float, float]:
     """Return |g| = 1/d in Å⁻¹ at the limits of the range."""
     ends = np.array([settings.two_theta_min_deg, settings.two_theta_max_deg])
     low, high = to_q(ends, "two_theta", settings.wavelength_angstrom) / (2 * np.pi)
     return float(low), float(high)
 
 
-def peaks_of_chunk(
+def compute_chunk_peaks(
     crystals: Crystals,
     chunk: slice,
     settings: DiffractionSettings,
@@ -365,15 +365,15 @@ def peaks_of_chunk(
 
     ``strained`` (strained cells, (n, 3, 3)) and ``textures`` (n, 4) refer to this part.
     """
-    from matlode.representation.reflections import peaks, reflection_room
+    from matlode.representation.reflections import bound_reflections, peaks
 
     cells = crystals.lattices[chunk]
     if strained is None:
         strained = cells
     if textures is None:
         textures = np.tile(NO_TEXTURE, (len(cells), 1))
-    g_min, g_max = limits_of_g(settings)
-    room = reflection_room(cells, strained, g_max)
+    g_min, g_max = compute_g_limits(settings)
+    room = bound_reflections(cells, strained, g_max)
     angle, intensity = np.empty((2, int(room.sum())))
     ends = np.zeros(len(cells) + 1, np.int64)
     peaks(
@@ -434,12 +434,12 @@ def _choose_drawing(settings: DiffractionSettings) -> Draw:
 
 @cache
 def _gaussian_table(sigma: float) -> NDArray[np.float64]:
-    from matlode.representation.profiles import gaussian_table
+    from matlode.representation.profiles import tabulate_gaussian
 
-    return gaussian_table(sigma)
+    return tabulate_gaussian(sigma)
 
 
-def usable_factors(
+def find_scattering_factors(
     crystals: Crystals, settings: DiffractionSettings
 ) -> tuple[NDArray[np.float64], float]:
     """Return the scattering factors (element, interval, 4) and the intervals per Å⁻¹ for kernels.
@@ -447,7 +447,7 @@ def usable_factors(
     Raises ScatteringError if the factor of an element is unknown.
     """
     factors, per_s = _tabulate_scattering(
-        limits_of_g(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
+        compute_g_limits(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
     )
     _require_known_elements(crystals, factors)
     return factors, per_s

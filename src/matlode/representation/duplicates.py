@@ -62,7 +62,7 @@ def find_duplicates(
             found += _find_equal(_simulate_blocks(crystals, batch[0]), threshold)
             continue
         rows = np.concatenate(batch)
-        roots = pattern_roots(crystals.take(rows))
+        roots = compute_pattern_roots(crystals.take(rows))
         ends = np.cumsum([len(group) for group in batch])
         for group, mine in zip(batch, np.split(roots, ends[:-1]), strict=True):
             found += _find_equal([(group, mine)], threshold)
@@ -74,7 +74,7 @@ def _simulate_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     for part in split_range(len(rows), PATTERNS_AT_ONCE):
         block = rows[part]
-        yield block, pattern_roots(crystals.take(block))
+        yield block, compute_pattern_roots(crystals.take(block))
 
 
 def _find_equal(
@@ -137,7 +137,7 @@ def _batch_groups(groups: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.i
         yield batch
 
 
-def pattern_roots(crystals: Crystals) -> NDArray[np.float32]:
+def compute_pattern_roots(crystals: Crystals) -> NDArray[np.float32]:
     """Return (n, n_points), square roots of intensity scaled to norm 1.
 
     Rows of crystals without a pattern (no reflection, no scattering factor) are 0.

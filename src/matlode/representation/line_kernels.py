@@ -81,7 +81,7 @@ def correlate(bins, amplitudes, starts, rows, roots, seen, cost, scores, shifts)
 
 
 @kernel
-def profile_match(
+def match_profile(
     metric, zero_deg, damping, products, intensity, wavelength, start_deg, step_deg, sigma_deg,
     roots, seen, profile,
 ):  # fmt: skip
@@ -166,7 +166,7 @@ def fit_cell(
                     trial[j] = metric[j]
                     for d in range(n):
                         trial[j] += values[d] * directions[d, j]
-                cosine = profile_match(
+                cosine = match_profile(
                     trial, values[n], values[n + 1], products, intensity, wavelength, start_deg,
                     step_deg, sigma_deg, roots, seen, profile,
                 )  # fmt: skip

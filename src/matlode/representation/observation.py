@@ -72,7 +72,7 @@ class Observation:
         """Standard deviation of the observed peaks in degrees 2θ."""
         return self.gridded.peak_sigma_deg or MATCH_SETTINGS.peak_sigma_deg
 
-    def as_it_is(self) -> View:
+    def view_unbroadened(self) -> View:
         """Return the profile on the grid of MATCH_SETTINGS."""
         seen = self.gridded.measured.astype(float)
         roots = _normalise(np.sqrt(self.gridded.intensity))
@@ -98,7 +98,7 @@ class Observation:
         roots = np.sqrt(np.interp(grid, fine, curve).clip(min=0)) * seen
         return View(float(fine[0]), step, sigma_deg, _normalise(roots), seen.astype(float))
 
-    def on_log_q(self, sigma: float, margin: int) -> View:
+    def bin_log_q(self, sigma: float, margin: int) -> View:
         """Return the intensity in N_LOG_Q bins evenly spaced in ln Q.
 
         ``margin`` bins are added on both sides. The profile is broadened by ``sigma`` (in ln Q).
@@ -123,6 +123,6 @@ def _normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values / max(float(np.linalg.norm(values)), 1e-12)
 
 
-def log_q_bins(two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert angles to positions in the bins of ``Observation.on_log_q`` without margin."""
+def convert_to_log_q_bins(two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert angles to positions in the bins of ``Observation.bin_log_q`` without margin."""
     return (np.log(np.sin(np.radians(two_theta_deg / 2))) - _FIRST_LOG_Q) / LOG_Q_STEP

@@ -88,7 +88,7 @@ def join_scans(
     )
 
 
-def mean_k_alpha(
+def average_k_alpha(
     alpha1: float, alpha2: float, ratio: float = K_ALPHA_RATIO
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return the weighted mean of Kα1 and Kα2 in Å, and notes; unknown wavelengths are 0."""
@@ -252,7 +252,7 @@ def _find_wavelength(header: list[str]) -> tuple[float | None, tuple[str, ...]]:
     """Return the wavelength in a header in Å, the mean if Kα1 is followed by Kα2, and notes."""
     found = [_convert_length(match) for match in map(_WAVELENGTH.search, header) if match]
     doublets = ((a, b) for a, b in pairwise(found[:2]) if 1 < b / a < 1.02)
-    return mean_k_alpha(*next(doublets, (found[0] if found else 0.0, 0.0)))
+    return average_k_alpha(*next(doublets, (found[0] if found else 0.0, 0.0)))
 
 
 def _convert_length(match: re.Match[str]) -> float:
@@ -297,7 +297,7 @@ def require_two_theta(axis: str, where: str) -> None:
 
 def join_attenuated(tables: Sequence[NDArray[np.float64]], alpha1: float, alpha2: float) -> Readout:
     """Combine Rigaku's tables (n, 3) of 2θ, intensity and attenuation."""
-    wavelength, notes = mean_k_alpha(alpha1, alpha2)
+    wavelength, notes = average_k_alpha(alpha1, alpha2)
     if any((table[:, 2] != 1).any() for table in tables):
         notes = (*notes, "intensities multiplied by the attenuation of the third column.")
     scans = [Scan(two_theta_deg=table[:, 0], counts=table[:, 1] * table[:, 2]) for table in tables]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.errors import InputError
-from matlode.representation.pattern_files import Readout, Scan, join_scans, mean_k_alpha
+from matlode.representation.pattern_files import Readout, Scan, average_k_alpha, join_scans
 
 _HARDWARE_BLOCK = 30
 _RANGE_BLOCKS = (0, 160)
@@ -47,7 +47,7 @@ def _read_version_1(data: bytes) -> Readout:
         (following,) = _unpack("I", data, at + 148)
         scans.append(_scan(start, step, seconds, _floats(data, at + 152, n_points)))
         at += 152 + 4 * n_points
-    return join_scans(scans, *mean_k_alpha(alpha1, alpha2))
+    return join_scans(scans, *average_k_alpha(alpha1, alpha2))
 
 
 def _read_version_2(data: bytes) -> Readout:
@@ -60,7 +60,7 @@ def _read_version_2(data: bytes) -> Readout:
         seconds, step, start = _unpack("fff", data, at + 8)
         scans.append(_scan(start, step, seconds, _floats(data, at + header, n_points)))
         at += header + 4 * n_points
-    return join_scans(scans, *mean_k_alpha(*lengths))
+    return join_scans(scans, *average_k_alpha(*lengths))
 
 
 def _read_version_3(data: bytes) -> Readout:
@@ -76,7 +76,7 @@ def _read_version_3(data: bytes) -> Readout:
         (extra,) = _unpack("I", data, at + 256)
         scans.append(_scan(start, step, seconds, _floats(data, at + header + extra, n_points)))
         at += header + extra + 4 * n_points
-    return join_scans(scans, *mean_k_alpha(alpha1, alpha2, ratio))
+    return join_scans(scans, *average_k_alpha(alpha1, alpha2, ratio))
 
 
 def _read_version_4(data: bytes) -> Readout:
@@ -97,7 +97,7 @@ def _read_version_4(data: bytes) -> Readout:
                 "as .xy."
             )
         at += size
-    return join_scans(scans, *mean_k_alpha(alpha1, alpha2, ratio))
+    return join_scans(scans, *average_k_alpha(alpha1, alpha2, ratio))
 
 
 def _read_range_4(data: bytes, at: int) -> tuple[Scan, int]:

@@ -17,11 +17,11 @@ from matlode.representation.pattern_files import (
     MAX_PATTERN_BYTES,
     Readout,
     Scan,
+    average_k_alpha,
     decode,
     is_number,
     join_attenuated,
     join_scans,
-    mean_k_alpha,
     read_row,
     require_two_theta,
 )
@@ -43,7 +43,7 @@ def read_xrdml(data: bytes) -> Readout:
     alpha1, alpha2 = (_read_value(used, name, 0.0) for name in ("kAlpha1", "kAlpha2"))
     ratio = _read_value(used, "ratioKAlpha2KAlpha1", K_ALPHA_RATIO)
     only_alpha1 = used.get("intended", "").replace(" ", "") == "K-Alpha1"
-    return join_scans(scans, *mean_k_alpha(alpha1, alpha2, 0.0 if only_alpha1 else ratio))
+    return join_scans(scans, *average_k_alpha(alpha1, alpha2, 0.0 if only_alpha1 else ratio))
 
 
 def _read_xrdml_scan(scan: ElementTree.Element, where: str) -> Scan:
@@ -119,7 +119,7 @@ def read_brml(data: bytes) -> Readout:
             _read_value(root, "WaveLengthAlpha2", 0.0),
             _read_value(root, "WaveLengthRatio", K_ALPHA_RATIO),
         )
-    return join_scans(scans, *mean_k_alpha(*lengths))
+    return join_scans(scans, *average_k_alpha(*lengths))
 
 
 def _read_brml_route(route: ElementTree.Element, where: str) -> Scan:

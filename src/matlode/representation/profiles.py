@@ -21,7 +21,7 @@ SUBSTEPS = 64
 rows is accurate to 1e-8 of the height for σ = 3 steps."""
 
 
-def gaussian_table(sigma: float) -> NDArray[np.float64]:
+def tabulate_gaussian(sigma: float) -> NDArray[np.float64]:
     """Tabulate Gaussians of height 1; σ is in grid steps.
 
     The rows (SUBSTEPS + 3) are centred at -1/SUBSTEPS, 0, ..., 1 + 1/SUBSTEPS relative to a grid
@@ -36,7 +36,7 @@ def gaussian_table(sigma: float) -> NDArray[np.float64]:
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_equal_gaussians(position, height, ends, table, out):
-    """Draw profiles of a batch of crystals from ``gaussian_table``, scaled to maximum 1.
+    """Draw profiles of a batch of crystals from ``tabulate_gaussian``, scaled to maximum 1.
 
     The peaks ends[i]:ends[i + 1] of crystal i are drawn into out[i]; it is 0 if there are no
     peaks on the grid.

@@ -6,7 +6,7 @@ I = |F|² (1 + cos²2θ) / (sin²θ cosθ), summed over all g in the limiting sp
 
 The symmetry of the crystal is used to avoid most of the work, without a space-group library:
 
-- The operations of the crystal are found among those of its lattice (``lattice_operations``,
+- The operations of the crystal are found among those of its lattice (``find_lattice_operations``,
   ``_symmetrise``). The tolerances are so small that averaging over the group changes a profile
   by less than 1e-7 of its height, since the remaining error is of second order.
 - One reflection per orbit of the Laue group is computed and multiplied by its multiplicity. It is
@@ -78,7 +78,7 @@ def _inverse(metric):
 
 
 @kernel
-def lattice_operations(metric, tolerance, found):
+def find_lattice_operations(metric, tolerance, found):
     """Write the integer matrices W with W G Wᵀ = G and determinant 1 to ``found`` (24, 3, 3).
 
     These are the rotations of the lattice, which also has the negative of each. Row i of W is
@@ -290,7 +290,7 @@ def _symmetrise(frac, metric, first, last, scale, rotations, translations, orbit
     operation is its rotation plus lattice vectors, so the average is exactly symmetric.
     """
     n = frac.shape[1]
-    n_lattice = lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
+    n_lattice = find_lattice_operations(metric, scale * METRIC_TOLERANCE, rotations)
     if n_lattice == 0:
         return 0, 0, False
     rare = 0
@@ -656,14 +656,14 @@ def _sorted_atoms(numbers, occ):
 
 
 @kernel
-def crystal_reflections(
+def compute_reflections(
     cell, strained, frac, occ, numbers, texture, g_min, g_max, wavelength, factors, per_s,
     g2, height, multiplicity, hkl,
 ):  # fmt: skip
     """Compute the symmetry-inequivalent reflections of one crystal; return their number.
 
     Writes g² (Å⁻²), intensities summed over each orbit, multiplicities and indices (3, n) in
-    the axes of ``cell``, unsorted; the arrays must have at least ``reflection_room`` elements.
+    the axes of ``cell``, unsorted; the arrays must have at least ``bound_reflections`` elements.
     ``factors`` (element, interval, 4) are cubics in s = g/2, with ``per_s`` intervals per Å⁻¹.
     Lengths are those of the cell ``strained``, averaged over the symmetry of ``cell``, so that
     strain does not lower the symmetry. ``texture`` is h, k, l and March's r (1: no texture).
@@ -803,7 +803,7 @@ def peaks(
     """Compute the peaks of a batch of n crystals; the strongest peak of each crystal is 1.
 
     Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to ``angle`` (degrees
-    2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its ``reflection_room``; both outputs
+    2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its ``bound_reflections``; both outputs
     must have at least the sum of these as length.
     """
     largest = room.max()
@@ -815,7 +815,7 @@ def peaks(
     used = 0
     for i in range(len(cells)):
         at = slice(offsets[i], offsets[i + 1])
-        n = crystal_reflections(
+        n = compute_reflections(
             cells[i], strained[i], frac[at], occ[at], numbers[at], textures[i], g_min, g_max,
             wavelength, factors, per_s, g2, height, multiplicity, hkl,
         )  # fmt: skip
@@ -833,7 +833,7 @@ def peaks(
         ends[i + 1] = used
 
 
-def reflection_room(
+def bound_reflections(
     cells: NDArray[np.float64], strained: NDArray[np.float64], g_max: float
 ) -> NDArray[np.int64]:
     """Return (n,), upper bounds of the number of reflections for cells (n, 3, 3).

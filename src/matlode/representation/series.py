@@ -12,7 +12,7 @@ PEAK_THRESHOLD = 0.02
 
 
 @njit(cache=True, nogil=True)
-def peak_indices(pattern, threshold=PEAK_THRESHOLD):
+def find_peak_indices(pattern, threshold=PEAK_THRESHOLD):
     """Return the grid indices of local maxima above ``threshold``, in order of angle."""
     found = np.empty(len(pattern), np.int64)
     n = 0
@@ -26,12 +26,12 @@ def peak_indices(pattern, threshold=PEAK_THRESHOLD):
 
 @njit(cache=True, nogil=True)
 def read_peaks(patterns, two_theta_deg, d_angstrom, n_first, n_strongest, out):
-    """Compute the rows of ``descriptors.pattern_descriptors`` for a batch of patterns."""
+    """Compute the rows of ``descriptors.compute_pattern_descriptors`` for a batch of patterns."""
     n_points = patterns.shape[1]
     strongest = np.empty(n_strongest + 1, np.int64)
     for i in range(len(patterns)):
         pattern = patterns[i]
-        peaks = peak_indices(pattern)
+        peaks = find_peak_indices(pattern)
         for p in range(min(len(peaks), n_first)):
             out[i, p] = d_angstrom[peaks[p]]
         kept = 0

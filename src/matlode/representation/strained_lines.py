@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from matlode.data.crystals import Crystals
 from matlode.representation.diffraction import (
     NO_TEXTURE,
-    limits_of_g,
-    usable_factors,
+    compute_g_limits,
+    find_scattering_factors,
 )
 from matlode.representation.observation import MATCH_SETTINGS, View
 
@@ -23,7 +23,7 @@ LATTICE_TOLERANCE = 1e-3
 """Relative deviation of squared lengths up to which axes count as equal. It is large because cells
 in tables are rounded; too high a symmetry only reduces the number of strains."""
 Factors = tuple[NDArray[np.float64], float]
-"""Result of ``usable_factors``."""
+"""Result of ``find_scattering_factors``."""
 TYPICAL_DAMPING_A2 = 0.5
 """Displacement factor B with which a fit begins, in Å²."""
 
@@ -67,7 +67,7 @@ class StrainedLines:
     intensity: NDArray[np.float64]
     """(n,), at the wavelength of MATCH_SETTINGS."""
     tensors: NDArray[np.float64]
-    """(k, 3, 3), strain tensors of ``lattice_strains``."""
+    """(k, 3, 3), strain tensors of ``find_lattice_strains``."""
     directions: NDArray[np.float64]
     """(k, 6), derivative of the metric with respect to each strain."""
 
@@ -75,15 +75,15 @@ class StrainedLines:
     def of(cls, crystals: Crystals, index: int, factors: Factors | None = None) -> StrainedLines:
         """Return the lines of one crystal of a batch.
 
-        ``factors`` are the result of ``usable_factors`` for the batch (None: computed). Raises
-        ScatteringError for elements without scattering factors.
+        ``factors`` are the result of ``find_scattering_factors`` for the batch (None: computed).
+        Raises ScatteringError for elements without scattering factors.
         """
         cell = crystals.lattices[index]
-        factors = factors or usable_factors(crystals, MATCH_SETTINGS)
+        factors = factors or find_scattering_factors(crystals, MATCH_SETTINGS)
         hkl, intensity = _find_reflections(crystals, index, *factors)
         h, k, ell = hkl
         star = np.linalg.inv(cell)
-        tensors = lattice_strains(cell)
+        tensors = find_lattice_strains(cell)
         return cls(
             _pack_symmetric(star.T @ star),
             np.stack([h * h, k * k, ell * ell, 2 * k * ell, 2 * h * ell, 2 * h * k], axis=1),
@@ -125,10 +125,10 @@ class StrainedLines:
         It is scaled to the observed profile, in units of the total observed intensity, by the
         projection of the square roots of the two profiles.
         """
-        from matlode.representation.line_kernels import profile_match
+        from matlode.representation.line_kernels import match_profile
 
         profile = np.empty(len(view.roots))
-        profile_match(
+        match_profile(
             self.metric + fit.strains @ self.directions, fit.zero_deg, fit.damping_a2,
             self.products, self.intensity, MATCH_SETTINGS.wavelength_angstrom, view.start,
             view.step, view.sigma, view.roots, view.seen, profile,
@@ -148,7 +148,7 @@ class StrainedLines:
         return np.tensordot(fit.strains, self.tensors, 1)
 
 
-_LIMITS_OF_G = tuple(np.multiply(limits_of_g(MATCH_SETTINGS), (0.95, 1.05)).tolist())
+_LIMITS_OF_G = tuple(np.multiply(compute_g_limits(MATCH_SETTINGS), (0.95, 1.05)).tolist())
 """Wider than the range of MATCH_SETTINGS, since strain can move lines into it."""
 
 
@@ -160,17 +160,17 @@ def _find_reflections(
     crystals: Crystals, index: int, factors: NDArray[np.float64], per_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return indices (3, n) and intensities (n,) of the lines of a crystal."""
-    from matlode.representation.reflections import crystal_reflections, reflection_room
+    from matlode.representation.reflections import bound_reflections, compute_reflections
 
     at = crystals.atoms(index)
     cell = crystals.lattices[index]
     g_min, g_max = _LIMITS_OF_G
     cells = cell[None]
-    room = int(reflection_room(cells, cells, g_max)[0])
+    room = int(bound_reflections(cells, cells, g_max)[0])
     g2, height = np.empty((2, room))
     multiplicity = np.empty(room, np.int64)
     hkl = np.empty((3, room))
-    n = crystal_reflections(
+    n = compute_reflections(
         cell, cell, crystals.frac_coords[at], crystals.occupancies[at], crystals.numbers[at],
         NO_TEXTURE, g_min, g_max, MATCH_SETTINGS.wavelength_angstrom, factors, per_s,
         g2, height, multiplicity, hkl,
@@ -180,7 +180,7 @@ def _find_reflections(
     return hkl[:, strongest], height[strongest]
 
 
-def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def find_lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (k, 3, 3), orthonormal strains that preserve the symmetry of a lattice.
 
     The rows of ``cell`` are the cell vectors. The first strain scales all lengths equally.
@@ -188,12 +188,12 @@ def lattice_strains(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> len(lattice_strains(4.0 * np.eye(3))), len(lattice_strains(np.diag([4.0, 4.0, 6.0])))
     (1, 2)
     """
-    from matlode.representation.reflections import lattice_operations
+    from matlode.representation.reflections import find_lattice_operations
 
     found = np.empty((24, 3, 3))
     n, tolerance = 0, LATTICE_TOLERANCE
     while n == 0 and tolerance > 1e-8:  # a near miss, which a smaller tolerance may resolve
-        n = lattice_operations(cell @ cell.T, tolerance, found)
+        n = find_lattice_operations(cell @ cell.T, tolerance, found)
         tolerance /= 8
     rotations = np.linalg.inv(cell) @ found[:n] @ cell if n else np.eye(3)[None]
     images = rotations[:, None] @ _DEVIATORS @ rotations[:, None].transpose(0, 1, 3, 2)

@@ -21,17 +21,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_text
-from matlode.data.cleaning import crystal_problems
+from matlode.data.cleaning import find_problems
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
-from matlode.data.tables import BATCH_ROWS, count_rows, crystal_batches
+from matlode.data.tables import BATCH_ROWS, count_rows, read_crystal_batches
 from matlode.errors import InputError, PatternError, suggest
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
 from matlode.representation.descriptors import (
-    composition_descriptor_names,
-    composition_descriptors,
-    pattern_descriptor_names,
-    pattern_descriptors,
+    compute_composition_descriptors,
+    compute_pattern_descriptors,
+    list_composition_descriptors,
+    list_pattern_descriptors,
 )
 from matlode.representation.diffraction import (
     STANDARD_SETTINGS,
@@ -63,12 +63,12 @@ QUANTITIES = {
         lambda _: MAX_ATOMIC_NUMBER, lambda crystals, _, __: composition_vectors(crystals)
     ),
     "composition-descriptors": Quantity(
-        lambda _: len(composition_descriptor_names()),
-        lambda crystals, _, __: composition_descriptors(composition_vectors(crystals)),
+        lambda _: len(list_composition_descriptors()),
+        lambda crystals, _, __: compute_composition_descriptors(composition_vectors(crystals)),
     ),
     "pattern-descriptors": Quantity(
-        lambda _: len(pattern_descriptor_names()),
-        lambda _, patterns, settings: pattern_descriptors(patterns, settings),
+        lambda _: len(list_pattern_descriptors()),
+        lambda _, patterns, settings: compute_pattern_descriptors(patterns, settings),
     ),
 }
 """Quantities by name; each is written to NAME.npy, float32, one row per row of the table."""
@@ -99,7 +99,7 @@ def stream_table(
     out.mkdir(parents=True, exist_ok=True)
     (out / HEADER).unlink(missing_ok=True)
     shapes = {name: (n_rows, QUANTITIES[name].width(settings)) for name in names}
-    batches = crystal_batches(table, batch_rows)
+    batches = read_crystal_batches(table, batch_rows)
     parts = (
         _compute_with_threads(batches, names, settings)
         if client is None
@@ -172,7 +172,7 @@ def compute_part(
     n_threads: int | None = None,
 ) -> Part:
     """Compute the quantities of some crystals; those of unusable crystals are zero."""
-    unusable = {row: why for row, why in enumerate(crystal_problems(crystals)) if why}
+    unusable = {row: why for row, why in enumerate(find_problems(crystals)) if why}
     wanted = {"patterns", "pattern-descriptors"} & set(names)
     patterns = np.empty((0, settings.n_points), np.float32)
     while True:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.formulas import conventional_formula, parse_formula
+from matlode.data.formulas import format_formula, parse_formula
 from matlode.records import Candidate, Verdict
 from matlode.screening.rule import Rule
 
@@ -126,7 +126,7 @@ class ChargeNeutral(Rule):
             passed=value != UNBALANCED,
             value=value,
             limit=BALANCED,
-            reason=f"{conventional_formula(formula)}: {reason}",
+            reason=f"{format_formula(formula)}: {reason}",
         )
 
     def _grade(self, formula: str) -> tuple[str, str]:

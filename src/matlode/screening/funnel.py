@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from matlode.artefacts import read_toml
-from matlode.data.formulas import conventional_formula
+from matlode.data.formulas import format_formula
 from matlode.errors import GoalError, suggest
 from matlode.properties.applicability import Applicability
 from matlode.records import Candidate, Verdict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
 
 
-def every_rule(
+def collect_rules(
     known: KnownMaterials,
     trained_on: FormulaFilter,
     bands: PatternBands,
@@ -56,7 +56,7 @@ OPTIONAL = ("comes_back", "abundant", "affordable", "not_radioactive", "not_toxi
 """Rules that are applied only if they are selected; a search selects the first."""
 
 
-def chosen_rules(
+def choose_rules(
     rules: Sequence[Rule], screens: Mapping[str, object] | None = None
 ) -> tuple[Rule, ...]:
     """Select the rules to apply, with the settings in ``screens``.
@@ -96,7 +96,7 @@ def _apply_settings(rule: Rule, settings: object) -> Rule:
 
 
 def read_screens(path: Path) -> dict[str, object]:
-    """Read the argument ``screens`` of ``chosen_rules`` from a TOML file with one entry per rule.
+    """Read the argument ``screens`` of ``choose_rules`` from a TOML file with one entry per rule.
 
     Raises InputError if the file cannot be read.
     """
@@ -154,7 +154,7 @@ def ledger(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[LedgerRo
         passed = [s for s in remaining if s.verdict(rule.name).passed]
         failed: list[Failure] = [
             {
-                "formula": conventional_formula(s.candidate.formula),
+                "formula": format_formula(s.candidate.formula),
                 "reason": s.verdict(rule.name).reason,
             }
             for s in remaining

@@ -24,13 +24,13 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.tables import Materials
 from matlode.errors import ArtefactError, ScatteringError
 from matlode.progress import Progress, silent
-from matlode.representation.diffraction import CHUNK, peaks_of_chunk, usable_factors
+from matlode.representation.diffraction import CHUNK, compute_chunk_peaks, find_scattering_factors
 from matlode.representation.observation import (
     LOG_Q_STEP,
     MATCH_SETTINGS,
     Observation,
     View,
-    log_q_bins,
+    convert_to_log_q_bins,
 )
 from matlode.representation.strained_lines import CellFit, Factors, FitCosts, StrainedLines
 
@@ -116,7 +116,7 @@ class KnownLines:
     @classmethod
     def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
         """Build the index; materials with an element without scattering factor are left out."""
-        materials = that_scatter(materials)
+        materials = select_scattering(materials)
         crystals = materials.crystals
         parts = []
         chunks = [slice(at, at + 64 * CHUNK) for at in range(0, len(crystals), 64 * CHUNK)]
@@ -143,7 +143,7 @@ class KnownLines:
         found[owners, self.crystals.numbers] = True
         return found[:, 1:]
 
-    def rows_with(
+    def find_rows(
         self, allowed: NDArray[np.bool_] | None, required: NDArray[np.bool_] | None = None
     ) -> NDArray[np.intp]:
         """Rows of the crystals that have only ``allowed`` elements and all ``required`` ones.
@@ -179,7 +179,7 @@ class KnownLines:
         best = np.argsort(-scores, kind="stable")[: settings.passes[0].n]
         best = best[scores[best] > 0]
         few = self.exact(rows[best])
-        factors = usable_factors(few, MATCH_SETTINGS)
+        factors = find_scattering_factors(few, MATCH_SETTINGS)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(
                 pool.map(
@@ -211,7 +211,7 @@ class KnownLines:
 
         half = round(settings.largest_scale / LOG_Q_STEP)
         shifts = LOG_Q_STEP * np.arange(-half, half + 1.0)
-        view = seen.on_log_q(settings.look_sigma, half)
+        view = seen.bin_log_q(settings.look_sigma, half)
         observed = view.roots.astype(np.float32), view.seen.astype(np.float32)
         cost = (3 * settings.costs.strain * shifts**2).astype(np.float32)
         scores = np.empty(len(rows), np.float32)
@@ -285,7 +285,7 @@ CRYSTAL_ARRAYS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets"
 LINE_ARRAYS = ("ids", "formulas", "space_groups", "bins", "amplitudes", "starts")
 
 
-def distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
+def keep_distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
     """Keep the best match of each phase, that is of each formula and space group."""
     seen: set[tuple[str, int]] = set()
     kept = []
@@ -307,10 +307,10 @@ def _fitted(match: Match, *, view: View, costs: FitCosts, strain_only: bool) -> 
     return replace(match, fit=fit)
 
 
-def that_scatter(materials: Materials) -> Materials:
+def select_scattering(materials: Materials) -> Materials:
     """Select the materials all of whose elements have scattering factors: the rows of an index."""
     try:
-        usable_factors(materials.crystals, MATCH_SETTINGS)
+        find_scattering_factors(materials.crystals, MATCH_SETTINGS)
     except ScatteringError as error:
         return materials.take(np.delete(np.arange(len(materials)), list(error.indices)))
     return materials
@@ -340,15 +340,19 @@ def _lines(crystals: Crystals) -> list[_Lines]:
     """Merged lines of each chunk of crystals."""
     from matlode.representation.line_kernels import merge_lines
 
-    factors, per_s = usable_factors(crystals, MATCH_SETTINGS)
+    factors, per_s = find_scattering_factors(crystals, MATCH_SETTINGS)
 
     def work(chunk: slice) -> _Lines:
-        angle, intensity, ends = peaks_of_chunk(crystals, chunk, MATCH_SETTINGS, factors, per_s)
+        angle, intensity, ends = compute_chunk_peaks(
+            crystals, chunk, MATCH_SETTINGS, factors, per_s
+        )
         n = len(ends) - 1
         bins = np.zeros((n, N_LINES), np.uint16)
         amplitudes = np.zeros((n, N_LINES), np.float32)
         counts = np.zeros(n, np.int64)
-        merge_lines(log_q_bins(angle), intensity, ends, MERGED, N_LINES, bins, amplitudes, counts)
+        merge_lines(
+            convert_to_log_q_bins(angle), intensity, ends, MERGED, N_LINES, bins, amplitudes, counts
+        )
         used = np.arange(N_LINES) < counts[:, None]
         return bins[used], amplitudes[used], counts
 

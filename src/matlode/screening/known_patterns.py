@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
 from matlode.representation.diffraction import STANDARD_SETTINGS
-from matlode.representation.duplicates import PATTERNS_AT_ONCE, pattern_roots
+from matlode.representation.duplicates import PATTERNS_AT_ONCE, compute_pattern_roots
 
 N_BINS = 96
 """Number of bins of a fingerprint, uniform in ln Q; one bin is 2.2 % of a lattice constant."""
@@ -50,7 +50,7 @@ class KnownPatterns:
         parts = [np.zeros((0, N_BINS), np.float32)]
         for at in range(0, len(self.crystals), PATTERNS_AT_ONCE):
             rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.crystals)))
-            parts.append(compute_fingerprints(pattern_roots(self.crystals.take(rows)) ** 2))
+            parts.append(compute_fingerprints(compute_pattern_roots(self.crystals.take(rows)) ** 2))
         return np.concatenate(parts)
 
     def nearest(self, patterns: NDArray[np.floating]) -> list[NearestPattern]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_artefact, save_artefact, understood
-from matlode.data.formulas import anonymous_formula, conventional_formula
+from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
+from matlode.data.formulas import anonymise_formula, format_formula
 from matlode.records import Candidate, Verdict
 from matlode.screening.known_patterns import KnownPatterns, NearestPattern
 from matlode.screening.rule import Rule
@@ -62,7 +62,7 @@ class FormulaFilter:
     def load(cls, folder: Path | None = None) -> FormulaFilter:
         """Load the filter in ``folder``, or the one that ships with matlode."""
         artefact = load_artefact(find_model(FORMULA_FILTER, folder)).require("filter")
-        with understood(FORMULA_FILTER):
+        with convert_read_errors(FORMULA_FILTER):
             return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
 
     def save(self, folder: Path, header: Mapping[str, object]) -> None:
@@ -102,7 +102,7 @@ class KnownMaterials:
     @cached_property
     def prototypes(self) -> dict[tuple[str, int], int]:
         """(anonymous formula, space group) → first row that has both."""
-        names = (anonymous_formula(formula) for formula in self.formulas)
+        names = (anonymise_formula(formula) for formula in self.formulas)
         pairs = zip(names, self.space_groups, strict=True)
         return {pair: row for row, pair in reversed(list(enumerate(pairs)))}
 
@@ -158,7 +158,7 @@ class KnownMaterials:
         return Verdict("novel", value == NOVEL, value, NOVEL, reason)
 
     def _prototype(self, formula: str, group: int) -> str:
-        prototype = anonymous_formula(formula), group
+        prototype = anonymise_formula(formula), group
         if prototype not in self.prototypes:
             return f"no known material is {prototype[0]} in space group {group}"
         return f"{prototype[0]} in space group {group} as {self._name(self.prototypes[prototype])}"
@@ -171,7 +171,7 @@ class KnownMaterials:
         return f"{words} with a lattice {100 * abs(near.scale - 1):.0f} % {how}"
 
     def _name(self, row: int) -> str:
-        return f"{conventional_formula(self.formulas[row])} ({self.ids[row]})"
+        return f"{format_formula(self.formulas[row])} ({self.ids[row]})"
 
     def nearest(self, compositions: NDArray[np.floating]) -> list[tuple[int, float]]:
         """(index, fraction of atoms that differ) of the nearest known composition, for each row of
@@ -185,7 +185,9 @@ class KnownMaterials:
             found.append((row, float(abs(x - self.compositions[row]).sum()) / 2))
         return found
 
-    def nearest_several(self, composition: NDArray[np.floating], n: int) -> list[tuple[int, float]]:
+    def find_nearest_several(
+        self, composition: NDArray[np.floating], n: int
+    ) -> list[tuple[int, float]]:
         """(index, fraction of atoms that differ) of the n nearest known materials for a composition
         (100,), nearest first."""
         elements = np.flatnonzero(composition)

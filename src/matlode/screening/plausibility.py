@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_artefact, save_artefact, understood
+from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
 from matlode.errors import ArtefactError
 from matlode.records import Candidate, Verdict
-from matlode.representation.characteristics import CHARACTERISTICS, FLOOR, pattern_characteristics
+from matlode.representation.characteristics import CHARACTERISTICS, FLOOR, compute_characteristics
 from matlode.screening.rule import Rule
 
 BAND_QUANTILES = (0.01, 0.99)
@@ -51,7 +51,7 @@ class PatternBands:
     @classmethod
     def fit(cls, patterns: NDArray[np.floating]) -> PatternBands:
         """Fit to reference patterns (n, n_points)."""
-        values = pattern_characteristics(patterns)
+        values = compute_characteristics(patterns)
         levels = np.linspace(0, 1, N_QUANTILES)
         quantiles = np.quantile(values, levels, axis=0)
         normal = _normal_scores(values, quantiles)
@@ -74,12 +74,12 @@ class PatternBands:
     def rarity(self, patterns: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,), fraction of reference patterns that are less unusual than each of ``patterns``
         (n, n_points); 1 if all are."""
-        return self._rarity(pattern_characteristics(patterns))
+        return self._rarity(compute_characteristics(patterns))
 
     def strangeness(self, patterns: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,), squared Mahalanobis distance of patterns (n, n_points) from the mean of the
         reference patterns. Unlike ``rarity`` it also ranks patterns beyond all of these."""
-        values = pattern_characteristics(patterns)
+        values = compute_characteristics(patterns)
         return _squared_distance(_normal_scores(values, self.quantiles), self.precision)
 
     def judge(
@@ -90,7 +90,7 @@ class PatternBands:
         max_outside: int = MAX_OUTSIDE,
     ) -> list[Verdict]:
         """One verdict per pattern (n, n_points), whose value is the rarity."""
-        values = pattern_characteristics(patterns)
+        values = compute_characteristics(patterns)
         outside = (values < self.low) | (values > self.high)
         rarity = self._rarity(values)
         passed = (rarity <= max_rarity) & (outside.sum(axis=1) <= max_outside)
@@ -131,7 +131,7 @@ class PatternBands:
         Raises ArtefactError if they are of other characteristics or damaged.
         """
         artefact = load_artefact(find_model(PLAUSIBILITY_MODEL, folder))
-        with understood(PLAUSIBILITY_MODEL):
+        with convert_read_errors(PLAUSIBILITY_MODEL):
             arrays = artefact.require("bands").arrays
             names = tuple(artefact.header["names"])
             if names != tuple(CHARACTERISTICS):
@@ -175,9 +175,7 @@ class PatternBands:
         )
 
 
-def shuffled_peaks(
-    patterns: NDArray[np.floating], rng: np.random.Generator
-) -> NDArray[np.floating]:
+def shuffle_peaks(patterns: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.floating]:
     """Permute the peaks of patterns (n, n_points), to test that the screen rejects the results.
 
     Each pattern is cut where its intensity is nearly zero, and the pieces are joined in random

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matlode.records import Candidate, Verdict
-from matlode.representation.composition import formulas_of
+from matlode.representation.composition import write_formulas
 from matlode.screening.rule import Rule
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RoundTrip(Rule):
             max_elements=max(5, int((compositions > 0).sum(axis=1).max())),
             max_atoms=max(20, int(np.ceil(1 / fewest).max())),
         )
-        names = formulas_of(space.formulas(points, limits))
+        names = write_formulas(space.formulas(points, limits))
         return [
             self._verdict(candidate, name, float(cosine))
             for candidate, name, cosine in zip(candidates, names, cosines, strict=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import find_model, load_artefact, save_artefact, understood
+from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.latent.forward import halve_precision, map_blocks
-from matlode.properties.intervals import conformal_quantile
+from matlode.properties.intervals import compute_conformal_quantile
 from matlode.records import Candidate, Case, Verdict
 from matlode.screening.extinction import find_indistinguishable
 from matlode.screening.rule import Rule
@@ -25,7 +25,7 @@ from matlode.screening.symmetry_answers import (
 )
 
 
-def system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
+def compute_system_probabilities(space_groups: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities (n, 7) of the crystal systems: sums of those of their space groups (n, 230)."""
     return np.stack(
         [space_groups[:, a - 1 : b].sum(axis=1) for a, b in CRYSTAL_SYSTEMS.values()], axis=1
@@ -49,7 +49,7 @@ class SymmetryClassifier:
         compositions: NDArray[np.floating] | None = None,
     ) -> NDArray[np.float64]:
         """Probabilities (n, 230) for patterns (n, 1601) and, if known, compositions (n, 100)."""
-        logits = network_logits(self.network, patterns, compositions)
+        logits = compute_logits(self.network, patterns, compositions)
         scaled = logits / self.temperature
         scaled -= scaled.max(axis=1, keepdims=True)
         odds = np.exp(scaled)
@@ -73,7 +73,7 @@ class SymmetryClassifier:
         """
         place = find_model(name, folder)
         artefact = load_artefact(place).require("symmetry")
-        with understood(place):
+        with convert_read_errors(place):
             header = artefact.header
             network: SymmetryPredictor
             if name == SYMMETRY_MODEL:
@@ -108,7 +108,7 @@ class SymmetryClassifier:
         )
 
 
-def network_logits(
+def compute_logits(
     network: SymmetryPredictor,
     patterns: NDArray[np.floating],
     compositions: NDArray[np.floating] | None,
@@ -123,11 +123,11 @@ def network_logits(
     return np.concatenate(map_blocks(answer, patterns, compositions))
 
 
-def set_level(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+def fit_set_level(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """The level of ``SymmetryClassifier.sets`` from held-out rows: probabilities (n, 230) and
     labels (n,), 0..229."""
     of_truth = probabilities[np.arange(len(labels)), labels]
-    return 1.0 - min(conformal_quantile(1.0 - of_truth), 1.0)
+    return 1.0 - min(compute_conformal_quantile(1.0 - of_truth), 1.0)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -159,7 +159,7 @@ class ClearSymmetry(Rule):
         """See Rule."""
         if not candidates:
             return []
-        chances = system_probabilities(np.stack([c.space_groups for c in candidates]))
+        chances = compute_system_probabilities(np.stack([c.space_groups for c in candidates]))
         systems = np.array(list(CRYSTAL_SYSTEMS))[chances.argmax(axis=1)].tolist()
         return [
             Verdict(

@@ -21,7 +21,7 @@ from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.forward import N_COARSE, Floats, Weights
 from matlode.latent.layers import initialise_weights, make_activation, make_convolution
 from matlode.latent.networks import N_PATTERN, ResidualNet
-from matlode.latent.weights import learned_weights, network_of
+from matlode.latent.weights import extract_weights, restore_network
 from matlode.screening.symmetry_answers import (
     N_RELATIVE,
     REFERENCE_SYMMETRY_MODEL,
@@ -163,12 +163,12 @@ class ReferencePredictor:
 
         Raises ArtefactError, naming ``folder``, if they do not fit each other.
         """
-        return cls(network_of(partial(ReferenceSymmetryNet, **architecture), arrays, folder))
+        return cls(restore_network(partial(ReferenceSymmetryNet, **architecture), arrays, folder))
 
     @property
     def weights(self) -> Weights:
         """See ``symmetry_answers.SymmetryPredictor``."""
-        return learned_weights(self.network)
+        return extract_weights(self.network)
 
     def __call__(self, patterns: Floats, compositions: Floats) -> Floats:
         """See ``symmetry_answers.SymmetryPredictor``."""
@@ -178,8 +178,8 @@ class ReferencePredictor:
         return answer
 
 
-def at_work(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> SymmetryPredictor:
+def wrap_network(network: SymmetryNet | ReferenceSymmetryNet, folder: Path) -> SymmetryPredictor:
     """Wrap a trained network for predictions; errors name ``folder``."""
     if isinstance(network, ReferenceSymmetryNet):
         return ReferencePredictor(network.eval())
-    return StandardPredictor.of(learned_weights(network), folder)
+    return StandardPredictor.of(extract_weights(network), folder)

@@ -19,7 +19,7 @@ from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import InputError
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
-from matlode.properties.own import check_rows, checked_labels, read_properties
+from matlode.properties.own import check_labels, check_rows, read_properties
 from matlode.training.table import TrainingTable
 
 VERDICTS = ("enough", "thin", "too few", "unusable")
@@ -271,7 +271,7 @@ def _check_labels(
     """Labels (n,), and the reason why training refuses them, if any, as (verdict, reason)."""
     table = keys.table
     try:
-        labels = checked_labels(endpoint, table.materials, table=table.source)
+        labels = check_labels(endpoint, table.materials, table=table.source)
     except InputError as error:
         return _read_labels(endpoint, table), [("unusable", str(error))]
     try:

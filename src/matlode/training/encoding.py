@@ -17,7 +17,7 @@ from matlode.properties.features import FEATURES
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import NETWORK_MODEL, PropertyNetwork
 from matlode.records import Case, Face
-from matlode.representation.composition import integer_amounts
+from matlode.representation.composition import find_integer_amounts
 from matlode.training.table import TrainingTable
 
 Inputs = tuple[NDArray[np.float64], NDArray[np.float32]]
@@ -121,5 +121,5 @@ def decode_compositions(
 ) -> NDArray[np.float64]:
     """Integer formulas (n, 100), as fractions, that encoded compositions (n, 100) decode to."""
     images = space.composition.decode(space.composition.encode(compositions))
-    amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
+    amounts = find_integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
     return amounts / amounts.sum(axis=1, keepdims=True)

@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from matlode.artefacts import save_artefact
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.latent.networks import N_PATTERN, single
-from matlode.latent.weights import kept_weights, learned_weights
+from matlode.latent.weights import export_weights, extract_weights
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
 from matlode.properties.forest import Forest
 from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
-from matlode.properties.models import foundations
-from matlode.properties.network import Member, PropertyNetwork, TargetScale, network_inputs
-from matlode.properties.own import checked_labels
-from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, new_network
+from matlode.properties.models import hash_foundations
+from matlode.properties.network import Member, PropertyNetwork, TargetScale, prepare_inputs
+from matlode.properties.own import check_labels
+from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, make_network
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
 from matlode.properties.trees import NETWORK_TREES, fit_trees
 from matlode.records import Case
-from matlode.representation.composition import formula_vectors
-from matlode.representation.descriptors import pattern_descriptors
+from matlode.representation.composition import compute_formula_vectors
+from matlode.representation.descriptors import compute_pattern_descriptors
 from matlode.training.model_spec import ModelSpec
 from matlode.training.trainer import Trainer
 
@@ -59,7 +59,7 @@ def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
     report = {
         **trainer.table.header,
         "training": asdict(spec.training),
-        "built_on": foundations(trainer.models, spec.face, network=True),
+        "built_on": hash_foundations(trainer.models, spec.face, network=True),
         "formulas_without_structure": n_trained - n_structures,
         "rows": rows,
         "scores": scores,
@@ -74,12 +74,12 @@ def fit_network(trainer: Trainer, spec: ModelSpec, *, n_members: int) -> Propert
     members = []
     for seed in range(n_members):
         torch.manual_seed(seed)
-        network = new_network(targets, data.sizes)
+        network = make_network(targets, data.sizes)
         data.fit(network)
         settings = replace(spec.training, seed=seed)
         parts = data.select_tensors(TRAIN), data.select_tensors(CALIBRATION)
         trainer.fit(f"{spec.name}-{seed}", network, *parts, settings)
-        members.append(Member.of(learned_weights(network), targets, data.sizes, trainer.root))
+        members.append(Member.of(extract_weights(network), targets, data.sizes, trainer.root))
     for seed in range(n_members):
         trainer.checkpoint(f"{spec.name}-{seed}").unlink(missing_ok=True)
     table, held = trainer.table, trainer.select_rows(CALIBRATION)
@@ -105,7 +105,7 @@ def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]
         formula = data.compositions[rows].numpy(), data.described[rows].numpy()
         for patterns, peaks in ((data.patterns, data.peaks), (data.rebuilt, data.rebuilt_peaks)):
             inputs = *formula, patterns[rows].float().numpy(), peaks[rows].numpy()
-            features.append(network.tree_features(inputs, network.members_say(inputs)[0]))
+            features.append(network.tree_features(inputs, network.evaluate_members(inputs)[0]))
             labels.append(data.labels[rows].numpy())
     x, y = np.concatenate(features), np.concatenate(labels)
     trees = {}
@@ -126,7 +126,7 @@ def _list_training_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], 
     structures = set(table.materials.frame["formula"][trainer.select_rows(TRAIN)])
     alone = set(np.array(table.extra_formulas, dtype=str)[table.formula_roles == TRAIN])
     formulas = [*sorted(structures), *sorted(alone - structures)]
-    return formula_vectors(formulas), len(structures)
+    return compute_formula_vectors(formulas), len(structures)
 
 
 def _score_network(
@@ -212,10 +212,10 @@ def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> Netw
         labels[np.isinf(labels)] = np.nan
         scales[target.name] = TargetScale.fit(labels[roles == TRAIN])
         columns.append(scales[target.name].apply(labels))
-    seen = network_inputs(table.compositions, table.patterns)
-    alone = network_inputs(formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
+    seen = prepare_inputs(table.compositions, table.patterns)
+    alone = prepare_inputs(compute_formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
     images = trainer.standard.decoded_patterns.astype(np.float32)
-    rebuilt_peaks = pattern_descriptors(images).astype(np.float32)
+    rebuilt_peaks = compute_pattern_descriptors(images).astype(np.float32)
     both = [torch.from_numpy(np.concatenate(pair)) for pair in zip(seen, alone, strict=True)]
     return NetworkData(
         compositions=both[0],
@@ -234,7 +234,7 @@ def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> Netw
 def train_head(trainer: Trainer, spec: ModelSpec) -> None:
     """Train a property head with intervals, and score it on the test rows."""
     endpoint, face, table = spec.target, spec.face, trainer.table
-    labels = checked_labels(endpoint, table.materials, table=table.source)
+    labels = check_labels(endpoint, table.materials, table=table.source)
     features = trainer.find_encoding(face).features
     rows = {role: trainer.select_rows(role, labels) for role in (TRAIN, CALIBRATION, TEST)}
     train_x, train_y = features.by_case["simulated"][rows[TRAIN]], labels[rows[TRAIN]]
@@ -259,7 +259,7 @@ def train_head(trainer: Trainer, spec: ModelSpec) -> None:
     report = {
         **trainer.table.header,
         "description": endpoint.description,
-        "built_on": foundations(trainer.models, face),
+        "built_on": hash_foundations(trainer.models, face),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
@@ -288,12 +288,12 @@ def train_formation_net(trainer: Trainer, spec: ModelSpec) -> None:
         "training": asdict(spec.training),
         "architecture": dict(spec.architecture),
         "epochs": len(log),
-        "built_on": foundations(trainer.models, spec.face),
+        "built_on": hash_foundations(trainer.models, spec.face),
         "rows": {role: int(mask.sum()) for role, mask in rows.items()},
         "scores": scores,
     }
     save_artefact(
-        trainer.root / spec.name, kind=spec.kind, header=header, arrays=kept_weights(network)
+        trainer.root / spec.name, kind=spec.kind, header=header, arrays=export_weights(network)
     )
 
 

@@ -15,19 +15,19 @@ from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
 from matlode.latent.networks import PATTERN_LATENT, VariationalAutoencoder
 from matlode.latent.pairing import Pairing, PairingNet
 from matlode.latent.space import BOUND_QUANTILES, REFINEMENT_STEPS, load_view, save_view
-from matlode.representation.augmentation import Augmentation, augmented_patterns
-from matlode.representation.composition import formula_vectors, integer_amounts
+from matlode.representation.augmentation import Augmentation, simulate_augmented_patterns
+from matlode.representation.composition import compute_formula_vectors, find_integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.screening.novelty import FormulaFilter
-from matlode.screening.plausibility import PatternBands, shuffled_peaks
+from matlode.screening.plausibility import PatternBands, shuffle_peaks
 from matlode.screening.symmetry import (
     SymmetryClassifier,
+    compute_logits,
+    compute_system_probabilities,
+    fit_set_level,
     fit_temperature,
-    network_logits,
-    set_level,
-    system_probabilities,
 )
-from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, at_work
+from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet, wrap_network
 from matlode.training.encoding import MAX_FORMULA_ATOMS
 from matlode.training.model_spec import ModelSpec
 from matlode.training.trainer import Trainer
@@ -55,7 +55,7 @@ def train_composition_vae(trainer: Trainer, spec: ModelSpec) -> None:
     truth = test[0].numpy()
     images = view.decode(view.encode(truth))
     if spec.face == "reference":  # the standard one decodes integers
-        amounts = integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
+        amounts = find_integer_amounts(images, max_atoms=MAX_FORMULA_ATOMS)
         images = amounts / amounts.sum(axis=1, keepdims=True)
     scores = {
         "test_formulas": len(truth),
@@ -70,7 +70,7 @@ def build_formula_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
     table = trainer.table
     formulas = sorted(set(table.materials.frame["formula"]) | set(table.extra_formulas))
     chosen = np.array(formulas, dtype=str)[split_by_formula(formulas) == role].tolist()
-    return [torch.from_numpy(formula_vectors(chosen).astype(np.float32))]
+    return [torch.from_numpy(compute_formula_vectors(chosen).astype(np.float32))]
 
 
 def train_pattern_vae(trainer: Trainer, spec: ModelSpec) -> None:
@@ -85,7 +85,7 @@ def train_pattern_vae(trainer: Trainer, spec: ModelSpec) -> None:
 
         def fresh(epoch: int) -> list[torch.Tensor]:
             rng = np.random.default_rng([spec.training.seed, epoch])
-            return [torch.from_numpy(augmented_patterns(crystals, rng, STRAINED))]
+            return [torch.from_numpy(simulate_augmented_patterns(crystals, rng, STRAINED))]
 
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training, fresh)
     _save_view(trainer, spec, network, train_data[0], log)
@@ -205,7 +205,7 @@ def fit_symmetry(
 
         def fresh(epoch: int) -> list[torch.Tensor]:
             rng = np.random.default_rng([spec.training.seed, epoch])
-            strained = augmented_patterns(crystals, rng, STRAINED)
+            strained = simulate_augmented_patterns(crystals, rng, STRAINED)
             decoded = pattern.decode(pattern.encode(strained))
             return [torch.from_numpy(strained), torch.from_numpy(decoded), *train_data[2:]]
 
@@ -213,11 +213,11 @@ def fit_symmetry(
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training, fresh)
     held = trainer.select_rows(CALIBRATION)
     compositions = table.compositions[held]
-    answering = at_work(network, trainer.root)
-    logits = network_logits(answering, cases["decoded"][held], compositions)
+    answering = wrap_network(network, trainer.root)
+    logits = compute_logits(answering, cases["decoded"][held], compositions)
     classifier = SymmetryClassifier(answering, fit_temperature(logits, labels[held]), {})
     levels: dict[str, float] = {
-        case: set_level(classifier.predict(patterns[held], compositions), labels[held])
+        case: fit_set_level(classifier.predict(patterns[held], compositions), labels[held])
         for case, patterns in cases.items()
     }
     return replace(classifier, levels=levels), len(log)
@@ -264,12 +264,14 @@ def score_space_groups(
     hits = order[:, 0] == labels
     one_hot = np.zeros_like(probabilities)
     one_hot[np.arange(len(labels)), labels] = 1
-    systems = system_probabilities(probabilities).argmax(axis=1)
+    systems = compute_system_probabilities(probabilities).argmax(axis=1)
     surest = np.argsort(-probabilities.max(axis=1), kind="stable")[: (len(labels) + 1) // 2]
     return {
         "space_group": float(hits.mean()),
         "space_group_top_5": float((order[:, :5] == labels[:, None]).any(axis=1).mean()),
-        "crystal_system": float((systems == system_probabilities(one_hot).argmax(axis=1)).mean()),
+        "crystal_system": float(
+            (systems == compute_system_probabilities(one_hot).argmax(axis=1)).mean()
+        ),
         "space_group_of_surest_half": float(hits[surest].mean()),
     }
 
@@ -290,7 +292,7 @@ def train_bands(trainer: Trainer, spec: ModelSpec) -> None:
         "prior samples, halves unpaired": space.pattern.decode(
             rng.standard_normal((2000, PATTERN_LATENT))
         ),
-        "shuffled peaks": shuffled_peaks(real, rng),
+        "shuffled peaks": shuffle_peaks(real, rng),
     }
     usual = bands.strangeness(real)
     scores = {}

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.data.formulas import canonical_formula
+from matlode.data.formulas import canonicalise_formula
 from matlode.data.splits import Fold, split_by_formula
 from matlode.data.tables import (
     Materials,
     checksum,
-    full_table_path,
+    find_full_table,
+    find_starter,
     load_materials,
     parquet_file,
-    starter_path,
 )
 from matlode.properties.endpoints import Endpoint
 from matlode.records import DroppedRow
@@ -53,17 +53,17 @@ class TrainingTable:
         A ``compositions.parquet`` beside the table (columns formula, source, value) adds its
         formulas; of several values the median is used.
         """
-        table = full_table_path(path)
+        table = find_full_table(path)
         materials = load_materials(path)
         if table is None:
-            return cls(_with_patterns(materials), "starter set", checksum(starter_path()))
+            return cls(_with_patterns(materials), "starter set", checksum(find_starter()))
         extra = table.with_name("compositions.parquet")
         if extra == table or not extra.is_file():
             return cls(_with_patterns(materials), table.name, checksum(table))
         with parquet_file(extra) as file:
             values = file.read(["formula", "source", "value"]).to_pandas()
         unique = values["formula"].unique()
-        names = pd.Series([canonical_formula(name) for name in unique], index=unique)
+        names = pd.Series([canonicalise_formula(name) for name in unique], index=unique)
         values["formula"] = values["formula"].map(names)
         wide = values.groupby(["formula", "source"])["value"].median().unstack()
         return cls(_with_patterns(materials), table.name, checksum(table), wide)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matlode.artefacts import HEADER_FILE, load_header, locked, writable
+from matlode.artefacts import HEADER_FILE, convert_write_errors, load_header, lock_folder
 from matlode.errors import GoalError, suggest
 from matlode.latent.training import TrainingSettings
 from matlode.progress import Progress, silent
-from matlode.properties.heads import endpoint_of
-from matlode.properties.models import foundations, head_name, known_endpoints
-from matlode.properties.own import check_rows, checked_labels, read_properties
+from matlode.properties.heads import read_endpoint
+from matlode.properties.models import hash_foundations, head_name, list_endpoints
+from matlode.properties.own import check_labels, check_rows, read_properties
 from matlode.training.model_spec import ModelSpec, Setting
 from matlode.training.model_table import STANDARD_MODELS, list_models
 from matlode.training.settings import read_settings
@@ -48,7 +48,7 @@ def train_models(
     head can learn from, both before anything is trained.
     """
     own = read_properties(properties) if properties else {}
-    models = list_models({**known_endpoints(out), **own}.values())
+    models = list_models({**list_endpoints(out), **own}.values())
     if own and not names:
         names = [head_name(name, "standard") for name in own]
     given = read_settings(settings, models) if settings else {}
@@ -61,9 +61,9 @@ def train_models(
     models = _with_settings(models, given, epochs)
     trainer = Trainer.of(table, out, progress)
     headers = {}
-    with writable(out):
+    with convert_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with lock_folder(out):
         for name, spec in models.items():
             if name not in wanted:
                 continue
@@ -84,7 +84,7 @@ def _check_labels(models: Iterable[ModelSpec], table: TrainingTable) -> None:
     """Raise InputError for a property that no head can learn from this table."""
     for spec in models:
         if spec.endpoint is not None:
-            labels = checked_labels(spec.endpoint, table.materials, table=table.source)
+            labels = check_labels(spec.endpoint, table.materials, table=table.source)
             check_rows(spec.endpoint, labels, table.roles, table=table.source)
 
 
@@ -123,6 +123,6 @@ def _is_done(folder: Path, table: TrainingTable, spec: ModelSpec) -> bool:
     if "built_on" not in header:
         return True
     network = spec.kind == "properties"
-    if header["built_on"] != foundations(folder.parent, spec.face, network=network):
+    if header["built_on"] != hash_foundations(folder.parent, spec.face, network=network):
         return False
-    return spec.endpoint is None or endpoint_of(header) == spec.endpoint
+    return spec.endpoint is None or read_endpoint(header) == spec.endpoint

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matlode.data.splits import Fold, formula_fractions
+from matlode.data.splits import Fold, hash_formulas
 from matlode.latent.training import TrainingSettings, train
 from matlode.progress import Progress
 from matlode.records import Face
@@ -65,7 +65,7 @@ class Trainer:
     def halves(self) -> NDArray[np.bool_]:
         """(n,), true for one half of the formulas: the errors of a model of one half are measured
         on the other."""
-        return formula_fractions(self.table.materials.frame["formula"], seed=1) < 0.5
+        return hash_formulas(self.table.materials.frame["formula"], seed=1) < 0.5
 
     def fit(
         self,

@@ -18,11 +18,11 @@ from matlode.data.readers.databases import (
     MATMINER_COLUMNS,
     MP_FIELDS,
     MP_KEY_VARIABLE,
-    mp_records,
-    optimade_licence,
+    convert_mp_documents,
+    find_optimade_licence,
 )
 from matlode.data.spool import SpooledTables
-from matlode.data.structures import structure_from
+from matlode.data.structures import convert_structure
 from matlode.errors import InputError
 from matlode.testing import rock_salt
 
@@ -94,8 +94,10 @@ def test_summary_documents_are_what_the_projects_own_model_writes():
     summary = pytest.importorskip("emmet.core.summary", reason="emmet-core (extra dev) is absent")
     assert set(MP_FIELDS) <= set(summary.SummaryDoc.model_fields)
     document = summary.SummaryDoc.model_construct(**SUMMARY)
-    (row,) = mp_records([document.model_dump(include=set(MP_FIELDS), warnings=False)], "2025.09.25")
-    assert structure_from(row["structure"]) == SUMMARY["structure"]
+    (row,) = convert_mp_documents(
+        [document.model_dump(include=set(MP_FIELDS), warnings=False)], "2025.09.25"
+    )
+    assert convert_structure(row["structure"]) == SUMMARY["structure"]
     assert row["bulk_modulus_vrh"] == 24.0
     assert row["space_group_reported"] == 225
 
@@ -242,4 +244,4 @@ def test_a_matminer_set_that_is_unknown_is_told():
     ],
 )
 def test_the_licence_is_what_the_provider_states(attributes, licence):
-    assert optimade_licence({"data": {"attributes": attributes}}) == licence
+    assert find_optimade_licence({"data": {"attributes": attributes}}) == licence

@@ -95,7 +95,7 @@ def read_materials(sources: Sequence[str | Path]) -> Materials:
     return joined([_mark_files(gather(source)) for source in open_sources(sources)])
 
 
-def material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials]:
+def read_material_parts(sources: Sequence[Source], n_rows: int) -> Iterator[Materials]:
     """Yield the materials of ``read_materials`` in parts of at most ``n_rows`` crystals.
 
     Each part contains its own dropped rows; the label columns of the parts may differ.
@@ -119,7 +119,7 @@ def _mark_files(part: Materials) -> Materials:
     return Materials(frame, part.crystals, part.dropped)
 
 
-def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def join_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate frames in order; if all are empty, return the first."""
     frames = [part for part in parts if len(part)] or parts[:1]
     return (
@@ -130,7 +130,7 @@ def joined_frames(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def joined(parts: Sequence[Materials]) -> Materials:
     """Concatenate batches of materials in order."""
     return Materials(
-        joined_frames([part.frame for part in parts]),
+        join_frames([part.frame for part in parts]),
         Crystals.concatenate([part.crystals for part in parts] or [Crystals.from_structures([])]),
         tuple(dropped for part in parts for dropped in part.dropped),
     )

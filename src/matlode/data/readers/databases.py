@@ -113,13 +113,17 @@ def open_materials_project(query: str, options: ReadOptions) -> Source:
     name = f"Materials Project {version}"
     return Source(
         name=name,
-        chunks=pack_records(mp_records(documents, version), name="mp", options=ReadOptions()),
+        chunks=pack_records(
+            convert_mp_documents(documents, version), name="mp", options=ReadOptions()
+        ),
         licence=MP_LICENCE,
         citation="Jain et al., APL Materials 1, 011002 (2013)",
     )
 
 
-def mp_records(documents: Iterable[Document], version: str) -> Iterator[Mapping[str, object]]:
+def convert_mp_documents(
+    documents: Iterable[Document], version: str
+) -> Iterator[Mapping[str, object]]:
     """Convert summary documents to rows; moduli are the Voigt-Reuss-Hill averages."""
     for document in documents:
         symmetry = document.get("symmetry") or {}
@@ -168,7 +172,7 @@ def open_optimade(url: str, options: ReadOptions) -> Source:
             name="optimade",
             options=ReadOptions(),
         ),
-        licence=optimade_licence(info),
+        licence=find_optimade_licence(info),
     )
 
 
@@ -281,7 +285,7 @@ def _request_properties(session: Session, base: str) -> list[str]:
     return list(data.get("properties", {}))
 
 
-def optimade_licence(info: Document) -> str:
+def find_optimade_licence(info: Document) -> str:
     """Return the licence in a provider's /info: SPDX names, else a link, else "unknown"."""
     attributes = (info.get("data") or {}).get("attributes") or {}
     named = attributes.get("available_licenses") or attributes.get("available_licenses_for_entries")

@@ -21,7 +21,7 @@ from matlode.data.structures import (
 )
 from matlode.data.tables import Materials
 from matlode.errors import InputError
-from matlode.records import DroppedRow, legible
+from matlode.records import DroppedRow, replace_surrogates
 
 MAX_COLUMNS = 100
 """Largest number of columns of an extended XYZ frame without atoms, which has no line to count."""
@@ -56,7 +56,9 @@ def open_xyz(path: str, options: ReadOptions) -> Source:
 def _read_chunks(files: Sequence[Path]) -> Iterator[Materials]:
     for rows in split_range(len(files), CHUNK):
         part = files[rows]
-        frame = pd.DataFrame({"id": [legible(str(path)) for path in part], "is_file": True})
+        frame = pd.DataFrame(
+            {"id": [replace_surrogates(str(path)) for path in part], "is_file": True}
+        )
         yield pack(frame, part, read_structure)
 
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 import pandas as pd
 
-from matlode.data.cleaning import crystal_problems
+from matlode.data.cleaning import find_problems
 from matlode.data.crystals import Crystals
-from matlode.data.formulas import reduced_formulas
+from matlode.data.formulas import compute_formulas
 from matlode.data.labels import Column
 from matlode.data.readers.parsing import parse_all
 from matlode.data.structures import (
+    convert_structure,
     is_structure_dict,
     is_structure_file,
     read_structure,
-    structure_from,
 )
 from matlode.data.tables import Materials
 from matlode.errors import InputError, suggest
-from matlode.records import DroppedRow, legible
+from matlode.records import DroppedRow, replace_surrogates
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -86,7 +86,7 @@ class Source:
     """Conversions of columns that have another name or unit in matlode."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", legible(self.name))
+        object.__setattr__(self, "name", replace_surrogates(self.name))
 
 
 def pack(
@@ -111,18 +111,18 @@ def pack(
         if reason is not None
     )
     kept = frame.iloc[[row for row, reason in enumerate(reasons) if reason is None]].copy()
-    kept["formula"] = reduced_formulas(crystals)
+    kept["formula"] = compute_formulas(crystals)
     kept["volume_per_atom"] = crystals.volumes_per_atom_a3 if len(crystals) else np.zeros(0)
     return Materials(kept.reset_index(drop=True), crystals, dropped)
 
 
 def _find_problems(crystals: Crystals) -> list[str | None]:
-    """Return the problems of ``crystal_problems`` and those with formulas."""
-    problems = crystal_problems(crystals)
+    """Return the problems of ``find_problems`` and those with formulas."""
+    problems = find_problems(crystals)
     for index, problem in enumerate(problems):
         if problem is None:
             try:
-                reduced_formulas(crystals.take([index]))
+                compute_formulas(crystals.take([index]))
             except InputError as error:
                 problems[index] = str(error).removeprefix("crystal 0: ")
     return problems
@@ -180,7 +180,7 @@ def _locate(value: object, folder: Path | None) -> object:
 
 
 def _read(item: object) -> Structure:
-    return read_structure(item) if isinstance(item, Path) else structure_from(item)
+    return read_structure(item) if isinstance(item, Path) else convert_structure(item)
 
 
 def _find_structure_column(row: Row, name: str, options: ReadOptions) -> str:
@@ -202,7 +202,7 @@ def _find_structure_column(row: Row, name: str, options: ReadOptions) -> str:
 def _select_labels(row: Row, structure_column: str | None) -> dict[str, object]:
     crystal = (structure_column, *STRUCTURE_COLUMNS)
     return {
-        legible(str(key)): legible(value) if isinstance(value, str) else value
+        replace_surrogates(str(key)): replace_surrogates(value) if isinstance(value, str) else value
         for key, value in row.items()
         if str(key).lower() not in crystal and key != structure_column
     }
@@ -211,8 +211,8 @@ def _select_labels(row: Row, structure_column: str | None) -> dict[str, object]:
 def _make_id(row: Row, name: str, at: int) -> str:
     for key in ID_COLUMNS:
         if not _is_missing(row.get(key)):
-            return legible(str(row[key]))
-    return legible(f"{name}:{at}")
+            return replace_surrogates(str(row[key]))
+    return replace_surrogates(f"{name}:{at}")
 
 
 def _is_missing(value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import pandas as pd
 
-from matlode.artefacts import understood
+from matlode.artefacts import convert_read_errors
 from matlode.data.crystals import CRYSTAL_COLUMNS
 from matlode.data.readers.source import CHUNK, ReadOptions, Row, Source, pack_records
 from matlode.data.structures import is_structure_dict
@@ -73,7 +73,7 @@ def _read_parquet_rows(file: Path) -> Records:
 
 def _read_csv_rows(file: Path) -> Records:
     with (
-        understood(f"{file}: not readable as CSV; it", InputError),
+        convert_read_errors(f"{file}: not readable as CSV; it", InputError),
         _open_bytes(file) as stream,
         # all values as text, since the types of later chunks are unknown
         pd.read_csv(stream, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks,
@@ -105,9 +105,12 @@ def _read_json_lines(file: Path) -> Records:
 
 
 def _read_json_rows(file: Path) -> Records:
-    with understood(f"{file}: not readable as JSON; it", InputError), _open_text(file) as stream:
+    with (
+        convert_read_errors(f"{file}: not readable as JSON; it", InputError),
+        _open_text(file) as stream,
+    ):
         content = json.load(stream)
-    with understood(f"{file}: not a JSON table; it", InputError):
+    with convert_read_errors(f"{file}: not a JSON table; it", InputError):
         rows = list(_extract_rows(content, file))
     yield from rows
 
@@ -133,7 +136,7 @@ def _extract_rows(content: object, file: Path) -> Iterator[Row]:
 
 def _read_lines(file: Path) -> Iterator[str]:
     with (
-        understood(f"{file}: not readable as JSON lines; it", InputError),
+        convert_read_errors(f"{file}: not readable as JSON lines; it", InputError),
         _open_text(file) as stream,
     ):
         yield from stream
