@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
-    from matlode.jobs.search import Run, search
+    from matlode.jobs.relax import relax_run
+    from matlode.jobs.search import Run, resume, search, work
+    from matlode.jobs.solve import solve
     from matlode.jobs.starts import SearchSettings
     from matlode.latent.space import LatentSpace
+    from matlode.paper.reproduce import reproduce
+    from matlode.paper.tune import tune
     from matlode.representation.composition import composition_vectors
     from matlode.representation.diffraction import simulate_patterns, simulate_peaks
     from matlode.representation.patterns import read_pattern
     from matlode.representation.streaming import stream_table
+    from matlode.run_folder import RunFolder
     from matlode.training.check_data import check_data
     from matlode.training.train import train_models
 
@@ -37,6 +42,7 @@ _HOMES = {
     "LatentSpace": "latent.space",
     "Models": "jobs.models",
     "Run": "jobs.search",
+    "RunFolder": "run_folder",
     "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.deprecated",
     "check_data": "training.check_data",
@@ -48,13 +54,19 @@ _HOMES = {
     "predict": "jobs.predict",
     "read_pattern": "representation.patterns",
     "read_table": "data.tables",
+    "relax_run": "jobs.relax",
+    "reproduce": "paper.reproduce",
+    "resume": "jobs.search",
     "search": "jobs.search",
     "simulate_patterns": "representation.diffraction",
     "simulate_peaks": "representation.diffraction",
+    "solve": "jobs.solve",
     "stored_scores": "evaluation.properties",
     "stream_predictions": "jobs.predict",
     "stream_table": "representation.streaming",
     "train_models": "training.train",
+    "tune": "paper.tune",
+    "work": "jobs.search",
 }
 
 __all__ = [
@@ -63,6 +75,7 @@ __all__ = [
     "LatentSpace",
     "Models",
     "Run",
+    "RunFolder",
     "SearchSettings",
     "Toolbox",
     "check_data",
@@ -74,13 +87,19 @@ __all__ = [
     "predict",
     "read_pattern",
     "read_table",
+    "relax_run",
+    "reproduce",
+    "resume",
     "search",
     "simulate_patterns",
     "simulate_peaks",
+    "solve",
     "stored_scores",
     "stream_predictions",
     "stream_table",
     "train_models",
+    "tune",
+    "work",
 ]
 
 
