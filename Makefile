@@ -1,6 +1,6 @@
 # make setup    the environment, pinned
 # make search   the main job: hard materials, from nothing but this folder
-# make quick    linter and laws, in a minute
+# make quick    linter and laws, in a minute; ROOM=screening: with the types and tests of one room
 # make test     all tests but the long ones; make test-slow: these; make check: linters and types too
 #               PYTEST_ARGS="-k NAME" or PYTEST_ARGS=tests/FOLDER: a part of them; PROCESSES: how many
 # make coverage like make test, and tells which lines it reaches
@@ -39,12 +39,14 @@ PYTEST = $(RUN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-
 test: setup
 	$(PYTEST) $(PYTEST_ARGS)
 
-# what is changed most and takes least
-QUICK = tests/test_*.py tests/data tests/representation tests/latent tests/optimisation
+# ROOM=screening: the types and tests of one room in place of the laws of the first ones
+ROOM ?=
+QUICK = $(if $(ROOM),tests/$(ROOM),tests/test_rooms.py tests/data tests/representation tests/latent tests/screening)
 
 quick: setup
 	$(RUN)/ruff check .
-	$(PYTEST) -m "not slow and not hours and not laboratory" $(or $(PYTEST_ARGS),$(QUICK))
+	$(if $(ROOM),$(RUN)/mypy src/matlode/$(ROOM))
+	$(PYTEST) -m "not slow and not hours and not laboratory" $(QUICK) $(PYTEST_ARGS)
 
 # hostile files and kills by the thousand, models and benchmarks on more rows: hours
 test-slow: setup

@@ -27,7 +27,25 @@ settings.register_profile(
 settings.load_profile("matlode")
 
 
-LONG_FIRST = ("hostile/test_fuzz.py",)
+LONG_FIRST = (
+    "hostile/test_fuzz.py",
+    "paper/test_reproduce.py",
+    "jobs/test_campaigns.py",
+    "jobs/test_search.py",
+    "paper/test_tune.py",
+    "hostile/test_kills.py",
+    "test_cli.py",
+    "jobs/test_rounds.py",
+    "jobs/test_own_properties.py",
+    "jobs/test_shortlist.py",
+    "jobs/test_relax.py",
+    "docs/test_pages.py",
+    "report/test_browser.py",
+    "training/test_train.py",
+    "benchmarks/test_rediscovery.py",
+    "benchmarks/test_scale.py",
+    "evaluation/test_cross_validation.py",
+)
 """Files of tests that take longest. With one file per process at a time (--dist loadfile), a long
 one that begins last would keep one process busy while the others have nothing left to do."""
 

@@ -1,11 +1,13 @@
 """What is hidden is hidden from everything, and only from the list."""
 
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from matlode.artefacts import find_shipped_models
 from matlode.benchmarks import rediscovery as bench
 from matlode.benchmarks.rediscovery import (
     EPOCHS,
@@ -20,6 +22,7 @@ from matlode.data.tables import find_starter, read_table
 from matlode.errors import InputError
 from matlode.screening.novelty import FormulaFilter
 
+BRIEF = replace(SETTINGS, trials=64, n_start=40, n_screened=20, n_realised=6, n_candidates=12)
 QUICK = replace(
     SETTINGS, trials=128, n_start=60, n_screened=40, n_realised=12,
     n_candidates=30,
@@ -84,6 +87,7 @@ def found(tmp_path_factory):
     return out / "made", bench_rediscovery(listed, **arguments), listed, arguments
 
 
+@pytest.mark.laboratory
 def test_no_model_knows_what_is_hidden(found):
     out, _, _, _ = found
     known = FormulaFilter.load(out / "models")
@@ -94,6 +98,7 @@ def test_no_model_knows_what_is_hidden(found):
     assert made == {*EPOCHS, "pattern-characteristics", "known-formulas"}
 
 
+@pytest.mark.laboratory
 def test_every_contestant_and_phase_has_its_row(found):
     out, tables, _, _ = found
     counts, ranks = tables.values()
@@ -106,11 +111,36 @@ def test_every_contestant_and_phase_has_its_row(found):
     assert set(random["origin"]) == {"known", "search"}
 
 
+@pytest.mark.laboratory
 def test_nothing_is_made_twice(found, monkeypatch):
     _, tables, listed, arguments = found
-
-    def never(**_):
-        raise AssertionError("searched again")
-
     monkeypatch.setattr(bench, "search", never)
     assert bench_rediscovery(listed, **arguments) == tables
+
+
+def never(**_):
+    raise AssertionError("searched again")
+
+
+def copy_shipped(names, *, data, out, epochs, progress):
+    """In place of training: the shipped models, which know what is hidden."""
+    for name in names:
+        shutil.copytree(find_shipped_models() / name, out / name, dirs_exist_ok=True)
+
+
+def test_two_contestants_search_without_training(tmp_path, monkeypatch):
+    two = {
+        name: of for name, of in list_contestants(BRIEF).items() if name.endswith(("h", "points"))
+    }
+    monkeypatch.setattr(bench, "list_contestants", lambda settings: two)
+    monkeypatch.setattr(bench, "train_models", copy_shipped)
+    arguments = {"settings": BRIEF, "n_seeds": 1, "out": tmp_path}
+    tables = bench_rediscovery(["TiB2", "SiC"], **arguments)
+    counts, ranks = tables.values()
+    assert [row["contestant"] for row in counts] == ["search", "random points"]
+    assert [row["phase"] for row in ranks] == ["TiB2", "SiC"]
+    assert all(row["rows hidden"] > 0 for row in ranks)
+    random = pd.read_csv(tmp_path / "runs" / "random-points-0" / "trials.csv")
+    assert set(random["origin"]) == {"known", "search"}
+    monkeypatch.setattr(bench, "search", never)
+    assert bench_rediscovery(["TiB2", "SiC"], **arguments) == tables

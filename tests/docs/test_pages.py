@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from matlode.cli import app
 from matlode.jobs import search as search_module
 from matlode.jobs.starts import SearchSettings
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rutile
+from tests.command_line import matlode
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -148,6 +148,6 @@ def run(words):
     if words[0] == "explain":  # a longer search found it
         rows = json.loads(Path(words[1], "candidates.json").read_text())
         words[2] = rows[0]["formula"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, f"{words}: {done.output} {done.exception}"
+    done = matlode(*words)
+    assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
     return done.stdout

@@ -29,8 +29,8 @@ def killed(stage: str, folder: Path, kills: int, run: Path) -> dict[str, Any]:
     return told
 
 
-# tests/jobs/test_campaigns.py kills a search, at two moments
-@pytest.mark.parametrize("stage", [name for name in STAGES if name != "search"])
+# tests/jobs/test_campaigns.py kills a search, tests/paper/test_tune.py a study
+@pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("search", "tuning")])
 def test_a_kill_costs_nothing(stage, tmp_path, hard_run):
     told = killed(stage, tmp_path, QUICK, hard_run.folder)
     assert told["kills"] >= QUICK

@@ -10,9 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Lattice, Structure
-from typer.testing import CliRunner
 
-from matlode.cli import app
 from matlode.data import tables as tables_module
 from matlode.data.cells import Cell
 from matlode.data.labels import Column
@@ -24,6 +22,7 @@ from matlode.jobs import import_data as import_module_
 from matlode.jobs import import_pool
 from matlode.jobs.import_data import PROVENANCE_FILE, Imported, ImportSettings, import_data
 from matlode.testing import ROUND_OFF, perovskite, rock_salt
+from tests.command_line import matlode
 
 ALLOY = Structure(Lattice.cubic(3.8), [{"Cu": 0.25, "Au": 0.75}], [[0, 0, 0]])
 
@@ -333,8 +332,8 @@ def test_absent_columns_and_sources_are_told(table):
 def test_the_command_does_the_same(table):
     arguments = ["data", "import", str(table), "--out", str(table.parent / "out")]
     arguments += ["--column", "bulk_modulus_vrh=k:Mbar", "--drop-disordered", "--cell", "as-is"]
-    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert done.exit_code == 0
+    done = matlode(*arguments)
+    assert done.returncode == 0
     assert "2 materials, 3 dropped" in done.stdout
     assert "1 duplicate" in done.stdout
     assert len(read_table(table.parent / "out" / TABLE_FILE)) == 2

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
-from typer.testing import CliRunner
 
-from matlode.cli import app
 from matlode.errors import InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
 from matlode.run_folder import RunFolder
+from tests.command_line import matlode
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
 
@@ -135,12 +134,11 @@ def test_real_potentials_relax_rock_salt(tmp_path, monkeypatch):
         225, Lattice.cubic(5.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
     salt.to(str(path))
-    done = CliRunner().invoke(
-        app,
-        ["relax", str(path), "--out", str(tmp_path / "out"), "--potential", "sevennet-0",
-         "--jobs", "1", "--no-hull", "--json"],
+    done = matlode(
+        "relax", path, "--out", tmp_path / "out", "--potential", "sevennet-0", "--jobs", 1,
+        "--no-hull", "--json",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     relaxed = Structure.from_file(tmp_path / "out" / row["relaxed_file"])
     # PBE: 5.69 Å, the Materials Project's; K 24 GPa

@@ -162,6 +162,7 @@ print(hashlib.sha256(b"".join(a.tobytes() for a in answers)).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_bits_on_any_number_of_threads():
     found = [
         subprocess.run(

@@ -85,6 +85,7 @@ def test_unknown_quantities_and_tables_say_so(table, tmp_path):
         stream_table(tmp_path / "none.parquet", tmp_path)
 
 
+@pytest.mark.slow
 # Dask's own sockets and loops are closed by its clean-up, after pytest looks
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

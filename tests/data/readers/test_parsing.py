@@ -52,6 +52,7 @@ def test_processes_give_what_one_gives_in_order():
     np.testing.assert_allclose(alone.crystals.lattices[:, 0, 0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_always_in_processes")
 @pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")
 def test_a_crystal_that_kills_its_process_costs_only_itself():
