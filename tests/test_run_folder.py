@@ -81,8 +81,10 @@ def test_all_files_of_a_run_are_written_as_they_were_read(folder, tmp_path):
     copy.write_map(folder.read_map())
     copy.write_request(folder.read_request())
     copy.write_provenance(folder.read_provenance().content)
-    names = ("candidates.csv", "candidates.json", "verdicts.csv", "funnel.json", "known.json",
-             "details.json", "trials.csv", "map.csv", "request.json", "provenance.json")  # fmt: skip
+    names = (
+        "candidates.csv", "candidates.json", "verdicts.csv", "funnel.json", "known.json",
+        "details.json", "trials.csv", "map.csv", "request.json", "provenance.json",
+    )  # fmt: skip
     for name in names:
         assert (copy.path / name).read_bytes() == (folder.path / name).read_bytes(), name
     patterns = folder.read_patterns()

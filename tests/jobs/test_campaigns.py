@@ -19,7 +19,7 @@ import pytest
 from filelock import FileLock
 
 from matlode.errors import GoalError, InputError
-from matlode.jobs.search import Request, resume, search, standing
+from matlode.jobs.search import Request, read_standing, resume, search
 from matlode.jobs.toolbox import Toolbox
 from matlode.optimisation import studies
 from matlode.optimisation.campaign import Trials
@@ -57,7 +57,7 @@ def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_pa
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=root)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    before = standing(folder)
+    before = read_standing(folder)
     assert before.batches_wanted == 3
     resume(folder)
     tables = ("candidates.csv", "verdicts.csv", "trials.csv", "map.csv")
@@ -68,7 +68,7 @@ def test_a_killed_search_goes_on_and_ends_as_an_undisturbed_one(hard_run, tmp_pa
 
 
 def test_a_run_knows_where_it_stands(hard_run):
-    where = standing(hard_run.folder)
+    where = read_standing(hard_run.folder)
     assert (where.batches_done, where.batches_wanted, where.workers) == (3, 3, [])
     assert where.best_formula
 

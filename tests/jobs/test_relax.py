@@ -14,7 +14,7 @@ from matlode.data.tables import load_starter
 from matlode.errors import InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
-from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
+from matlode.jobs.relax import Source, make_sources, relax_files, relax_run
 from matlode.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the potentials' packages
@@ -40,7 +40,7 @@ def file(tmp_path):
 
 
 def test_a_file_gets_its_evidence(examination, file, tmp_path):
-    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
     assert row.formula == "Cu3Au"
     assert row.relaxed
     assert row.unchanged
@@ -70,7 +70,7 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
 
 def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
     monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
-    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
     assert "-11586.7 eV/atom" in row.fell_apart
     assert row.hull is None
     assert "energy_above_hull_ev" not in row.to_columns()

@@ -225,7 +225,7 @@ def relax(
     as_json: AsJson = False,
 ) -> None:
     """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
-    from matlode.jobs.relax import relax_files, relax_run, sources_of
+    from matlode.jobs.relax import make_sources, relax_files, relax_run
 
     examination = replace(
         examination_of(toolbox_of(models, known)),
@@ -235,7 +235,7 @@ def relax(
         if len(sources) == 1 and sources[0].is_dir():
             rows = relax_run(sources[0], top, examination, progress)
         else:
-            rows = relax_files(sources_of(sources), out, examination, progress)
+            rows = relax_files(make_sources(sources), out, examination, progress)
     if as_json:
         print_json([row.to_columns() for row in rows])
     else:
@@ -251,9 +251,9 @@ def show(run: RunPath, storage: Storage = None, as_json: AsJson = False) -> None
 
     folder = RunFolder(run)
     if folder.is_begun and not folder.has_results:
-        from matlode.jobs.search import standing
+        from matlode.jobs.search import read_standing
 
-        _print_standing(run, standing(run, storage), as_json)
+        _print_standing(run, read_standing(run, storage), as_json)
         return
     rows = folder.read_candidates()
     with understood(run, InputError):

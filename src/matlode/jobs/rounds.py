@@ -107,7 +107,7 @@ def search_in_rounds(
             wishes={**wishes, **({"settings": asdict(settings)} if settings else {})},
         )
     )
-    return _rounds(n_rounds, n_relaxed, out, toolbox, examination, progress, wishes)
+    return _run_rounds(n_rounds, n_relaxed, out, toolbox, examination, progress, wishes)
 
 
 def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
@@ -125,10 +125,10 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
         if settings := request.wishes.get("settings"):
             wishes["settings"] = parse_record(SearchSettings, settings)
     examination = Examination(toolbox.materials, models)
-    return _rounds(request.rounds, request.relaxed, out, toolbox, examination, progress, wishes)
+    return _run_rounds(request.rounds, request.relaxed, out, toolbox, examination, progress, wishes)
 
 
-def _rounds(
+def _run_rounds(
     n_rounds: int,
     n_relaxed: int,
     out: Path,
@@ -150,7 +150,7 @@ def _rounds(
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
         done |= {canonical_formula(row.formula) for row in rows_of_round}
         answers.append(_collect_answers(folder, toolbox, current))
-        rows.append({"round": number, **_errors(answers[-1])})
+        rows.append({"round": number, **_measure_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
         models = out / f"models-{number + 1}"
         if toolbox.models_folder is not None:
@@ -205,7 +205,7 @@ def _combine(answers: Sequence[Answers]) -> Answers:
     )
 
 
-def _errors(answers: Answers) -> dict[str, float]:
+def _measure_errors(answers: Answers) -> dict[str, float]:
     """Mean |ln(predicted / computed)| over the structures of a round, which the models had not
     learned from."""
     row: dict[str, float] = {"structures": len(answers.formulas)}

@@ -278,7 +278,7 @@ class Standing:
     best_formula: str | None
 
 
-def standing(folder: Path, storage: str | None = None) -> Standing:
+def read_standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: batches done and wanted, workers, the best so far."""
     request = RunFolder(folder).read_request()
     if request.shared and storage is None:
