@@ -449,7 +449,7 @@ class RunFolder:
         return {column: [row[column] for row in rows] for column in rows[0]} if rows else {}
 
     def _missing(self, name: str) -> InputError:
-        """What to say of a file that is not there."""
+        """The error for a file that is not there."""
         if not self.path.exists():
             others = [file.parent.name for file in self.path.parent.glob(f"*/{name}")]
             advice = f" {suggest(self.path.name, others)}" if others else ""

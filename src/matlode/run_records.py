@@ -225,11 +225,11 @@ class Explanation:
 
     missed: tuple[str, ...] | None
     """For each range of the goal that it is not in, what is predicted instead; None if the run
-    folder does not tell (those written before details.json had it)."""
+    folder has no record of it, only the text of ``CandidateRow.reasons``."""
     verdicts: tuple[RuleVerdict, ...]
     """In the order of the rules."""
     story: str
-    """Where the structure comes from; empty if the run folder does not tell."""
+    """Where the structure comes from; empty if the run folder does not have it."""
 
 
 # ---- details of candidates -----------------------------------------------------------------------

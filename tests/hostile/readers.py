@@ -508,7 +508,7 @@ def _first(folder: Path) -> str:
 def read_run(folder: Path) -> None:
     """Everything that a command does with a run that is there."""
     from matlode.cli import app
-    from matlode.jobs.search import Request, resume, standing
+    from matlode.jobs.search import Request, read_standing, resume
 
     (folder / "structures").mkdir()
     for path in list(folder.glob("structures__*")):
@@ -518,7 +518,7 @@ def read_run(folder: Path) -> None:
         lambda: app(["show", str(folder)], standalone_mode=False),
         lambda: app(["explain", str(folder), _first(folder)], standalone_mode=False),
         lambda: app(["report", str(folder)], standalone_mode=False),
-        lambda: standing(folder),
+        lambda: read_standing(folder),
         lambda: Request.load(folder),
     )
     refused = None

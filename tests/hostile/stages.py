@@ -27,7 +27,7 @@ import pandas as pd
 from matlode.artefacts import load_artefact
 from matlode.data.tables import load_starter, write_materials
 from matlode.errors import MatlodeError
-from matlode.jobs.search import resume, search, standing
+from matlode.jobs.search import read_standing, resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.run_folder import RunFolder
 
@@ -124,7 +124,7 @@ def _search(folder: Path) -> None:
 
 def _finished_batches(folder: Path) -> int:
     try:
-        return int(standing(folder / "run").batches_done)
+        return int(read_standing(folder / "run").batches_done)
     except MatlodeError:  # no campaign yet
         return 0
 
@@ -134,7 +134,7 @@ def _relax(folder: Path) -> None:
 
     from matlode.evidence import potentials
     from matlode.evidence.examination import Examination
-    from matlode.jobs.relax import relax_files, sources_of
+    from matlode.jobs.relax import make_sources, relax_files
     from tests.conftest import _emt
 
     info = potentials.PotentialInfo("emt", "ase", "emt", "", corrected=True, load=_emt)
@@ -143,7 +143,7 @@ def _relax(folder: Path) -> None:
         load_starter(), primary="emt", secondary="emt", cache=folder / "cache", n_jobs=1
     )
     files = sorted((folder / "given").glob("*.cif"))
-    relax_files(sources_of(files), folder / "out", examination)
+    relax_files(make_sources(files), folder / "out", examination)
 
 
 def _prepare_relax(folder: Path) -> None:

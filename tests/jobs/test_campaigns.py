@@ -21,7 +21,7 @@ from filelock import FileLock
 from matlode.errors import GoalError, InputError
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.jobs.search import Request, resume, search, standing
+from matlode.jobs.search import Request, read_standing, resume, search
 from matlode.optimisation import studies
 from matlode.optimisation.campaign import Trials
 from matlode.optimisation.ledger import Ledger
@@ -62,7 +62,7 @@ def test_a_search_that_is_killed_twice_ends_as_an_undisturbed_one(hard_run, tmp_
         command = [sys.executable, "-c", KILLED, how, str(folder)]
         died = subprocess.run(command, capture_output=True, cwd=ROOT)
         assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-        before = standing(folder)
+        before = read_standing(folder)
         assert (before.batches_done, before.batches_wanted) == (done, 3)
     resume(folder)
     tables = ("candidates.csv", "verdicts.csv", "trials.csv", "map.csv")
@@ -73,7 +73,7 @@ def test_a_search_that_is_killed_twice_ends_as_an_undisturbed_one(hard_run, tmp_
 
 
 def test_a_run_knows_where_it_stands(hard_run):
-    where = standing(hard_run.folder)
+    where = read_standing(hard_run.folder)
     assert (where.batches_done, where.batches_wanted, where.workers) == (3, 3, [])
     assert where.best_formula
 

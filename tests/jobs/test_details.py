@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matlode.jobs.details import N_NEAREST, N_PEAKS, latent_map
+from matlode.jobs.details import N_NEAREST, N_PEAKS, project_on_plane
 from matlode.latent.networks import COMPOSITION_LATENT
 
 
@@ -20,7 +20,7 @@ def points(n=60, seed=0):
 
 
 def test_the_map_keeps_the_widest_directions_and_says_how_much():
-    found, shares = latent_map(points())
+    found, shares = project_on_plane(points())
     half = points()[:, :COMPOSITION_LATENT]
     total = half.var(axis=0).sum()
     np.testing.assert_allclose(found.var(axis=0), shares * total)
@@ -30,10 +30,12 @@ def test_the_map_keeps_the_widest_directions_and_says_how_much():
 
 def test_the_map_depends_on_neither_the_order_nor_the_pattern():
     order = np.random.default_rng(1).permutation(60)
-    np.testing.assert_allclose(latent_map(points()[order])[0], latent_map(points())[0][order])
+    np.testing.assert_allclose(
+        project_on_plane(points()[order])[0], project_on_plane(points())[0][order]
+    )
     other = points()
     other[:, COMPOSITION_LATENT:] = 0
-    np.testing.assert_allclose(latent_map(other)[0], latent_map(points())[0])
+    np.testing.assert_allclose(project_on_plane(other)[0], project_on_plane(points())[0])
 
 
 def test_every_trial_is_on_the_map_and_every_candidate_among_them(hard_run):

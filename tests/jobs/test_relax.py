@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from matlode.errors import InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
-from matlode.jobs.relax import Source, relax_files, relax_run, sources_of
+from matlode.jobs.relax import Source, make_sources, relax_files, relax_run
 from matlode.run_folder import RunFolder
 from tests.command_line import matlode
 
@@ -36,7 +36,7 @@ def file(tmp_path):
 
 
 def test_a_file_gets_its_evidence(examination, file, tmp_path):
-    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
     assert row.formula == "Cu3Au"
     assert row.relaxed
     assert row.unchanged
@@ -66,7 +66,7 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
 
 def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
     monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
-    (row,) = relax_files(sources_of([file]), tmp_path / "out", examination)
+    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
     assert "-11586.7 eV/atom" in row.fell_apart
     assert row.hull is None
     assert "energy_above_hull_ev" not in row.to_columns()

@@ -76,7 +76,7 @@ def run(url, *, dies_at=None):
         except Killed:
             trials = None
     with closing(Ledger.open(url, "c", {})) as ledger:
-        return trials, ledger.standing()["batches_done"]
+        return trials, ledger.standing().batches_done
 
 
 @given(st.lists(st.integers(0, STEPS), min_size=1, max_size=3))

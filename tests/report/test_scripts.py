@@ -4,26 +4,26 @@ from base64 import b64decode
 import pytest
 
 from matlode.errors import InputError
-from matlode.report.scripts import SCRIPTS, TABLE, Script, packed, packed_script, table_style
+from matlode.report.scripts import SCRIPTS, TABLE, Script, pack, pack_script, read_table_style
 
 
 def test_packed_text_comes_back_and_is_always_the_same():
     text = "</script> 2θ " * 50
-    assert gzip.decompress(b64decode(packed(text))).decode() == text
-    assert packed(text) == packed(text)
-    assert "<" not in packed(text)
+    assert gzip.decompress(b64decode(pack(text))).decode() == text
+    assert pack(text) == pack(text)
+    assert "<" not in pack(text)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_packages_carry_their_scripts_and_licences(script):
     assert len(script.text()) > 100_000
-    assert len(packed_script(script)) < 2.5e6
+    assert len(pack_script(script)) < 2.5e6
     assert script.licence().startswith(script.package)
     assert "opyright" in script.licence()
 
 
 def test_the_table_has_its_style():
-    assert "dataTable" in table_style()
+    assert "dataTable" in read_table_style()
 
 
 def test_a_package_without_the_file_is_told():

@@ -247,7 +247,7 @@ def relax(
 ) -> None:
     """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.known import Known
-    from matlode.jobs.relax import relax_files, relax_run, sources_of
+    from matlode.jobs.relax import make_sources, relax_files, relax_run
 
     of_run = len(sources) == 1 and sources[0].is_dir()
     if of_run:
@@ -262,7 +262,7 @@ def relax(
         if of_run:
             rows = relax_run(sources[0], top, examination, progress)
         else:
-            rows = relax_files(sources_of(sources), out, examination, progress)
+            rows = relax_files(make_sources(sources), out, examination, progress)
     if as_json:
         print_json([row.to_columns() for row in rows])
     else:
@@ -280,9 +280,9 @@ def show(
 
     folder = RunFolder(run)
     if folder.is_begun and not folder.has_results:
-        from matlode.jobs.search import standing
+        from matlode.jobs.search import read_standing
 
-        _print_standing(run, standing(run, storage), as_json)
+        _print_standing(run, read_standing(run, storage), as_json)
         return
     rows = folder.read_candidates()
     refuse(ctx, "storage", when=f"for {run}: the search is finished")

@@ -93,13 +93,13 @@ def make_candidate_rows(
             in_ranges=not proposal.missed,
             structure_properties={
                 # the prediction for the decoded pattern stands in if there is no structure
-                name: significant(
+                name: round_significant(
                     proposal.built_predictions.get(name, candidate.predictions[name]).value
                 )
                 for name in dict.fromkeys([*SHOWN_PROPERTIES, *goal.shown])
             },
             properties={
-                name: _significant_prediction(candidate.predictions[name])
+                name: _round_own_prediction(candidate.predictions[name])
                 for name in goal.shown
                 if name not in ALWAYS_SHOWN
             },
@@ -118,12 +118,12 @@ def _round_prediction(prediction: Prediction) -> PredictedValue:
     return PredictedValue(*(round(end, 3) for end in ends))
 
 
-def _significant_prediction(prediction: Prediction) -> PredictedValue:
+def _round_own_prediction(prediction: Prediction) -> PredictedValue:
     ends = (prediction.value, prediction.low, prediction.high)
-    return PredictedValue(*map(significant, ends))
+    return PredictedValue(*map(round_significant, ends))
 
 
-def significant(value: float) -> float:
+def round_significant(value: float) -> float:
     """Round to six digits: properties may be as small as 1e-6 1/K."""
     return float(f"{value:.6g}")
 
@@ -135,10 +135,10 @@ def _join_reasons(proposal: Proposal, rules: Sequence[Rule]) -> str:
     for verdict in proposal.screened.verdicts:
         failed = "NO" if verdict.rule in required else "note"
         parts.append(f"{'ok' if verdict.passed else failed} {verdict.rule}: {verdict.reason}")
-    return " | ".join([*parts, tell_story(proposal.built)])
+    return " | ".join([*parts, describe_structure(proposal.built)])
 
 
-def tell_story(built: RealisedStructure | None) -> str:
+def describe_structure(built: RealisedStructure | None) -> str:
     """Where the structure of a candidate comes from, or that there is none."""
     if built is None:
         return NO_STRUCTURE
@@ -176,10 +176,10 @@ def write_results(
     built = np.array([blank if p.built is None else p.built.pattern for p in proposals])
     folder.write_patterns(rows, PatternTable(two_theta, decoded, built))
     folder.write_verdicts(rows, [proposal.screened.verdicts for proposal in proposals])
-    folder.write_trials(_trial_table(trials, origins, goal))
+    folder.write_trials(_tabulate_trials(trials, origins, goal))
     funnel = ledger([p.screened for p in screened], rules)
     folder.write_funnel([FunnelRow.from_json(row) for row in funnel])
-    folder.write_known(_list_known(models, known, goal))
+    folder.write_known(_select_known(models, known, goal))
     folder.write_candidates(rows)
 
 
@@ -199,19 +199,19 @@ def make_cif_text(built: RealisedStructure, candidate: Candidate) -> str:
     return header + text
 
 
-def _trial_table(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> TrialTable:
+def _tabulate_trials(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> TrialTable:
     return TrialTable(
         origins,
         np.array([format_formula(str(formula)) for formula in trials.formulas], dtype=str),
         trials.merits(goal).round(4),
         {
-            name: np.array([significant(value) for value in values])
+            name: np.array([round_significant(value) for value in values])
             for name, values in zip(goal.endpoints, trials.values.T, strict=True)
         },
     )
 
 
-def _list_known(models: Models, known: Known, goal: Goal) -> list[KnownRow]:
+def _select_known(models: Models, known: Known, goal: Goal) -> list[KnownRow]:
     """Known materials that have labels of at least two of the objectives, for the property map;
     of the first properties of the goal if it has one objective."""
     objectives = [objective.endpoint for objective in goal.objectives]
@@ -223,7 +223,7 @@ def _list_known(models: Models, known: Known, goal: Goal) -> list[KnownRow]:
         KnownRow(
             format_formula(str(materials.frame["formula"].iloc[row])),
             {
-                name: significant(values[row])
+                name: round_significant(values[row])
                 for name, values in labels.items()
                 if not np.isnan(values[row])
             },

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import format_formula
-from matlode.jobs.candidate_table import Proposal, significant, tell_story
+from matlode.jobs.candidate_table import Proposal, describe_structure, round_significant
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.latent.networks import COMPOSITION_LATENT
@@ -48,13 +48,13 @@ def write_details(
     known: Known,
 ) -> None:
     """Write details.json (each of the ``proposals`` with all its predictions, its nearest known
-    materials and its structure) and map.csv (all ``trials`` in the plane, see ``latent_map``).
+    materials and its structure) and map.csv (all ``trials``, see ``project_on_plane``).
 
     ``known_rows``: which known materials the first trials are; ``n_known``: trials at known
     materials; ``n_realised``: the number of proposals for which a structure was tried.
     """
-    places, shares = latent_map(trials.points)
-    folder.write_map(_map_table(places, proposals, screened, known_rows, n_known, known))
+    places, shares = project_on_plane(trials.points)
+    folder.write_map(_tabulate_map(places, proposals, screened, known_rows, n_known, known))
     labels = {name: models.endpoints[name].labels(known.materials) for name in goal.shown}
     counts = Counts(
         known=n_known,
@@ -63,14 +63,16 @@ def write_details(
         realised=min(n_realised, len(screened)),
     )
     candidates = tuple(
-        _details(rank, proposal, labels, known.catalogue)
+        _describe_candidate(rank, proposal, labels, known.catalogue)
         for rank, proposal in enumerate(proposals, start=1)
     )
     map_shares = tuple(round(float(share), 4) for share in shares)
     folder.write_details(Details(map_shares, counts, candidates))
 
 
-def latent_map(points: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def project_on_plane(
+    points: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (n, 88) in the plane, (n, 2), and the shares of the spread (2,) that it keeps.
 
     Two principal components of the composition's half: two dimensions show the composition of a
@@ -85,7 +87,7 @@ def latent_map(points: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArr
     return places, (spread**2 / max((spread**2).sum(), 1e-12))[:2]
 
 
-def _map_table(
+def _tabulate_map(
     places: NDArray[np.float64],
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
@@ -102,7 +104,7 @@ def _map_table(
     return MapTable(places[:, 0].round(4), places[:, 1].round(4), space_groups, ranks)
 
 
-def _details(
+def _describe_candidate(
     rank: int,
     proposal: Proposal,
     labels: Mapping[str, NDArray[np.float64]],
@@ -115,25 +117,27 @@ def _details(
         formula=format_formula(candidate.formula),
         predictions=_round_predictions(candidate.predictions),
         nearest_known=tuple(
-            _near_known(index, distance, labels, known) for index, distance in nearest
+            _describe_neighbour(index, distance, labels, known) for index, distance in nearest
         ),
         structure_predictions=(
             None if built is None else _round_predictions(proposal.built_predictions)
         ),
-        structure=None if built is None else _built_structure(built),
+        structure=None if built is None else _describe_built(built),
         missed=proposal.missed,
-        story=tell_story(built),
+        story=describe_structure(built),
     )
 
 
 def _round_predictions(predictions: Mapping[str, Prediction]) -> dict[str, Prediction]:
     return {
-        name: Prediction(significant(p.value), significant(p.low), significant(p.high), p.unit)
+        name: Prediction(
+            round_significant(p.value), round_significant(p.low), round_significant(p.high), p.unit
+        )
         for name, p in predictions.items()
     }
 
 
-def _near_known(
+def _describe_neighbour(
     index: int, distance: float, labels: Mapping[str, NDArray[np.float64]], known: KnownMaterials
 ) -> NearKnown:
     return NearKnown(
@@ -142,14 +146,14 @@ def _near_known(
         space_group=known.space_groups[index],
         atoms_that_differ=round(distance, 4),
         labels={
-            name: significant(values[index])
+            name: round_significant(values[index])
             for name, values in labels.items()
             if not np.isnan(values[index])
         },
     )
 
 
-def _built_structure(built: RealisedStructure) -> BuiltStructure:
+def _describe_built(built: RealisedStructure) -> BuiltStructure:
     """The structure with its strongest peaks, by angle, and where it comes from."""
     peaks = simulate_peaks(built.structure)
     strongest = np.sort(np.argsort(-peaks.intensity, kind="stable")[:N_PEAKS])

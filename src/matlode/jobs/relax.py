@@ -94,7 +94,7 @@ def _write_evidence(
     for source, evidence in zip(sources, found, strict=True):
         if evidence is None:  # interrupted before, or beyond the potentials
             continue
-        cif = _cif(source, evidence, examination)
+        cif = _make_cif(source, evidence, examination)
         names = {
             "formula": source.name,
             "source_file": source.file.name,
@@ -106,19 +106,19 @@ def _write_evidence(
         EvidenceTable(
             judge=find_potential(examination.primary).key,
             witness=find_potential(examination.secondary).key,
-            hull=hull_name(examination),
+            hull=describe_hull(examination),
             structures=tuple(rows),
         )
     )
     return rows
 
 
-def sources_of(files: Sequence[Path]) -> list[Source]:
+def make_sources(files: Sequence[Path]) -> list[Source]:
     """Structure files without predictions, named by their formulas."""
     return [Source(read_structure(file).composition.reduced_formula, file, {}) for file in files]
 
 
-def hull_name(examination: Examination) -> str:
+def describe_hull(examination: Examination) -> str:
     """The phases that energies above the hull refer to, in words."""
     if not examination.hull:
         return "nothing, since no hull was asked for"
@@ -139,12 +139,12 @@ def _find_predictions(row: CandidateRow) -> dict[str, float]:
     return predicted
 
 
-def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
+def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
     from pymatgen.io.cif import CifWriter
 
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
-    witness = find_potential(examination.secondary).name
+    witness, hull = find_potential(examination.secondary).name, describe_hull(examination)
     relaxed = "relaxed" if evidence.primary.converged else "not at rest"
     lines = [
         f"# matlode {__version__}: {source.name}, proposed, not synthesised",
@@ -153,6 +153,6 @@ def _cif(source: Source, evidence: Evidence, examination: Examination) -> str:
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
         f"{witness}: {row['witness_formation_energy_ev']}",
         f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
-        f"{witness}: {'not known' if above[1] is None else above[1]} ({hull_name(examination)})",
+        f"{witness}: {'not known' if above[1] is None else above[1]} ({hull})",
     ]
     return "\n".join(lines) + "\n" + str(CifWriter(evidence.structure, symprec=CIF_SYMPREC_A))

@@ -162,7 +162,7 @@ def _run_rounds(
         rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
         done |= {canonicalise_formula(row.formula) for row in rows_of_round}
         answers.append(_collect_answers(folder, models, current))
-        rows.append({"round": number, **_errors(answers[-1])})
+        rows.append({"round": number, **_measure_errors(answers[-1])})
         write_text(out / "learning.csv", pd.DataFrame(rows).to_csv(index=False))
         corrected = out / f"models-{number + 1}"
         if models.folder is not None:
@@ -217,7 +217,7 @@ def _combine(answers: Sequence[Answers]) -> Answers:
     )
 
 
-def _errors(answers: Answers) -> dict[str, float]:
+def _measure_errors(answers: Answers) -> dict[str, float]:
     """Mean |ln(predicted / computed)| over the structures of a round, which the models had not
     learned from."""
     row: dict[str, float] = {"structures": len(answers.formulas)}

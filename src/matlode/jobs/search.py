@@ -285,7 +285,7 @@ class Standing(LedgerState):
         return {"batches_wanted": self.batches_wanted, **asdict(self)}
 
 
-def standing(folder: Path, storage: str | None = None) -> Standing:
+def read_standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: batches done and wanted, workers, the best so far."""
     request = RunFolder(folder).read_request()
     if request.shared and storage is None:

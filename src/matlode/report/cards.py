@@ -174,14 +174,16 @@ def _list_predictions(
     """All properties, those of the goal first; without details, those of the table."""
     structure = {name: ShownValue(value) for name, value in row.structure_properties.items()}
     decoded = {
-        name: ShownValue(value) if (interval := row.interval(name)) is None else _shown(interval)
+        name: ShownValue(value)
+        if (interval := row.interval(name)) is None
+        else _make_shown(interval)
         for name in row.structure_properties
         if (value := row.value(name)) is not None
     }
     if details is not None and details.predictions:
-        decoded = {name: _shown(found) for name, found in details.predictions.items()}
+        decoded = {name: _make_shown(found) for name, found in details.predictions.items()}
         own = details.structure_predictions or {}
-        structure |= {name: _shown(found) for name, found in own.items()}
+        structure |= {name: _make_shown(found) for name, found in own.items()}
     wanted = [name for name in provenance.goal.shown_properties if name in decoded]
     units = find_units(provenance)
     return tuple(
@@ -195,12 +197,12 @@ def _list_predictions(
     )
 
 
-def _shown(predicted: Prediction | PredictedValue) -> ShownValue:
+def _make_shown(predicted: Prediction | PredictedValue) -> ShownValue:
     return ShownValue(predicted.value, predicted.low, predicted.high)
 
 
 def _draw_pattern(pattern: NDArray[np.floating], angles: NDArray[np.floating]) -> DrawnPattern:
-    return DrawnPattern(_thousandths(pattern), _find_maxima(pattern, angles))
+    return DrawnPattern(_to_thousandths(pattern), _find_maxima(pattern, angles))
 
 
 def _draw_with_indices(
@@ -208,11 +210,11 @@ def _draw_with_indices(
     angles: NDArray[np.floating],
     details: CandidateDetails | None,
 ) -> DrawnPattern:
-    """With the indices of the peaks, where the run tells these."""
+    """With the indices of the peaks, if the run has them."""
     if details is None or details.structure is None:
         return _draw_pattern(pattern, angles)
     return DrawnPattern(
-        _thousandths(pattern), _name_peaks(details.structure.peaks, pattern, angles)
+        _to_thousandths(pattern), _name_peaks(details.structure.peaks, pattern, angles)
     )
 
 
@@ -234,7 +236,7 @@ def _find_maxima(pattern: NDArray[np.floating], angles: NDArray[np.floating]) ->
     return [(round(float(angles[row]), 2), round(float(pattern[row]), 3), "") for row in rows]
 
 
-def _thousandths(pattern: NDArray[np.floating]) -> list[int]:
+def _to_thousandths(pattern: NDArray[np.floating]) -> list[int]:
     return [int(value) for value in np.rint(np.asarray(pattern, dtype=float) * 1000)]
 
 
@@ -248,7 +250,7 @@ def _collect_views(
     views = {}
     if structure_file is not None:
         built = None if details is None else details.structure
-        views["as built"] = _read_view(structure_file) if built is None else _view_built(built)
+        views["as built"] = _read_view(structure_file) if built is None else _make_built_view(built)
     if examined is not None and (relaxed := folder.find_relaxed(examined)) is not None:
         views["relaxed"] = _read_view(relaxed)
     return views
@@ -287,17 +289,19 @@ def _collect_files(
     return files
 
 
-def _view_built(structure: BuiltStructure) -> View:
-    return _view(structure.species, np.array(structure.lattice), np.array(structure.frac_coords))
+def _make_built_view(structure: BuiltStructure) -> View:
+    return _make_view(
+        structure.species, np.array(structure.lattice), np.array(structure.frac_coords)
+    )
 
 
 def _read_view(path: Path) -> View:
     structure = read_structure(path)
     species = tuple(site.species.elements[0].symbol for site in structure)
-    return _view(species, structure.lattice.matrix.round(5), structure.frac_coords)
+    return _make_view(species, structure.lattice.matrix.round(5), structure.frac_coords)
 
 
-def _view(
+def _make_view(
     species: tuple[str, ...], lattice: NDArray[np.floating], frac_coords: NDArray[np.floating]
 ) -> View:
     places = frac_coords @ lattice

@@ -16,7 +16,7 @@ from matlode.records import Cell
 from matlode.report.cards import EVIDENCE_COLUMNS, list_evidence, make_cards
 from matlode.report.labels import find_units, format_heading
 from matlode.report.maps import LatentMap, PropertyMap, make_latent_map, make_property_map
-from matlode.report.scripts import SCRIPTS, packed, packed_script, table_style
+from matlode.report.scripts import SCRIPTS, pack, pack_script, read_table_style
 from matlode.run_folder import RunFolder
 from matlode.run_records import (
     NO_STRUCTURE,
@@ -152,15 +152,15 @@ def _make_page(folder: RunFolder) -> str:
             columns=columns,
             rows=[_make_row(row, columns) for row in candidates],
             cards=cards,
-            evidence=_examined(evidence),
+            evidence=_summarise_evidence(evidence),
             shown=provenance.goal.shown_properties,
             units=find_units(provenance),
             heading=format_heading,
             data=data,
             page_data=asdict(data),
-            cards_data=packed(json.dumps([asdict(card.data) for card in cards])),
-            scripts=[(script.name, packed_script(script), script.licence()) for script in SCRIPTS],
-            table_style=table_style(),
+            cards_data=pack(json.dumps([asdict(card.data) for card in cards])),
+            scripts=[(script.name, pack_script(script), script.licence()) for script in SCRIPTS],
+            table_style=read_table_style(),
         )
     )
 
@@ -207,7 +207,7 @@ def _list_steps(
     ]
 
 
-def _examined(evidence: EvidenceTable | None) -> Examined | None:
+def _summarise_evidence(evidence: EvidenceTable | None) -> Examined | None:
     """What potentials computed; None if no structure was examined (`matlode relax`)."""
     if evidence is None or not evidence.structures:
         return None
@@ -217,11 +217,11 @@ def _examined(evidence: EvidenceTable | None) -> Examined | None:
         rows.append(ExaminedRow(row.formula, row.fell_apart, cells, row.relaxed_file))
     headings = tuple(title for _, title in EVIDENCE_COLUMNS)
     return Examined(
-        evidence.judge, evidence.witness, evidence.hull, _list_errors(), headings, tuple(rows)
+        evidence.judge, evidence.witness, evidence.hull, _describe_errors(), headings, tuple(rows)
     )
 
 
-def _list_errors() -> tuple[str, ...]:
+def _describe_errors() -> tuple[str, ...]:
     """Errors of the potentials and of our models on known materials, in words."""
     place = find_model(POTENTIAL_ERRORS)
     if not (place / HEADER_FILE).exists():

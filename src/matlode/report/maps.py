@@ -83,7 +83,7 @@ def make_property_map(
     values on each of them."""
     objectives = provenance.goal.objective_names
     names = objectives if len(objectives) > 1 else provenance.goal.shown_properties[:2]
-    step = _step(len(known))
+    step = _choose_step(len(known))
     drawn = known[::step]
     known_points = PointGroup(
         "known materials (labels)", COLOURS[6], "circle", 5,
@@ -133,7 +133,7 @@ def make_latent_map(places: MapTable, trials: TrialTable, shares: Sequence[float
     """Trials in the plane of map.csv with the search's path."""
     path = _find_records(trials.merits, trials.origins != "known")
     kept = np.zeros(len(places.ranks), dtype=bool)
-    kept[:: _step(len(kept))] = True
+    kept[:: _choose_step(len(kept))] = True
     kept[path] = kept[places.ranks > 0] = True
     at = np.flatnonzero(kept)
     return LatentMap(
@@ -159,5 +159,5 @@ def _find_records(merits: NDArray[np.floating], searched: NDArray[np.bool_]) -> 
     return own[merits[own] > best[:-1]]
 
 
-def _step(n: int) -> int:
+def _choose_step(n: int) -> int:
     return max(1, -(-n // MAX_POINTS))

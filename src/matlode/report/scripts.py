@@ -63,17 +63,17 @@ TABLE_STYLE: Final = "itables/html/dt_bundle.css"
 
 
 @cache
-def packed_script(script: Script) -> str:
-    """The script as ``packed`` gives it."""
-    return packed(script.text())
+def pack_script(script: Script) -> str:
+    """The script as ``pack`` gives it."""
+    return pack(script.text())
 
 
-def table_style() -> str:
+def read_table_style() -> str:
     """The style sheet of the table."""
     return _read(TABLE.package, TABLE_STYLE)
 
 
-def packed(text: str) -> str:
+def pack(text: str) -> str:
     """Text compressed (gzip) in base64: what a page can hold between two tags whatever it is.
 
     Equal texts give equal results.
