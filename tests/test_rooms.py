@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,12 +32,15 @@ ROOMS = (
 """Left to right, as material flows."""
 LABORATORY = ("training", "benchmarks", "evaluation", "paper")
 """Rooms that make and measure the product, which ends with ``jobs`` and knows nothing of them."""
+LARGEST_SHARE = 0.15
+"""Of all lines, in one room."""
 TESTING_MAY_IMPORT = ("data", "representation")
 SOURCE = Path(matlode.__file__).parent
 
 
-def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
-    """(line, name below the package) of every import of ours, wherever in the file it stands."""
+def imported_names(path: Path, root: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, parts of the name below the package) of every import of ours, wherever in the file
+    it stands."""
     folders = path.relative_to(root).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
@@ -50,7 +55,7 @@ def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
         for name in names:
             first, *below = name.split(".")
             if first == PACKAGE and below:
-                yield node.lineno, below[0]
+                yield node.lineno, below
 
 
 def wrong_imports(root: Path) -> list[str]:
@@ -59,7 +64,7 @@ def wrong_imports(root: Path) -> list[str]:
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root)
         here = place.parts[0].removesuffix(".py")
-        for line, target in imported_modules(path, root):
+        for line, (target, *_) in imported_names(path, root):
             why = _objection(here, target)
             if why:
                 found.append(f"{place}:{line}: {why}")
@@ -78,6 +83,40 @@ def _objection(here: str, target: str) -> str | None:
     if ROOMS.index(target) > ROOMS.index(here):
         return f"{here} imports {target}, which is to its right"
     return None
+
+
+def find_circle(root: Path) -> list[str]:
+    """Modules that import each other in a circle, those inside functions included."""
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts): path for path in root.rglob("*.py")
+    }
+    imports: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found = {
+            candidate
+            for _, below in imported_names(path, root)
+            for candidate in (".".join(below), ".".join(below[:-1]), ".".join([*below, "__init__"]))
+            if candidate in modules
+        }
+        imports[name] = found - {name}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other():
+    assert find_circle(SOURCE) == []
+
+
+def test_no_room_is_a_house_of_its_own():
+    lines: Counter[str] = Counter()
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE).parts
+        lines[place[0] if len(place) > 1 else "root"] += len(path.read_text().splitlines())
+    room, most = lines.most_common(1)[0]
+    assert most <= LARGEST_SHARE * lines.total(), f"{room} has {most} of {lines.total()} lines"
 
 
 def test_imports_point_left():
@@ -136,3 +175,13 @@ def test_imports_to_the_left_are_fine(tmp_path, file, text):
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     assert wrong_imports(tmp_path) == []
+
+
+@pytest.mark.parametrize("late", ["", "def f():\n    "])
+def test_circles_are_found(tmp_path, late):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.py").write_text("from matlode.data.b import x")
+    (tmp_path / "data" / "b.py").write_text(f"{late}from matlode.data import a")
+    assert set(find_circle(tmp_path)) == {"data.a", "data.b"}
+    (tmp_path / "data" / "b.py").write_text("import numpy")
+    assert find_circle(tmp_path) == []
