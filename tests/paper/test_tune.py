@@ -369,7 +369,7 @@ def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, t
         shared.queue_running()
         return None
 
-    monkeypatch.setattr(job, "_do", dies)
+    monkeypatch.setattr(job, "_run_next_trial", dies)
     tuning = tune(COMPOSITIONS, data=table, out=tmp_path, settings=BRIEF)
     assert tuning.trials["fail"] == job.MAX_RETRIES + 1
     assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
