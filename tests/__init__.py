@@ -13,3 +13,5 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 # loops, for several times the work. Libraries read these when they are imported, hence here.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+# where more are asked for by number, they sleep
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

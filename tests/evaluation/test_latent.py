@@ -14,10 +14,11 @@ def pattern(angles: list[float], shift: float = 0.0) -> np.ndarray:
 
 
 @pytest.fixture
-def small_table(monkeypatch):
+def small_table(request, monkeypatch):
     monkeypatch.delenv("MATLODE_DATA", raising=False)
     table = TrainingTable.load()
-    rows = np.sort(np.random.default_rng(0).permutation(len(table.materials))[:1500])
+    n = getattr(request, "param", 1500)
+    rows = np.sort(np.random.default_rng(0).permutation(len(table.materials))[:n])
     small = dataclasses.replace(table, materials=table.materials.take(rows))
     monkeypatch.setattr(TrainingTable, "load", classmethod(lambda cls, path=None: small))
     return small
@@ -77,7 +78,11 @@ def test_the_latent_space_is_measured(small_table):
     assert all(row.by_face["reference"] is None for row in rows.values())
 
 
-def test_figures_are_drawn(small_table, tmp_path):
+@pytest.mark.parametrize(
+    "small_table", [300, pytest.param(1500, marks=pytest.mark.laboratory)], indirect=True
+)
+@pytest.mark.usefixtures("small_table")
+def test_figures_are_drawn(tmp_path):
     files = draw_latent_figures(tmp_path, seed=3)
     assert len(files) == 15
     assert {path.name.split("-")[0] for path in files} == {"s2", "s3", "s4", "s5"}
