@@ -573,7 +573,7 @@ def _train(path: Path, epochs: int) -> list[dict[str, float]]:
 
     with contextlib.suppress(StopIteration):
         return train(
-            model, [x, x.sum(1)], [x, x.sum(1)], settings, checkpoint=path, told=stop,
+            model, [x, x.sum(1)], [x, x.sum(1)], settings, checkpoint=path, report=stop,
             device=torch.device("cpu"),
         )  # fmt: skip
     return []

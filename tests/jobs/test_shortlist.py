@@ -9,7 +9,7 @@ import pytest
 
 from matlode.data.formulas import anonymise_formula
 from matlode.jobs.shortlist import (
-    crystal_merits,
+    compute_crystal_merits,
     rank_proposals,
     realise_proposals,
     screen_proposals,
@@ -74,7 +74,7 @@ def test_without_substitutions_the_sampler_proposes_everything(goal, models, kno
 
 def test_crystals_of_stiff_materials_keep_more_than_those_of_soft_ones(prepared, models, known):
     formulas = ["CW", "ClK", "B17C3N11"]
-    merits = crystal_merits(prepared.campaign, models, known.prototypes, formulas)
+    merits = compute_crystal_merits(prepared.campaign, models, known.prototypes, formulas)
     stiff, soft, strange = merits
     assert stiff > soft + 1
     assert np.isnan(strange)  # no known material has this stoichiometry
@@ -82,8 +82,8 @@ def test_crystals_of_stiff_materials_keep_more_than_those_of_soft_ones(prepared,
 
 def test_merits_of_crystals_do_not_depend_on_their_neighbours(prepared, models, known):
     given = prepared.campaign, models, known.prototypes
-    alone = [crystal_merits(*given, [formula])[0] for formula in ("CW", "ClK")]
-    together = crystal_merits(*given, ["CW", "ClK"])
+    alone = [compute_crystal_merits(*given, [formula])[0] for formula in ("CW", "ClK")]
+    together = compute_crystal_merits(*given, ["CW", "ClK"])
     np.testing.assert_allclose(alone, together, atol=1e-4)
 
 

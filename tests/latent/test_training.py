@@ -357,7 +357,7 @@ def test_augmented_data_are_made_for_every_epoch_and_after_an_interruption(tmp_p
 
 def test_each_epoch_is_told_and_the_listener_may_end_it():
     heard: list[tuple[int, float]] = []
-    log = train(regressor(), rows(), rows(seed=1), SHORT, told=lambda *row: heard.append(row))
+    log = train(regressor(), rows(), rows(seed=1), SHORT, report=lambda *row: heard.append(row))
     assert heard == [(int(row["epoch"]), row["validation_loss"]) for row in log]
 
     def stop(epoch: int, loss: float) -> None:
@@ -366,5 +366,5 @@ def test_each_epoch_is_told_and_the_listener_may_end_it():
 
     model = regressor()
     with pytest.raises(KeyboardInterrupt):
-        train(model, rows(), rows(seed=1), SHORT, told=stop)
+        train(model, rows(), rows(seed=1), SHORT, report=stop)
     assert len(model.warmths) == 2 * (100 // SHORT.batch_size)

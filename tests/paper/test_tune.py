@@ -278,7 +278,7 @@ def test_a_study_that_is_stopped_anywhere_ends_as_an_undisturbed_one(
                 if len(epochs) == stopped_at:
                     raise KeyboardInterrupt
 
-        return train(*args, told=tell, **options)
+        return train(*args, report=tell, **options)
 
     monkeypatch.setattr(job, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -324,7 +324,7 @@ def test_a_shared_study_that_is_stopped_goes_on_at_once(table, monkeypatch, tmp_
                 raise KeyboardInterrupt
             told(step, loss)
 
-        return train(*args, told=tell, **options)
+        return train(*args, report=tell, **options)
 
     url = f"sqlite:///{tmp_path / 'study.db'}"
     monkeypatch.setattr(job, "train", stopped)
@@ -349,7 +349,7 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
             other = SharedStudy.open(url, COMPOSITIONS)
             other.queue_running()
             other.close()
-        return train(*args, told=told, **options)
+        return train(*args, report=told, **options)
 
     monkeypatch.setattr(job, "train", slept)
     tuning = tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=BRIEF)

@@ -21,7 +21,7 @@ def test_the_last_loss_told_is_that_of_the_trees(scale):
     x, y = rows(300, 0)
     held_x, held_y = rows(80, 1)
     watch = Watch(
-        features=held_x, labels=scale * held_y, every=10, told=lambda *row: heard.append(row)
+        features=held_x, labels=scale * held_y, every=10, report=lambda *row: heard.append(row)
     )
     forest = fit_trees(x, scale * y, FEW, objective="reg:squarederror", watch=watch)
     assert [rounds for rounds, _ in heard] == [10, 20, 30]
@@ -40,7 +40,7 @@ def test_chances_are_told_by_their_log_loss_and_a_watcher_may_end_it():
         heard.append(loss)
         raise KeyboardInterrupt
 
-    watch = Watch(features=x, labels=(y > 0).astype(float), told=stop, every=5)
+    watch = Watch(features=x, labels=(y > 0).astype(float), report=stop, every=5)
     with pytest.raises(KeyboardInterrupt):
         fit_trees(x, (y > 0).astype(float), FEW, objective="binary:logistic", watch=watch)
     assert len(heard) == 1

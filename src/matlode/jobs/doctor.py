@@ -1,4 +1,4 @@
-"""What is installed and found here: ``matlode doctor``."""
+"""Examine the installation: ``matlode doctor``."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ EXTRAS = {
 }
 """Optional extra → what it is for."""
 LEAST_MEMORY_GB = 2.0
-"""The main job takes 1.2 GB."""
+"""A search takes 1.2 GB."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One result of the examination."""
 
     about: str
     """versions, machine, extras, data, models, cache or kernels."""
     name: str
     found: str
     state: Literal["ok", "absent", "wrong"] = "ok"
-    """``absent``: something optional is not there."""
+    """``absent``: something optional is missing."""
     advice: str = ""
 
 
@@ -70,7 +70,7 @@ def _versions() -> Iterator[Finding]:
             yield Finding("versions", name, found)
     for name in _packages_of(""):
         if _version(name) is None:
-            advice = "install matlode again, as you did: it needs more than it did then"
+            advice = "install matlode again: this version needs more packages"
             yield Finding("versions", name, "missing", "wrong", advice)
 
 
@@ -88,7 +88,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _memory_gb() -> float | None:
-    """Of the machine; None where the system does not tell."""
+    """Memory of the machine; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (AttributeError, ValueError, OSError):
@@ -100,7 +100,7 @@ def _gpu() -> Finding:
 
     if torch.cuda.is_available():
         return Finding("machine", "GPU", torch.cuda.get_device_name(0))
-    return Finding("machine", "GPU", "none; none is needed", "absent")
+    return Finding("machine", "GPU", "none (not required)", "absent")
 
 
 def _extras() -> Iterator[Finding]:
@@ -116,7 +116,8 @@ def _extras() -> Iterator[Finding]:
 
 
 def _packages_of(extra: str) -> list[str]:
-    """As the installed package declares them; without an extra, those that are always needed."""
+    """Packages that an extra needs, as declared by the installed package; without an extra, those
+    that are always needed."""
     marker = re.compile(rf"extra\s*==\s*[\"']{extra}[\"']" if extra else r"^[^;]*$")
     lines = requires("matlode") or []
     return [re.split(r"[^\w.-]", line)[0] for line in lines if marker.search(line)]
@@ -134,10 +135,10 @@ def _data() -> Iterator[Finding]:
     try:
         full = find_full_table()
     except InputError as error:
-        yield Finding("data", DATA_VARIABLE, "nothing there", "wrong", str(error))
+        yield Finding("data", DATA_VARIABLE, "not found", "wrong", str(error))
         return
     if full is None:
-        advice = "only training on your own data needs it"
+        advice = "needed only for training on a full table"
         yield Finding("data", DATA_VARIABLE, "not set", "absent", advice)
         return
     yield _table(DATA_VARIABLE, full)
@@ -183,14 +184,18 @@ def _cache() -> Finding:
 
 
 def _kernels() -> Finding:
-    """numba writes one index (.nbi) per compiled kernel, beside the sources or where it is told."""
-    told = os.environ.get("NUMBA_CACHE_DIR")
-    place = Path(told) if told else Path(matlode.__file__).parent
+    """Count compiled kernels: numba writes one index (.nbi) for each."""
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    place = Path(folder) if folder else Path(matlode.__file__).parent
     n = sum(1 for _ in place.rglob("*.nbi"))
     if n:
         return Finding("kernels", "compiled", f"{n}, below {place}")
     return Finding(
-        "kernels", "compiled", "none yet", "absent", "the first command compiles them, once: 20 s"
+        "kernels",
+        "compiled",
+        "none yet",
+        "absent",
+        "the first command compiles them once, in about 20 s",
     )
 
 

@@ -42,40 +42,40 @@ PROVENANCE_FILE = "provenance.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings:
-    """What an import does with what it reads."""
+    """Settings of an import."""
 
     cell: Cell = Cell.PRIMITIVE
-    """Of ordered crystals; disordered ones stay as they are."""
+    """Cell of ordered crystals; disordered ones keep theirs."""
     columns: tuple[Column, ...] = ()
-    """Columns of the sources that are ours under another name or in another unit."""
+    """Columns of the sources to rename or convert."""
     structure_column: str | None = None
-    """Of tables; None: the usual names."""
+    """Column of tables that holds the crystal (default: the usual names)."""
     keep_duplicates: bool = False
     drop_disordered: bool = False
     licence: str | None = None
-    """Of rows whose source states none."""
+    """Licence of rows whose source states none."""
     filter: str | None = None
-    """Of OPTIMADE databases."""
+    """Filter for OPTIMADE databases."""
 
     @property
     def options(self) -> ReadOptions:
-        """What readers are told."""
+        """Options for the readers."""
         return ReadOptions(structure_column=self.structure_column, filter=self.filter)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import brought."""
+    """Result of an import."""
 
     table: Path
-    """The file that it is in."""
+    """The Parquet file."""
     dropped: tuple[DroppedRow, ...]
     provenance: dict[str, Any]
-    """As in provenance.json: sources, counts, columns with units, options."""
+    """Content of provenance.json: sources, counts, columns with units, options."""
 
     @cached_property
     def materials(self) -> Materials:
-        """The table as a whole, read when it is asked for."""
+        """The whole table, read on first use."""
         return replace(read_table(self.table), dropped=self.dropped)
 
 
@@ -88,8 +88,9 @@ def import_data(
 ) -> Imported:
     """Read the sources and write materials.parquet, dropped.csv and provenance.json to ``out``.
 
-    Raises InputError if a source cannot be read at all, or an asked column is in none of them
-    or cannot be converted. Whatever concerns a single row or file is told in dropped.csv.
+    Rows and files that cannot be used are listed with reasons in dropped.csv. Raises InputError
+    if a source cannot be read at all, or if a requested column does not exist or cannot be
+    converted.
     """
     settings = settings or ImportSettings()
     if not sources:
@@ -98,11 +99,11 @@ def import_data(
         given = [_given(open_source(name, settings.options), spool, settings) for name in sources]
         pool = Pool(given, settings.cell, settings.columns, progress)
         survey = pool.survey(progress)
-        reasons = _left_out(survey, pool.crystals, settings)
+        reasons = _find_unwanted(survey, pool.crystals, settings)
         table = write_tables(pool.tables(survey, without=list(reasons)), out)
-    told = [DroppedRow(survey.id(row), reasons[row]) for row in sorted(reasons)]
-    dropped = (*(row for one in given for row in one.dropped), *told)
-    records = list(map(_record, given, pool.labels, survey.unreadable))
+    left_out = [DroppedRow(survey.id(row), reasons[row]) for row in sorted(reasons)]
+    dropped = (*(row for one in given for row in one.dropped), *left_out)
+    records = list(map(_summarise, given, pool.labels, survey.unreadable))
     n_kept = len(survey.ids) - len(reasons)
     provenance = _provenance(pool.columns, n_kept, dropped, records, settings)
     write_dropped(dropped, out)
@@ -116,21 +117,26 @@ def _given(source: Source, spool: SpooledTables, settings: ImportSettings) -> Gi
     return Given(source, replace_surrogates(licence), RawLabels(spool))
 
 
-def _left_out(survey: Survey, spool: SpooledCrystals, settings: ImportSettings) -> dict[int, str]:
-    """Rows that the settings do not want, each with its reason."""
+def _find_unwanted(
+    survey: Survey, spool: SpooledCrystals, settings: ImportSettings
+) -> dict[int, str]:
+    """Row → reason, for rows that the settings exclude."""
     reasons: dict[int, str] = {}
     if settings.drop_disordered:
-        told = "disordered: a site is mixed or partly filled"
-        reasons |= dict.fromkeys(np.flatnonzero(survey.disordered).tolist(), told)
+        reason = "disordered: a site is mixed or partly filled"
+        reasons |= dict.fromkeys(np.flatnonzero(survey.disordered).tolist(), reason)
     if not settings.keep_duplicates:
         left = np.ones(len(survey.ids), dtype=bool)
         left[list(reasons)] = False
-        reasons |= _duplicates(survey, spool.taken(left) if reasons else spool, left)
+        reasons |= _find_duplicates(survey, spool.taken(left) if reasons else spool, left)
     return reasons
 
 
-def _duplicates(survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_]) -> dict[int, str]:
-    """Among the rows of a mask (n,), whose crystals the spool has."""
+def _find_duplicates(
+    survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_]
+) -> dict[int, str]:
+    """Row → reason, for duplicates among the rows of the mask ``left`` (n,), whose crystals are
+    in the spool."""
     rows = np.flatnonzero(left)
     formulas = survey.formulas.take(rows).to_pandas()
     found = find_duplicates(
@@ -145,8 +151,8 @@ def _duplicates(survey: Survey, spool: SpooledCrystals, left: NDArray[np.bool_])
     return reasons
 
 
-def _record(given: Given, labels: CleanLabels, unreadable: Mapping[str, int]) -> dict[str, Any]:
-    """What is to be remembered of a source."""
+def _summarise(given: Given, labels: CleanLabels, unreadable: Mapping[str, int]) -> dict[str, Any]:
+    """Entry of a source in provenance.json."""
     source = given.source
     n_usable = sum(map(len, given.scales))
     return {
@@ -178,21 +184,21 @@ def _provenance(
             "read": sum(record["read"] for record in records),
             "kept": n_kept,
             "dropped": len(dropped),
-            "dropped_by_reason": dict(Counter(_in_general(row.reason) for row in dropped)),
+            "dropped_by_reason": dict(Counter(_generalise(row.reason) for row in dropped)),
         },
         "columns": {name: UNITS.get(name) for name in columns},
     }
 
 
-def _in_general(reason: str) -> str:
-    """A reason without what is special to one row."""
+def _generalise(reason: str) -> str:
+    """Remove from a reason what is specific to one row."""
     if reason.startswith("duplicate of"):
         return "duplicate"
     return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:;(]", reason)[0]).strip()
 
 
 def _digest(files: Sequence[Path]) -> str | None:
-    """SHA-256 of a file; of several, of the lines "digest  name" that sha256sum would print."""
+    """SHA-256 of a file; for several files, of the lines that sha256sum prints."""
     if len(files) <= 1:
         return checksum(files[0]) if files else None
     lines = "".join(f"{checksum(path)}  {path}\n" for path in files)

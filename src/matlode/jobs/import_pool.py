@@ -1,4 +1,4 @@
-"""Several sources as one table, whose rows lie on the disk until it is written."""
+"""Combine several sources into one table, keeping the rows on disk until it is written."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from matlode.progress import Progress
 from matlode.records import DroppedRow
 
 ORIGIN_COLUMNS = ("source", "source_id", "licence")
-"""Where each row comes from; rows that say so already keep it."""
+"""Origin of each row; rows that state their origin keep it."""
 _REPLACED = ("space_group", "n_sites", "volume", "disordered")
-"""Columns that are computed for our cells, whatever a source says of its own."""
+"""Columns that are always recomputed for the imported cell."""
 _COMPUTED = (*_REPLACED, "volume_per_atom", "density")
-"""Columns that every row has; densities are a source's, where it has them."""
+"""Columns of every row; a density given by the source is kept."""
 _SYMMETRIES_AT_ONCE = 1024
 _G_PER_CM3 = 1.66053906660
 """One atomic mass unit per Å³, CODATA 2018."""
@@ -44,18 +44,18 @@ _G_PER_CM3 = 1.66053906660
 
 @dataclass
 class Given:
-    """A source, and what was read of it but for the crystals."""
+    """A source and what was read from it, without the crystals."""
 
     source: Source
     licence: str
-    """Of rows that do not state theirs."""
+    """Licence of rows that do not state theirs."""
     labels: RawLabels
     scales: list[NDArray[np.float64]] = field(default_factory=list)
-    """Part by part, by how much the cells became larger."""
+    """For each part, volume ratios of the new and the given cells."""
     dropped: list[DroppedRow] = field(default_factory=list)
 
-    def reduced(self, cell: Cell) -> Iterator[Crystals]:
-        """The crystals in their cells; the rest is kept."""
+    def reduce(self, cell: Cell) -> Iterator[Crystals]:
+        """Yield the crystals in the wanted cell; keep labels, scales and dropped rows."""
         for chunk in self.source.chunks:
             given = chunk.crystals
             reduced = reduce_cells(given, cell)
@@ -70,7 +70,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Survey:
-    """What must be known of all rows at once to choose among them."""
+    """What is needed of all rows at once to choose among them."""
 
     ids: pa.ChunkedArray
     formulas: pa.ChunkedArray
@@ -78,24 +78,27 @@ class Survey:
     space_groups: NDArray[np.int64]
     disordered: NDArray[np.bool_]
     unreadable: Sequence[Mapping[str, int]]
-    """Per source, per column."""
+    """For each source, column → number of unreadable labels."""
 
     def id(self, row: int) -> str:
-        """Of a row, in words."""
+        """Id of a row."""
         return str(self.ids[row].as_py())
 
 
 class Pool:
-    """All sources as one table, its rows on the disk."""
+    """All sources as one table, its rows on disk."""
 
     def __init__(
-        self, given: Sequence[Given], cell: Cell, asked: Sequence[Column], progress: Progress
+        self, given: Sequence[Given], cell: Cell, requested: Sequence[Column], progress: Progress
     ) -> None:
-        """Reads them. Raises InputError if a source cannot be read, or none has an asked column."""
+        """Read the sources. Raises InputError if one cannot be read, or if a requested column
+        exists in none of them."""
         self._given = given
         self.crystals = SpooledCrystals(_read(given, cell, progress))
-        _check_columns(given, asked)
-        self.labels = [one.labels.cleaned(known=one.source.columns, asked=asked) for one in given]
+        _check_columns(given, requested)
+        self.labels = [
+            one.labels.cleaned(known=one.source.columns, asked=requested) for one in given
+        ]
         texts = [dict.fromkeys(names, Kind.TEXTS) for names in (("id", "formula"), ORIGIN_COLUMNS)]
         found = [texts[0], *(labels.kinds for labels in self.labels), texts[1]]
         self._kinds = {
@@ -106,11 +109,12 @@ class Pool:
 
     @property
     def columns(self) -> list[str]:
-        """Of the table, but for the crystals."""
+        """Columns of the table, without the crystals."""
         return list(dict.fromkeys([*self._kinds, *_COMPUTED]))
 
     def survey(self, progress: Progress) -> Survey:
-        """Raises InputError if a column cannot be converted."""
+        """Collect what is needed to choose rows. Raises InputError if a column cannot be
+        converted."""
         counted = [name for name in self._kinds if name in UNITS and name not in _COMPUTED]
         names: list[pa.Table] = [
             pa.schema([("id", pa.string()), ("formula", pa.string())]).empty_table()
@@ -120,14 +124,14 @@ class Pool:
         for labels in self.labels:
             lost: Counter[str] = Counter()
             for part in labels.parts(self._kinds):
-                # copied, for a column keeps all of the part in memory that it was read with
+                # copied, since a column keeps the whole part in memory
                 rows = np.arange(len(part.table))
                 names.append(part.table.select(["id", "formula"]).take(rows))
-                n_labels.append(_n_present(part.table.select(counted)))
+                n_labels.append(_count_values(part.table.select(counted)))
                 lost.update(part.unreadable)
             unreadable.append(dict(lost))
         all_names = pa.concat_tables(names)
-        space_groups, disordered = self._symmetries(progress)
+        space_groups, disordered = self._find_symmetries(progress)
         return Survey(
             all_names["id"],
             all_names["formula"],
@@ -137,7 +141,7 @@ class Pool:
             unreadable,
         )
 
-    def _symmetries(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _find_symmetries(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         groups: list[int] = []
         disordered = []
         n = len(self.crystals.crystals)
@@ -149,7 +153,7 @@ class Pool:
         return np.array(groups, dtype=np.int64), np.concatenate(disordered)
 
     def tables(self, survey: Survey, *, without: Sequence[int]) -> Iterator[pa.Table]:
-        """The table but for some rows, part by part."""
+        """Yield the table part by part, leaving out the rows ``without``."""
         keep = np.ones(len(survey.ids), dtype=bool)
         keep[list(without)] = False
         mixed = bool(survey.disordered[keep].any())
@@ -157,61 +161,61 @@ class Pool:
             self.crystals.parts(PART_ROWS), regroup_tables(self._rows(), PART_ROWS), strict=True
         )
         for (rows, crystals), labels in parts:
-            table = _described(labels, crystals, survey.space_groups[rows])
+            table = _add_computed(labels, crystals, survey.space_groups[rows])
             yield append_crystals(table, crystals, mixed=mixed).filter(pa.array(keep[rows]))
 
     def _rows(self) -> Iterator[pa.Table]:
-        """Labels for our cells and origin of all rows, part by part."""
+        """Yield labels, converted to the new cells, and origins, part by part."""
         yield pa.schema(
             [(name, ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
         ).empty_table()
         for one, labels in zip(self._given, self.labels, strict=True):
             for part, scales in zip(labels.parts(self._kinds), one.scales, strict=True):
-                yield _with_origin(_per_cell(part.table, scales), one.source.name, one.licence)
+                yield _add_origin(_rescale(part.table, scales), one.source.name, one.licence)
 
 
 def _read(given: Sequence[Given], cell: Cell, progress: Progress) -> Iterator[Crystals]:
     for done, one in enumerate(given):
         progress("read", done, len(given), note=one.source.name)
-        yield from one.reduced(cell)
+        yield from one.reduce(cell)
     progress("read", len(given), len(given))
 
 
-def _check_columns(given: Sequence[Given], asked: Sequence[Column]) -> None:
+def _check_columns(given: Sequence[Given], requested: Sequence[Column]) -> None:
     names = [name for one in given for name in one.labels.names]
-    for column in asked:
+    for column in requested:
         if column.theirs not in names:
             raise InputError(f'no column "{column.theirs}". {suggest(column.theirs, names)}')
 
 
-def _n_present(table: pa.Table) -> NDArray[np.int64]:
-    """(n,), columns that have a value."""
+def _count_values(table: pa.Table) -> NDArray[np.int64]:
+    """(n,), number of columns with a value."""
     counts = np.zeros(len(table), np.int64)
     for column in table.columns:
         counts += column.is_valid().to_numpy()
     return counts
 
 
-def _per_cell(table: pa.Table, scales: NDArray[np.float64]) -> pa.Table:
-    """Labels that grow with the cell, of the new cell."""
+def _rescale(table: pa.Table, scales: NDArray[np.float64]) -> pa.Table:
+    """Convert labels that are proportional to the cell to the new cell."""
     for name in set(PER_CELL_COLUMNS) & set(table.column_names):
-        table = _assigned(table, name, finite(pc.multiply(table[name], pa.array(scales))))
+        table = _set_column(table, name, finite(pc.multiply(table[name], pa.array(scales))))
     return table
 
 
-def _with_origin(table: pa.Table, source: str, licence: str) -> pa.Table:
-    """With the origin of rows that do not tell it themselves."""
+def _add_origin(table: pa.Table, source: str, licence: str) -> pa.Table:
+    """Add the origin of rows that do not state it."""
     values = dict(
         zip(ORIGIN_COLUMNS, (pa.scalar(source), table["id"], pa.scalar(licence)), strict=True)
     )
     for name, value in values.items():
-        table = _assigned(table, name, pc.coalesce(table[name], value))
+        table = _set_column(table, name, pc.coalesce(table[name], value))
     return table
 
 
-def _described(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int64]) -> pa.Table:
-    """With the columns that follow from the crystals."""
-    densities = pa.array(_densities(crystals))
+def _add_computed(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int64]) -> pa.Table:
+    """Add the columns that follow from the crystals."""
+    densities = pa.array(_compute_densities(crystals))
     known = "density" in table.column_names
     facts = {
         "space_group": pa.array(space_groups),
@@ -221,18 +225,18 @@ def _described(table: pa.Table, crystals: Crystals, space_groups: NDArray[np.int
         "density": pc.coalesce(table["density"], densities) if known else densities,
     }
     for name, values in facts.items():
-        table = _assigned(table, name, values)
+        table = _set_column(table, name, values)
     return table
 
 
-def _assigned(table: pa.Table, name: str, values: Any) -> pa.Table:
+def _set_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     if name in table.column_names:
         return table.set_column(table.column_names.index(name), name, values)
     return table.append_column(name, values)
 
 
-def _densities(crystals: Crystals) -> NDArray[np.float64]:
-    """(n,), g/cm³."""
+def _compute_densities(crystals: Crystals) -> NDArray[np.float64]:
+    """(n,), in g/cm³."""
     from pymatgen.core import Element
 
     kinds = np.unique(crystals.numbers)

@@ -64,13 +64,13 @@ class Run:
     provenance: Mapping[str, Any]
 
     def _repr_html_(self) -> str:
-        """For notebooks: the goal, and the first candidates with what the goal is about."""
+        """For notebooks: the goal and the first candidates."""
         goal = self.provenance["goal"]
         columns = ["rank", "formula", *goal["shown"], "crystal_system", "novelty",
                    "structure_match", "verdict"]  # fmt: skip
         return (
             f"<p>{escape(goal['words'])}: {len(self.candidates)} candidates in "
-            f"{escape(str(self.folder))}, told in full in its report.html.</p>"
+            f"{escape(str(self.folder))}, with details in report.html.</p>"
             + html_table(
                 [name.replace("_", " ") for name in columns],
                 [[_cell(row, name) for name in columns]
@@ -80,11 +80,11 @@ class Run:
 
 
 N_IN_NOTEBOOK = 25
-"""Candidates of a run that a notebook shows."""
+"""Number of candidates that a notebook shows."""
 
 
 def _cell(row: pd.Series, name: str) -> str:
-    """A value of the table, with its interval where it has one."""
+    """Format a value of the table, with its interval if there is one."""
     if f"{name}_low" in row:
         return Prediction(row[name], row[f"{name}_low"], row[f"{name}_high"], "").in_words()
     return str(row[name])
@@ -145,7 +145,7 @@ def search(
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     screens = {"comes_back": True, **(screens or {}), **sections.get("screens", {})}
     request = Request(sections, settings, models or Models(), known or Known(), screens)
-    request.goal()  # an impossible one is told before there is a folder
+    request.goal()  # raises for an impossible goal, before a folder is made
     folder = _new_folder(Path(out))
     request.save(folder, storage, campaign or folder.resolve().name)
     return _run(folder, request, storage, progress)
@@ -268,8 +268,8 @@ class Request:
             changed = [name for name, value in now.items() if getattr(found, name) != value]
         if changed:
             raise GoalError(
-                f"{folder} was begun with other {' and '.join(changed)} than are here now; "
-                "begin a new search."
+                f"{folder} was begun with other {' and '.join(changed)} than the present ones; "
+                "start a new search."
             )
         return request
 
@@ -317,7 +317,7 @@ def _local_storage(folder: Path) -> str:
 
 
 def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) -> Run:
-    """All stages; those of a search that was interrupted find their batches in the ledger."""
+    """Run all stages; an interrupted search continues from the batches in the ledger."""
     models, known, settings = request.models, request.known, request.settings
     watch = Stopwatch()
     with watch.stage("load"):
@@ -341,7 +341,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         built = realise_proposals(
             screened[: settings.n_realised], campaign, models, known.builder, progress
         )
-        if goal.space_groups:  # a limit: only a structure can keep it
+        if goal.space_groups:  # only a structure has a space group
             built = [proposal for proposal in built if proposal.built is not None]
         proposals = rank_proposals(built, settings)
     with watch.stage("write"):
@@ -374,11 +374,11 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
         wanted = getattr(settings, name)
         fits = type(value) is type(wanted) or (type(value) is int and isinstance(wanted, float))
         if not fits:
-            raise GoalError(f"[search] {name} = {value!r}; wanted such as {wanted!r}.")
+            raise GoalError(f"[search] {name} = {value!r}: expected a value such as {wanted!r}.")
     settings = replace(settings, **given)
     if settings.sampler not in SAMPLERS:
         raise GoalError(
-            f'"{settings.sampler}" is no sampler. {suggest(settings.sampler, SAMPLERS)}'
+            f'unknown sampler "{settings.sampler}". {suggest(settings.sampler, SAMPLERS)}'
         )
     for name, value in asdict(settings).items():
         if name not in ("seed", "sampler", "substituted_share") and value < 1:
@@ -426,7 +426,7 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
 
 
 def _model_digests(used: Models) -> dict[str, str]:
-    """Model → checksum of its header; the user's own stand in for shipped ones of their names."""
+    """Model → checksum of its header; models in the folder replace shipped ones."""
     roots = [find_shipped_models(), *([used.folder] if used.folder else [])]
     models = {
         path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))

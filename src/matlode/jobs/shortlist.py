@@ -24,9 +24,9 @@ from matlode.screening.funnel import screen
 from matlode.screening.rule import Rule
 
 N_JUDGED = 1500
-"""Distinct formulas, the best, whose crystals are looked at before any is chosen."""
+"""Number of best distinct formulas whose crystals are evaluated."""
 N_CRYSTALS = 4
-"""Per formula: substitutions into the templates of the nearest elements."""
+"""Number of crystals per formula: substitutions into the templates of the nearest elements."""
 _BATCH = 256
 
 
@@ -39,18 +39,18 @@ def screen_proposals(
     settings: SearchSettings,
     progress: Progress = silent,
 ) -> list[Proposal]:
-    """The best distinct formulas with their verdicts: accepted ones first, of these the ones in
-    all ranges that were asked for, then by merit.
+    """Screen the best distinct formulas: accepted ones first, of these the ones within all ranges
+    of the goal, then by merit.
 
     A search finds what the models overrate, above all patterns that no crystal of the formula
-    has. So the merit that counts is the lower one of the point's and of its formula's crystals'
-    (``crystal_merits``); formulas of no known type come last.
+    has. So the lower of two merits counts: that of the point and that of its formula's crystals
+    (``compute_crystal_merits``). Formulas without a template come last.
     """
     everything = select_diverse(
         trials, trials.merits(campaign.goal), N_JUDGED, max_per_system=N_JUDGED
     )
     trials = trials.take(everything)
-    kept = crystal_merits(campaign, models, templates, trials.formulas.tolist(), progress)
+    kept = compute_crystal_merits(campaign, models, templates, trials.formulas.tolist(), progress)
     typed, inside = ~np.isnan(kept), trials.in_ranges(campaign.goal)
     merits = np.fmin(trials.merits(campaign.goal), kept)
     rows = np.concatenate([
@@ -68,7 +68,7 @@ def screen_proposals(
         [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
     )
     if campaign.goal.space_groups:
-        candidates = [_among(candidate, campaign.goal.space_groups) for candidate in candidates]
+        candidates = [_restrict(candidate, campaign.goal.space_groups) for candidate in candidates]
     screened = screen(candidates, rules)
     accepted = sum(s.accepted for s in screened)
     progress("screen", len(trials), len(trials), f"{accepted} of {len(screened)} accepted")
@@ -84,8 +84,8 @@ def screen_proposals(
     return sorted(proposals, key=_rank_key)
 
 
-def _among(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
-    """The candidate if its space group is one of some: their chances given that."""
+def _restrict(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
+    """Condition the space-group probabilities of a candidate on a set of space groups."""
     wanted = np.zeros(len(candidate.space_groups), dtype=bool)
     wanted[np.array(space_groups) - 1] = True
     chances = np.where(wanted, candidate.space_groups, 0.0)
@@ -103,17 +103,17 @@ def _rank_key(proposal: Proposal) -> tuple[bool, bool, bool, float]:
     )
 
 
-def crystal_merits(
+def compute_crystal_merits(
     campaign: Campaign,
     models: Models,
     templates: PrototypeLibrary,
     formulas: Sequence[str],
     progress: Progress = silent,
 ) -> NDArray[np.float64]:
-    """(n,), the median merit of each formula's crystals; NaN for one that no template fits.
+    """Median merit (n,) of each formula's crystals; NaN if no template fits.
 
-    The crystals are N_CRYSTALS substitutions into known ones, at the volume that the models
-    expect, with patterns simulated. The median, since one that is overrated must not decide.
+    The crystals are N_CRYSTALS substitutions into known ones, at the predicted volume, with
+    simulated patterns. The median limits the effect of a single overrated crystal.
     """
     merits = np.full(len(formulas), np.nan)
     for at in range(0, len(formulas), _BATCH):
@@ -149,11 +149,10 @@ def realise_proposals(
     builder: Builder,
     progress: Progress,
 ) -> list[Proposal]:
-    """Proposals with their structures, and with merits that hold for these too.
+    """Build a structure for each proposal and evaluate it.
 
-    A point of latent space may promise what no structure of its formula keeps. So the built
-    structure's own pattern is given to the models again, and of the two merits the lower one
-    counts.
+    A latent point may be rated higher than any structure of its formula. So the models evaluate
+    the structure's own pattern, and the lower of the two merits counts.
     """
     done: list[Proposal] = []
     for proposal in proposals:
@@ -182,9 +181,9 @@ def realise_proposals(
 
 
 def rank_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
-    """Accepted before rejected, in the ranges that were asked for before outside, with a
-    structure before without, then by merit; of one chemical system at most ``max_per_system``,
-    of one prototype at most ``max_per_prototype``."""
+    """Sort proposals: accepted before rejected, within all ranges before outside, with a structure
+    before without, then by merit. At most ``max_per_system`` of one chemical system and
+    ``max_per_prototype`` of one prototype are kept."""
     taken: Counter[Hashable] = Counter()
     ranked = []
     for proposal in sorted(proposals, key=_rank_key):

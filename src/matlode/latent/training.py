@@ -101,7 +101,7 @@ def train(
     log_file: Path | None = None,
     progress: Progress = silent,
     stage: str = "training",
-    told: Callable[[int, float], None] | None = None,
+    report: Callable[[int, float], None] | None = None,
     device: torch.device | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place to its best validation loss; returns one log row per epoch.
@@ -110,7 +110,7 @@ def train(
     (from 0) and returns the training data of that epoch, for example augmented ones. Random
     numbers depend only on ``settings.seed`` and the epoch, so a run that continues from
     ``checkpoint`` (written after each epoch) gives the same result as an uninterrupted one.
-    ``log_file`` receives the log rows as CSV. ``told`` is a callback that receives each epoch
+    ``log_file`` receives the log rows as CSV. ``report`` is a callback that receives each epoch
     (from 1) and its validation loss; an exception that it raises ends the training.
 
     Raises ArtefactError if the checkpoint was written with other settings or is damaged, or if
@@ -144,8 +144,8 @@ def train(
             write_text(log_file, pd.DataFrame(state.log).to_csv(index=False))
         note = f"loss {terms['loss']:.2f}, held-out {validation['loss']:.2f}"
         progress(stage, state.epoch, settings.max_epochs, note)
-        if told is not None:
-            told(state.epoch, validation["loss"])
+        if report is not None:
+            report(state.epoch, validation["loss"])
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     model.eval()

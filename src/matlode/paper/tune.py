@@ -225,7 +225,7 @@ def _task(spec: ModelSpec, trainer: Trainer, settings: TuningSettings) -> _Task:
     def objective(given: Mapping[str, Any], tell: Tell) -> float:
         budget = {"max_epochs": settings.epochs, "seed": settings.seed}
         own = spec.with_settings({**given, **budget})
-        log = train(own.build_network(), learn, held, own.training, told=tell)
+        log = train(own.build_network(), learn, held, own.training, report=tell)
         return min(row["validation_loss"] for row in log)
 
     counts = {TRAIN: len(rows), CALIBRATION: len(held[0])}
@@ -250,12 +250,12 @@ def _tree_task(spec: ModelSpec, trainer: Trainer, settings: TuningSettings) -> _
     def objective(given: Mapping[str, Any], tell: Tell) -> float:
         losses = []
 
-        def told(rounds: int, loss: float) -> None:
+        def report(rounds: int, loss: float) -> None:
             losses.append(loss)
             tell(rounds // ROUNDS_PER_REPORT, loss)
 
         own = spec.with_settings({**given, "seed": settings.seed}).trees
-        watch = Watch(features=held[0], labels=held[1], told=told, every=ROUNDS_PER_REPORT)
+        watch = Watch(features=held[0], labels=held[1], report=report, every=ROUNDS_PER_REPORT)
         fit_trees(x, y, own, objective=objective_name, watch=watch)
         return losses[-1]
 

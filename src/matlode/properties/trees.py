@@ -69,7 +69,7 @@ class Watch:
     """(m, n_columns)."""
     labels: NDArray[np.floating]
     """(m,), in the scale of the model."""
-    told: Callable[[int, float], None]
+    report: Callable[[int, float], None]
     """Callback that receives the number of rounds and the mean absolute error, or the log loss of a
     classifier."""
     every: int = 50
@@ -135,7 +135,7 @@ def _make_callback(watch: Watch, scale: float) -> xgboost.callback.TrainingCallb
             if (epoch + 1) % watch.every == 0:
                 ((losses),) = evals_log["held"].values()
                 # a log loss has no unit, and its scale is 1
-                watch.told(epoch + 1, losses[-1] * scale)
+                watch.report(epoch + 1, losses[-1] * scale)
             return False
 
     return Reporter()
