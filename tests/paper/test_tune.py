@@ -269,11 +269,11 @@ def test_a_study_that_is_stopped_anywhere_ends_as_an_undisturbed_one(
     """Brackets and rungs of Hyperband, too, are those of the undisturbed one."""
     train, epochs = job.train, []
 
-    def stopped(*args, told, **options):
+    def stopped(*args, report, **options):
         def tell(step, loss):
             epochs.append(step)
             try:
-                told(step, loss)
+                report(step, loss)
             finally:
                 if len(epochs) == stopped_at:
                     raise KeyboardInterrupt
@@ -317,12 +317,12 @@ def test_a_shared_study_that_is_stopped_goes_on_at_once(table, monkeypatch, tmp_
     """No waiting for a silence: who is stopped gives up what it had begun, the start too."""
     train, epochs = job.train, []
 
-    def stopped(*args, told, **options):
+    def stopped(*args, report, **options):
         def tell(step, loss):
             epochs.append(step)
             if len(epochs) == stopped_at:
                 raise KeyboardInterrupt
-            told(step, loss)
+            report(step, loss)
 
         return train(*args, report=tell, **options)
 
@@ -343,13 +343,13 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
     url = f"sqlite:///{tmp_path / 'study.db'}"
     train, calls = job.train, []
 
-    def slept(*args, told, **options):
+    def slept(*args, report, **options):
         calls.append(1)
         if len(calls) == 2:
             other = SharedStudy.open(url, COMPOSITIONS)
             other.queue_running()
             other.close()
-        return train(*args, report=told, **options)
+        return train(*args, report=report, **options)
 
     monkeypatch.setattr(job, "train", slept)
     tuning = tune(COMPOSITIONS, data=table, storage=url, out=tmp_path, settings=BRIEF)
