@@ -70,7 +70,7 @@ class Section:
 
 
 def _list_modulus_quantities(which: str) -> tuple[Quantity, ...]:
-    name, endpoint = f"{which} modulus", f"{which}_list_modulus_quantities"
+    name, endpoint = f"{which} modulus", f"{which}_modulus"
     return (
         Quantity(endpoint=f"{endpoint}_vrh/aflow", label=f"{name}, AFLOW rows", unit="GPa",
                  printed=endpoint),
