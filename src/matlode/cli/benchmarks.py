@@ -49,16 +49,6 @@ def bench_xrd(
     _print(found, as_json)
 
 
-@commands.command("training")
-def bench_training(data: DataTable = None, as_json: AsJson = False) -> None:
-    """Training: seconds per epoch of each network."""
-    from matlode.benchmarks.training import bench_training
-
-    with show_command_progress() as progress:
-        found = bench_training(data, progress=progress)
-    _print(found, as_json)
-
-
 @commands.command("predict")
 def bench_predict(
     data: DataTable = None,
