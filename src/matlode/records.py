@@ -34,7 +34,7 @@ def replace_surrogates(text: str) -> str:
 
     They occur in broken JSON and in file names of unknown encoding, and cannot be written.
 
-    >>> legible("Na\\ud800Cl")
+    >>> replace_surrogates("Na\\ud800Cl")
     'Na?Cl'
     """
     return text.encode("utf-8", "replace").decode()

@@ -90,8 +90,8 @@ def test_seeds_are_added_and_what_is_unique_is_asked_of_each(known):
 
 def test_a_known_structure_is_not_novel(known, starter):
     row = int(np.flatnonzero(starter.frame["formula"] == "FLi")[0])
-    known = starter.crystals.structure(row)
-    found = shares(known, ("FLi", evidence(known), None))
+    structure = starter.crystals.structure(row)
+    found = shares(known, ("FLi", evidence(structure), None))
     assert found["novel"] == "0 of 1"
     assert found["MetaSUN, 0.1 eV (G13)"] == "0 of 1"
 

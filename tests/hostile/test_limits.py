@@ -96,8 +96,8 @@ def test_a_read_only_folder_is_told(read_only):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from matlode.artefacts import locked
-with locked(Path(sys.argv[1])):
+from matlode.artefacts import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("inside", flush=True)
     time.sleep(600)
 """

@@ -109,7 +109,7 @@ def test_a_campaign_belongs_to_one_goal(tmp_path):
     url = f"sqlite:///{tmp_path}/c.db"
     Ledger.open(url, "a", {"goal": 1})
     Ledger.open(url, "a", {"goal": 1})
-    with pytest.raises(GoalError, match="begun with another goal"):
+    with pytest.raises(GoalError, match="started with another goal"):
         Ledger.open(url, "a", {"goal": 2})
     with pytest.raises(InputError, match='no study "b"'):
         Ledger.join(url, "b")

@@ -145,7 +145,7 @@ def test_another_grid_is_refused(space, materials):
 
 
 def test_a_missing_model_is_named_with_what_to_do(tmp_path):
-    with pytest.raises(ArtefactError, match=r"no model at .*standard-composition-vae .*train"):
+    with pytest.raises(ArtefactError, match=r"no model at .*standard-composition-vae: .*train"):
         LatentSpace.load(tmp_path)
 
 

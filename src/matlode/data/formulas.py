@@ -101,7 +101,7 @@ _SYMBOL_AND_NUMBER = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 def canonicalise_formula(text: str) -> str:
     """Return the canonical form of a formula, by which matlode compares formulas.
 
-    >>> canonical_formula("TiO2"), canonical_formula("Ti2O4")
+    >>> canonicalise_formula("TiO2"), canonicalise_formula("Ti2O4")
     ('O2Ti', 'O2Ti')
     """
     return write_formula(parse_formula(text))
@@ -111,7 +111,7 @@ def canonicalise_formula(text: str) -> str:
 def format_formula(formula: str) -> str:
     """Return a formula with its elements ordered by electronegativity, for display.
 
-    >>> conventional_formula("O2Ti"), conventional_formula("CW")
+    >>> format_formula("O2Ti"), format_formula("CW")
     ('TiO2', 'WC')
     """
     from pymatgen.core import Composition
@@ -130,7 +130,7 @@ def format_formula(formula: str) -> str:
 def anonymise_formula(formula: str) -> str:
     """Replace the elements of a formula by letters, in order of increasing amount.
 
-    >>> anonymous_formula("CaO3Ti")
+    >>> anonymise_formula("CaO3Ti")
     'ABC3'
     """
     amounts = sorted(parse_formula(formula).values())

@@ -102,7 +102,7 @@ _INTEGER = r"^-?(0|[1-9]\d{0,17})$"
 def find_common_kind(kinds: Iterable[Kind]) -> Kind:
     """Return the kind that can hold values of all ``kinds``: texts if they do not agree.
 
-    >>> common_kind([Kind.NOTHING, Kind.INTEGERS, Kind.NUMBERS])
+    >>> find_common_kind([Kind.NOTHING, Kind.INTEGERS, Kind.NUMBERS])
     <Kind.NUMBERS: 'numbers'>
     """
     present = set(kinds) - {Kind.NOTHING}

@@ -66,7 +66,8 @@ def convert_to_canonical(
     or has another dimension.
 
     >>> one = np.ones(1)
-    >>> to_canonical(one, "bulk_modulus_vrh", "Mbar", atoms_per_cell=one, atoms_per_formula=one)
+    >>> ones = {"atoms_per_cell": one, "atoms_per_formula": one}
+    >>> convert_to_canonical(one, "bulk_modulus_vrh", "Mbar", **ones)
     array([100.])
     """
     if column not in UNITS:
