@@ -21,7 +21,7 @@ from matlode.training.table import TrainingTable
 def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MATLODE_DATA", raising=False)
-        patch.setattr(job, "QUICK_ROWS", 300)
+        patch.setattr(job, "QUICK_ROWS", 900)
         patch.setattr(job, "QUICK_EVALUATIONS", 12)
         few = {"n_rounds": 40, "difficulty_rounds": 20, "cross_fit_rounds": 20}
         for name, spec in MODELS.items():
