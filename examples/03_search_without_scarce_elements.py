@@ -3,15 +3,19 @@
 import tempfile
 from pathlib import Path
 
-from matlode import SearchSettings, search
+from matlode import RunFolder, SearchSettings, search
 
 with tempfile.TemporaryDirectory() as folder:
     run = search(
         maximize=["bulk_modulus", "shear_modulus"],
         exclude=["Co", "Re"],
         out=Path(folder) / "run",
-        settings=SearchSettings(trials=256, n_start=300, n_candidates=10),
+        settings=SearchSettings(
+            trials=256, n_start=300, n_screened=100, n_realised=40, n_candidates=10
+        ),
     )
-    best = run.candidates.iloc[0]
-    print(f"{best.formula}: K = {best.bulk_modulus:.0f} GPa, {best.verdict}, {best.novelty}")
-    print(best.reasons.replace(" | ", "\n"))
+    best, *_ = RunFolder(run.folder).read_candidates()
+    modulus = best.bulk_modulus
+    print(f"{best.formula}: K = {modulus.value:.0f} GPa, {best.verdict}, {best.novelty}")
+    for judged in RunFolder(run.folder).explain(best).verdicts:
+        print(f"{judged.outcome} {judged.verdict.rule}: {judged.verdict.reason}")

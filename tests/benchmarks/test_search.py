@@ -77,7 +77,7 @@ def test_suggestions_are_timed():
 
 def test_samplers_meet_in_the_latent_space(tmp_path):
     few = {name: SAMPLERS[name] for name in ("tpe-independent", "random")}
-    paper, random = bench_latent(samplers=few, n_seeds=1, n_trials=128, out=tmp_path)
+    paper, random = bench_latent(samplers=few, n_seeds=1, n_trials=128, n_start=300, out=tmp_path)
     assert float(paper["best merit"].split()[0]) > 0
     assert int(paper["evaluations to the paper's best"]) in (64, 128)
     assert random["sampler"] == "random"

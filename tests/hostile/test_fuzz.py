@@ -29,7 +29,7 @@ from tests.hostile.sandbox import Sandbox
 QUICK = 100
 QUICK_OF = {
     "large-models": 8,
-    "run": 8,
+    "run": 4,
     "checkpoint": 20,
     "cif": 40,
     "csv": 40,

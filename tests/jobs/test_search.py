@@ -189,7 +189,10 @@ def test_a_goal_of_wishes_and_limits_alone_is_searched(tmp_path):
 
 
 def test_settings_of_a_goal_file_are_checked(tmp_path):
-    for given, text in (({"trails": 3}, 'Did you mean "trials"'), ({"trials": "x"}, "expected a value such")):
+    for given, text in (
+        ({"trails": 3}, 'Did you mean "trials"'),
+        ({"trials": "x"}, "expected a value such"),
+    ):
         with pytest.raises(GoalError, match=text):
             search(goal={"maximize": ["band_gap"], "search": given}, out=tmp_path / "run")
 

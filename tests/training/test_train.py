@@ -25,7 +25,7 @@ def small_table():
         patch.delenv("MATLODE_DATA", raising=False)
         table = TrainingTable.load()
     rng = np.random.default_rng(0)
-    rows = np.sort(rng.permutation(len(table.materials))[:900])
+    rows = np.sort(rng.permutation(len(table.materials))[:600])
     return replace(table, materials=table.materials.take(rows))
 
 
@@ -47,7 +47,7 @@ def test_every_standard_model_is_made(trained):
     assert set(headers) == {name for name in MODELS if not name.startswith("reference")}
     for name, header in headers.items():
         assert load_header(folder / name) == header
-        assert header["trained_on"]["rows"] == 900
+        assert header["trained_on"]["rows"] == 600
 
 
 def test_test_rows_are_never_learned_from(trained, small_table):
