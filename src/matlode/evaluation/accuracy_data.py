@@ -241,7 +241,7 @@ def _collect_parities(held: HeldOut) -> list[Parity]:
     """Panels of the standard face (simulated patterns) and of the reference face."""
     panels: list[Parity] = []
     for name, title in TABLE_S3.items():
-        for model in (OURS.format("simulated"), REFERENCE):
+        for face, model in (("standard", OURS.format("simulated")), ("reference", REFERENCE)):
             if name not in held.answers.get(model, {}) or not held.is_measurable(name):
                 continue
             known, endpoint = held.known(name), held.endpoints[name]
@@ -256,7 +256,7 @@ def _collect_parities(held: HeldOut) -> list[Parity]:
                 Parity(
                     name=title,
                     unit="k_B/atom" if name in PER_BOLTZMANN else endpoint.unit,
-                    model=model.partition(",")[0],
+                    model=face,
                     truth=truth,
                     predicted=estimates.value,
                     inside=(truth >= estimates.low) & (truth <= estimates.high),

@@ -350,10 +350,9 @@ def _render_symmetry_table(scores: ScoreTable) -> str:
     for row in (r for r in scores.rows if r.endpoint == "space_group"):
         rows = UNCOUNTED if row.rows is None else f"{row.rows:,}"
         shown = [(measure, row.scores.get(measure)) for measure in SYMMETRY_MEASURES]
-        face, _, given = row.model.partition(", ")
-        who = {"standard": "ours", "reference": "paper's recipe"}[face]
+        who = "ours" if row.face == "standard" else "paper's recipe"
         cells = [MISSING if value is None else _format_score(m, value) for m, value in shown]
-        lines.append([who, given, row.split.split(":")[0], rows, *cells])
+        lines.append([who, row.given, row.split.split(":")[0], rows, *cells])
     seen = {(line[0], line[2]) for line in lines}
     lines += [
         [who, "decoded pattern", RANDOM_TENTH, *[MISSING] * (len(SYMMETRY_MEASURES) + 1)]

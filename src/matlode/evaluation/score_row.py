@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from matlode.records import Face
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
@@ -18,6 +20,10 @@ class ScoreRow:
     rows: int | None
     """Test rows; None where they are not stored."""
     split: str
+    face: Face | None = None
+    """Face of the model; None for baselines and where rows do not tell them apart."""
+    given: str = ""
+    """Input of the model, where rows of one face differ in it."""
     scores: Mapping[str, float]
     """Name of a score → value, in ``unit`` where it has one."""
 

@@ -78,7 +78,13 @@ def make_symmetry_rows(
     """Rows of the scores of a classifier by input (``score_symmetry_cases``)."""
     return [
         ScoreRow(
-            endpoint="space_group", model=f"{face}, {case}", rows=rows, split=split, scores=scores
+            endpoint="space_group",
+            model=f"{face}, {case}",
+            face=face,
+            given=case,
+            rows=rows,
+            split=split,
+            scores=scores,
         )
         for case, scores in cases.items()
         # the reference ignores the composition
