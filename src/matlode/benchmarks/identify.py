@@ -17,6 +17,7 @@ from matlode.artefacts import write_json
 from matlode.benchmarks.measured_like import LADDER, Difficulty, simulate_measured_pattern
 from matlode.benchmarks.measured_packages import MeasuredPhase, find_measured
 from matlode.benchmarks.tables import Row, Tables
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.formulas import chemical_system
 from matlode.data.splits import TEST, split_by_formula
@@ -259,13 +260,13 @@ class _Bench:
             return [[] for _ in answers]
         roots = np.sqrt(np.array([one.curve for one in every], np.float32))
         cosines = np.full((len(every), len(self.known)), -1, np.float32)
-        for at in range(0, len(self.known), PATTERNS_AT_ONCE):
-            rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.known)))
+        for part in split_range(len(self.known), PATTERNS_AT_ONCE):
+            rows = np.arange(part.start, part.stop)
             possible, patterns, _ = simulate_possible(self.known.exact(rows))
             known = np.sqrt(patterns)
             known /= np.linalg.norm(known, axis=1, keepdims=True).clip(1e-9)
             cosines[:, rows[possible]] = roots @ known.T
-            self.progress("baseline", rows[-1] + 1, len(self.known))
+            self.progress("baseline", part.stop, len(self.known))
         ranks = iter(self._rank_one(*pair) for pair in zip(every, cosines, strict=True))
         return [[next(ranks) for _ in part] for part in answers]
 

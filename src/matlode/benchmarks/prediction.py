@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from matlode.benchmarks.tables import Tables
+from matlode.data.batches import split_range
 from matlode.data.crystals import Crystals
 from matlode.data.symmetry import find_space_group
 from matlode.data.tables import (
@@ -93,8 +94,8 @@ def _time_stages(
         spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - start
         return result
 
-    for at in range(0, len(materials), CHUNK):
-        chunk = materials.take(np.arange(at, min(at + CHUNK, len(materials))))
+    for rows in split_range(len(materials), CHUNK):
+        chunk = materials.take(np.arange(rows.start, rows.stop))
         keep, patterns, _ = run_timed("patterns", partial(simulate_possible, chunk.crystals))
         chunk = chunk.take(keep)
         compositions = composition_vectors(chunk.crystals)
@@ -107,7 +108,7 @@ def _time_stages(
             run_timed(f"screen {rule.name}", partial(rule.judge, candidates))
         run_timed("nearest known", partial(known.catalogue.nearest, compositions))
         run_timed("space group", partial(_find_space_groups, chunk.crystals))
-        progress("stages", at + len(chunk), len(materials))
+        progress("stages", rows.stop, len(materials))
     return spent
 
 

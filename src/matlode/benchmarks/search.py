@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import write_json
 from matlode.benchmarks.tables import Row, Tables
+from matlode.data.batches import split_range
 from matlode.data.splits import TRAIN
 from matlode.errors import GoalError, suggest
 from matlode.jobs.known import Known
@@ -384,8 +385,7 @@ def _count_hits(trials: Trials, merits: Array) -> list[int]:
     """Number of distinct formulas with a merit above HIT after each batch."""
     seen: set[str] = set()
     counts = []
-    for at in range(0, len(trials), BATCH):
-        part = slice(at, at + BATCH)
+    for part in split_range(len(trials), BATCH):
         seen |= set(trials.formulas[part][merits[part] > HIT].tolist())
         counts.append(len(seen))
     return counts

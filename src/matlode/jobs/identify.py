@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import ARRAYS_FILE, find_model, write_atomically
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers, element_symbols, format_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS, crystal_system
@@ -204,12 +205,12 @@ def encode_known(models: Models, known: Known, progress: Progress = silent) -> N
         if len(kept) == len(crystals):
             return kept
     found = np.full((len(crystals), 64), np.nan, np.float32)
-    for at in range(0, len(crystals), ENCODED_AT_ONCE):
-        rows = np.arange(at, min(at + ENCODED_AT_ONCE, len(crystals)))
+    for part in split_range(len(crystals), ENCODED_AT_ONCE):
+        rows = np.arange(part.start, part.stop)
         possible, patterns, _ = simulate_possible(known.lines.exact(rows))
         if len(possible):
             found[rows[possible]] = models.space.encode_patterns(patterns, refine=0)
-        progress("known patterns encoded", rows[-1] + 1, len(crystals))
+        progress("known patterns encoded", part.stop, len(crystals))
     write_atomically(file, lambda stream: np.save(stream, found, allow_pickle=False))
     return found
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
 from matlode.data.formulas import anonymise_formula, chemical_system
 from matlode.jobs.candidate_table import Proposal
 from matlode.jobs.models import Models
@@ -116,9 +117,9 @@ def compute_crystal_merits(
     simulated patterns. The median limits the effect of a single overrated crystal.
     """
     merits = np.full(len(formulas), np.nan)
-    for at in range(0, len(formulas), _BATCH):
-        progress("screen", at, len(formulas), "known types of each formula")
-        part = formulas[at : at + _BATCH]
+    for batch in split_range(len(formulas), _BATCH):
+        progress("screen", batch.start, len(formulas), "known types of each formula")
+        part = formulas[batch]
         found = [
             (owner, substitution)
             for owner, formula in enumerate(part)
@@ -138,7 +139,7 @@ def compute_crystal_merits(
         decoded = Decoded(points, [part[owner] for owner in owners], compositions, patterns)
         found_merits = campaign.merits(decoded, estimates)
         for owner in np.unique(owners):
-            merits[at + owner] = np.median(found_merits[owners == owner])
+            merits[batch.start + owner] = np.median(found_merits[owners == owner])
     return merits
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, ndtr, ndtri
 
+from matlode.data.batches import split_range
 from matlode.optimisation.sampler import Array, History, Sampler, map_to_box, select_best_rows
 
 DRAWS_AT_ONCE = 2048
@@ -65,8 +66,7 @@ class TPESampler(Sampler):
         inside = np.log(ndtr((1 - centres) / s) - ndtr(-centres / s)).sum(axis=1)
         density = np.empty(len(x))
         # in chunks: all pair distances of a batch in a campaign of a million trials take 100 MB
-        for at in range(0, len(x), DRAWS_AT_ONCE):
-            rows = slice(at, at + DRAWS_AT_ONCE)
+        for rows in split_range(len(x), DRAWS_AT_ONCE):
             y = x[rows]
             squared = (y**2).sum(1)[:, None] - 2 * y @ centres.T + (centres**2).sum(1)
             density[rows] = logsumexp(-squared / (2 * s * s) - inside, axis=1)

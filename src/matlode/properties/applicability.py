@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
+
 MIN_FORMULAS = 50
 """Elements in fewer training formulas count as not learned: the distance of a composition that
 contains one is infinite."""
@@ -87,9 +89,9 @@ class Applicability:
         """(n,), distances of compositions (n, 100) from their ``encodings`` (n, n_encoded)."""
         places = (encodings - self.centre) @ self.axes
         nearest = np.empty(len(places), np.int64)
-        for at in range(0, len(places), _BATCH):
-            products = places[at : at + _BATCH] @ self._landmarks.T
-            nearest[at : at + _BATCH] = (products - self._half_squares).argmax(axis=1)
+        for rows in split_range(len(places), _BATCH):
+            products = places[rows] @ self._landmarks.T
+            nearest[rows] = (products - self._half_squares).argmax(axis=1)
         found = np.linalg.norm(places - self._landmarks[nearest], axis=1)
         unlearned = (compositions > 0) @ (self.pairs.diagonal() < MIN_FORMULAS)
         return np.where(unlearned, np.inf, found.astype(float).round(_DECIMALS))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_atomically, write_json
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.tables import Materials
 from matlode.errors import ArtefactError, ScatteringError
@@ -119,10 +120,9 @@ class KnownLines:
         materials = select_scattering(materials)
         crystals = materials.crystals
         parts = []
-        chunks = [slice(at, at + 64 * CHUNK) for at in range(0, len(crystals), 64 * CHUNK)]
-        for chunk in chunks:
-            parts += _lines(crystals.take(np.arange(len(crystals))[chunk]))
-            progress("lines of known crystals", min(chunk.stop, len(crystals)), len(crystals))
+        for chunk in split_range(len(crystals), 64 * CHUNK):
+            parts += _lines(crystals.take(np.arange(chunk.start, chunk.stop)))
+            progress("lines of known crystals", chunk.stop, len(crystals))
         counts = np.concatenate([np.zeros(1, np.int64), *(counts for _, _, counts in parts)])
         frame = materials.frame
         return cls(
@@ -225,7 +225,7 @@ class KnownLines:
 
         step = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(work, (slice(at, at + step) for at in range(0, len(rows), step))))
+            list(pool.map(work, split_range(len(rows), step)))
         return scores, -shifts[best + half]
 
     def save(self, folder: Path, source: str) -> None:

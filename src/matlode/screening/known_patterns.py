@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.batches import split_range
 from matlode.data.crystals import Crystals
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.representation.duplicates import PATTERNS_AT_ONCE, compute_pattern_roots
@@ -48,8 +49,8 @@ class KnownPatterns:
     def fingerprints(self) -> NDArray[np.float32]:
         """(n, N_BINS), 29 MB for 75,000 crystals; zeros for crystals without a pattern."""
         parts = [np.zeros((0, N_BINS), np.float32)]
-        for at in range(0, len(self.crystals), PATTERNS_AT_ONCE):
-            rows = np.arange(at, min(at + PATTERNS_AT_ONCE, len(self.crystals)))
+        for part in split_range(len(self.crystals), PATTERNS_AT_ONCE):
+            rows = np.arange(part.start, part.stop)
             parts.append(compute_fingerprints(compute_pattern_roots(self.crystals.take(rows)) ** 2))
         return np.concatenate(parts)
 
@@ -59,15 +60,14 @@ class KnownPatterns:
         The similarity is the largest cosine over all SHIFTS.
         """
         found: list[NearestPattern] = []
-        for at in range(0, len(patterns), _AT_ONCE):
-            found += self._nearest(compute_fingerprints(patterns[at : at + _AT_ONCE]))
+        for part in split_range(len(patterns), _AT_ONCE):
+            found += self._nearest(compute_fingerprints(patterns[part]))
         return found
 
     def _nearest(self, fingerprints: NDArray[np.float32]) -> list[NearestPattern]:
         shifted = np.stack([_shift(fingerprints, by) for by in SHIFTS])
         cosines = np.empty((len(fingerprints), len(self.fingerprints)), np.float32)
-        for at in range(0, len(self.fingerprints), PATTERNS_AT_ONCE):
-            part = slice(at, at + PATTERNS_AT_ONCE)
+        for part in split_range(len(self.fingerprints), PATTERNS_AT_ONCE):
             products = shifted.reshape(-1, N_BINS) @ self.fingerprints[part].T
             cosines[:, part] = products.reshape(len(SHIFTS), len(fingerprints), -1).max(axis=0)
         rows = (cosines > cosines.max(axis=1, keepdims=True) - SAME_COSINE).argmax(axis=1)

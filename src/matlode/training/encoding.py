@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import find_model, has_models
+from matlode.data.batches import split_range
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace, load_view
 from matlode.properties.features import FEATURES
@@ -25,6 +26,7 @@ Inputs = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 MAX_FORMULA_ATOMS = 40
 """Decoded compositions of known materials may need this many atoms per formula."""
+DECODED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class EncodedTable:
         """(n, 1601), the patterns that the latent points decode to."""
         points = self.points[1]
         parts = [
-            self.space.pattern.decode(points[at : at + 4096]).astype(np.float16)
-            for at in range(0, len(points), 4096)
+            self.space.pattern.decode(points[part]).astype(np.float16)
+            for part in split_range(len(points), DECODED_AT_ONCE)
         ]
         return np.concatenate(parts)
 
