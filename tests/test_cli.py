@@ -156,6 +156,14 @@ def test_our_errors_exit_with_1_and_advice_wrong_usage_with_2(tmp_path):
     assert matlode("--help").returncode == 0
 
 
+def test_a_process_ends_with_the_status_of_its_error(tmp_path):
+    command = [sys.executable, "-m", "matlode.cli", "predict", str(tmp_path / "nothing.cif")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("InputError: ")
+
+
 def test_what_cannot_be_read_is_told_without_a_table(tmp_path):
     (tmp_path / "broken.cif").write_text("data_x\n_cell_length_a 4.0\n")
     told = matlode("predict", tmp_path / "broken.cif").stdout
