@@ -340,14 +340,13 @@ def explain(
 def _print_explanation(folder: RunFolder, row: CandidateRow) -> None:
     explanation = folder.explain(row)
     print(f"{row.rank}. {row.formula}: {row.verdict}, {row.novelty}")
-    if explanation.missed is None:  # the run only has the text
-        print(f"  {row.reasons}")
-    else:
-        for missed in explanation.missed:
-            print(f"  note {missed}")
-        for found in explanation.verdicts:
-            print(f"  {_OUTCOMES[found.outcome]} {found.verdict.rule}: {found.verdict.reason}")
-        print(f"  {explanation.story}")
+    for missed in explanation.missed or ():
+        print(f"  note {missed}")
+    if explanation.missed is None and not row.in_ranges:  # a run without records of it
+        print("  note outside the ranges of the goal")
+    for found in explanation.verdicts:
+        print(f"  {_OUTCOMES[found.outcome]} {found.verdict.rule}: {found.verdict.reason}")
+    print(f"  {explanation.story}")
     print(f"  nearest known: {row.nearest_known}; file: {row.structure_file}")
 
 
