@@ -125,20 +125,20 @@ def fit_trees(
 def _make_callback(watch: Watch, scale: float) -> xgboost.callback.TrainingCallback:
     import xgboost
 
-    class Reporter(xgboost.callback.TrainingCallback):  # type: ignore[misc]
-        def after_iteration(
-            self,
-            model: xgboost.Booster,
-            epoch: int,
-            evals_log: Mapping[str, Mapping[str, Sequence[float]]],
-        ) -> bool:
-            if (epoch + 1) % watch.every == 0:
-                ((losses),) = evals_log["held"].values()
-                # a log loss has no unit, and its scale is 1
-                watch.report(epoch + 1, losses[-1] * scale)
-            return False
+    def report(
+        model: xgboost.Booster,
+        epoch: int,
+        evals_log: Mapping[str, Mapping[str, Sequence[float]]],
+    ) -> bool:
+        if (epoch + 1) % watch.every == 0:
+            ((losses),) = evals_log["held"].values()
+            # a log loss has no unit, and its scale is 1
+            watch.report(epoch + 1, losses[-1] * scale)
+        return False
 
-    return Reporter()
+    callback = xgboost.callback.TrainingCallback()
+    callback.after_iteration = report
+    return callback
 
 
 def _scale(labels: NDArray[np.floating]) -> float:
