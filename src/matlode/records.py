@@ -133,9 +133,22 @@ class Candidate:
         )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a crystal was made."""
+
+    template_id: str
+    """Id of the known structure in which elements were exchanged; "none" for a random crystal."""
+    template_formula: str
+    substitution: str
+    """The exchange of elements in words."""
+    prototype: str
+    """Structure type of the template (AFLOW label and names); empty if unknown."""
+
+
 @dataclass(frozen=True, eq=False)
 class RealisedStructure:
-    """A crystal structure built for a candidate."""
+    """A crystal structure built for a formula."""
 
     structure: Structure
     """Symmetrised conventional cell."""
@@ -144,13 +157,5 @@ class RealisedStructure:
     pattern: NDArray[np.floating]
     """(1601,), simulated."""
     match: float
-    """Cosine similarity of ``pattern`` and the candidate's pattern, 0..1."""
-    template_id: str
-    """Id of the known structure in which elements were substituted."""
-    template_formula: str
-    substitution: str
-    """The substitution of elements."""
-    prototype: str
-    """Structure type of the template (AFLOW label and names); empty if unknown."""
-    n_trials: int
-    """Number of trial structures that were simulated for it."""
+    """Cosine similarity of ``pattern`` and the pattern that it was built for, 0..1."""
+    origin: Origin

@@ -25,7 +25,6 @@ from matlode.artefacts import (
 from matlode.errors import InputError, suggest
 from matlode.records import Cell, Verdict
 from matlode.run_records import (
-    NO_STRUCTURE,
     CandidateDetails,
     CandidateRow,
     Details,
@@ -41,7 +40,6 @@ from matlode.run_records import (
     RuleVerdict,
     SavedRequest,
     TrialTable,
-    describe_origin,
 )
 from matlode.version import __version__
 
@@ -77,9 +75,10 @@ def tabulate_candidates(rows: Sequence[CandidateRow]) -> pd.DataFrame:
     return _frame(row.to_columns() for row in rows)
 
 
-def name_structure_file(rank: int, formula: str) -> str:
+def name_structure_file(rank: int | str, formula: str) -> str:
     """Path of a candidate's CIF in the run folder."""
-    return f"{STRUCTURES_FOLDER}/{rank:03d}-{formula}.cif"
+    place = f"{rank:03d}" if isinstance(rank, int) else rank
+    return f"{STRUCTURES_FOLDER}/{place}-{formula}.cif"
 
 
 def explain_candidate(
@@ -93,23 +92,7 @@ def explain_candidate(
     return Explanation(
         None if details is None else details.missed,
         tuple(RuleVerdict(verdict, required.get(verdict.rule, True)) for verdict in verdicts),
-        _find_story(row, details),
-    )
-
-
-def _find_story(row: CandidateRow, details: CandidateDetails | None) -> str:
-    if details is not None and details.story is not None:
-        return details.story
-    if not row.is_built:
-        return NO_STRUCTURE
-    if details is None or details.structure is None:
-        return ""
-    built = details.structure
-    return describe_origin(
-        template_formula=built.template_formula,
-        template_id=built.template_id,
-        substitution=built.substitution,
-        prototype=built.prototype,
+        "" if details is None or details.story is None else details.story,
     )
 
 
@@ -162,7 +145,7 @@ class RunFolder:
         Raises InputError if the table names a file outside of the folder.
         """
         path = inside(self.path, row.structure_file)
-        return path if row.is_built and path.is_file() else None
+        return path if path.is_file() else None
 
     def find_relaxed(self, row: EvidenceRow) -> Path | None:
         """The relaxed CIF of a structure; None if the file is not there.
@@ -218,7 +201,11 @@ class RunFolder:
     # ---- candidates ------------------------------------------------------------------------------
 
     def read_candidates(self) -> list[CandidateRow]:
-        """candidates.json, best first."""
+        """The candidates in candidates.json, best first."""
+        return [row for row in self.read_rows() if not row.is_known]
+
+    def read_rows(self) -> list[CandidateRow]:
+        """candidates.json: known materials for comparison, then the candidates, best first."""
         content = self._read_objects(CANDIDATES_FILE)
         with convert_read_errors(self.path / CANDIDATES_FILE, InputError):
             return [CandidateRow.from_columns(row) for row in content]
@@ -359,7 +346,7 @@ class RunFolder:
 
     def read_patterns(self) -> PatternTable:
         """patterns.npz."""
-        names = ("two_theta_deg", "decoded", "realised")
+        names = ("two_theta_deg", "realised", "decoded")
         try:
             arrays = read_arrays(self.path / PATTERNS_FILE, names)
         except FileNotFoundError as error:
@@ -375,8 +362,8 @@ class RunFolder:
                 two_theta_deg=patterns.two_theta_deg,
                 rank=np.array([row.rank for row in rows], dtype=int),
                 formula=np.array([row.formula for row in rows], dtype=str),
-                decoded=patterns.decoded,
                 realised=patterns.realised,
+                decoded=patterns.decoded,
             ),
         )
 

@@ -16,18 +16,8 @@ from numpy.typing import NDArray
 
 from matlode.records import Cell, Prediction, Verdict
 
-NOT_BUILT: Final = "none"
-"""``structure_file`` of a candidate without a structure (an empty cell would read as NaN)."""
-NO_STRUCTURE: Final = "no structure: neither a known type nor atoms at random give sound distances"
-"""Story of a candidate without a structure."""
-
-
-def describe_origin(
-    *, template_formula: str, template_id: str, substitution: str, prototype: str
-) -> str:
-    """Where a structure comes from, in words."""
-    text = f"structure from {template_formula} ({template_id}): {substitution}"
-    return f"{text}; type {prototype}" if prototype else text
+KNOWN: Final = "known, for comparison"
+"""Verdict of a known material above the candidates."""
 
 
 # ---- candidates ----------------------------------------------------------------------------------
@@ -51,12 +41,11 @@ class CandidateRow:
     """A row of candidates.csv and candidates.json."""
 
     rank: int
-    """From 1, best first."""
+    """From 1, best first; 0 for a known material that stands above the candidates."""
     formula: str
     chemical_system: str
     space_group: int
-    """The likeliest one for the decoded pattern."""
-    space_group_probability: float
+    """That of the crystal in ``structure_file``, as all other columns."""
     crystal_system: str
     bulk_modulus: PredictedValue
     shear_modulus: PredictedValue
@@ -68,27 +57,23 @@ class CandidateRow:
     """"novel", "known", "new polymorph", or that the rule was switched off."""
     nearest_known: str
     structure_file: str
-    """Path of the CIF in the run folder; ``NOT_BUILT`` if there is no structure."""
-    structure_match: float
-    """Cosine of the decoded pattern and that of the structure, 0..1."""
+    """Path of the CIF in the run folder."""
     verdict: str
-    """"accepted" or "rejected"."""
+    """"accepted", "rejected" or ``KNOWN``."""
     reasons: str
     """``Explanation`` as one text for people; programs use the records."""
     merit: float
-    structure_space_group: int
-    """0 if there is no structure."""
     in_ranges: bool
-    """Whether both the decoded material and the structure are in the ranges of the goal."""
-    structure_properties: Mapping[str, float]
-    """Property → value for the structure's own pattern; for the decoded one if not built."""
+    """Whether it is in the ranges of the goal."""
     properties: Mapping[str, PredictedValue]
-    """Further properties of the goal, for the decoded pattern."""
+    """Further properties of the goal."""
+    prototype: str = ""
+    """Structure type of the template, where it has a name."""
 
     @property
-    def is_built(self) -> bool:
-        """Whether there is a structure."""
-        return self.structure_file != NOT_BUILT
+    def is_known(self) -> bool:
+        """Whether it is a known material, for comparison."""
+        return self.verdict == KNOWN
 
     @property
     def is_accepted(self) -> bool:
@@ -96,12 +81,12 @@ class CandidateRow:
         return self.verdict == "accepted"
 
     def interval(self, name: str) -> PredictedValue | None:
-        """A property of the decoded material with its interval; None if the table has none."""
+        """A property with its interval; None if the table has none."""
         own = {"bulk_modulus": self.bulk_modulus, "shear_modulus": self.shear_modulus}
         return own.get(name) or self.properties.get(name)
 
     def value(self, name: str) -> float | None:
-        """A property of the decoded material; None if the table has none."""
+        """A property; None if the table has none."""
         found = self.interval(name)
         if found is not None:
             return found.value
@@ -117,7 +102,6 @@ class CandidateRow:
         for name in _CANDIDATE_COLUMNS:
             value = getattr(self, name)
             row |= value.to_columns(name) if name in _WITH_INTERVAL else {name: value}
-        row |= {f"structure_{name}": value for name, value in self.structure_properties.items()}
         for name, predicted in self.properties.items():
             row |= predicted.to_columns(name)
         return row
@@ -130,7 +114,6 @@ class CandidateRow:
             for name in row
             if name not in _WITH_INTERVAL and set(_interval_columns(name)) <= row.keys()
         ]
-        taken = {column for name in names for column in _interval_columns(name)}
         content: dict[str, object] = {
             name: row[name]
             for name in _CANDIDATE_COLUMNS
@@ -138,19 +121,13 @@ class CandidateRow:
         }
         content |= {name: _interval_content(row, name) for name in _WITH_INTERVAL}
         content["properties"] = {name: _interval_content(row, name) for name in names}
-        content["structure_properties"] = {
-            name.removeprefix("structure_"): value
-            for name, value in row.items()
-            if name.startswith("structure_") and name not in {*_CANDIDATE_COLUMNS, *taken}
-        }
         return msgspec.convert(content, cls)
 
 
 _CANDIDATE_COLUMNS: Final = (
-    "rank", "formula", "chemical_system", "space_group", "space_group_probability",
-    "crystal_system", "bulk_modulus", "shear_modulus", "formation_energy", "stable_probability",
-    "charge_neutral", "novelty", "nearest_known", "structure_file", "structure_match", "verdict",
-    "reasons", "merit", "structure_space_group", "in_ranges",
+    "rank", "formula", "chemical_system", "space_group", "crystal_system", "prototype",
+    "bulk_modulus", "shear_modulus", "formation_energy", "stable_probability", "charge_neutral",
+    "novelty", "nearest_known", "structure_file", "verdict", "reasons", "merit", "in_ranges",
 )  # fmt: skip
 """Fixed columns, in their order."""
 _WITH_INTERVAL: Final = ("bulk_modulus", "shear_modulus")
@@ -250,7 +227,7 @@ class NearKnown:
 
 @dataclass(frozen=True, kw_only=True)
 class PeakRow:
-    """A peak of a built structure's pattern."""
+    """A peak of a crystal's pattern."""
 
     two_theta_deg: float
     intensity: float
@@ -260,7 +237,7 @@ class PeakRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltStructure:
-    """The structure of a candidate and where it comes from."""
+    """The crystal of a candidate and where it comes from."""
 
     space_group: int
     lattice: tuple[tuple[float, ...], ...]
@@ -274,10 +251,21 @@ class BuiltStructure:
     substitution: str
     prototype: str
     """Structure type; empty if unknown."""
-    n_trials: int
-    """Trial structures that were compared with the pattern."""
     peaks: tuple[PeakRow, ...]
     """The strongest, by angle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polymorph:
+    """Another crystal of a candidate's formula that the search evaluated."""
+
+    space_group: int
+    template_formula: str
+    template_id: str
+    merit: float
+    stable_probability: float
+    values: Mapping[str, float]
+    """Property of the goal → predicted value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,11 +275,13 @@ class CandidateDetails:
     rank: int
     formula: str
     predictions: Mapping[str, Prediction]
-    """All properties, for the decoded pattern."""
+    """All properties."""
     nearest_known: tuple[NearKnown, ...]
-    structure_predictions: Mapping[str, Prediction] | None = None
-    """For the structure's own pattern; None if there is no structure."""
     structure: BuiltStructure | None = None
+    decoded_match: float | None = None
+    """Cosine of the crystal's pattern and of the one that its latent point decodes to, 0..1."""
+    polymorphs: tuple[Polymorph, ...] = ()
+    """The likeliest other crystals of the formula to be stable."""
     missed: tuple[str, ...] | None = None
     """See ``Explanation``."""
     story: str | None = None
@@ -311,9 +301,9 @@ class Counts:
     evaluated: int
     """Trials of the search itself."""
     formulas: int
-    """Distinct ones among these."""
-    realised: int
-    """Candidates for which a structure was tried."""
+    """Distinct formulas among these."""
+    proposed: int = 0
+    """Proposals, also those that led to no crystal."""
 
 
 @dataclass(frozen=True)
@@ -362,7 +352,7 @@ class TrialTable:
     """trials.csv: all trials, those at known materials first."""
 
     origins: NDArray[np.str_]
-    """(n,): "known", "substitution" or "search"."""
+    """(n,), see ``optimisation.trials.PROPOSERS``."""
     formulas: NDArray[np.str_]
     """(n,)."""
     merits: NDArray[np.float64]
@@ -391,10 +381,10 @@ class PatternTable:
 
     two_theta_deg: NDArray[np.floating]
     """(n_points,)."""
-    decoded: NDArray[np.floating]
-    """(n, n_points), as the model proposes them."""
     realised: NDArray[np.floating]
-    """(n, n_points), simulated from the structures; 0 where there is none."""
+    """(n, n_points), simulated from the crystals."""
+    decoded: NDArray[np.floating]
+    """(n, n_points), what their latent points decode to, a diagnostic."""
 
 
 # ---- evidence ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ machine-learning potentials."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,6 @@ from matlode.realisation.substitution import substitute_elements
 from matlode.records import Prediction
 from matlode.representation.composition import write_formulas
 from matlode.run_folder import RunFolder
-from matlode.run_records import CandidateRow
 from matlode.screening.chemistry import ChargeNeutral
 
 if TYPE_CHECKING:
@@ -115,22 +114,15 @@ def _run_search(
             goal=goal, out=folder, settings=settings, known=known,
             screens={"novel": {"required": True}}, progress=progress,
         )  # fmt: skip
-    built = [row for row in run.read_candidates() if row.is_accepted and row.is_built]
+    built = [row for row in run.read_candidates() if row.is_accepted]
     return [
         Proposed(
             canonicalise_formula(row.formula),
             read_structure(inside(folder, row.structure_file)),
-            _shift_to_structure(row),
+            Prediction(*astuple(row.bulk_modulus), "GPa"),
         )
         for row in built[:n]
     ]
-
-
-def _shift_to_structure(row: CandidateRow) -> Prediction:
-    """The structure's bulk modulus, with the interval of the decoded material's around it."""
-    decoded, value = row.bulk_modulus, row.structure_properties["bulk_modulus"]
-    shift = value - decoded.value
-    return Prediction(value, shift + decoded.low, shift + decoded.high, "GPa")
 
 
 def _substitute_elements(n: int, models: Models, known: Known) -> list[Proposed]:

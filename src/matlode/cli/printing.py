@@ -101,7 +101,7 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
         unit = units.get(name, "")
         symbol = SYMBOLS.get(name, name)
         headings.append(f"P({symbol})" if unit == "probability" else _with_unit(symbol, unit))
-    headings += ["E_f / eV", "P(stable)", "charges", "novelty", "structure (match)", "verdict"]
+    headings += ["E_f / eV", "P(stable)", "charges", "novelty", "verdict"]
     print_table(
         headings,
         [_candidate_cells(row, wanted) for row in rows[:n]],
@@ -111,7 +111,7 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
         n_kept = sum(row.in_ranges and row.is_accepted for row in rows)
         ranges = ", ".join(entry.endpoint for entry in goal.ranges)
         print(
-            f"Accepted, with decoded material and structure in the ranges of {ranges}: {n_kept} of "
+            f"Accepted, and in the ranges of {ranges}: {n_kept} of "
             f"{len(rows)}; `matlode explain` prints what the others miss."
         )
 
@@ -127,7 +127,6 @@ def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
         f"{row.stable_probability:.2f}",
         str(row.charge_neutral),
         str(row.novelty),
-        f"{row.structure_space_group} ({row.structure_match:.2f})",
         row.verdict,
     ]
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matlode.data.formulas import chemical_system, format_formula
 from matlode.data.symmetry import CIF_SYMPREC_A, crystal_system
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
-from matlode.optimisation.campaign import Trials
+from matlode.jobs.shortlist import Proposal
 from matlode.optimisation.goal import Goal
-from matlode.records import Candidate, Prediction, RealisedStructure
+from matlode.optimisation.trials import PROPOSERS, Trials
+from matlode.records import Origin, Prediction, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS
 from matlode.run_folder import RunFolder, name_structure_file
 from matlode.run_records import (
-    NO_STRUCTURE,
-    NOT_BUILT,
+    KNOWN,
     CandidateRow,
     FunnelRow,
     KnownRow,
     PatternTable,
     PredictedValue,
     TrialTable,
-    describe_origin,
 )
 from matlode.screening.funnel import Screened, ledger
 from matlode.screening.novelty import KnownMaterials
@@ -39,32 +37,12 @@ ALWAYS_SHOWN = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
 """Columns of every table."""
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A row of the final table: a candidate, its verdicts and the structure built for it."""
-
-    screened: Screened
-    merit: float
-    """The lowest of three: the decoded material's, its formula's crystals' and the structure's."""
-    trial: int
-    """Its index among the trials of the search, without those at known materials."""
-    built: RealisedStructure | None = None
-    built_predictions: Mapping[str, Prediction] = field(default_factory=dict)
-    """For the structure's own pattern."""
-    missed: tuple[str, ...] = ()
-    """For each range of the goal that the decoded material or its structure is not in, what is
-    predicted instead."""
-
-    @property
-    def candidate(self) -> Candidate:
-        """The candidate itself."""
-        return self.screened.candidate
-
-
 def make_candidate_rows(
     proposals: Sequence[Proposal], known: KnownMaterials, rules: Sequence[Rule], goal: Goal
 ) -> list[CandidateRow]:
     """One row per proposal, best first."""
+    if not proposals:
+        return []
     nearest = known.nearest(np.array([p.candidate.composition for p in proposals]))
     rows = []
     for rank, (proposal, (index, _)) in enumerate(zip(proposals, nearest, strict=True), start=1):
@@ -74,9 +52,9 @@ def make_candidate_rows(
             rank=rank,
             formula=formula,
             chemical_system=chemical_system(candidate.formula),
-            space_group=candidate.space_group,
-            space_group_probability=round(float(candidate.space_groups.max()), 4),
-            crystal_system=crystal_system(candidate.space_group),
+            space_group=built.space_group,
+            crystal_system=crystal_system(built.space_group),
+            prototype=built.origin.prototype,
             bulk_modulus=_round_prediction(candidate.predictions["bulk_modulus"]),
             shear_modulus=_round_prediction(candidate.predictions["shear_modulus"]),
             formation_energy=round(candidate.predictions["formation_energy"].value, 4),
@@ -84,20 +62,11 @@ def make_candidate_rows(
             charge_neutral=_find_value(screened, "charge_neutral"),
             novelty=_find_value(screened, "novel"),
             nearest_known=f"{format_formula(known.formulas[index])} ({known.ids[index]})",
-            structure_file=name_structure_file(rank, formula) if built else NOT_BUILT,
-            structure_match=round(built.match, 4) if built else 0.0,
+            structure_file=name_structure_file(rank, formula),
             verdict="accepted" if screened.accepted else "rejected",
             reasons=_join_reasons(proposal, rules),
             merit=round(proposal.merit, 4),
-            structure_space_group=built.space_group if built else 0,
             in_ranges=not proposal.missed,
-            structure_properties={
-                # the prediction for the decoded pattern stands in if there is no structure
-                name: round_significant(
-                    proposal.built_predictions.get(name, candidate.predictions[name]).value
-                )
-                for name in dict.fromkeys([*SHOWN_PROPERTIES, *goal.shown])
-            },
             properties={
                 name: _round_own_prediction(candidate.predictions[name])
                 for name in goal.shown
@@ -106,6 +75,21 @@ def make_candidate_rows(
         )
         rows.append(row)
     return rows
+
+
+def make_reference_rows(
+    proposals: Sequence[Proposal], known: KnownMaterials, rules: Sequence[Rule], goal: Goal
+) -> list[CandidateRow]:
+    """One row per known material that stands above the candidates, best first."""
+    return [
+        replace(
+            row,
+            rank=0,
+            verdict=KNOWN,
+            structure_file=name_structure_file(f"known-{row.rank}", row.formula),
+        )
+        for row in make_candidate_rows(proposals, known, rules, goal)
+    ]
 
 
 def _find_value(screened: Screened, rule: str) -> float | str:
@@ -135,73 +119,72 @@ def _join_reasons(proposal: Proposal, rules: Sequence[Rule]) -> str:
     for verdict in proposal.screened.verdicts:
         failed = "NO" if verdict.rule in required else "note"
         parts.append(f"{'ok' if verdict.passed else failed} {verdict.rule}: {verdict.reason}")
-    return " | ".join([*parts, describe_structure(proposal.built)])
+    return " | ".join([*parts, describe_origin(proposal.built.origin)])
 
 
-def describe_structure(built: RealisedStructure | None) -> str:
-    """Where the structure of a candidate comes from, or that there is none."""
-    if built is None:
-        return NO_STRUCTURE
-    return describe_origin(
-        template_formula=format_formula(built.template_formula),
-        template_id=built.template_id,
-        substitution=built.substitution,
-        prototype=built.prototype,
+def describe_origin(origin: Origin) -> str:
+    """Where a crystal comes from, in words."""
+    text = (
+        f"structure from {format_formula(origin.template_formula)} ({origin.template_id}): "
+        f"{origin.substitution}"
     )
+    return f"{text}; type {origin.prototype}" if origin.prototype else text
 
 
 def write_results(
     folder: RunFolder,
-    rows: Sequence[CandidateRow],
     proposals: Sequence[Proposal],
-    screened: Sequence[Proposal],
+    references: Sequence[Proposal],
+    screened: Sequence[Screened],
     trials: Trials,
-    origins: NDArray[np.str_],
     goal: Goal,
     models: Models,
     known: Known,
     rules: Sequence[Rule],
-) -> None:
-    """Fill a run folder with ``proposals``, whose rows of the table are ``rows``.
+) -> list[CandidateRow]:
+    """Fill a run folder with ``proposals`` and the known materials ``references`` above them;
+    returns the rows of the table.
 
-    ``screened``: all candidates that rules were applied to, which the funnel counts. ``origins``
-    (n_trials,) says where each trial comes from.
+    ``screened``: all candidates that rules were applied to, which the funnel counts.
     """
-    for row, proposal in zip(rows, proposals, strict=True):
-        if proposal.built is not None:
-            folder.write_structure(row, make_cif_text(proposal.built, proposal.candidate))
+    above = make_reference_rows(references, known.catalogue, rules, goal)
+    rows = make_candidate_rows(proposals, known.catalogue, rules, goal)
+    for row, proposal in zip([*above, *rows], [*references, *proposals], strict=True):
+        text = make_cif_text(proposal.built, proposal.candidate.formula, known=row.is_known)
+        folder.write_structure(row, text)
     two_theta = STANDARD_SETTINGS.two_theta_deg
-    blank = np.zeros(len(two_theta), dtype=np.float32)
-    decoded = np.array([p.candidate.pattern for p in proposals], dtype=np.float32)
-    built = np.array([blank if p.built is None else p.built.pattern for p in proposals])
-    folder.write_patterns(rows, PatternTable(two_theta, decoded, built))
+    shape = len(proposals), len(two_theta)
+    points = trials.points[[proposal.trial for proposal in proposals]]
+    decoded = models.space.decode(points)[1] if proposals else np.zeros(shape, np.float32)
+    realised = np.array([p.built.pattern for p in proposals], dtype=np.float32).reshape(shape)
+    folder.write_patterns(rows, PatternTable(two_theta, realised, decoded))
     folder.write_verdicts(rows, [proposal.screened.verdicts for proposal in proposals])
-    folder.write_trials(_tabulate_trials(trials, origins, goal))
-    funnel = ledger([p.screened for p in screened], rules)
-    folder.write_funnel([FunnelRow.from_json(row) for row in funnel])
+    folder.write_trials(_tabulate_trials(trials, goal))
+    folder.write_funnel([FunnelRow.from_json(row) for row in ledger(screened, rules)])
     folder.write_known(_select_known(models, known, goal))
-    folder.write_candidates(rows)
+    folder.write_candidates([*above, *rows])
+    return [*above, *rows]
 
 
-def make_cif_text(built: RealisedStructure, candidate: Candidate) -> str:
-    """A symmetrised CIF with comments that say what it is and where it comes from."""
+def make_cif_text(built: RealisedStructure, formula: str, *, known: bool = False) -> str:
+    """A symmetrised CIF with comments that say what it is and where it comes from.
+
+    ``formula`` is canonical; ``known`` marks a known material.
+    """
     from pymatgen.io.cif import CifWriter
 
     text = str(CifWriter(built.structure, symprec=CIF_SYMPREC_A))
+    origin = built.origin
+    what = "known material" if known else "proposed, not relaxed, not synthesised"
     header = (
-        f"# matlode {__version__}: {format_formula(candidate.formula)}, proposed, not "
-        "relaxed, not synthesised\n"
-        f"# built from {format_formula(built.template_formula)} ({built.template_id}): "
-        f"{built.substitution}\n"
-        f"# structure type {built.prototype or 'not named'}\n"
-        f"# pattern match {built.match:.3f}, {built.n_trials} trial structures\n"
+        f"# matlode {__version__}: {format_formula(formula)}, {what}\n# {describe_origin(origin)}\n"
     )
     return header + text
 
 
-def _tabulate_trials(trials: Trials, origins: NDArray[np.str_], goal: Goal) -> TrialTable:
+def _tabulate_trials(trials: Trials, goal: Goal) -> TrialTable:
     return TrialTable(
-        origins,
+        np.array(PROPOSERS)[trials.proposers],
         np.array([format_formula(str(formula)) for formula in trials.formulas], dtype=str),
         trials.merits(goal).round(4),
         {

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.formulas import format_formula
-from matlode.jobs.candidate_table import Proposal, describe_structure, round_significant
+from matlode.data.symmetry import find_space_group
+from matlode.jobs.candidate_table import describe_origin, round_significant
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
+from matlode.jobs.shortlist import Proposal
 from matlode.latent.networks import COMPOSITION_LATENT
-from matlode.optimisation.campaign import Trials
-from matlode.optimisation.goal import Goal
+from matlode.optimisation.evaluators import CrystalEvaluator
+from matlode.optimisation.goal import STABILITY, Goal
+from matlode.optimisation.trials import Trials
 from matlode.records import Prediction, RealisedStructure
 from matlode.representation.diffraction import simulate_peaks
 from matlode.run_folder import RunFolder
@@ -25,6 +28,7 @@ from matlode.run_records import (
     MapTable,
     NearKnown,
     PeakRow,
+    Polymorph,
 )
 from matlode.screening.novelty import KnownMaterials
 
@@ -32,6 +36,8 @@ N_NEAREST = 5
 """Known materials per candidate."""
 N_PEAKS = 30
 """Peaks per structure, the strongest."""
+N_POLYMORPHS = 3
+"""Other crystals per candidate, the likeliest to be stable."""
 
 
 def write_details(
@@ -39,35 +45,73 @@ def write_details(
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
     trials: Trials,
+    polymorphs: Sequence[Sequence[Polymorph]],
     *,
     known_rows: NDArray[np.intp],
     n_known: int,
-    n_realised: int,
+    n_proposed: int,
     goal: Goal,
     models: Models,
     known: Known,
 ) -> None:
     """Write details.json (each of the ``proposals`` with all its predictions, its nearest known
-    materials and its structure) and map.csv (all ``trials``, see ``project_on_plane``).
+    materials, its structure and its ``polymorphs``) and map.csv (all ``trials``, see
+    ``project_on_plane``).
 
-    ``known_rows``: which known materials the first trials are; ``n_known``: trials at known
-    materials; ``n_realised``: the number of proposals for which a structure was tried.
+    ``known_rows``: which known materials the first trials are; ``n_known``: trials before those of
+    the search; ``n_proposed``: proposals, also those that led to no crystal.
     """
     places, shares = project_on_plane(trials.points)
-    folder.write_map(_tabulate_map(places, proposals, screened, known_rows, n_known, known))
+    folder.write_map(_tabulate_map(places, proposals, screened, known_rows, known))
     labels = {name: models.endpoints[name].labels(known.materials) for name in goal.shown}
     counts = Counts(
         known=n_known,
         evaluated=len(trials) - n_known,
         formulas=len(set(trials.formulas[n_known:].tolist())),
-        realised=min(n_realised, len(screened)),
+        proposed=n_proposed,
     )
     candidates = tuple(
-        _describe_candidate(rank, proposal, labels, known.catalogue)
-        for rank, proposal in enumerate(proposals, start=1)
+        _describe_candidate(rank, proposal, labels, known.catalogue, others)
+        for rank, (proposal, others) in enumerate(zip(proposals, polymorphs, strict=True), start=1)
     )
     map_shares = tuple(round(float(share), 4) for share in shares)
     folder.write_details(Details(map_shares, counts, candidates))
+
+
+def find_polymorphs(
+    proposals: Sequence[Proposal], trials: Trials, evaluator: CrystalEvaluator
+) -> list[tuple[Polymorph, ...]]:
+    """The other crystals of each candidate's formula, the likeliest to be stable first."""
+    formulas = [proposal.candidate.formula for proposal in proposals]
+    owners, crystals = evaluator.evaluate_crystals(formulas, proposer="sampler")
+    goal, frame = evaluator.valuation.goal, evaluator.library.materials.frame
+    chances = crystals.values[:, goal.endpoints.index(STABILITY)]
+    merits = crystals.merits(goal)
+    built = crystals.blueprints.build(evaluator.library)
+    found = []
+    for place, proposal in enumerate(proposals):
+        others = np.flatnonzero(
+            (owners == place) & (crystals.templates != trials.templates[proposal.trial])
+        )
+        best = others[np.argsort(-chances[others], kind="stable")][:N_POLYMORPHS]
+        found.append(
+            tuple(
+                Polymorph(
+                    space_group=find_space_group(built, row),
+                    template_formula=format_formula(frame["formula"].iloc[template]),
+                    template_id=str(frame["id"].iloc[template]),
+                    merit=round(float(merits[row]), 4),
+                    stable_probability=round(float(chances[row]), 4),
+                    values={
+                        name: round_significant(float(value))
+                        for name, value in zip(goal.endpoints, crystals.values[row], strict=True)
+                    },
+                )
+                for row in best
+                for template in [int(crystals.templates[row])]
+            )
+        )
+    return found
 
 
 def project_on_plane(
@@ -92,15 +136,14 @@ def _tabulate_map(
     proposals: Sequence[Proposal],
     screened: Sequence[Proposal],
     known_rows: NDArray[np.intp],
-    n_known: int,
     known: Known,
 ) -> MapTable:
     space_groups, ranks = np.zeros((2, len(places)), dtype=int)
     space_groups[: len(known_rows)] = np.array(known.catalogue.space_groups)[known_rows]
     for proposal in screened:
-        space_groups[n_known + proposal.trial] = proposal.candidate.space_group
+        space_groups[proposal.trial] = proposal.built.space_group
     for rank, proposal in enumerate(proposals, start=1):
-        ranks[n_known + proposal.trial] = rank
+        ranks[proposal.trial] = rank
     return MapTable(places[:, 0].round(4), places[:, 1].round(4), space_groups, ranks)
 
 
@@ -109,6 +152,7 @@ def _describe_candidate(
     proposal: Proposal,
     labels: Mapping[str, NDArray[np.float64]],
     known: KnownMaterials,
+    polymorphs: Sequence[Polymorph],
 ) -> CandidateDetails:
     candidate, built = proposal.candidate, proposal.built
     nearest = known.find_nearest_several(candidate.composition, N_NEAREST)
@@ -119,12 +163,11 @@ def _describe_candidate(
         nearest_known=tuple(
             _describe_neighbour(index, distance, labels, known) for index, distance in nearest
         ),
-        structure_predictions=(
-            None if built is None else _round_predictions(proposal.built_predictions)
-        ),
-        structure=None if built is None else _describe_built(built),
+        structure=_describe_built(built),
+        decoded_match=round(built.match, 4),
+        polymorphs=tuple(polymorphs),
         missed=proposal.missed,
-        story=describe_structure(built),
+        story=describe_origin(built.origin),
     )
 
 
@@ -162,11 +205,10 @@ def _describe_built(built: RealisedStructure) -> BuiltStructure:
         lattice=tuple(map(tuple, np.round(built.structure.lattice.matrix, 5).tolist())),
         species=tuple(site.specie.symbol for site in built.structure),
         frac_coords=tuple(map(tuple, np.round(built.structure.frac_coords, 5).tolist())),
-        template_formula=format_formula(built.template_formula),
-        template_id=built.template_id,
-        substitution=built.substitution,
-        prototype=built.prototype,
-        n_trials=built.n_trials,
+        template_formula=format_formula(built.origin.template_formula),
+        template_id=built.origin.template_id,
+        substitution=built.origin.substitution,
+        prototype=built.origin.prototype,
         peaks=tuple(
             PeakRow(
                 two_theta_deg=round(float(peaks.two_theta_deg[at]), 3),

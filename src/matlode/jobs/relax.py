@@ -57,7 +57,7 @@ def relax_run(
     sources = [
         Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
         for row in RunFolder(folder).read_candidates()
-        if row.is_built and canonicalise_formula(row.formula) not in skip
+        if canonicalise_formula(row.formula) not in skip
     ][:n]
     with lock_folder(folder):
         try:
@@ -133,7 +133,7 @@ def _find_predictions(row: CandidateRow) -> dict[str, float]:
     """The models' predictions for the built structure, else for the decoded pattern."""
     predicted = {}
     for column, name in PREDICTED_PROPERTIES.items():
-        value = row.structure_properties.get(name, row.value(name))
+        value = row.value(name)
         if value is not None:
             predicted[column] = float(value)
     return predicted

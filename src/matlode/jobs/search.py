@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from matlode.artefacts import (
@@ -27,30 +26,37 @@ from matlode.artefacts import (
 )
 from matlode.data.tables import checksum
 from matlode.errors import GoalError, InputError, suggest
-from matlode.jobs.candidate_table import ALWAYS_SHOWN, make_candidate_rows, write_results
+from matlode.jobs.candidate_table import ALWAYS_SHOWN, write_results
 from matlode.jobs.deprecated import accept_toolbox
-from matlode.jobs.details import write_details
+from matlode.jobs.details import find_polymorphs, write_details
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
+    Proposal,
+    build_crystals,
+    fit_crystals,
+    propose_crystals,
     rank_proposals,
-    realise_proposals,
-    screen_proposals,
+    select_references,
+    select_trials,
 )
-from matlode.jobs.starts import SearchSettings, prepare_campaign
+from matlode.jobs.starts import JUDGES, Prepared, SearchSettings, prepare_campaign
 from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
+from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, merge_options, read_goal_file
 from matlode.optimisation.ledger import Ledger, LedgerState
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.studies import usable_storage
+from matlode.optimisation.trials import Trials
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report
 from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder, tabulate_candidates
 from matlode.run_records import Places, SavedRequest
+from matlode.screening.rule import Rule
 from matlode.version import __version__
 
 
@@ -66,8 +72,7 @@ class Run:
     def _repr_html_(self) -> str:
         """For notebooks: the goal and the first candidates."""
         goal = self.provenance["goal"]
-        columns = ["rank", "formula", *goal["shown"], "crystal_system", "novelty",
-                   "structure_match", "verdict"]  # fmt: skip
+        columns = ["rank", "formula", *goal["shown"], "space_group", "novelty", "verdict"]
         return (
             f"<p>{escape(goal['words'])}: {len(self.candidates)} candidates in "
             f"{escape(str(self.folder))}, with details in report.html.</p>"
@@ -143,7 +148,7 @@ def search(
     }
     sections = merge_options(sections, {name: option for name, option in options.items() if option})
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
-    screens = {"comes_back": True, **(screens or {}), **sections.get("screens", {})}
+    screens = {**(screens or {}), **sections.get("screens", {})}
     request = Request(sections, settings, models or Models(), known or Known(), screens)
     request.goal()  # raises for an impossible goal, before a folder is made
     folder = _new_folder(Path(out))
@@ -194,8 +199,10 @@ def _work(url: str, campaign: str, models: Models, known: Known, progress: Progr
         )
     prepared = prepare_campaign(request.goal(), models, known, settings)
     with closing(ledger):
-        trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
-    return len(trials) - n_known
+        trials = prepared.campaign.run(
+            prepared.known, settings.trials, settings.seed, ledger=ledger, progress=progress
+        )
+    return len(trials) - len(prepared.known)
 
 
 @dataclass(frozen=True)
@@ -327,36 +334,33 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         n_known_materials = len(known.catalogue.formulas)
         progress("load", 2, 3, f"starting points out of {n_known_materials:,} known materials")
         prepared = prepare_campaign(goal, models, known, settings)
-        campaign = prepared.campaign
-        progress("load", 3, 3, f"{len(prepared.start)} known starting points")
+        progress("load", 3, 3, f"{len(prepared.known)} known starting points")
     with watch.stage("search"):
-        trials, n_known = prepared.run(settings, ledger=ledger, progress=progress)
+        trials = prepared.campaign.run(
+            prepared.known, settings.trials, settings.seed, ledger=ledger, progress=progress
+        )
     with watch.stage("screen"):
-        found = trials.take(np.arange(n_known, len(trials)))
         rules = load_rules(models, known, request.screens)
-        screened = screen_proposals(
-            campaign, found, models, known.prototypes, rules, settings, progress
+        screened, references = _screen(trials, prepared, request, rules, progress)
+        proposals = rank_proposals(screened, settings)
+        evaluator = prepared.campaign.evaluator
+        polymorphs = (
+            find_polymorphs(proposals, trials, evaluator)
+            if isinstance(evaluator, CrystalEvaluator)
+            else [()] * len(proposals)
         )
-    with watch.stage("realise"):
-        built = realise_proposals(
-            screened[: settings.n_realised], campaign, models, known.builder, progress
-        )
-        if goal.space_groups:  # only a structure has a space group
-            built = [proposal for proposal in built if proposal.built is not None]
-        proposals = rank_proposals(built, settings)
     with watch.stage("write"):
-        progress("write", 0, 3, "table")
+        progress("write", 0, 3, "tables and structures")
         run = RunFolder(folder)
-        rows = make_candidate_rows(proposals, known.catalogue, rules, goal)
-        progress("write", 1, 3, "structures and verdicts")
-        origins = np.repeat(
-            ["known", "substitution", "search"],
-            [n_known, len(prepared.opening), len(found) - len(prepared.opening)],
-        )
-        write_results(run, rows, proposals, screened, trials, origins, goal, models, known, rules)
+        rows = write_results(
+            run, proposals, references, [one.screened for one in screened], trials, goal, models,
+            known, rules,
+        )  # fmt: skip
+        progress("write", 1, 3, "details")
         write_details(
-            run, proposals, screened, trials, known_rows=prepared.known_rows, n_known=n_known,
-            n_realised=settings.n_realised, goal=goal, models=models, known=known,
+            run, proposals, screened, trials, polymorphs, known_rows=prepared.known_rows,
+            n_known=len(prepared.known), n_proposed=settings.trials, goal=goal, models=models,
+            known=known,
         )  # fmt: skip
     provenance = _provenance(goal, request, watch)
     run.write_provenance(provenance)
@@ -364,6 +368,32 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     write_report(folder)
     progress("write", 3, 3, str(folder))
     return Run(folder, tabulate_candidates(rows), provenance)
+
+
+def _screen(
+    trials: Trials,
+    prepared: Prepared,
+    request: Request,
+    rules: Sequence[Rule],
+    progress: Progress,
+) -> tuple[list[Proposal], list[Proposal]]:
+    """The best trials and the best known materials, as screened crystals."""
+    models, known = request.models, request.known
+    evaluator, goal = prepared.campaign.evaluator, prepared.campaign.goal
+    rows = select_trials(trials, goal, request.settings)
+    if not isinstance(evaluator, CrystalEvaluator):
+        filters = load_rules(models, known, PAPER_SCREENS)
+        built, _ = fit_crystals(trials.take(rows), models, known.builder, filters, goal, progress)
+        return propose_crystals(trials, rows, built, models, rules, goal, progress), []
+    built = build_crystals(trials.take(rows), evaluator, models, known.builder)
+    screened = propose_crystals(trials, rows, built, models, rules, goal, progress)
+    best_known = select_references(trials, goal)
+    built = build_crystals(trials.take(best_known), evaluator, models, known.builder)
+    return screened, propose_crystals(trials, best_known, built, models, rules, goal)
+
+
+PAPER_SCREENS = {"plausible_pattern": True, "clear_symmetry": True, "novel": False}
+"""Filters of decoded patterns, as in Korolev et al. 2020 (Figures S9, S10)."""
 
 
 def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSettings:
@@ -380,11 +410,14 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
         raise GoalError(
             f'unknown sampler "{settings.sampler}". {suggest(settings.sampler, SAMPLERS)}'
         )
+    if settings.judge not in JUDGES:
+        raise GoalError(f'unknown judge "{settings.judge}". {suggest(settings.judge, JUDGES)}')
     for name, value in asdict(settings).items():
-        if name not in ("seed", "sampler", "substituted_share") and value < 1:
+        if name.endswith("_share"):
+            if not 0 <= value <= 1:
+                raise GoalError(f"{name} must be from 0 to 1, not {value}.")
+        elif name != "seed" and isinstance(value, int) and value < 1:
             raise GoalError(f"{name} must be at least 1, not {value}.")
-    if not 0 <= settings.substituted_share <= 1:
-        raise GoalError(f"substituted_share must be from 0 to 1, not {settings.substituted_share}.")
     return settings
 
 

@@ -1,199 +1,190 @@
-"""From trials to ranked candidates with structures."""
+"""From trials to ranked candidates, each a crystal with predictions and verdicts of its own."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.batches import split_range
+from matlode.data.crystals import Crystals
 from matlode.data.formulas import anonymise_formula, chemical_system
-from matlode.jobs.candidate_table import Proposal
+from matlode.data.symmetry import find_standard_cell
 from matlode.jobs.models import Models
-from matlode.jobs.starts import SearchSettings, scale_to_expected_volume
-from matlode.optimisation.campaign import Campaign, Trials, select_diverse
-from matlode.optimisation.preferences import Decoded
+from matlode.jobs.starts import SearchSettings
+from matlode.optimisation.evaluators import CrystalEvaluator
+from matlode.optimisation.goal import Goal
+from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import Builder
-from matlode.realisation.prototypes import PrototypeLibrary
-from matlode.records import Candidate
-from matlode.screening.funnel import screen
+from matlode.realisation.builder import Builder, compute_cosines, overlaps
+from matlode.records import Candidate, RealisedStructure
+from matlode.representation.composition import composition_vectors
+from matlode.representation.diffraction import simulate_patterns
+from matlode.screening.funnel import Screened, screen
 from matlode.screening.rule import Rule
 
-N_JUDGED = 1500
-"""Number of best distinct formulas whose crystals are evaluated."""
-N_CRYSTALS = 4
-"""Number of crystals per formula: substitutions into the templates of the nearest elements."""
-_BATCH = 256
+N_REFERENCES = 5
+"""Known materials that stand above the candidates, for comparison."""
 
 
-def screen_proposals(
-    campaign: Campaign,
-    trials: Trials,
-    models: Models,
-    templates: PrototypeLibrary,
-    rules: Sequence[Rule],
-    settings: SearchSettings,
-    progress: Progress = silent,
-) -> list[Proposal]:
-    """Screen the best distinct formulas: accepted ones first, of these the ones within all ranges
-    of the goal, then by merit.
+@dataclass(frozen=True)
+class Proposal:
+    """A row of the final table: a crystal, its predictions and its verdicts."""
 
-    A search finds what the models overrate, above all patterns that no crystal of the formula
-    has. So the lower of two merits counts: that of the point and that of its formula's crystals
-    (``compute_crystal_merits``). Formulas without a template come last.
-    """
-    everything = select_diverse(
-        trials, trials.merits(campaign.goal), N_JUDGED, max_per_system=N_JUDGED
-    )
-    trials = trials.take(everything)
-    kept = compute_crystal_merits(campaign, models, templates, trials.formulas.tolist(), progress)
-    typed, inside = ~np.isnan(kept), trials.in_ranges(campaign.goal)
-    merits = np.fmin(trials.merits(campaign.goal), kept)
-    rows = np.concatenate([
+    screened: Screened
+    built: RealisedStructure
+    """The crystal; its ``match`` is with the pattern that its latent point decodes to."""
+    merit: float
+    trial: int
+    """Its index among all trials."""
+    missed: tuple[str, ...] = ()
+    """For each range of the goal that it is not in, what is predicted instead."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate itself."""
+        return self.screened.candidate
+
+
+def select_trials(trials: Trials, goal: Goal, settings: SearchSettings) -> NDArray[np.intp]:
+    """Rows of the best distinct formulas that are screened: those in all ranges of the goal first,
+    then by merit. Known materials are left out."""
+    merits, inside = trials.merits(goal), trials.in_ranges(goal)
+    found = trials.proposers != PROPOSERS.index("known")
+    rows = [
         part[
             select_diverse(
                 trials.take(part), merits[part], settings.n_screened,
                 max_per_system=2 * settings.max_per_system,
             )
         ]
-        for part in map(np.flatnonzero, (typed & inside, typed & ~inside, ~typed))
-    ])[: settings.n_screened]  # fmt: skip
-    chosen = trials.take(rows)
-    _, patterns = campaign.space.decode(chosen.points)
-    candidates = models.predict_candidates(
-        [str(f) for f in chosen.formulas], chosen.compositions, patterns, case="decoded"
-    )
-    if campaign.goal.space_groups:
-        candidates = [_restrict(candidate, campaign.goal.space_groups) for candidate in candidates]
-    screened = screen(candidates, rules)
-    accepted = sum(s.accepted for s in screened)
-    progress("screen", len(trials), len(trials), f"{accepted} of {len(screened)} accepted")
-    proposals = [
-        Proposal(
-            s,
-            float(merits[row]),
-            int(everything[row]),
-            missed=tuple(campaign.goal.missed(s.candidate.predictions)),
-        )
-        for s, row in zip(screened, rows, strict=True)
+        for part in map(np.flatnonzero, (found & inside, found & ~inside))
+    ]  # fmt: skip
+    return np.concatenate(rows)[: settings.n_screened]
+
+
+def select_references(trials: Trials, goal: Goal) -> NDArray[np.intp]:
+    """Rows of the N_REFERENCES best known materials within the limits of the goal, of distinct
+    formulas: those in all ranges first, then by merit."""
+    limits, merits, inside = goal.limits, trials.merits(goal), trials.in_ranges(goal)
+    is_known = (trials.proposers == PROPOSERS.index("known")) & (trials.templates >= 0)
+    rows, formulas = [], set()
+    for row in np.lexsort([-merits, ~inside, ~is_known])[: int(is_known.sum())]:
+        formula = str(trials.formulas[row])
+        if formula not in formulas and limits.admit(formula):
+            formulas.add(formula)
+            rows.append(row)
+        if len(rows) == N_REFERENCES:
+            break
+    return np.array(rows, dtype=np.intp)
+
+
+def build_crystals(
+    trials: Trials, evaluator: CrystalEvaluator, models: Models, builder: Builder
+) -> list[RealisedStructure | None]:
+    """Build the crystals of trials again, in conventional standard cells; None where the symmetry
+    is not one that the goal asks for, or where atoms overlap."""
+    wanted, library = evaluator.valuation.goal.space_groups, evaluator.library
+    blueprints = trials.blueprints
+    crystals = blueprints.build(library)
+    standard = [find_standard_cell(crystals.structure(row)) for row in range(len(trials))]
+    usable = [
+        (not wanted or group in wanted) and not overlaps(structure) for structure, group in standard
     ]
-    return sorted(proposals, key=_rank_key)
+    rows = np.flatnonzero(usable)
+    patterns = simulate_patterns([standard[row][0] for row in rows]) if len(rows) else np.empty(0)
+    _, decoded = models.space.decode(trials.points[rows])
+    found: list[RealisedStructure | None] = [None] * len(trials)
+    for row, pattern, match in zip(rows, patterns, compute_cosines(patterns, decoded), strict=True):
+        origin = builder.describe_origin(blueprints.find_substitution(row, library))
+        found[row] = RealisedStructure(*standard[row], pattern, float(match), origin)
+    return found
 
 
-def _restrict(candidate: Candidate, space_groups: Sequence[int]) -> Candidate:
-    """Condition the space-group probabilities of a candidate on a set of space groups."""
-    wanted = np.zeros(len(candidate.space_groups), dtype=bool)
-    wanted[np.array(space_groups) - 1] = True
-    chances = np.where(wanted, candidate.space_groups, 0.0)
-    chances = chances / chances.sum() if chances.sum() > 0 else wanted / wanted.sum()
-    inside = tuple(group for group in candidate.space_group_set if wanted[group - 1])
-    return replace(candidate, space_groups=chances, space_group_set=inside)
-
-
-def _rank_key(proposal: Proposal) -> tuple[bool, bool, bool, float]:
-    return (
-        not proposal.screened.accepted,
-        bool(proposal.missed),
-        proposal.built is None,
-        -proposal.merit,
-    )
-
-
-def compute_crystal_merits(
-    campaign: Campaign,
-    models: Models,
-    templates: PrototypeLibrary,
-    formulas: Sequence[str],
-    progress: Progress = silent,
-) -> NDArray[np.float64]:
-    """Median merit (n,) of each formula's crystals; NaN if no template fits.
-
-    The crystals are N_CRYSTALS substitutions into known ones, at the predicted volume, with
-    simulated patterns. The median limits the effect of a single overrated crystal.
-    """
-    merits = np.full(len(formulas), np.nan)
-    for batch in split_range(len(formulas), _BATCH):
-        progress("screen", batch.start, len(formulas), "known types of each formula")
-        part = formulas[batch]
-        found = [
-            (owner, substitution)
-            for owner, formula in enumerate(part)
-            for substitution in templates.substitutions(
-                formula, N_CRYSTALS, space_groups=campaign.goal.space_groups
-            )
-        ]
-        if not found:
-            continue
-        crystals = templates.crystals([substitution for _, substitution in found])
-        rows, compositions, patterns = scale_to_expected_volume(crystals, models.properties)
-        owners = np.array([owner for owner, _ in found])[rows]
-        estimates = models.properties.predict(
-            compositions, patterns, case="simulated", names=campaign.goal.endpoints
-        )
-        points = campaign.space.encode(compositions, patterns, refine=0)
-        decoded = Decoded(points, [part[owner] for owner in owners], compositions, patterns)
-        found_merits = campaign.merits(decoded, estimates)
-        for owner in np.unique(owners):
-            merits[batch.start + owner] = np.median(found_merits[owners == owner])
-    return merits
-
-
-def realise_proposals(
-    proposals: Sequence[Proposal],
-    campaign: Campaign,
+def fit_crystals(
+    trials: Trials,
     models: Models,
     builder: Builder,
-    progress: Progress,
-) -> list[Proposal]:
-    """Build a structure for each proposal and evaluate it.
+    rules: Sequence[Rule],
+    goal: Goal,
+    progress: Progress = silent,
+) -> tuple[list[RealisedStructure | None], list[Screened]]:
+    """Screen what the points of trials decode to, and build crystals that resemble the patterns.
 
-    A latent point may be rated higher than any structure of its formula. So the models evaluate
-    the structure's own pattern, and the lower of the two merits counts.
+    Returns a crystal for each trial, None for those that ``rules`` reject or that have no
+    template, and the verdicts.
     """
-    done: list[Proposal] = []
-    for proposal in proposals:
-        volume = proposal.candidate.predictions[VOLUME].value
-        found = builder.structures(
-            proposal.candidate, volume, space_groups=campaign.goal.space_groups
+    _, patterns = models.space.decode(trials.points)
+    candidates = models.predict_candidates(
+        trials.formulas.tolist(), trials.compositions, patterns, case="decoded"
+    )
+    screened = screen(candidates, rules)
+    found = []
+    for done, one in enumerate(screened, start=1):
+        volume = one.candidate.predictions[VOLUME].value
+        structures = builder.structures(one.candidate, volume, space_groups=goal.space_groups)
+        found.append(next(structures, None) if one.accepted else None)
+        progress("realise", done, len(screened))
+    return found, screened
+
+
+def propose_crystals(
+    trials: Trials,
+    rows: NDArray[np.intp],
+    built: Sequence[RealisedStructure | None],
+    models: Models,
+    rules: Sequence[Rule],
+    goal: Goal,
+    progress: Progress = silent,
+) -> list[Proposal]:
+    """Predict and screen the crystals ``built`` for the trials at ``rows`` (n,); those that are
+    None are left out."""
+    rows = rows[[crystal is not None for crystal in built]]
+    chosen = [crystal for crystal in built if crystal is not None]
+    if not chosen:
+        return []
+    crystals = Crystals.from_structures([crystal.structure for crystal in chosen])
+    candidates = models.predict_candidates(
+        trials.formulas[rows].tolist(), composition_vectors(crystals),
+        np.array([crystal.pattern for crystal in chosen]), case="simulated",
+    )  # fmt: skip
+    screened = screen(candidates, rules)
+    n_accepted = sum(one.accepted for one in screened)
+    progress("screen", len(rows), len(rows), f"{n_accepted} of {len(rows)} accepted")
+    merits = trials.merits(goal)
+    return [
+        Proposal(
+            one,
+            crystal,
+            float(merits[row]),
+            int(row),
+            tuple(goal.missed(one.candidate.predictions)),
         )
-        done.append(replace(proposal, built=next(found, None)))
-        n_built = sum(p.built is not None for p in done)
-        progress("realise", len(done), len(proposals), f"{n_built} structures")
-    rows = [i for i, proposal in enumerate(done) if proposal.built is not None]
-    if rows:
-        patterns = np.array([p.built.pattern for p in done if p.built is not None])
-        compositions = np.array([done[i].candidate.composition for i in rows])
-        estimates = models.properties.predict(compositions, patterns, case="simulated")
-        formulas = [done[i].candidate.formula for i in rows]
-        points = campaign.space.encode(compositions, patterns)
-        merits = campaign.merits(Decoded(points, formulas, compositions, patterns), estimates)
-        for i, merit_built, predictions in zip(
-            rows, merits, models.list_predictions(estimates), strict=True
-        ):
-            lower = min(done[i].merit, float(merit_built))
-            missed = done[i].missed or tuple(campaign.goal.missed(predictions))
-            done[i] = replace(done[i], merit=lower, missed=missed, built_predictions=predictions)
-    return done
+        for one, crystal, row in zip(screened, chosen, rows, strict=True)
+    ]
 
 
 def rank_proposals(proposals: Sequence[Proposal], settings: SearchSettings) -> list[Proposal]:
-    """Sort proposals: accepted before rejected, within all ranges before outside, with a structure
-    before without, then by merit. At most ``max_per_system`` of one chemical system and
-    ``max_per_prototype`` of one prototype are kept."""
+    """Sort proposals: accepted before rejected, within all ranges before outside, then by merit.
+    At most ``max_per_system`` of one chemical system and ``max_per_prototype`` of one prototype
+    are kept."""
     taken: Counter[Hashable] = Counter()
     ranked = []
     for proposal in sorted(proposals, key=_rank_key):
         formula = proposal.candidate.formula
-        limits: dict[Hashable, int] = {chemical_system(formula): settings.max_per_system}
-        if proposal.built is not None:
-            prototype = anonymise_formula(formula), proposal.built.space_group
-            limits[prototype] = settings.max_per_prototype
-        if all(taken[kind] < limit for kind, limit in limits.items()):
-            taken.update(limits.keys())
+        system = chemical_system(formula)
+        prototype = anonymise_formula(formula), proposal.built.space_group
+        if (
+            taken[system] < settings.max_per_system
+            and taken[prototype] < settings.max_per_prototype
+        ):
+            taken.update([system, prototype])
             ranked.append(proposal)
     return ranked[: settings.n_candidates]
+
+
+def _rank_key(proposal: Proposal) -> tuple[bool, bool, float]:
+    return not proposal.screened.accepted, bool(proposal.missed), -proposal.merit

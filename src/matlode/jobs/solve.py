@@ -100,14 +100,14 @@ def _make_solution(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         file = f"{rank}-{formula}-{built.space_group}.cif"
-        write_text(out / file, make_cif_text(built, candidate))
+        write_text(out / file, make_cif_text(built, candidate.formula))
     return Solution(
         rank=rank,
         formula=formula,
         space_group=built.space_group,
         match=round(built.match, 4),
         volume_per_atom_a3=round(built.structure.volume / len(built.structure), 3),
-        template=f"{format_formula(built.template_formula)} ({built.template_id})",
-        substitution=built.substitution,
+        template=f"{format_formula(built.origin.template_formula)} ({built.origin.template_id})",
+        substitution=built.origin.substitution,
         file=file,
     )

@@ -1,54 +1,63 @@
-"""Settings of a search and its starting points: known materials and substitutions into them."""
+"""Settings of a search, and how it begins: known materials and substitutions into them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.crystals import Crystals
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas, draw_like_points, make_preferences
-from matlode.optimisation.campaign import Campaign, Trials
+from matlode.latent.networks import N_PATTERN
+from matlode.optimisation.campaign import Campaign
+from matlode.optimisation.evaluators import CrystalEvaluator, Evaluator, PointEvaluator
 from matlode.optimisation.goal import Goal, Scale
-from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
-from matlode.progress import Progress, silent
+from matlode.optimisation.trials import Trials
+from matlode.optimisation.valuation import Valuation
+from matlode.optimisation.variations import Variations
 from matlode.properties.endpoints import Estimates
 from matlode.properties.models import PropertyModels
 from matlode.properties.network import VOLUME
-from matlode.realisation.cell_fit import scale_to_volume
-from matlode.realisation.substitution import substitute_elements
-from matlode.representation.composition import composition_vectors
-from matlode.representation.diffraction import simulate_patterns, simulate_possible
+from matlode.realisation.blueprints import Blueprints
+from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.realisation.substitution import list_substituted_formulas
+from matlode.realisation.volumes import TemplateVolumes, VolumeModel
+from matlode.representation.diffraction import simulate_patterns
 
 MIN_FITTING = 50
 """With fewer known materials of the allowed elements, the search starts from all materials."""
 BEST_SHARE, MAX_BEST = 0.1, 50
 """Share and largest number of the drawn materials whose neighbours are added."""
+JUDGES = ("crystals", "points")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """Length and breadth of a search."""
 
-    trials: int = 2048
-    """Number of latent points evaluated."""
+    trials: int = 8192
+    """Number of proposals that are evaluated."""
+    judge: str = "crystals"
+    """What is evaluated: "crystals" built for each formula, or "points" as the decoders give them
+    (Korolev et al. 2020), with crystals for the final list only."""
     substituted_share: float = 0.25
     """Share of the trials, the first ones, that are substitutions into the best known materials."""
+    varied_share: float = 0.25
+    """Share of the other trials that vary the best trials so far; the rest are latent points."""
     seed: int = 0
     sampler: str = "tpe"
     """One of SAMPLERS."""
-    n_start: int = 1500
+    n_start: int = 6000
     """Number of known materials that the search starts from: half of them drawn at random, half
     the nearest neighbours of the best of those."""
     n_screened: int = 400
     """Number of distinct formulas that are screened."""
-    n_realised: int = 200
-    """Number of these, the best, for which structures are built."""
     n_candidates: int = 100
     """Rows of the final table."""
     max_per_system: int = 4
@@ -62,31 +71,16 @@ class Prepared:
     """A campaign and its starting points."""
 
     campaign: Campaign
-    start: NDArray[np.float32]
-    """(n, 88), known materials and points around the material to resemble."""
-    opening: NDArray[np.float32]
-    """(m, 88), the first trials: substitutions."""
+    known: Trials
+    """The known materials, followed by points around the material to resemble."""
     known_rows: NDArray[np.intp]
-    """(k,), rows of the known materials that the first k points of ``start`` belong to."""
-
-    def run(
-        self, settings: SearchSettings, *, ledger: Ledger | None = None, progress: Progress = silent
-    ) -> tuple[Trials, int]:
-        """See Campaign.run."""
-        return self.campaign.run(
-            self.start,
-            settings.trials,
-            settings.seed,
-            opening=self.opening,
-            ledger=ledger,
-            progress=progress,
-        )
+    """(k,), rows of the known materials that the first k of these are."""
 
 
 def prepare_campaign(
     goal: Goal, models: Models, known: Known, settings: SearchSettings
 ) -> Prepared:
-    """Prepare a campaign for a goal, with the points that it starts from.
+    """Prepare a campaign for a goal, with the materials that it starts from.
 
     Merits are scaled by the known materials drawn at random. Their merits decide which further
     known materials and which substitutions are added.
@@ -98,27 +92,29 @@ def prepare_campaign(
     rows = fitting if len(fitting) >= MIN_FITTING else np.arange(len(compositions))
     drawn = np.sort(rng.permutation(rows)[: -(-settings.n_start // 2)])
     estimates, decoded = _evaluate_known(models, known, goal, drawn)
-    campaign = Campaign(
-        goal,
-        models.space,
-        models.properties,
-        Scale.fit(goal, estimates, models.endpoints),
-        SAMPLERS[settings.sampler],
-        make_preferences(goal, models, known),
-    )
-    merits, start = campaign.merits(decoded, estimates), decoded.points
+    preferences = make_preferences(goal, models, known, judge=settings.judge)
+    valuation = Valuation(goal, Scale.fit(goal, estimates, models.endpoints), preferences)
+    merits = valuation.compute_merits(decoded, estimates)
     neighbours = _find_neighbours(compositions, drawn[np.argsort(-merits, kind="stable")], rows)
-    neighbours = neighbours[: settings.n_start - len(drawn)]
-    if len(neighbours):
-        estimates, decoded = _evaluate_known(models, known, goal, neighbours)
-        merits = np.concatenate([merits, campaign.merits(decoded, estimates)])
-        start = np.concatenate([start, decoded.points])
-    start = np.concatenate([start, draw_like_points(goal, models.space, known, start, rng)])
-    known_rows = np.concatenate([drawn, neighbours])
-    parents = known_rows[np.argsort(-merits, kind="stable")]
-    n_substituted = round(settings.substituted_share * settings.trials)
-    opening = _encode_substitutions(goal, models, known, parents, n_substituted)
-    return Prepared(campaign, start, opening, known_rows)
+    known_rows = np.concatenate([drawn, neighbours[: settings.n_start - len(drawn)]])
+    estimates, decoded = _evaluate_known(models, known, goal, known_rows)
+    if settings.judge == "points":
+        evaluator: Evaluator = PointEvaluator(valuation, models.space, models.properties)
+        trials, variations = evaluator.evaluate_points(decoded.points), None
+    else:
+        crystals = _make_evaluator(valuation, models, known)
+        trials = _make_known_trials(crystals, known_rows, decoded, estimates)
+        parents = known_rows[np.argsort(-trials.merits(goal), kind="stable")]
+        n_substituted = round(settings.substituted_share * settings.trials)
+        opening = _list_substitutions(goal, models, known, parents, n_substituted, crystals.library)
+        variations = Variations(crystals, opening, settings.varied_share)
+        evaluator = crystals
+    like = draw_like_points(goal, models.space, known, trials.points, rng)
+    trials = Trials.concatenate([trials, evaluator.evaluate_points(like)])
+    sampler = SAMPLERS[settings.sampler]
+    return Prepared(
+        Campaign(evaluator, models.space.bounds, sampler, variations), trials, known_rows
+    )
 
 
 def _evaluate_known(
@@ -130,9 +126,17 @@ def _evaluate_known(
     estimates = models.properties.predict(
         compositions, patterns, case="simulated", names=goal.endpoints
     )
-    points = models.space.encode(compositions, patterns)
+    points = models.space.encode(compositions, patterns, refine=0)
     formulas = [known.catalogue.formulas[row] for row in rows]
     return estimates, Decoded(points, formulas, compositions, patterns)
+
+
+def _make_evaluator(valuation: Valuation, models: Models, known: Known) -> CrystalEvaluator:
+    library = known.prototypes
+    if groups := valuation.goal.space_groups:
+        library = library.restrict(np.isin(library.space_groups, groups))
+    volumes = TemplateVolumes.fit(_predict_volumes(models.properties), known.materials.crystals)
+    return CrystalEvaluator(valuation, models.space, models.properties, library, volumes)
 
 
 def _find_neighbours(
@@ -148,34 +152,50 @@ def _find_neighbours(
     return np.asarray(others[np.argsort(distances, kind="stable")])
 
 
-def _encode_substitutions(
-    goal: Goal, models: Models, known: Known, parents: NDArray[np.intp], n: int
-) -> NDArray[np.float32]:
-    """Latent points (up to n, 88) of substitutions into known materials, at the volume that the
-    models expect."""
-    allowed = [symbol for symbol in known.elements if symbol in goal.allowed]
-    formulas = KnownFormulas(known.catalogue, models.formula_filter)
-    crystals, _ = substitute_elements(known.materials, parents, n, elements=allowed, known=formulas)
-    if not len(crystals):
-        return np.zeros((0, models.space.size), dtype=np.float32)
-    _, compositions, patterns = scale_to_expected_volume(crystals, models.properties)
-    return models.space.encode(compositions, patterns)
+def _predict_volumes(models: PropertyModels) -> VolumeModel:
+    def predict(compositions: NDArray[np.floating]) -> NDArray[np.float64]:
+        # a pattern of zeros stands for an unknown one
+        blank = np.zeros((len(compositions), N_PATTERN), dtype=np.float32)
+        return models.predict(compositions, blank, case="simulated", names=(VOLUME,))[VOLUME].value
+
+    return predict
 
 
-def scale_to_expected_volume(
-    crystals: Crystals, models: PropertyModels
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float32]]:
-    """Scale crystals to the volume that the models predict.
+def _make_known_trials(
+    evaluator: CrystalEvaluator,
+    rows: NDArray[np.intp],
+    decoded: Decoded,
+    estimates: Mapping[str, Estimates],
+) -> Trials:
+    valuation = evaluator.valuation
+    return Trials.of(
+        np.asarray(decoded.points, dtype=np.float32),
+        decoded.formulas,
+        *valuation.compute_gains(decoded, estimates),
+        valuation.tabulate(estimates),
+        blueprints=Blueprints.of_known(evaluator.library, rows),
+        proposer="known",
+    )
 
-    Returns the rows (m,) of those that have a pattern, with their compositions (m, 100) and
-    patterns (m, 1601).
-    """
-    rows = np.arange(len(crystals))
-    for _ in range(2):  # the prediction depends on the pattern, and the pattern on the volume
-        possible, patterns, _ = simulate_possible(crystals)
-        rows, crystals = rows[possible], crystals.take(possible)
-        compositions = composition_vectors(crystals)
-        volumes = models.predict(compositions, patterns, case="simulated", names=(VOLUME,))
-        crystals = scale_to_volume(crystals, volumes[VOLUME].value)
-    possible, patterns, _ = simulate_possible(crystals)
-    return rows[possible], compositions[possible], patterns
+
+def _list_substitutions(
+    goal: Goal,
+    models: Models,
+    known: Known,
+    parents: NDArray[np.intp],
+    n: int,
+    library: PrototypeLibrary,
+) -> tuple[str, ...]:
+    """Up to ``n`` new formulas within the limits of the goal, with templates: substitutions into
+    known materials."""
+    found = list_substituted_formulas(
+        known.materials,
+        parents,
+        elements=[symbol for symbol in known.elements if symbol in goal.allowed],
+        known=KnownFormulas(known.catalogue, models.formula_filter),
+    )
+    limits = goal.limits
+    possible = (
+        formula for formula in found if limits.admit(formula) and library.has_template(formula)
+    )
+    return tuple(islice(possible, n))

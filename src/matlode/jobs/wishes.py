@@ -41,8 +41,12 @@ START_SCATTER = 0.15
 """Standard deviation of these points, in latent units."""
 
 
-def make_preferences(goal: Goal, models: Models, known: Known) -> tuple[Preference, ...]:
-    """The goal's preferences in their order, and its space groups as one more.
+def make_preferences(
+    goal: Goal, models: Models, known: Known, *, judge: str = "crystals"
+) -> tuple[Preference, ...]:
+    """The goal's preferences in their order; if points are judged, its space groups as one more.
+
+    Crystals are built in these space groups anyway.
 
     Raises GoalError for a material that is to be resembled and cannot be read.
     """
@@ -54,7 +58,7 @@ def make_preferences(goal: Goal, models: Models, known: Known) -> tuple[Preferen
         "like_pattern": lambda: PatternLike(pattern=read_gridded_pattern(goal.like_pattern)),
     }
     wishes = [makers[name]() for name in goal.preferences]
-    if goal.space_groups:
+    if goal.space_groups and judge == "points":
         wishes.append(SpaceGroups(classifier=models.symmetry, wanted=goal.space_groups))
     return tuple(wishes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.data.formulas import atomic_numbers, parse_formula
 
 BEAM_ELEMENTS = 12
 """Number of elements, the likeliest of a point, from which its formula is made."""
@@ -61,6 +63,25 @@ class FormulaLimits:
         return replace(
             self, allowed=self.allowed[order], required=self.required[order], sites=sites
         )
+
+    def admit(self, formula: str) -> bool:
+        """Whether a reduced formula is within the limits."""
+        amounts = {atomic_numbers()[s] - 1: n for s, n in parse_formula(formula).items()}
+        elements = list(amounts)
+        if not (
+            self.allowed[elements].all() and amounts.keys() >= set(np.flatnonzero(self.required))
+        ):
+            return False
+        if self.sites:
+            return len(elements) == len(self.sites) and any(
+                all(
+                    amounts[element] == amount and which[element]
+                    for element, (amount, which) in zip(order, self.sites, strict=True)
+                )
+                for order in permutations(elements)
+            )
+        few_atoms = sum(amounts.values()) <= self.max_atoms
+        return few_atoms and self.min_elements <= len(elements) <= self.max_elements
 
 
 def find_likeliest_formulas(

@@ -220,6 +220,17 @@ class LatentSpace:
 
         Raises GoalError for limits that the reference autoencoder does not support.
         """
+        return self.list_formulas(points, 1, limits)[:, 0]
+
+    def list_formulas(
+        self, points: NDArray[np.floating], n: int, limits: FormulaLimits | None = None
+    ) -> NDArray[np.int64]:
+        """Decode points (m, 88) to their ``n`` likeliest reduced integer formulas (m, n, 100)
+        within limits, the likeliest first; rows of zeros where there are fewer.
+
+        The reference autoencoder decodes to one formula. Raises GoalError for limits that it does
+        not support.
+        """
         limits = limits or FormulaLimits()
         network = self.composition.network
         points = points[:, :COMPOSITION_LATENT]
@@ -233,11 +244,12 @@ class LatentSpace:
                 )
             decoded = self.composition.decode(points, limits.allowed)
             fractions = keep_largest(decoded, limits.max_elements)
-            return find_integer_amounts(fractions, max_atoms=limits.max_atoms)
+            return find_integer_amounts(fractions, max_atoms=limits.max_atoms)[:, None]
         with torch.inference_mode():
-            best, _ = network.find_best_formulas(single(points), 1, limits)
-        amounts = best[:, 0].numpy()
-        return amounts // np.gcd.reduce(amounts, axis=1)[:, None]
+            best, scores = network.find_best_formulas(single(points), n, limits)
+        amounts = np.where(np.isfinite(scores.numpy())[:, :, None], best.numpy(), 0)
+        divisors = np.gcd.reduce(amounts, axis=2)
+        return np.asarray(amounts // np.maximum(divisors, 1)[:, :, None])
 
     def reconstruct_patterns(self, patterns: NDArray[np.floating]) -> NDArray[np.float32]:
         """Encode and decode patterns (n, 1601)."""

@@ -16,8 +16,6 @@ from matlode.realisation.cell_fit import (
     BROAD,
     COARSE_SCALES,
     FINE_SCALES,
-    FIT,
-    N_TRIED,
     find_best_scales,
     find_free_strains,
     fit_cells,
@@ -25,7 +23,7 @@ from matlode.realisation.cell_fit import (
 )
 from matlode.realisation.prototypes import PrototypeLibrary, Substitution, describe
 from matlode.realisation.random_filling import fill_randomly
-from matlode.records import Candidate, RealisedStructure
+from matlode.records import Candidate, Origin, RealisedStructure
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 if TYPE_CHECKING:
@@ -57,19 +55,6 @@ of 0.15, 0.5 and 1.0 each recover 73 % from decoded patterns, and 13, 25 and 32 
 other materials: a larger cost does no harm if patterns are right, and helps if they are not."""
 MEASURED = Effort(n_templates=300, n_refined=48, n_random=150, strained=True, distance_cost=0.1)
 """For measured or simulated patterns of the material itself."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How a trial crystal was made."""
-
-    template_id: str
-    """"none" for a random crystal."""
-    template_formula: str
-    words: str
-    """The substitution in words."""
-    prototype: str
-    """Structure type of the template; empty if unknown."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +92,11 @@ class Builder:
         if not origins:
             return
         costs = effort.distance_cost * distances
-        rows, cells, match, n_trials = _fit(
-            crystals, costs, candidate.pattern, volume_per_atom_a3, effort
-        )
+        rows, cells, match = _fit(crystals, costs, candidate.pattern, volume_per_atom_a3, effort)
         for place in np.argsort(-(match - costs[rows]), kind="stable"):
             found = _symmetrise(cells.structure(int(place)))
             if found is not None and (not space_groups or found[1] in space_groups):
-                yield _record(found, candidate, origins[rows[place]], n_trials)
+                yield _record(found, candidate, origins[rows[place]])
 
     def _trials(
         self,
@@ -130,7 +113,7 @@ class Builder:
         )  # fmt: skip
         if substitutions:
             distances = np.array([substitution.distance for substitution in substitutions])
-            origins = [self._origin(substitution) for substitution in substitutions]
+            origins = [self.describe_origin(substitution) for substitution in substitutions]
             return origins, self.library.crystals(substitutions), distances
         crystals, groups = fill_randomly(
             candidate.formula, candidate.space_groups, effort.n_random, space_groups=space_groups
@@ -141,7 +124,8 @@ class Builder:
         ]
         return origins, crystals, np.zeros(len(origins))
 
-    def _origin(self, used: Substitution) -> Origin:
+    def describe_origin(self, used: Substitution) -> Origin:
+        """Template, exchange of elements and structure type of a substitution."""
         row = self.library.materials.frame.iloc[used.template]
         template = str(row["id"])
         return Origin(template, str(row["formula"]), describe(used), self.types.get(template, ""))
@@ -153,11 +137,10 @@ def _fit(
     target: NDArray[np.floating],
     volume_per_atom_a3: float,
     effort: Effort,
-) -> tuple[NDArray[np.intp], Crystals, NDArray[np.float64], int]:
+) -> tuple[NDArray[np.intp], Crystals, NDArray[np.float64]]:
     """Scale crystals to the pattern ``target`` (1601,) and fit the cells of the best.
 
-    Returns their rows (n,), the fitted crystals, their cosines with the pattern (n,), and the
-    number of simulated patterns.
+    Returns their rows (n,), the fitted crystals and their cosines with the pattern (n,).
     """
     crystals = scale_to_volume(crystals, np.full(len(crystals), volume_per_atom_a3))
     tried = np.tile(COARSE_SCALES, (len(crystals), 1))
@@ -166,30 +149,27 @@ def _fit(
     crystals = _scale(crystals.take(kept), scales[kept])
     if effort.strained:
         fitted, match = fit_cells(crystals, find_free_strains(crystals), target)
-        n_fitted = round(sum(generation.share for generation in FIT) * len(kept)) * N_TRIED
-        return kept, fitted, match, tried.size + n_fitted
+        return kept, fitted, match
     tried_fine = np.tile(1 + FINE_SCALES, (len(crystals), 1))
     scales, match = find_best_scales(crystals, target, tried_fine, STANDARD_SETTINGS)
-    return kept, _scale(crystals, scales), match, tried.size + tried_fine.size
+    return kept, _scale(crystals, scales), match
 
 
 def _record(
-    found: tuple[Structure, int], candidate: Candidate, origin: Origin, n_trials: int
+    found: tuple[Structure, int], candidate: Candidate, origin: Origin
 ) -> RealisedStructure:
     structure, space_group = found
     pattern = simulate_patterns([structure])[0]
-    norm = np.linalg.norm(pattern) * np.linalg.norm(candidate.pattern)
-    return RealisedStructure(
-        structure=structure,
-        space_group=space_group,
-        pattern=pattern,
-        match=float(pattern @ candidate.pattern / norm),
-        template_id=origin.template_id,
-        template_formula=origin.template_formula,
-        substitution=origin.words,
-        prototype=origin.prototype,
-        n_trials=n_trials,
-    )
+    match = float(compute_cosines(pattern[None], candidate.pattern[None])[0])
+    return RealisedStructure(structure, space_group, pattern, match, origin)
+
+
+def compute_cosines(
+    patterns: NDArray[np.floating], others: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """(n,), cosine similarity of each pattern (n, n_points) and its counterpart."""
+    norms = np.linalg.norm(patterns, axis=1) * np.linalg.norm(others, axis=1)
+    return np.asarray((patterns * others).sum(axis=1) / np.maximum(norms, 1e-12), dtype=float)
 
 
 def different(found: Iterable[RealisedStructure]) -> Iterator[RealisedStructure]:
@@ -211,10 +191,11 @@ def _scale(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
 def _symmetrise(structure: Structure) -> tuple[Structure, int] | None:
     """Convert to the conventional standard cell, with its space group; None if atoms overlap."""
     standard, space_group = find_standard_cell(structure)
-    return None if _overlaps(standard) else (standard, space_group)
+    return None if overlaps(standard) else (standard, space_group)
 
 
-def _overlaps(structure: Structure) -> bool:
+def overlaps(structure: Structure) -> bool:
+    """Whether atoms are closer than MIN_DISTANCE_RATIO times the sum of their radii."""
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
     radii = np.array([CovalentRadius.radius.get(site.specie.symbol, 1.5) for site in structure])

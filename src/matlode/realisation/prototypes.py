@@ -75,6 +75,19 @@ class PrototypeLibrary:
             },
         )
 
+    def restrict(self, usable: NDArray[np.bool_]) -> PrototypeLibrary:
+        """The library with the templates for which ``usable`` (n_materials,) is true."""
+        kept = {
+            amounts: Stoichiometry(known.rows[chosen], known.elements[chosen])
+            for amounts, known in self.by_amounts.items()
+            if (chosen := usable[known.rows]).any()
+        }
+        return replace(self, by_amounts=kept)
+
+    def has_template(self, formula: str) -> bool:
+        """Whether there is a template of the stoichiometry of ``formula``."""
+        return _by_amount(formula)[0] in self.by_amounts
+
     def substitutions(
         self,
         formula: str,
@@ -82,11 +95,12 @@ class PrototypeLibrary:
         *,
         exclude_own: bool = False,
         space_groups: Collection[int] = (),
+        max_per_type: int = MAX_PER_TYPE,
     ) -> list[Substitution]:
         """The n substitutions of smallest distance that give ``formula``, in ascending order.
 
-        At most MAX_PER_TYPE of one space group and cell size are included. ``exclude_own`` leaves
-        out templates with the same formula, for tests on known materials; ``space_groups``
+        At most ``max_per_type`` of one space group and cell size are included. ``exclude_own``
+        leaves out templates with the same formula, for tests on known materials; ``space_groups``
         restricts the templates (default: any).
         """
         amounts, elements = _by_amount(formula)
@@ -105,7 +119,7 @@ class PrototypeLibrary:
             [compute_element_distances()[old, order] @ weights for order in new], axis=1
         )
         kept = []
-        for place in self._few_per_type(rows, distances, n):
+        for place in self._few_per_type(rows, distances, n, max_per_type):
             at, order = divmod(int(place), len(new))
             exchange = dict(zip(old[at].tolist(), new[order].tolist(), strict=True))
             kept.append(Substitution(int(rows[at]), exchange, float(distances[at, order])))
@@ -122,16 +136,16 @@ class PrototypeLibrary:
         return replace(crystals, numbers=numbers)
 
     def _few_per_type(
-        self, rows: NDArray[np.intp], distances: NDArray[np.float64], n: int
+        self, rows: NDArray[np.intp], distances: NDArray[np.float64], n: int, max_per_type: int
     ) -> list[int]:
-        """Flat indices of the n smallest ``distances`` (m, n_orders), at most MAX_PER_TYPE of one
-        space group and cell size."""
+        """Flat indices of the n smallest ``distances`` (m, n_orders), at most ``max_per_type`` of
+        one space group and cell size."""
         taken: Counter[tuple[int, int]] = Counter()
         kept: list[int] = []
         for place in np.argsort(distances, axis=None, kind="stable"):
             row = rows[place // distances.shape[1]]
             kind = (int(self.space_groups[row]), int(self.materials.crystals.n_atoms[row]))
-            if taken[kind] < MAX_PER_TYPE:
+            if taken[kind] < max_per_type:
                 taken[kind] += 1
                 kept.append(int(place))
                 if len(kept) == n:

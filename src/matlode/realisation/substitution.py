@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +39,29 @@ def substitute_elements(
     exchanged in turn for the nearest of ``elements``. Crystals keep the cell of the parent.
     ``known`` formulas are left out, and so are repeated pairs of formula and space group.
     """
-    found = _exchanges(materials, parents, elements, known)
-    chosen = [exchange for exchange, _ in zip(found, range(n), strict=False)]
-    rows = np.array([row for row, _, _ in chosen], dtype=np.intp)
+    chosen = list(islice(_exchanges(materials, parents, elements, known), n))
+    rows = np.array([row for row, *_ in chosen], dtype=np.intp)
     crystals = materials.crystals.take(rows)
     numbers = crystals.numbers.copy()
-    for index, (_, old, new) in enumerate(chosen):
+    for index, (_, old, new, _) in enumerate(chosen):
         atoms = numbers[crystals.atoms(index)]
         atoms[atoms == old] = new
     return replace(crystals, numbers=numbers), rows
+
+
+def list_substituted_formulas(
+    materials: Materials,
+    parents: Sequence[int] | NDArray[np.intp],
+    *,
+    elements: Sequence[str],
+    known: Container[str] = (),
+) -> Iterator[str]:
+    """Distinct canonical formulas of ``substitute_elements``, in its order."""
+    seen: set[str] = set()
+    for *_, formula in _exchanges(materials, parents, elements, known):
+        if formula not in seen:
+            seen.add(formula)
+            yield formula
 
 
 def _exchanges(
@@ -54,8 +69,8 @@ def _exchanges(
     parents: Sequence[int] | NDArray[np.intp],
     elements: Sequence[str],
     known: Container[str],
-) -> Iterator[tuple[int, int, int]]:
-    """Yield row, old and new atomic number of each exchange."""
+) -> Iterator[tuple[int, int, int, str]]:
+    """Yield row, old and new atomic number, and formula of each exchange."""
     allowed = np.array([atomic_numbers()[symbol] for symbol in elements])
     formulas = materials.frame["formula"].to_numpy(dtype=str)
     groups = materials.frame["space_group"].to_numpy(dtype=np.int64)
@@ -76,4 +91,4 @@ def _exchanges(
                 key = formula, int(groups[row])
                 if formula not in known and key not in seen:
                     seen.add(key)
-                    yield int(row), old, new
+                    yield int(row), old, new, formula

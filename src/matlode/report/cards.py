@@ -67,8 +67,7 @@ class ShownPrediction:
     label: str
     wanted: bool
     """Whether the goal is about it."""
-    decoded: ShownValue
-    structure: ShownValue | None
+    value: ShownValue
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,7 @@ class DrawnPattern:
 class CardData:
     """What scripts draw, and what can be downloaded."""
 
-    decoded: DrawnPattern
-    realised: DrawnPattern | None
-    """None if there is no structure."""
+    pattern: DrawnPattern
     views: Mapping[str, View]
     """Structures by title."""
     files: Mapping[str, str]
@@ -148,12 +145,7 @@ def make_cards(
             evidence=() if examined is None else list_evidence(examined),
             fell_apart="" if examined is None else examined.fell_apart,
             data=CardData(
-                decoded=_draw_pattern(patterns.decoded[index], patterns.two_theta_deg),
-                realised=(
-                    None
-                    if structure_file is None
-                    else _draw_with_indices(patterns.realised[index], patterns.two_theta_deg, found)
-                ),
+                pattern=_draw_pattern(patterns.realised[index], patterns.two_theta_deg, found),
                 views=_collect_views(folder, structure_file, found, examined),
                 files=_collect_files(folder, row, structure_file, explanation, found, examined),
             ),
@@ -172,28 +164,22 @@ def _list_predictions(
     row: CandidateRow, details: CandidateDetails | None, provenance: Provenance
 ) -> tuple[ShownPrediction, ...]:
     """All properties, those of the goal first; without details, those of the table."""
-    structure = {name: ShownValue(value) for name, value in row.structure_properties.items()}
-    decoded = {
-        name: ShownValue(value)
-        if (interval := row.interval(name)) is None
-        else _make_shown(interval)
-        for name in row.structure_properties
-        if (value := row.value(name)) is not None
-    }
     if details is not None and details.predictions:
-        decoded = {name: _make_shown(found) for name, found in details.predictions.items()}
-        own = details.structure_predictions or {}
-        structure |= {name: _make_shown(found) for name, found in own.items()}
-    wanted = [name for name in provenance.goal.shown_properties if name in decoded]
+        found = {name: _make_shown(value) for name, value in details.predictions.items()}
+    else:
+        names = dict.fromkeys([*provenance.goal.shown_properties, "bulk_modulus", "shear_modulus"])
+        found = {
+            name: ShownValue(value)
+            if (interval := row.interval(name)) is None
+            else _make_shown(interval)
+            for name in names
+            if (value := row.value(name)) is not None
+        }
+    wanted = [name for name in provenance.goal.shown_properties if name in found]
     units = find_units(provenance)
     return tuple(
-        ShownPrediction(
-            format_heading(name, units.get(name, "")),
-            name in wanted,
-            decoded[name],
-            structure.get(name),
-        )
-        for name in dict.fromkeys([*wanted, *decoded])
+        ShownPrediction(format_heading(name, units.get(name, "")), name in wanted, found[name])
+        for name in dict.fromkeys([*wanted, *found])
     )
 
 
@@ -201,18 +187,14 @@ def _make_shown(predicted: Prediction | PredictedValue) -> ShownValue:
     return ShownValue(predicted.value, predicted.low, predicted.high)
 
 
-def _draw_pattern(pattern: NDArray[np.floating], angles: NDArray[np.floating]) -> DrawnPattern:
-    return DrawnPattern(_to_thousandths(pattern), _find_maxima(pattern, angles))
-
-
-def _draw_with_indices(
+def _draw_pattern(
     pattern: NDArray[np.floating],
     angles: NDArray[np.floating],
     details: CandidateDetails | None,
 ) -> DrawnPattern:
-    """With the indices of the peaks, if the run has them."""
+    """The pattern, with the indices of the peaks if the run has them."""
     if details is None or details.structure is None:
-        return _draw_pattern(pattern, angles)
+        return DrawnPattern(_to_thousandths(pattern), _find_maxima(pattern, angles))
     return DrawnPattern(
         _to_thousandths(pattern), _name_peaks(details.structure.peaks, pattern, angles)
     )

@@ -19,7 +19,6 @@ from matlode.report.maps import LatentMap, PropertyMap, make_latent_map, make_pr
 from matlode.report.scripts import SCRIPTS, pack, pack_script, read_table_style
 from matlode.run_folder import RunFolder
 from matlode.run_records import (
-    NO_STRUCTURE,
     CandidateRow,
     Counts,
     EvidenceTable,
@@ -150,7 +149,7 @@ def _make_page(folder: RunFolder) -> str:
             provenance=provenance,
             steps=_list_steps(folder.read_funnel(), candidates, details.counts),
             columns=columns,
-            rows=[_make_row(row, columns) for row in candidates],
+            rows=[_make_row(row, columns) for row in folder.read_rows()],
             cards=cards,
             evidence=_summarise_evidence(evidence),
             shown=provenance.goal.shown_properties,
@@ -182,28 +181,26 @@ def _list_steps(
     if counts is None:
         return screens
     n_screened = rules[0].n_in if rules else len(candidates)
-    n_built = sum(row.is_built for row in candidates)
     return [
         Step(
-            "points evaluated",
+            "proposals",
+            max(counts.proposed, counts.evaluated),
             counts.evaluated,
-            counts.formulas,
-            "decode to the formula of another point",
+            "led to no crystal: no known structure has the stoichiometry of a new formula",
         ),
         Step(
-            "distinct formulas",
+            "crystals evaluated, the likeliest to be stable of each formula",
             counts.formulas,
             n_screened,
             "have a lower merit, or are close to a better one of the same elements",
         ),
         *screens,
         Step(
-            "structures tried, for the best of all screened",
-            counts.realised,
+            "screened crystals",
+            n_screened,
             len(candidates),
             "more of the same elements or structure type, or below the end of the table",
         ),
-        Step("candidates in the table", len(candidates), n_built, NO_STRUCTURE),
     ]
 
 
@@ -260,7 +257,7 @@ def _choose_columns(
         Column("space_group", "space group"),
         Column("charge_neutral", "charges balance"),
         Column("novelty", "novelty"),
-        Column("structure_match", "structure match"),
+        Column("prototype", "structure type"),
         Column("in_ranges", "in ranges"),
         Column("verdict", "verdict"),
     )

@@ -142,18 +142,15 @@ function offerElements() {
 
 function patternTraces(card) {
   const [first, last] = page.angles;
-  const n = card.decoded.intensities.length;
-  const angles = card.decoded.intensities.map((_, i) => first + (last - first) * i / (n - 1));
+  const n = card.pattern.intensities.length;
+  const angles = card.pattern.intensities.map((_, i) => first + (last - first) * i / (n - 1));
   const line = (pattern, sign, name, color) => ({ x: angles, y: pattern.intensities.map(v => sign * v / 1000),
     name, mode: "lines", line: { width: 1.3, color }, hoverinfo: "skip" });
   const dots = (pattern, sign, name, color) => ({ x: pattern.peaks.map(p => p[0]),
     y: pattern.peaks.map(p => sign * p[1]), text: pattern.peaks.map(p => p[2]), name, mode: "markers",
     marker: { size: 6, color }, hovertemplate: "%{x:.2f}° %{text}<extra></extra>" });
-  const traces = [line(card.decoded, 1, "decoded", "#3b7dd8"),
-    dots(card.decoded, 1, "its peaks", "#3b7dd8")];
-  if (card.realised)
-    traces.push(line(card.realised, -1, "structure, mirrored", "#e0592a"),
-      dots(card.realised, -1, "its peaks (hkl)", "#e0592a"));
+  const traces = [line(card.pattern, 1, "pattern", "#3b7dd8"),
+    dots(card.pattern, 1, "its peaks (hkl)", "#3b7dd8")];
   return traces;
 }
 

@@ -1,0 +1,185 @@
+"""From latent points and formulas to trials: judged as crystals, or as the decoders give them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.latent.networks import COMPOSITION_LATENT
+from matlode.latent.space import LatentSpace
+from matlode.optimisation.goal import STABILITY
+from matlode.optimisation.preferences import Decoded, Near
+from matlode.optimisation.trials import Proposer, Trials
+from matlode.optimisation.valuation import Valuation
+from matlode.properties.models import PropertyModels
+from matlode.realisation.blueprints import Blueprints, find_substitutions
+from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.realisation.volumes import TemplateVolumes
+from matlode.representation.composition import compute_formula_vectors, write_formulas
+from matlode.representation.diffraction import simulate_possible
+
+N_FORMULAS = 8
+"""Likeliest formulas of a point, of which the first that is new and has a template is tried."""
+N_CRYSTALS = 6
+"""Crystals per formula."""
+
+
+class Evaluator(ABC):
+    """Evaluates what a search proposes."""
+
+    valuation: Valuation
+
+    @abstractmethod
+    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+        """Decode points (n, 88) and evaluate the results: at most n trials.
+
+        Formulas meet the limits of the goal by construction. ``seen`` are formulas that were
+        evaluated before.
+        """
+
+
+@dataclass(frozen=True)
+class PointEvaluator(Evaluator):
+    """Predicts properties of the decoded formula and pattern, as in Korolev et al. 2020."""
+
+    valuation: Valuation
+    space: LatentSpace
+    models: PropertyModels
+
+    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+        """See Evaluator; formulas may repeat."""
+        points = np.asarray(points, dtype=np.float32)
+        goal = self.valuation.goal
+        amounts = self.space.formulas(points, goal.limits)
+        patterns = self.space.pattern.decode(points[:, COMPOSITION_LATENT:])
+        compositions = amounts / amounts.sum(axis=1, keepdims=True)
+        estimates = self.models.predict(
+            compositions, patterns, case="decoded", names=goal.endpoints
+        )
+        formulas = write_formulas(amounts)
+        decoded = Decoded(points, formulas, compositions, patterns)
+        gains, shortfalls = self.valuation.compute_gains(decoded, estimates)
+        return Trials.of(points, formulas, gains, shortfalls, self.valuation.tabulate(estimates))
+
+
+@dataclass(frozen=True)
+class CrystalEvaluator(Evaluator):
+    """Builds crystals of each formula from templates, and predicts properties of these.
+
+    A formula is represented by the crystal that is likeliest to be stable.
+    """
+
+    valuation: Valuation
+    space: LatentSpace
+    models: PropertyModels
+    library: PrototypeLibrary
+    """Templates that may be used."""
+    volumes: TemplateVolumes
+
+    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+        """See Evaluator; each formula is new. Points without a new formula that has a template are
+        left out."""
+        points = np.asarray(points, dtype=np.float32)
+        likeliest = self.space.list_formulas(points, N_FORMULAS, self.valuation.goal.limits)
+        has_template = self.library.has_template
+        taken: set[str] = set()
+        rows, formulas = [], []
+        for row, amounts in enumerate(likeliest):
+            for formula in write_formulas(amounts[amounts.any(axis=1)]):
+                if formula not in seen and formula not in taken and has_template(formula):
+                    taken.add(formula)
+                    rows.append(row)
+                    formulas.append(formula)
+                    break
+        return self.evaluate_formulas(formulas, points[rows], proposer="sampler")
+
+    def evaluate_formulas(
+        self,
+        formulas: Sequence[str],
+        points: NDArray[np.float32] | None = None,
+        *,
+        proposer: Proposer,
+    ) -> Trials:
+        """Evaluate the best crystal of each formula; those without any are left out.
+
+        ``points`` (n, 88) are the latent points that decode to the formulas (default: those of
+        the crystals).
+        """
+        owners, crystals = self.evaluate_crystals(formulas, points, proposer=proposer)
+        chances = crystals.values[:, self.valuation.goal.endpoints.index(STABILITY)]
+        # the first of equals is the substitution of smallest distance
+        order = np.lexsort([np.arange(len(owners)), -chances, owners])
+        return crystals.take(order[np.unique(owners[order], return_index=True)[1]])
+
+    def evaluate_crystals(
+        self,
+        formulas: Sequence[str],
+        points: NDArray[np.float32] | None = None,
+        *,
+        proposer: Proposer,
+    ) -> tuple[NDArray[np.intp], Trials]:
+        """Evaluate up to N_CRYSTALS crystals of each formula.
+
+        Returns the places (m,) of the formulas that they belong to, and the crystals as trials.
+        """
+        owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
+        compositions = compute_formula_vectors(formulas)[owners]
+        templates = np.array([s.template for s in used], dtype=np.intp)
+        blueprints = Blueprints.of(used, self.volumes.predict(compositions, templates))
+        rows, trials = self.evaluate_blueprints(
+            blueprints,
+            [formulas[owner] for owner in owners],
+            None if points is None else points[owners],
+            proposer=proposer,
+        )
+        return owners[rows], trials
+
+    def evaluate_blueprints(
+        self,
+        blueprints: Blueprints,
+        formulas: Sequence[str],
+        points: NDArray[np.float32] | None = None,
+        *,
+        proposer: Proposer,
+    ) -> tuple[NDArray[np.intp], Trials]:
+        """Evaluate crystals with their ``formulas`` (n,) and latent ``points`` (n, 88).
+
+        Returns the rows (m,) of those that have a pattern, and their trials.
+        """
+        names = self.valuation.goal.endpoints
+        rows, patterns, _ = simulate_possible(blueprints.build(self.library))
+        if not len(rows):
+            return rows, self._make_none(proposer)
+        formulas = [formulas[row] for row in rows]
+        compositions = compute_formula_vectors(formulas)
+        estimates = self.models.predict(compositions, patterns, case="simulated", names=names)
+        if points is None or self._asks_for_likeness:
+            encoded = self.space.encode(compositions, patterns, refine=0)
+        else:
+            encoded = points[rows]
+        decoded = Decoded(encoded, formulas, compositions, patterns)
+        gains, shortfalls = self.valuation.compute_gains(decoded, estimates)
+        trials = Trials.of(
+            encoded if points is None else points[rows],
+            formulas,
+            gains,
+            shortfalls,
+            self.valuation.tabulate(estimates),
+            blueprints=blueprints.take(rows),
+            proposer=proposer,
+        )
+        return rows, trials
+
+    @property
+    def _asks_for_likeness(self) -> bool:
+        """Whether a preference looks at the latent points of the crystals."""
+        return any(isinstance(preference, Near) for preference in self.valuation.preferences)
+
+    def _make_none(self, proposer: Proposer) -> Trials:
+        columns = (np.zeros((0, width)) for width in self.valuation.widths)
+        points = np.zeros((0, self.space.size), dtype=np.float32)
+        return Trials.of(points, [], *columns, proposer=proposer)

@@ -1,0 +1,53 @@
+"""What a goal makes of materials whose properties are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlode.optimisation.goal import Goal, Scale, compute_merit
+from matlode.optimisation.preferences import Decoded, Preference
+from matlode.properties.endpoints import Estimates
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """A goal with the scale of its properties and its preferences."""
+
+    goal: Goal
+    scale: Scale
+    preferences: tuple[Preference, ...] = ()
+    """Those of ``Goal.preferences``, in their order, followed by any others (of weight 1)."""
+
+    def compute_gains(
+        self, decoded: Decoded, estimates: Mapping[str, Estimates]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Gains (n, n_objectives) and shortfalls (n, n_ranges + n_preferences) of materials with
+        predicted properties ``estimates``."""
+        weights = [*self.goal.preferences.values(), *([1.0] * len(self.preferences))]
+        penalties = [
+            weight * preference.shortfall(decoded)
+            for weight, preference in zip(weights, self.preferences, strict=False)
+        ]
+        shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *penalties])
+        return self.scale.gains(self.goal, estimates), shortfalls
+
+    def compute_merits(
+        self, decoded: Decoded, estimates: Mapping[str, Estimates]
+    ) -> NDArray[np.float64]:
+        """(n,), merits of materials with predicted properties ``estimates``."""
+        return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
+
+    def tabulate(self, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:
+        """(n, n_endpoints), the values in the order of ``Goal.endpoints``."""
+        return np.column_stack([estimates[name].value for name in self.goal.endpoints])
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Numbers of objectives, of shortfalls and of endpoints."""
+        goal = self.goal
+        n_shortfalls = len(goal.ranges) + len(self.preferences)
+        return len(goal.objectives), n_shortfalls, len(goal.endpoints)
