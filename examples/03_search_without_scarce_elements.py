@@ -11,7 +11,7 @@ with tempfile.TemporaryDirectory() as folder:
         exclude=["Co", "Re"],
         out=Path(folder) / "run",
         settings=SearchSettings(
-            trials=256, n_start=300, n_screened=100, n_realised=40, n_candidates=10
+            trials=256, n_start=300, n_screened=100, n_candidates=10
         ),
     )
     best, *_ = RunFolder(run.folder).read_candidates()

@@ -80,7 +80,7 @@ def starter() -> Materials:
 
 
 SMALL_SEARCH = SearchSettings(
-    trials=192, n_start=200, n_screened=60, n_realised=30, n_candidates=20
+    trials=192, n_start=200, n_screened=60, n_candidates=20
 )
 
 

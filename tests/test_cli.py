@@ -28,7 +28,7 @@ def run(*arguments):
 def few(tmp_path_factory):
     """A goal file that only says how few materials are to be looked at."""
     path = tmp_path_factory.mktemp("goals") / "few.toml"
-    path.write_text("[search]\nn_start = 200\nn_screened = 60\nn_realised = 30\n")
+    path.write_text("[search]\nn_start = 200\nn_screened = 60\n")
     return path
 
 

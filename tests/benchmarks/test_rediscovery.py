@@ -22,9 +22,9 @@ from matlode.data.tables import find_starter, read_table
 from matlode.errors import InputError
 from matlode.screening.novelty import FormulaFilter
 
-BRIEF = replace(SETTINGS, trials=64, n_start=40, n_screened=20, n_realised=6, n_candidates=12)
+BRIEF = replace(SETTINGS, trials=64, n_start=40, n_screened=20, n_candidates=12)
 QUICK = replace(
-    SETTINGS, trials=128, n_start=60, n_screened=40, n_realised=12,
+    SETTINGS, trials=128, n_start=60, n_screened=40,
     n_candidates=30,
 )  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_measured_patterns_are_read_as_the_page_shows(tmp_path, monkeypatch):
     assert list(run_blocks((DOCS / "measured.md").read_text())) == [("", "")] * 2
 
 
-SMALL = {"n_start": 100, "n_screened": 30, "n_realised": 12, "n_candidates": 10}
+SMALL = {"n_start": 100, "n_screened": 30, "n_candidates": 10}
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from matlode.jobs.search import read_standing, resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.run_folder import RunFolder
 
-QUICK_SEARCH = SearchSettings(trials=192, n_start=100, n_screened=20, n_realised=8, n_candidates=6)
+QUICK_SEARCH = SearchSettings(trials=192, n_start=100, n_screened=20, n_candidates=6)
 GIVE_UP_AFTER = 20
 """Kills of one chain, after which it may end in peace."""
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from matlode.optimisation.campaign import BATCH
+from matlode.optimisation.campaign import BATCH, Campaign
 from matlode.optimisation.ledger import Claim, Ledger
 from matlode.optimisation.studies import SharedStudy
-from tests.optimisation.cheap import START, CheapCampaign, cheap_campaign
+from tests.optimisation.cheap import START, CheapEvaluator, cheap_campaign
 from tests.optimisation.test_campaign import same
 
 N_TRIALS = 3 * BATCH + 10
 N_BATCHES = 4
 MOMENTS = (
-    (CheapCampaign, "suggest"),
-    (CheapCampaign, "evaluate"),
+    (Campaign, "suggest"),
+    (CheapEvaluator, "evaluate_points"),
     (Claim, "finish"),
     (SharedStudy, "keep"),
     (SharedStudy, "ask"),
@@ -38,7 +38,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return cheap_campaign().run(START, N_TRIALS, seed=1)[0]
+    return cheap_campaign().run(START, N_TRIALS, seed=1)
 
 
 def die_at(patch, step):
@@ -72,7 +72,7 @@ def run(url, *, dies_at=None):
         if dies_at is not None:
             die_at(patch, dies_at)
         try:
-            trials = cheap_campaign().run(START, N_TRIALS, seed=1, ledger=ledger)[0]
+            trials = cheap_campaign().run(START, N_TRIALS, seed=1, ledger=ledger)
         except Killed:
             trials = None
     with closing(Ledger.open(url, "c", {})) as ledger:
@@ -105,5 +105,5 @@ def test_the_steps_are_those_of_a_campaign(tmp_path, step):
 
 
 def test_batches_depend_on_those_before(undisturbed):
-    other = cheap_campaign().run(START + 0.01, N_TRIALS, seed=1)[0]
+    other = cheap_campaign().run(START + 0.01, N_TRIALS, seed=1)
     assert not np.array_equal(other.points[-BATCH:], undisturbed.points[-BATCH:])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,11 +23,13 @@ from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.predict import stream_predictions
 from matlode.jobs.search import peak_memory_gb
-from matlode.jobs.shortlist import N_JUDGED
+from matlode.jobs.shortlist import select_trials
 from matlode.jobs.starts import SearchSettings, prepare_campaign
-from matlode.optimisation.campaign import Campaign, Trials, select_diverse
+from matlode.optimisation.evaluators import Evaluator
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.trials import Trials
+from matlode.optimisation.valuation import Valuation
 from matlode.progress import Progress, silent
 from matlode.representation.composition import write_formulas
 from matlode.representation.streaming import stream_table
@@ -90,12 +92,15 @@ def _measure_memory(work: Callable[[], Finding]) -> Finding:
     return {**found, "peak memory / GB": peak_memory_gb() or np.nan}
 
 
-class LightCampaign(Campaign):
-    """A campaign without models: formulas come from the three largest variables of a point, and
+@dataclass(frozen=True)
+class LightEvaluator(Evaluator):
+    """Evaluates without models: formulas come from the three largest variables of a point, and
     gains are larger near the origin."""
 
-    def evaluate(self, points: NDArray[np.floating]) -> Trials:
-        """See Campaign."""
+    valuation: Valuation
+
+    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+        """See Evaluator."""
         points = np.asarray(points, dtype=np.float32)
         order = np.argsort(-points, axis=1)[:, :3]
         amounts = np.zeros((len(points), 100), dtype=np.int64)
@@ -117,15 +122,15 @@ def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
     prepared = prepare_campaign(goal, models, known, replace(settings, trials=min(n, 10_000)))
     campaign = prepared.campaign
     if light:
-        campaign = LightCampaign(**vars(campaign))
-        prepared = replace(prepared, opening=prepared.opening[:0])
+        evaluator = LightEvaluator(campaign.evaluator.valuation)
+        campaign = replace(campaign, evaluator=evaluator, variations=None)
     began = time.perf_counter()
     file = folder / "campaign.db"
     with closing(Ledger.open(f"sqlite:///{file}", "scale", {})) as ledger:
-        trials, n_known = replace(prepared, campaign=campaign).run(settings, ledger=ledger)
+        trials = campaign.run(prepared.known, n, settings.seed, ledger=ledger)
     searched = time.perf_counter()
-    select_diverse(trials, trials.merits(goal), N_JUDGED, max_per_system=N_JUDGED)
-    assert len(trials) == n + n_known
+    select_trials(trials, goal, settings)
+    assert not light or len(trials) == n + len(prepared.known)
     return {
         "search / s": searched - began,
         "ms per trial": 1e3 * (searched - began) / n,

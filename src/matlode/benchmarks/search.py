@@ -25,11 +25,12 @@ from matlode.errors import GoalError, suggest
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings, prepare_campaign
-from matlode.optimisation.campaign import BATCH, Campaign, Trials, select_diverse
+from matlode.optimisation.campaign import BATCH, Campaign
 from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.sampler import Array, History, Sampler, map_to_box
 from matlode.optimisation.samplers import SAMPLERS
+from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.scores import predict_element_statistics
@@ -338,12 +339,12 @@ def bench_latent(
         settings = SearchSettings(seed=seed, n_start=n_start, substituted_share=0.0)
         prepared = prepare_campaign(goal, models, known, settings)
         if seed == 0:
-            scale = prepared.campaign.scale
+            scale = prepared.campaign.evaluator.valuation.scale
         for name, sampler in samplers.items():
             file = out / "runs" / f"{name.replace(' ', '-')}-{seed}.json"
             if not file.exists():
-                campaign = replace(prepared.campaign, sampler=sampler)
-                write_json(file, asdict(_run_latent(campaign, prepared.start, n_trials, seed)))
+                campaign = replace(prepared.campaign, sampler=sampler, variations=None)
+                write_json(file, asdict(_run_latent(campaign, prepared.known, n_trials, seed)))
             runs[name].append(LatentRun(**json.loads(file.read_text())))
             n_done = seed * len(samplers) + len([r for r in runs.values() if len(r) > seed])
             progress("latent", n_done, n_seeds * len(samplers), f"{name}, seed {seed}")
@@ -362,13 +363,11 @@ def bench_latent(
     return [_tabulate_latent(name, of, runs.get("tpe-independent")) for name, of in scored.items()]
 
 
-def _run_latent(
-    campaign: Campaign, start: NDArray[np.floating], n_trials: int, seed: int
-) -> LatentRun:
+def _run_latent(campaign: Campaign, known: Trials, n_trials: int, seed: int) -> LatentRun:
     began = time.perf_counter()
-    trials, n_known = campaign.run(start, n_trials, seed)
+    trials = campaign.run(known, n_trials, seed)
     seconds = time.perf_counter() - began
-    found = trials.take(np.arange(n_known, len(trials)))
+    found = trials.take(trials.proposers != PROPOSERS.index("known"))
     merits = found.merits(campaign.goal)
     rows = select_diverse(found, merits, TOP, max_per_system=TOP)
     best = np.maximum.accumulate(merits)

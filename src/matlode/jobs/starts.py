@@ -94,16 +94,19 @@ def prepare_campaign(
     estimates, decoded = _evaluate_known(models, known, goal, drawn)
     preferences = make_preferences(goal, models, known, judge=settings.judge)
     valuation = Valuation(goal, Scale.fit(goal, estimates, models.endpoints), preferences)
-    merits = valuation.compute_merits(decoded, estimates)
-    neighbours = _find_neighbours(compositions, drawn[np.argsort(-merits, kind="stable")], rows)
-    known_rows = np.concatenate([drawn, neighbours[: settings.n_start - len(drawn)]])
-    estimates, decoded = _evaluate_known(models, known, goal, known_rows)
+    trials = _make_known_trials(valuation, known, drawn, decoded, estimates)
+    ordered = drawn[np.argsort(-trials.merits(goal), kind="stable")]
+    neighbours = _find_neighbours(compositions, ordered, rows)[: settings.n_start - len(drawn)]
+    if len(neighbours):
+        estimates, decoded = _evaluate_known(models, known, goal, neighbours)
+        more = _make_known_trials(valuation, known, neighbours, decoded, estimates)
+        trials = Trials.concatenate([trials, more])
+    known_rows = np.concatenate([drawn, neighbours])
     if settings.judge == "points":
         evaluator: Evaluator = PointEvaluator(valuation, models.space, models.properties)
-        trials, variations = evaluator.evaluate_points(decoded.points), None
+        trials, variations = evaluator.evaluate_points(trials.points), None
     else:
         crystals = _make_evaluator(valuation, models, known)
-        trials = _make_known_trials(crystals, known_rows, decoded, estimates)
         parents = known_rows[np.argsort(-trials.merits(goal), kind="stable")]
         n_substituted = round(settings.substituted_share * settings.trials)
         opening = _list_substitutions(goal, models, known, parents, n_substituted, crystals.library)
@@ -162,18 +165,18 @@ def _predict_volumes(models: PropertyModels) -> VolumeModel:
 
 
 def _make_known_trials(
-    evaluator: CrystalEvaluator,
+    valuation: Valuation,
+    known: Known,
     rows: NDArray[np.intp],
     decoded: Decoded,
     estimates: Mapping[str, Estimates],
 ) -> Trials:
-    valuation = evaluator.valuation
     return Trials.of(
         np.asarray(decoded.points, dtype=np.float32),
         decoded.formulas,
         *valuation.compute_gains(decoded, estimates),
         valuation.tabulate(estimates),
-        blueprints=Blueprints.of_known(evaluator.library, rows),
+        blueprints=Blueprints.of_known(known.prototypes, rows),
         proposer="known",
     )
 

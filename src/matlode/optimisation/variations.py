@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,13 +42,13 @@ class Variations:
         return n_opening, round(self.share * (n - n_opening))
 
     def evaluate(
-        self, first: int, n: int, trials: Trials, seen: Container[str], rng: np.random.Generator
+        self, first: int, n: int, trials: Trials, seen: Collection[str], rng: np.random.Generator
     ) -> Trials:
         """Evaluate those of the proposals ``first`` to ``first + n`` that are made here (see
         ``count``); ``trials`` are finished, ``seen`` are their formulas."""
         n_opening, n_varied = self.count(first, n)
         opening = [f for f in self.opening[first : first + n_opening] if f not in seen]
-        varied = self._vary(n_varied, trials, seen, rng)
+        varied = self._vary(n_varied, trials, {*seen, *opening}, rng)
         return Trials.concatenate(
             [
                 self.evaluator.evaluate_formulas(opening, proposer="substitution"),
