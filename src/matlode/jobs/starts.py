@@ -154,7 +154,7 @@ def _encode_substitutions(
     """Latent points (up to n, 88) of substitutions into known materials, at the volume that the
     models expect."""
     allowed = [symbol for symbol in known.elements if symbol in goal.allowed]
-    formulas = KnownFormulas(known.catalogue, models.formula_filter)
+    formulas = KnownFormulas(known.catalogue, models.formula_lists)
     crystals, _ = substitute_elements(known.materials, parents, n, elements=allowed, known=formulas)
     if not len(crystals):
         return np.zeros((0, models.space.size), dtype=np.float32)
