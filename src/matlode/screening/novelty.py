@@ -102,19 +102,27 @@ class KnownMaterials:
         rows = self.rows_by_formula.get(formula, [])
         same = self._find_structure(rows, group, structure)
         if same is not None:
-            value, reason = KNOWN_STRUCTURE, f"{self._name(same)} in space group {group}"
-        elif found is not None:
-            value = MADE if found.name == MADE else COMPUTED
-            reason = f"in {found.source} ({found.n_formulas:,} formulas)"
-        elif rows:
-            value = COMPUTED
-            reason = f"in the table of known materials ({len(self.rows_by_formula):,} formulas)"
+            value = KNOWN_STRUCTURE
+            reason = f"{value}: {self._name(same)} in space group {group}"
         else:
-            value, reason = IN_NO_LIST, ""
-        words = f"{value}: {reason}" if reason else f"{value} ({lists.n_formulas:,} formulas)"
-        if same is None:
-            words += f"; {self._describe_known(formula, group, rows, near)}"
-        return Verdict("novel", value == IN_NO_LIST, value, IN_NO_LIST, words)
+            value, source = self._find_source(found, lists, is_available=bool(rows))
+            reason = f"{source}; {self._describe_known(formula, group, rows, near)}"
+        return Verdict("novel", value == IN_NO_LIST, value, IN_NO_LIST, reason)
+
+    def _find_source(
+        self, found: FormulaList | None, lists: FormulaLists, *, is_available: bool
+    ) -> tuple[str, str]:
+        """Value of the verdict on a formula without a known structure, and where it is listed."""
+        if found is not None:
+            value = MADE if found.name == MADE else COMPUTED
+            return value, f"{value}: in {found.source} ({found.n_formulas:,} formulas)"
+        if is_available:
+            n_formulas = len(self.rows_by_formula)
+            return (
+                COMPUTED,
+                f"{COMPUTED}: in the table of known materials ({n_formulas:,} formulas)",
+            )
+        return IN_NO_LIST, f"{IN_NO_LIST} ({lists.n_formulas:,} formulas)"
 
     def _find_structure(
         self, rows: Sequence[int], group: int, structure: Structure | None
