@@ -79,9 +79,7 @@ def starter() -> Materials:
     return load_starter()
 
 
-SMALL_SEARCH = SearchSettings(
-    trials=192, n_start=200, n_screened=60, n_candidates=20
-)
+SMALL_SEARCH = SearchSettings(trials=192, n_start=200, n_screened=60, n_candidates=20)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,8 @@ class Artefact:
         """Return the artefact itself. Raises ArtefactError if it is of another kind."""
         if self.header["kind"] != kind:
             raise ArtefactError(
-                f'the artefact is a "{self.header["kind"]}", expected a "{kind}"; check the folder.'
+                f'the artefact is a "{self.header["kind"]}", expected a "{kind}"; check the '
+                "folder, or retrain the model."
             )
         return self
 

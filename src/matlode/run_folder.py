@@ -211,11 +211,12 @@ class RunFolder:
             return [CandidateRow.from_columns(row) for row in content]
 
     def read_candidate_table(self) -> pd.DataFrame:
-        """candidates.csv, with the types that pandas finds."""
+        """The candidates in candidates.csv, with the types that pandas finds."""
         import pandas as pd
 
         with convert_read_errors(self.path / CANDIDATES_TABLE, InputError):
-            return pd.read_csv(self.path / CANDIDATES_TABLE, keep_default_na=False)
+            table = pd.read_csv(self.path / CANDIDATES_TABLE, keep_default_na=False)
+            return table[table["rank"] > 0].reset_index(drop=True)
 
     def write_candidates(self, rows: Sequence[CandidateRow]) -> None:
         """Write candidates.csv and candidates.json."""

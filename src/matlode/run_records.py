@@ -54,7 +54,8 @@ class CandidateRow:
     stable_probability: float
     charge_neutral: int | float | str
     novelty: int | float | str
-    """"novel", "known", "new polymorph", or that the rule was switched off."""
+    """"known structure", "made", "computed", "in none of the lists", or that the rule was switched
+    off. Older runs have "known", "new polymorph" and "novel"."""
     nearest_known: str
     structure_file: str
     """Path of the CIF in the run folder."""

@@ -25,7 +25,7 @@ def test_rivals_propose_new_formulas_once(models, known, rival):
     )  # fmt: skip
     formulas = [p.formula for p in proposed]
     assert len(formulas) == len(set(formulas)) == 6
-    old = KnownFormulas(known.catalogue, models.formula_filter)
+    old = KnownFormulas(known.catalogue, models.formula_lists)
     assert not any(formula in old for formula in formulas)
     assert all(p.predicted is None for p in proposed)
 

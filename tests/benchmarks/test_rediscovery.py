@@ -20,7 +20,7 @@ from matlode.benchmarks.rediscovery import (
 from matlode.data.formulas import canonicalise_formula
 from matlode.data.tables import find_starter, read_table
 from matlode.errors import InputError
-from matlode.screening.novelty import FormulaFilter
+from matlode.screening.formula_lists import FormulaLists
 
 BRIEF = replace(SETTINGS, trials=64, n_start=40, n_screened=20, n_candidates=12)
 QUICK = replace(
@@ -90,7 +90,7 @@ def found(tmp_path_factory):
 @pytest.mark.laboratory
 def test_no_model_knows_what_is_hidden(found):
     out, _, _, _ = found
-    known = FormulaFilter.load(out / "models")
+    known = FormulaLists.load(out / "models")
     assert "B2Ti" not in known
     assert "CSi" not in known
     assert "CTi" in known
@@ -123,7 +123,7 @@ def never(**_):
 
 
 def copy_shipped(*, data, out, epochs, progress):
-    """In place of training: the shipped models, which know what is hidden."""
+    """In place of training: the shipped models; their lists have what is hidden."""
     shutil.copytree(find_shipped_models(), out, dirs_exist_ok=True)
 
 
@@ -135,6 +135,9 @@ def test_two_contestants_search_without_training(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "train_models", copy_shipped)
     arguments = {"settings": BRIEF, "n_seeds": 1, "out": tmp_path}
     tables = bench_rediscovery(["TiB2", "SiC"], **arguments)
+    lists = FormulaLists.load(tmp_path / "models")
+    assert lists.find(["B2Ti", "CSi"]) == [None, None]
+    assert lists.n_formulas == FormulaLists.load().n_formulas - 2
     counts, ranks = tables.values()
     assert [row["contestant"] for row in counts] == ["search", "random points"]
     assert [row["phase"] for row in ranks] == ["TiB2", "SiC"]

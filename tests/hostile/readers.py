@@ -434,12 +434,12 @@ def _unpacked(folder: Path) -> Path:
 
 def read_small_models(folder: Path) -> None:
     from matlode.evidence.elements import ElementReferences
-    from matlode.screening.novelty import FormulaFilter
+    from matlode.screening.formula_lists import FormulaLists
     from matlode.screening.plausibility import PatternBands
 
     root = _unpacked(folder)
     with contextlib.suppress(MatlodeError):
-        known = FormulaFilter.load(root)
+        known = FormulaLists.load(root)
         assert all(isinstance(bool(f in known), bool) for f in ("NaCl", "O2Ti"))
     with contextlib.suppress(MatlodeError):
         bands = PatternBands.load(root)

@@ -65,9 +65,7 @@ def run(made, tmp_path_factory):
         maximize=["refraction"],
         minimize=["thermal"],
         out=tmp_path_factory.mktemp("runs") / "own",
-        settings=SearchSettings(
-            trials=64, n_start=100, n_screened=20, n_candidates=12
-        ),
+        settings=SearchSettings(trials=64, n_start=100, n_screened=20, n_candidates=12),
         models=Models(folder / "models"),
         known=Known(folder / "table" / "materials.parquet"),
     )

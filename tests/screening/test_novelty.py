@@ -6,27 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from matlode.artefacts import save_artefact
 from matlode.data.crystals import pack_crystals
-from matlode.data.formulas import canonicalise_formula
-from matlode.data.splits import TRAIN, split_by_formula
-from matlode.errors import ArtefactError
 from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
+from matlode.screening.formula_lists import (
+    COMPUTED,
+    MADE,
+    TRAINED_ON,
+    FormulaList,
+    FormulaLists,
+)
 from matlode.screening.known_patterns import KnownPatterns
-from matlode.screening.novelty import FORMULA_FILTER, FormulaFilter, KnownMaterials
+from matlode.screening.novelty import KnownMaterials
 from matlode.testing import ROUND_OFF, diamond, perovskite, rock_salt, rutile
 from tests.strategies import formula_texts
-
-MAX_FALSE_POSITIVES = 0.003
-
-formulas = st.lists(formula_texts().map(canonicalise_formula), max_size=30)
-
-
-def numbered(letter: str, n: int) -> list[str]:
-    return [f"{letter}{i}O{j}" for i in range(1, n + 1) for j in range(1, 101)]
 
 
 @pytest.fixture
@@ -41,131 +36,137 @@ def known() -> KnownMaterials:
 
 
 @pytest.fixture
-def trained_on() -> FormulaFilter:
-    return FormulaFilter.build(["ClNa", "O2Ti", "O3SrTi", "Si", "CuO", "Fe2O3"])
+def lists() -> FormulaLists:
+    return FormulaLists((
+        FormulaList.build(MADE, "the lists of a laboratory", ["ClNa", "O2Ti", "CuO"]),
+        FormulaList.build(COMPUTED, "a database", ["O3SrTi", "Fe2O3"]),
+        FormulaList.build(TRAINED_ON, "the training table", ["BN"]),
+    ))  # fmt: skip
 
 
-@given(formulas)
-def test_nothing_that_was_put_in_is_ever_missed(members):
-    known = FormulaFilter.build(members)
-    assert all(formula in known for formula in members)
-    assert known.n_formulas == len(set(members))
+@pytest.fixture
+def judge(known, lists):
+    """The verdict on one formula in a space group."""
+
+    def judge(formula, group, **more):
+        composition = compute_formula_vectors([formula])
+        return known.judge([formula], composition, [group], lists=lists, **more)[0]
+
+    return judge
 
 
-@pytest.mark.parametrize("n", [1, 10, 100])
-def test_few_that_were_not_put_in_are_found(n):
-    known = FormulaFilter.build(numbered("A", n))
-    assert all(formula in known for formula in numbered("A", n))
-    share = np.mean([formula in known for formula in numbered("B", 200)])
-    assert share < MAX_FALSE_POSITIVES
-
-
-def test_real_formulas_are_told_from_their_neighbours(starter):
-    real = set(starter.frame["formula"])
-    known = FormulaFilter.build(real)
-    assert all(formula in known for formula in real)
-    doubled = {canonicalise_formula(f"({formula})7H3") for formula in real} - real
-    assert np.mean([formula in known for formula in doubled]) < MAX_FALSE_POSITIVES
-
-
-def test_a_filter_of_nothing_knows_nothing():
-    empty = FormulaFilter.build([])
-    assert not any(formula in empty for formula in numbered("A", 10))
-
-
-@given(formulas, st.randoms(use_true_random=False))
-def test_order_and_repetition_of_the_members_do_not_matter(members, random):
-    again = members * 2
-    random.shuffle(again)
-    assert_array_equal(FormulaFilter.build(again).bits, FormulaFilter.build(members).bits)
-
-
-@pytest.mark.parametrize("n", [1, 5, 30])
-def test_a_saved_filter_answers_alike(tmp_path, n):
-    members, others = numbered("A", n)[: 7 * n], numbered("B", n)
-    known = FormulaFilter.build(members)
-    known.save(tmp_path, {"trained_on": "a sample"})
-    loaded = FormulaFilter.load(tmp_path)
-    assert loaded.n_formulas == known.n_formulas
-    for formula in [*members, *others]:
-        assert (formula in loaded) == (formula in known)
-
-
-@pytest.mark.parametrize("n_formulas", [0, 10**30])
-def test_a_filter_of_another_size_is_refused(tmp_path, n_formulas):
-    bits = FormulaFilter.build(["ClNa", "O2Ti", "CSi", "CTi", "NTi"]).bits
-    header = {"n_formulas": n_formulas}
-    save_artefact(tmp_path / FORMULA_FILTER, kind="filter", header=header, arrays={"bits": bits})
-    with pytest.raises(ArtefactError, match="need"):
-        FormulaFilter.load(tmp_path)
-
-
-def test_another_artefact_is_refused(tmp_path):
-    save_artefact(tmp_path / FORMULA_FILTER, kind="bands", header={}, arrays={})
-    with pytest.raises(ArtefactError, match='is a "bands", expected a "filter"'):
-        FormulaFilter.load(tmp_path)
-
-
-def test_known_formulas_are_named_with_their_source(known, trained_on):
-    (verdict,) = known.judge(
-        ["O2Ti"], compute_formula_vectors(["O2Ti"]), [136], trained_on=trained_on
-    )
+def test_a_known_structure_is_named_with_its_source(judge):
+    verdict = judge("O2Ti", 136)
     assert not verdict.passed
-    assert (verdict.rule, verdict.value, verdict.limit) == ("novel", "known", "novel")
-    assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
+    assert (verdict.rule, verdict.limit) == ("novel", "in none of the lists")
+    assert verdict.value == "known structure"
+    assert verdict.reason == "known structure: TiO2 (mp-2) in space group 136"
 
 
-def test_a_known_formula_is_named_though_another_composition_is_nearer(known, trained_on):
+def test_a_known_formula_is_named_though_another_composition_is_nearer(known, lists):
     # decoded fractions only round to the formula
     decoded = compute_formula_vectors(["O3SrTi"])
-    (verdict,) = known.judge(["O2Ti"], decoded, [136], trained_on=trained_on)
-    assert verdict.reason == "known: TiO2 (mp-2) in space group 136"
+    (verdict,) = known.judge(["O2Ti"], decoded, [136], lists=lists)
+    assert verdict.reason == "known structure: TiO2 (mp-2) in space group 136"
 
 
-def test_formulas_that_were_trained_on_are_known_without_a_structure(known, trained_on):
-    (verdict,) = known.judge(["CuO"], compute_formula_vectors(["CuO"]), [15], trained_on=trained_on)
-    assert not verdict.passed
-    assert verdict.reason == "known: among the formulas that the models were trained on"
-
-
-def test_new_formulas_are_placed_beside_the_nearest_known_one(known, trained_on):
-    verdicts = known.judge(
-        ["O3SrZr", "Ge"],
-        compute_formula_vectors(["O3SrZr", "Ge"]),
-        [221, 227],
-        trained_on=trained_on,
+def test_made_formulas_in_another_space_group_name_the_known_ones(judge):
+    verdict = judge("O2Ti", 141)
+    assert (verdict.passed, verdict.value) == (False, "made")
+    assert verdict.reason == (
+        "made: in the lists of a laboratory (3 formulas); "
+        "known in space group 136 (TiO2 (mp-2)), not in 141"
     )
-    assert [verdict.passed for verdict in verdicts] == [True, True]
-    assert verdicts[0].reason == (
-        "not among 4 formulas at hand and 6 trained on; nearest SrTiO3 (mp-3), "
+
+
+def test_made_formulas_without_a_structure_name_the_nearest_material(judge):
+    verdict = judge("CuO", 136)
+    assert (verdict.passed, verdict.value) == (False, "made")
+    assert verdict.reason == (
+        "made: in the lists of a laboratory (3 formulas); nearest TiO2 (mp-2), 0.50 of the atoms "
+        "differ; no known material is AB in space group 136"
+    )
+
+
+@pytest.mark.parametrize(
+    ("formula", "source"),
+    [
+        ("O3SrTi", "a database (2 formulas); known in space group 221 (SrTiO3 (mp-3)), not in 2"),
+        ("Fe2O3", "a database (2 formulas); nearest"),
+        ("BN", "the training table (1 formulas); nearest"),
+        ("Si", "the table of known materials (4 formulas); known in space group 227 (Si (mp-4))"),
+    ],
+)
+def test_other_known_formulas_are_computed(judge, formula, source):
+    verdict = judge(formula, 2)
+    assert (verdict.passed, verdict.value) == (False, "computed")
+    assert verdict.reason.startswith(f"computed: in {source}")
+
+
+def test_formulas_in_no_list_are_placed_beside_the_nearest_known_one(judge):
+    perovskite, germanium = judge("O3SrZr", 221), judge("Ge", 227)
+    assert perovskite.passed
+    assert perovskite.value == germanium.value == "in none of the lists"
+    assert perovskite.reason == (
+        "in none of the lists (6 formulas); nearest SrTiO3 (mp-3), "
         "0.20 of the atoms differ; ABC3 in space group 221 as SrTiO3 (mp-3)"
     )
-    assert verdicts[1].reason.endswith(
-        "1.00 of the atoms differ; A in space group 227 as Si (mp-4)"
+    assert germanium.reason.endswith("1.00 of the atoms differ; A in space group 227 as Si (mp-4)")
+
+
+def test_a_hidden_formula_is_in_none_of_the_lists(known, lists):
+    (verdict,) = known.judge(
+        ["CuO"], compute_formula_vectors(["CuO"]), [15], lists=lists.without(["CuO"])
     )
+    assert verdict.reason.startswith("in none of the lists (5 formulas); nearest")
 
 
-def test_what_is_not_at_hand_is_placed_beside_the_nearest_pattern(known, trained_on):
-    crystals = [rock_salt(), rutile(), perovskite(), diamond()]
-    aware = replace(known, patterns=KnownPatterns(pack_crystals(crystals)))
+CRYSTALS = [rock_salt(), rutile(), perovskite(), diamond()]
+
+
+def test_other_than_known_structures_are_placed_beside_the_nearest_pattern(known, lists):
+    aware = replace(known, patterns=KnownPatterns(pack_crystals(CRYSTALS)))
     formulas = ["BrNa", "ClNa", "O2Ti"]
     patterns = simulate_patterns([rock_salt(a_angstrom=5.76), rock_salt(), rutile()])
-    new, salt, polymorph = aware.judge(
-        formulas, compute_formula_vectors(formulas), [225] * 3, patterns, trained_on=trained_on
+    new, salt, made = aware.judge(
+        formulas, compute_formula_vectors(formulas), [225] * 3, patterns, lists=lists
     )
     assert new.reason.endswith(
         "nearest pattern: NaCl (mp-1), cosine 1.00 with a lattice 2 % larger"
     )
-    assert salt.reason == "known: NaCl (mp-1) in space group 225"
-    assert polymorph.reason.endswith("not in 225; nearest pattern: TiO2 (mp-2), cosine 1.00")
+    assert salt.reason == "known structure: NaCl (mp-1) in space group 225"
+    assert made.reason.endswith("not in 225; nearest pattern: TiO2 (mp-2), cosine 1.00")
 
 
-def test_a_known_formula_in_another_space_group_is_a_polymorph(known, trained_on):
-    (verdict,) = known.judge(
-        ["O2Ti"], compute_formula_vectors(["O2Ti"]), [141], trained_on=trained_on
+def test_only_a_structure_that_fits_the_known_crystal_is_known(known, lists):
+    aware = replace(known, patterns=KnownPatterns(pack_crystals(CRYSTALS)))
+    elongated = rutile()
+    elongated.apply_strain([0.0, 0.0, 0.9])  # space group 136 as before
+    larger = rutile() * (2, 1, 1)
+    structures = [larger, elongated, None]
+    same, other, unseen = aware.judge(
+        ["O2Ti"] * 3, compute_formula_vectors(["O2Ti"] * 3), [136] * 3,
+        lists=lists, structures=structures,
+    )  # fmt: skip
+    assert same.value == unseen.value == "known structure"
+    assert other.value == "made"
+    assert other.reason.endswith("known in space group 136 (TiO2 (mp-2)), with another structure")
+
+
+def test_structures_are_only_compared_with_crystals_of_their_formula_and_space_group(
+    known, lists, monkeypatch
+):
+    aware = replace(known, patterns=KnownPatterns(pack_crystals(CRYSTALS)))
+    compared = []
+    monkeypatch.setattr(
+        StructureMatcher, "fit", lambda self, a, b: compared.append(b.reduced_formula) or True
     )
-    assert (verdict.passed, verdict.value) == (False, "new polymorph")
-    assert verdict.reason == "known in space group 136 (TiO2 (mp-2)), not in 141"
+    formulas, groups = ["ClNa", "O2Ti", "BrNa"], [225, 225, 225]
+    aware.judge(
+        formulas, compute_formula_vectors(formulas), groups,
+        lists=lists, structures=[rock_salt()] * 3,
+    )  # fmt: skip
+    assert compared == ["NaCl"]
 
 
 @given(st.lists(formula_texts(), min_size=1, max_size=6), formula_texts())
@@ -184,10 +185,3 @@ def test_distance_is_the_share_of_atoms_to_exchange(members, formula):
     assert kept[index] == pytest.approx(kept.max(), abs=ROUND_OFF)
     own = known.nearest(compositions)
     assert all(distance == pytest.approx(0, abs=ROUND_OFF) for _, distance in own)
-
-
-def test_the_filter_that_ships_knows_the_training_formulas(starter):
-    """Its bits were set by another process: the hash functions are part of the format."""
-    formulas = starter.frame["formula"].to_numpy()
-    shipped = FormulaFilter.load()
-    assert all(formula in shipped for formula in formulas[split_by_formula(formulas) == TRAIN])

@@ -134,7 +134,7 @@ def _substitute_elements(n: int, models: Models, known: Known) -> list[Proposed]
     parents = parents[: int((~np.isnan(moduli)).sum())]
     crystals, _ = substitute_elements(
         materials, parents, 4 * n, elements=known.elements,
-        known=KnownFormulas(known.catalogue, models.formula_filter),
+        known=KnownFormulas(known.catalogue, models.formula_lists),
     )  # fmt: skip
     return _select_distinct(crystals.structures(), n)
 
@@ -143,7 +143,7 @@ def _sample_prior(n: int, models: Models, known: Known, seed: int) -> list[Propo
     """Decode random points of the standard normal prior and build structures as in a search."""
 
     def build_structures() -> Iterator[Structure]:
-        formulas = KnownFormulas(known.catalogue, models.formula_filter)
+        formulas = KnownFormulas(known.catalogue, models.formula_lists)
         points = np.random.default_rng(seed).normal(size=(N_PRIOR, models.space.size))
         points = points.astype(np.float32)
         amounts = models.space.formulas(points)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matlode.artefacts import write_json
+from matlode.artefacts import load_header, write_json
 from matlode.benchmarks.tables import Tables
 from matlode.data.formulas import canonicalise_formula, format_formula
 from matlode.data.tables import find_full_table, find_starter
@@ -24,6 +24,7 @@ from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
 from matlode.run_folder import RunFolder
+from matlode.screening.formula_lists import FORMULA_LISTS, FormulaLists
 from matlode.screening.symmetry_answers import SYMMETRY_MODEL
 from matlode.training.train import train_models
 
@@ -86,15 +87,16 @@ def bench_rediscovery(
     """Count the hidden phases that searches for ``goal`` find, by contestant, and rank each phase.
 
     ``hide`` are formulas, or a file with one per line (# starts a comment). They are removed from
-    the table ``data`` and from its file of values by formula. All standard models are trained on
-    the remaining rows, for fewer ``epochs`` than the shipped ones, which are not used. Candidates
-    must be absent from the training data. Results in ``out`` are reused.
+    the table ``data``, from its file of values by formula and from the lists of known formulas.
+    All standard models are trained on the remaining rows, for fewer ``epochs`` than the shipped
+    ones, which are not used. Candidates must be in none of the lists. Results in ``out`` are
+    reused.
 
     Raises InputError if ``hide`` is empty or the table contains none of its formulas.
     """
     hidden = _read_formulas(hide)
     rows = hide_formulas(hidden, find_full_table(data) or find_starter(), out / "data")
-    seconds = {"training": _train_models(out, epochs, progress)}
+    seconds = {"training": _train_models(hidden, out, epochs, progress)}
     models, known = Models(out / "models"), Known(out / "data" / "structures.parquet")
     listed: dict[str, list[list[str]]] = {}
     for seed in range(n_seeds):
@@ -169,15 +171,18 @@ def _read_formulas(hide: Path | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(canonicalise_formula(text) for text in hide))
 
 
-def _train_models(out: Path, epochs: Mapping[str, int], progress: Progress) -> float:
-    """Train every standard model without the hidden phases; returns the time in seconds."""
+def _train_models(
+    hidden: Collection[str], out: Path, epochs: Mapping[str, int], progress: Progress
+) -> float:
+    """Train every standard model without the hidden phases and remove them from the lists of
+    known formulas; returns the time in seconds."""
     began = time.perf_counter()
+    folder = out / "models"
     train_models(
-        data=out / "data" / "structures.parquet",
-        out=out / "models",
-        epochs=epochs,
-        progress=progress,
+        data=out / "data" / "structures.parquet", out=folder, epochs=epochs, progress=progress
     )
+    lists = FormulaLists.load(folder).without(hidden)
+    lists.save(folder, load_header(folder / FORMULA_LISTS))
     return time.perf_counter() - began
 
 

@@ -117,6 +117,8 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
 
 
 def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
+    from matlode.report.labels import label_novelty
+
     intervals = [row.interval(name) for name in wanted]
     return [
         str(row.rank),
@@ -126,7 +128,7 @@ def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
         f"{row.formation_energy:.2f}",
         f"{row.stable_probability:.2f}",
         str(row.charge_neutral),
-        str(row.novelty),
+        label_novelty(row),
         row.verdict,
     ]
 

@@ -141,9 +141,8 @@ def write_results(
     models: Models,
     known: Known,
     rules: Sequence[Rule],
-) -> list[CandidateRow]:
-    """Fill a run folder with ``proposals`` and the known materials ``references`` above them;
-    returns the rows of the table.
+) -> None:
+    """Fill a run folder with ``proposals`` and the known materials ``references`` above them.
 
     ``screened``: all candidates that rules were applied to, which the funnel counts.
     """
@@ -163,7 +162,6 @@ def write_results(
     folder.write_funnel([FunnelRow.from_json(row) for row in ledger(screened, rules)])
     folder.write_known(_select_known(models, known, goal))
     folder.write_candidates([*above, *rows])
-    return [*above, *rows]
 
 
 def make_cif_text(built: RealisedStructure, formula: str, *, known: bool = False) -> str:

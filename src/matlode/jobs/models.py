@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.properties.models import PropertyModels
 from matlode.records import Candidate, Case, Prediction
-from matlode.screening.novelty import FormulaFilter
+from matlode.screening.formula_lists import FormulaLists
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.symmetry import SymmetryClassifier
 
@@ -57,9 +57,9 @@ class Models:
         return PatternBands.load(self.folder)
 
     @cached_property
-    def formula_filter(self) -> FormulaFilter:
-        """The formulas that the models were trained on."""
-        return FormulaFilter.load(self.folder)
+    def formula_lists(self) -> FormulaLists:
+        """The formulas that were made or computed."""
+        return FormulaLists.load(self.folder)
 
     def predict_candidates(
         self,

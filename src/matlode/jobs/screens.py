@@ -21,7 +21,7 @@ def load_rules(
     network = models.properties.network
     rules = collect_rules(
         known.catalogue,
-        models.formula_filter,
+        models.formula_lists,
         models.pattern_bands,
         partial(getattr, models, "space"),
         None if network is None else network.applicability,

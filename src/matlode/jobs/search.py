@@ -54,7 +54,7 @@ from matlode.optimisation.trials import Trials
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report
-from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder, tabulate_candidates
+from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder
 from matlode.run_records import Places, SavedRequest
 from matlode.screening.rule import Rule
 from matlode.version import __version__
@@ -66,7 +66,7 @@ class Run:
 
     folder: Path
     candidates: pd.DataFrame
-    """The table of candidates.csv."""
+    """The candidates in candidates.csv, without the known materials above them."""
     provenance: Mapping[str, Any]
 
     def _repr_html_(self) -> str:
@@ -352,7 +352,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     with watch.stage("write"):
         progress("write", 0, 3, "tables and structures")
         run = RunFolder(folder)
-        rows = write_results(
+        write_results(
             run, proposals, references, [one.screened for one in screened], trials, goal, models,
             known, rules,
         )  # fmt: skip
@@ -367,7 +367,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
     progress("write", 2, 3, "report")
     write_report(folder)
     progress("write", 3, 3, str(folder))
-    return Run(folder, tabulate_candidates(rows), provenance)
+    return Run(folder, run.read_candidate_table(), provenance)
 
 
 def _screen(

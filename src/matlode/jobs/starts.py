@@ -195,7 +195,7 @@ def _list_substitutions(
         known.materials,
         parents,
         elements=[symbol for symbol in known.elements if symbol in goal.allowed],
-        known=KnownFormulas(known.catalogue, models.formula_filter),
+        known=KnownFormulas(known.catalogue, models.formula_lists),
     )
     limits = goal.limits
     possible = (

@@ -30,7 +30,8 @@ from matlode.representation.composition import composition_vectors, compute_form
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
-from matlode.screening.novelty import FormulaFilter, KnownMaterials
+from matlode.screening.formula_lists import FormulaLists
+from matlode.screening.novelty import KnownMaterials
 
 if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
@@ -53,7 +54,7 @@ def make_preferences(
     makers: dict[str, Callable[[], Preference]] = {
         "charge_neutral": Neutral,
         "plausible_pattern": lambda: Plausible(bands=models.pattern_bands),
-        "novel": lambda: New(known=KnownFormulas(known.catalogue, models.formula_filter)),
+        "novel": lambda: New(known=KnownFormulas(known.catalogue, models.formula_lists)),
         "like": lambda: Near(point=find_like_point(goal.like, models.space, known)),
         "like_pattern": lambda: PatternLike(pattern=read_gridded_pattern(goal.like_pattern)),
     }
@@ -65,13 +66,13 @@ def make_preferences(
 
 @dataclass(frozen=True)
 class KnownFormulas:
-    """The formulas of known materials and those that the models were trained on."""
+    """The formulas of known materials and of the lists."""
 
     known: KnownMaterials
-    trained_on: FormulaFilter
+    lists: FormulaLists
 
     def __contains__(self, formula: object) -> bool:
-        return formula in self.known.rows_by_formula or str(formula) in self.trained_on
+        return formula in self.known.rows_by_formula or str(formula) in self.lists
 
 
 def find_like_point(like: str, space: LatentSpace, known: Known) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.records import Cell
 from matlode.report.cards import EVIDENCE_COLUMNS, list_evidence, make_cards
-from matlode.report.labels import find_units, format_heading
+from matlode.report.labels import find_units, format_heading, label_novelty
 from matlode.report.maps import LatentMap, PropertyMap, make_latent_map, make_property_map
 from matlode.report.scripts import SCRIPTS, pack, pack_script, read_table_style
 from matlode.run_folder import RunFolder
@@ -155,6 +155,7 @@ def _make_page(folder: RunFolder) -> str:
             shown=provenance.goal.shown_properties,
             units=find_units(provenance),
             heading=format_heading,
+            label_novelty=label_novelty,
             data=data,
             page_data=asdict(data),
             cards_data=pack(json.dumps([asdict(card.data) for card in cards])),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from matlode.run_records import Provenance
+from matlode.run_records import CandidateRow, Provenance
+from matlode.screening.formula_lists import IN_NO_LIST
 
 
 def find_units(provenance: Provenance) -> dict[str, str]:
@@ -20,3 +21,8 @@ def format_heading(name: str, unit: str) -> str:
     'bulk modulus, GPa'
     """
     return name.replace("_", " ") + ("" if unit in ("probability", "") else f", {unit}")
+
+
+def label_novelty(row: CandidateRow) -> str:
+    """A candidate's novelty in two words at most."""
+    return "in no list" if row.novelty == IN_NO_LIST else str(row.novelty)

@@ -12,9 +12,18 @@ from matlode.data.symmetry import crystal_system
 from matlode.report.drawing import COLOURS, SYSTEM_COLOURS
 from matlode.report.labels import find_units, format_heading
 from matlode.run_records import CandidateRow, KnownRow, MapTable, Provenance, TrialTable
+from matlode.screening.formula_lists import COMPUTED, KNOWN_STRUCTURE, MADE
 
 MAX_POINTS = 6000
 """Points of a map; of more, every second, third, ... is drawn, and the page says so."""
+
+GROUPS = {
+    **{name: name for name in (KNOWN_STRUCTURE, MADE, COMPUTED)},
+    # words of older runs
+    "known": KNOWN_STRUCTURE,
+    "new polymorph": COMPUTED,
+}
+"""Novelty → group of candidates."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +101,15 @@ def make_property_map(
         {name: tuple(row.labels.get(name) for row in drawn) for name in names},
     )  # fmt: skip
     looks = (
-        ("candidates, rejected", "rejected", None, COLOURS[1], "x", 8),
-        ("candidates, known formula", "accepted", "known", COLOURS[0], "square", 9),
-        ("candidates, new polymorph", "accepted", "new polymorph", COLOURS[3], "triangle-up", 10),
-        ("candidates, novel", "accepted", "novel", COLOURS[2], "diamond", 10),
+        ("candidates, rejected", "x", 8, COLOURS[1]),
+        ("candidates, known structure", "square", 9, COLOURS[0]),
+        ("candidates, made", "cross", 9, COLOURS[4]),
+        ("candidates, computed", "triangle-up", 10, COLOURS[3]),
+        ("candidates, in no list", "diamond", 10, COLOURS[2]),
     )
     groups = [known_points]
-    for title, verdict, novelty, colour, symbol, size in looks:
-        rows = _select(candidates, verdict, novelty)
+    for title, symbol, size, colour in looks:
+        rows = [row for row in candidates if title == f"candidates, {_name_group(row)}"]
         values = {name: tuple(row.value(name) for row in rows) for name in names}
         formulas, ranks = tuple(row.formula for row in rows), tuple(row.rank for row in rows)
         groups.append(PointGroup(title, colour, symbol, size, formulas, ranks, values))
@@ -112,21 +122,12 @@ def make_property_map(
     )
 
 
-def _select(
-    candidates: Sequence[CandidateRow], verdict: str, novelty: str | None
-) -> list[CandidateRow]:
-    """Candidates of one kind; where the rule of novelty is switched off, all count as novel."""
-    others = ("known", "new polymorph")
-    return [
-        row
-        for row in candidates
-        if row.verdict == verdict
-        and (
-            novelty is None
-            or row.novelty == novelty
-            or (novelty == "novel" and row.novelty not in others)
-        )
-    ]
+def _name_group(row: CandidateRow) -> str:
+    """The group that a candidate is drawn in; where its novelty was not judged, it is drawn among
+    those in no list."""
+    if not row.is_accepted:
+        return "rejected"
+    return GROUPS.get(str(row.novelty), "in no list")
 
 
 def make_latent_map(places: MapTable, trials: TrialTable, shares: Sequence[float]) -> LatentMap:

@@ -15,7 +15,8 @@ from matlode.records import Candidate, Verdict
 from matlode.screening.applicability import Applicable
 from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
-from matlode.screening.novelty import FormulaFilter, KnownMaterials, Novel
+from matlode.screening.formula_lists import FormulaLists
+from matlode.screening.novelty import KnownMaterials, Novel
 from matlode.screening.plausibility import PatternBands, PlausiblePattern
 from matlode.screening.round_trip import RoundTrip
 from matlode.screening.rule import Rule
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def collect_rules(
     known: KnownMaterials,
-    trained_on: FormulaFilter,
+    lists: FormulaLists,
     bands: PatternBands,
     space: Callable[[], LatentSpace],
     applicability: Applicability | None = None,
@@ -47,7 +48,7 @@ def collect_rules(
         Affordable(),
         NotRadioactive(),
         NotToxic(),
-        Novel(known=known, trained_on=trained_on),
+        Novel(known=known, lists=lists),
     )
     return rules if applicability is None else (*rules, Applicable(applicability=applicability))
 

@@ -1,81 +1,30 @@
-"""Rule: the formula is not in the reference lists; with the nearest known material."""
+"""Rule: the formula is in no list of known ones; with the nearest known material."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
 from matlode.data.formulas import anonymise_formula, format_formula
 from matlode.records import Candidate, Verdict
+from matlode.screening.formula_lists import (
+    COMPUTED,
+    IN_NO_LIST,
+    KNOWN_STRUCTURE,
+    MADE,
+    FormulaList,
+    FormulaLists,
+)
 from matlode.screening.known_patterns import KnownPatterns, NearestPattern
 from matlode.screening.rule import Rule
 
-FORMULA_FILTER = "known-formulas"
-
-BITS_PER_FORMULA = 15
-N_HASHES = 10
-"""With 15 bits and 10 hashes per formula, about one in 1,300 new formulas is reported as known."""
-
-
-@dataclass(frozen=True)
-class FormulaFilter:
-    """Bloom filter (Bloom, CACM 1970) of the formulas that the models were trained on.
-
-    ``formula in filter`` is False only for formulas that are certainly not among them, and True
-    for a few others too. The filter cannot be listed, so models can be distributed without their
-    training table. Raises ValueError if the number of bits does not fit that of formulas.
-    """
-
-    bits: NDArray[np.uint8]
-    """Bits, packed into bytes."""
-    n_formulas: int
-
-    def __post_init__(self) -> None:
-        wanted = -(-_size(self.n_formulas) // 8)
-        if self.bits.shape != (wanted,):
-            raise ValueError(
-                f"bits have shape {self.bits.shape}; {self.n_formulas} formulas need ({wanted},)"
-            )
-
-    @classmethod
-    def build(cls, formulas: Iterable[str]) -> FormulaFilter:
-        """Build the filter of canonical formulas."""
-        known = set(formulas)
-        size = _size(len(known))
-        flags = np.zeros(size, dtype=bool)
-        for formula in known:
-            flags[_positions(formula, size)] = True
-        return cls(np.packbits(np.pad(flags, (0, -size % 8))), len(known))
-
-    def __contains__(self, formula: str) -> bool:
-        flags = _positions(formula, _size(self.n_formulas))
-        return bool(np.all(self.bits[flags // 8] >> (7 - flags % 8) & 1))
-
-    @classmethod
-    def load(cls, folder: Path | None = None) -> FormulaFilter:
-        """Load the filter in ``folder``, or the one that ships with matlode."""
-        artefact = load_artefact(find_model(FORMULA_FILTER, folder)).require("filter")
-        with convert_read_errors(FORMULA_FILTER):
-            return cls(artefact.arrays["bits"], int(artefact.header["n_formulas"]))
-
-    def save(self, folder: Path, header: Mapping[str, object]) -> None:
-        """Write the artefact to a folder in ``folder``."""
-        save_artefact(
-            folder / FORMULA_FILTER,
-            kind="filter",
-            header={"n_formulas": self.n_formulas, **header},
-            arrays={"bits": self.bits},
-        )
-
-
-KNOWN, POLYMORPH, NOVEL = "known", "new polymorph", "novel"
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 @dataclass(frozen=True)
@@ -89,7 +38,8 @@ class KnownMaterials:
     compositions: NDArray[np.floating]
     """(n, 100)."""
     patterns: KnownPatterns | None = None
-    """If given, verdicts on new candidates name the most similar known pattern."""
+    """If given, verdicts name the most similar known pattern, and structures are compared with
+    the crystals of these patterns."""
 
     @cached_property
     def rows_by_formula(self) -> dict[str, list[int]]:
@@ -113,49 +63,92 @@ class KnownMaterials:
         space_groups: Sequence[int],
         patterns: NDArray[np.floating] | None = None,
         *,
-        trained_on: FormulaFilter,
+        lists: FormulaLists,
+        structures: Sequence[Structure | None] | None = None,
     ) -> list[Verdict]:
         """One verdict per formula, from compositions (n, 100), space groups and patterns (n, 1601).
 
-        Formulas in ``trained_on`` are known without a structure.
-
-        The value is "known", "novel", or "new polymorph" if structures of the formula are
-        available in other space groups only.
+        The value is "known structure" if a material of the same formula and space group is
+        available; for rows with one of ``structures`` (n,), only if pymatgen's StructureMatcher
+        also matches the two. Otherwise it is "made" or "computed", or "in none of the lists".
+        Materials of ``formulas`` and of training tables that are in no list count as computed.
         """
-        nearest = self.nearest(compositions)
-        verdicts = [
-            self._judge(formula, group, *near, trained_on)
-            for formula, group, near in zip(formulas, space_groups, nearest, strict=True)
-        ]
+        rows = zip(
+            formulas,
+            space_groups,
+            structures or [None] * len(formulas),
+            lists.find(formulas),
+            self.nearest(compositions),
+            strict=True,
+        )
+        verdicts = [self._judge(*row, lists) for row in rows]
         if self.patterns is None or patterns is None:
             return verdicts
-        rows = [row for row, verdict in enumerate(verdicts) if verdict.value != KNOWN]
-        for row, near in zip(rows, self.patterns.nearest(patterns[rows]), strict=True):
+        others = [row for row, verdict in enumerate(verdicts) if verdict.value != KNOWN_STRUCTURE]
+        for row, near in zip(others, self.patterns.nearest(patterns[others]), strict=True):
             reason = f"{verdicts[row].reason}; {self._pattern(near)}"
             verdicts[row] = replace(verdicts[row], reason=reason)
         return verdicts
 
     def _judge(
-        self, formula: str, group: int, index: int, distance: float, trained_on: FormulaFilter
+        self,
+        formula: str,
+        group: int,
+        structure: Structure | None,
+        found: FormulaList | None,
+        near: tuple[int, float],
+        lists: FormulaLists,
     ) -> Verdict:
         rows = self.rows_by_formula.get(formula, [])
-        same = [row for row in rows if self.space_groups[row] == group]
-        if same:
-            value, reason = KNOWN, f"known: {self._name(same[0])} in space group {group}"
-        elif rows:
-            groups = ", ".join(str(g) for g in sorted({self.space_groups[row] for row in rows}))
-            value = POLYMORPH
-            reason = f"known in space group {groups} ({self._name(rows[0])}), not in {group}"
-        elif formula in trained_on:
-            value, reason = KNOWN, "known: among the formulas that the models were trained on"
+        same = self._find_structure(rows, group, structure)
+        if same is not None:
+            value = KNOWN_STRUCTURE
+            reason = f"{value}: {self._name(same)} in space group {group}"
         else:
-            value = NOVEL
-            reason = (
-                f"not among {len(self.rows_by_formula):,} formulas at hand and "
-                f"{trained_on.n_formulas:,} trained on; nearest {self._name(index)}, "
-                f"{distance:.2f} of the atoms differ; {self._prototype(formula, group)}"
+            value, source = self._find_source(found, lists, is_available=bool(rows))
+            reason = f"{source}; {self._describe_known(formula, group, rows, near)}"
+        return Verdict("novel", value == IN_NO_LIST, value, IN_NO_LIST, reason)
+
+    def _find_source(
+        self, found: FormulaList | None, lists: FormulaLists, *, is_available: bool
+    ) -> tuple[str, str]:
+        """Value of the verdict on a formula without a known structure, and where it is listed."""
+        if found is not None:
+            value = MADE if found.name == MADE else COMPUTED
+            return value, f"{value}: in {found.source} ({found.n_formulas:,} formulas)"
+        if is_available:
+            n_formulas = len(self.rows_by_formula)
+            return (
+                COMPUTED,
+                f"{COMPUTED}: in the table of known materials ({n_formulas:,} formulas)",
             )
-        return Verdict("novel", value == NOVEL, value, NOVEL, reason)
+        return IN_NO_LIST, f"{IN_NO_LIST} ({lists.n_formulas:,} formulas)"
+
+    def _find_structure(
+        self, rows: Sequence[int], group: int, structure: Structure | None
+    ) -> int | None:
+        """The first of ``rows`` in space group ``group`` whose crystal matches ``structure``; the
+        crystal is not compared if either is not available."""
+        same = [row for row in rows if self.space_groups[row] == group]
+        if structure is None or self.patterns is None or not same:
+            return same[0] if same else None
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        matcher, crystals = StructureMatcher(), self.patterns.crystals
+        return next((r for r in same if matcher.fit(structure, crystals.structure(r))), None)
+
+    def _describe_known(
+        self, formula: str, group: int, rows: Sequence[int], near: tuple[int, float]
+    ) -> str:
+        """The space groups of a known formula, or the material nearest to another one."""
+        if not rows:
+            return (
+                f"nearest {self._name(near[0])}, {near[1]:.2f} of the atoms differ; "
+                f"{self._prototype(formula, group)}"
+            )
+        groups = sorted({self.space_groups[row] for row in rows})
+        known = f"known in space group {', '.join(map(str, groups))} ({self._name(rows[0])})"
+        return f"{known}, {'with another structure' if group in groups else f'not in {group}'}"
 
     def _prototype(self, formula: str, group: int) -> str:
         prototype = anonymise_formula(formula), group
@@ -204,10 +197,10 @@ class KnownMaterials:
 
 @dataclass(frozen=True, kw_only=True)
 class Novel(Rule):
-    """Passes if the formula is not in the reference lists. Informational, unless made required."""
+    """Passes if the formula is in none of the lists. Informational, unless made required."""
 
     known: KnownMaterials
-    trained_on: FormulaFilter
+    lists: FormulaLists
     required: bool = False
     name = "novel"
 
@@ -222,16 +215,5 @@ class Novel(Rule):
             np.array([c.composition for c in candidates]),
             [c.space_group for c in candidates],
             np.array([c.pattern for c in candidates]),
-            trained_on=self.trained_on,
+            lists=self.lists,
         )
-
-
-def _size(n_formulas: int) -> int:
-    return max(64, BITS_PER_FORMULA * n_formulas)
-
-
-def _positions(formula: str, size: int) -> NDArray[np.int64]:
-    digest = hashlib.blake2b(formula.encode(), digest_size=16).digest()
-    first, second = (int.from_bytes(half, "big") for half in (digest[:8], digest[8:]))
-    # double hashing (Kirsch and Mitzenmacher 2006) replaces independent hash functions
-    return np.array([(first + i * (second | 1)) % size for i in range(N_HASHES)], dtype=np.int64)

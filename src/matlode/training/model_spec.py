@@ -17,7 +17,14 @@ from matlode.records import Face
 from matlode.training.trainer import Trainer
 
 ModelKind: TypeAlias = Literal[
-    "autoencoder", "pairing", "properties", "symmetry", "bands", "filter", "head", "formation-net"
+    "autoencoder",
+    "pairing",
+    "properties",
+    "symmetry",
+    "bands",
+    "formula-lists",
+    "head",
+    "formation-net",
 ]
 """The kind that the model's header states."""
 ViewName: TypeAlias = Literal["composition", "pattern"]

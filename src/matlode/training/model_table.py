@@ -18,10 +18,11 @@ from matlode.properties.models import head_name
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.trees import SETTINGS
 from matlode.records import Face
-from matlode.screening.novelty import FORMULA_FILTER
+from matlode.screening.formula_lists import FORMULA_LISTS
 from matlode.screening.plausibility import PLAUSIBILITY_MODEL
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL, SYMMETRY_MODEL
 from matlode.screening.symmetry_nets import ReferenceSymmetryNet, SymmetryNet
+from matlode.training.formula_lists import train_lists
 from matlode.training.model_spec import ModelSpec
 from matlode.training.property_recipes import (
     build_formation_tensors,
@@ -35,7 +36,6 @@ from matlode.training.recipes import (
     build_symmetry_tensors,
     train_bands,
     train_composition_vae,
-    train_filter,
     train_pairing,
     train_pattern_vae,
     train_symmetry,
@@ -109,7 +109,7 @@ MODELS: Mapping[str, ModelSpec] = {
             tensors=build_symmetry_tensors,
         ),
         ModelSpec(name=PLAUSIBILITY_MODEL, kind="bands", face="standard", train=train_bands),
-        ModelSpec(name=FORMULA_FILTER, kind="filter", face="standard", train=train_filter),
+        ModelSpec(name=FORMULA_LISTS, kind="formula-lists", face="standard", train=train_lists),
         # Table S1; epochs, batch size and learning rate are not in it: Keras' defaults
         ModelSpec(
             name="reference-composition-vae",

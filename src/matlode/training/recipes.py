@@ -18,7 +18,6 @@ from matlode.latent.space import BOUND_QUANTILES, REFINEMENT_STEPS, load_view, s
 from matlode.representation.augmentation import Augmentation, simulate_augmented_patterns
 from matlode.representation.composition import compute_formula_vectors, find_integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
-from matlode.screening.novelty import FormulaFilter
 from matlode.screening.plausibility import PatternBands, shuffle_peaks
 from matlode.screening.symmetry import (
     SymmetryClassifier,
@@ -304,10 +303,3 @@ def train_bands(trainer: Trainer, spec: ModelSpec) -> None:
             "auc_from_simulated": float(roc_auc_score(labels, np.concatenate([usual, strange]))),
         }
     bands.save(trainer.root, {**trainer.table.header, "scores": scores})
-
-
-def train_filter(trainer: Trainer, spec: ModelSpec) -> None:
-    """Build the filter of known formulas."""
-    table = trainer.table
-    known = set(table.materials.frame["formula"]) | set(table.extra_formulas)
-    FormulaFilter.build(known).save(trainer.root, table.header)

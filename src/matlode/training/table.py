@@ -43,6 +43,8 @@ class TrainingTable:
     sha256: str
     formulas: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Values known of formulas alone: one row per canonical formula, one column per source."""
+    known_formulas: Path | None = None
+    """The file known_formulas.npz beside the table, if there is one."""
     fold: Fold | None = None
     """Test fold of a cross-validation; None for the split of the shipped models."""
 
@@ -51,22 +53,30 @@ class TrainingTable:
         """Load the named table (``path`` or $MATLODE_DATA), else the starter set.
 
         A ``compositions.parquet`` beside the table (columns formula, source, value) adds its
-        formulas; of several values the median is used.
+        formulas; of several values the median is used. A ``known_formulas.npz`` beside it has the
+        lists of known formulas.
         """
         table = find_full_table(path)
         materials = load_materials(path)
         if table is None:
             return cls(_with_patterns(materials), "starter set", checksum(find_starter()))
+        listed = table.with_name("known_formulas.npz")
+        loaded = cls(
+            _with_patterns(materials),
+            table.name,
+            checksum(table),
+            known_formulas=listed if listed.is_file() else None,
+        )
         extra = table.with_name("compositions.parquet")
         if extra == table or not extra.is_file():
-            return cls(_with_patterns(materials), table.name, checksum(table))
+            return loaded
         with parquet_file(extra) as file:
             values = file.read(["formula", "source", "value"]).to_pandas()
         unique = values["formula"].unique()
         names = pd.Series([canonicalise_formula(name) for name in unique], index=unique)
         values["formula"] = values["formula"].map(names)
         wide = values.groupby(["formula", "source"])["value"].median().unstack()
-        return cls(_with_patterns(materials), table.name, checksum(table), wide)
+        return replace(loaded, formulas=wide)
 
     @property
     def extra_formulas(self) -> list[str]:

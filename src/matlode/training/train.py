@@ -1,4 +1,4 @@
-"""Train the models: latent spaces, properties, space groups, pattern bands, formula filter."""
+"""Train the models: latent spaces, properties, space groups, pattern bands, formula lists."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _is_done(folder: Path, table: TrainingTable, spec: ModelSpec) -> bool:
     if not (folder / HEADER_FILE).exists():
         return False
     header = load_header(folder)
-    if header.get("trained_on") != table.header["trained_on"]:
+    if header["kind"] != spec.kind or header.get("trained_on") != table.header["trained_on"]:
         return False
     if "built_on" not in header:
         return True
