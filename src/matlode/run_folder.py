@@ -298,11 +298,13 @@ class RunFolder:
         """trials.csv."""
         columns = self._read_columns(TRIALS_FILE)
         with convert_read_errors(self.path / TRIALS_FILE, InputError):
-            del columns["trial"]
+            # runs of earlier versions do not tell
+            in_ranges = columns.pop("in_ranges", ["True"] * len(columns.pop("trial")))
             return TrialTable(
                 np.array(columns.pop("origin"), dtype=str),
                 np.array(columns.pop("formula"), dtype=str),
                 _parse_floats(columns.pop("merit")),
+                np.array(in_ranges) == "True",
                 {name: _parse_floats(texts) for name, texts in columns.items()},
             )
 
@@ -315,6 +317,7 @@ class RunFolder:
             "origin": trials.origins,
             "formula": trials.formulas,
             "merit": trials.merits,
+            "in_ranges": trials.in_ranges,
             **trials.values,
         }
         write_text(self.path / TRIALS_FILE, pd.DataFrame(table).to_csv(index=False))

@@ -358,6 +358,8 @@ class TrialTable:
     """(n,)."""
     merits: NDArray[np.float64]
     """(n,)."""
+    in_ranges: NDArray[np.bool_]
+    """(n,), whether all ranges of the goal are met."""
     values: Mapping[str, NDArray[np.float64]]
     """Property of the goal → (n,) predictions."""
 

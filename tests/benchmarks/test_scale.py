@@ -32,7 +32,7 @@ def check_tables(found):
 
 def test_sizes_stand_beside_time_and_memory(monkeypatch):
     """In this process, and from few known materials."""
-    monkeypatch.setattr(scale, "_run_alone", scale._measure_memory)
+    monkeypatch.setattr(scale, "run_alone", scale._measure_memory)
     monkeypatch.setattr(scale, "SearchSettings", partial(SearchSettings, n_start=60))
     check_tables(bench_scale(n_trials=3000, n_structures=3000, parts=[10]))
 

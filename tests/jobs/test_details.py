@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matlode.jobs.details import N_NEAREST, N_PEAKS, project_on_plane
+from matlode.jobs.details import N_NEAREST, N_PEAKS, N_POLYMORPHS, project_on_plane
 from matlode.latent.networks import COMPOSITION_LATENT
 
 
@@ -50,7 +50,9 @@ def test_every_trial_is_on_the_map_and_every_candidate_among_them(hard_run):
 
 
 def test_details_agree_with_the_table(hard_run, details):
-    assert details["counts"]["evaluated"] == 192
+    counts = details["counts"]
+    assert counts["proposed"] == 192
+    assert 150 < counts["evaluated"] == counts["formulas"] <= 192
     for row, told in zip(hard_run.candidates.itertuples(), details["candidates"], strict=True):
         assert (told["rank"], told["formula"]) == (row.rank, row.formula)
         bulk = told["predictions"]["bulk_modulus"]
@@ -66,14 +68,23 @@ def test_details_agree_with_the_table(hard_run, details):
 
 def test_structures_are_told_with_their_peaks(hard_run, details):
     for row, told in zip(hard_run.candidates.itertuples(), details["candidates"], strict=True):
-        assert ("structure" in told) == (row.structure_file != "none")
-        if "structure" not in told:
-            continue
         structure = told["structure"]
-        assert structure["space_group"] == row.structure_space_group
+        assert structure["space_group"] == row.space_group
         assert len(structure["species"]) == len(structure["frac_coords"])
         angles = [peak["two_theta_deg"] for peak in structure["peaks"]]
         assert angles == sorted(angles)
         assert len(angles) <= N_PEAKS
         assert max(peak["intensity"] for peak in structure["peaks"]) == 1
         assert structure["substitution"] in row.reasons
+        assert 0 <= told["decoded_match"] <= 1
+
+
+def test_polymorphs_are_other_crystals_the_likeliest_first(details):
+    several = [told for told in details["candidates"] if told["polymorphs"]]
+    assert several
+    for told in several:
+        others = told["polymorphs"]
+        assert len(others) <= N_POLYMORPHS
+        chances = [other["stable_probability"] for other in others]
+        assert chances == sorted(chances, reverse=True)
+        assert told["structure"]["template_id"] not in {o["template_id"] for o in others}

@@ -15,7 +15,7 @@ from matlode.optimisation.campaign import BATCH, Campaign
 from matlode.optimisation.ledger import Claim, Ledger
 from matlode.optimisation.studies import SharedStudy
 from tests.optimisation.cheap import START, CheapEvaluator, cheap_campaign
-from tests.optimisation.test_campaign import same
+from tests.optimisation.crystal_search import assert_same as same
 
 N_TRIALS = 3 * BATCH + 10
 N_BATCHES = 4

@@ -57,8 +57,8 @@ def test_without_a_template_atoms_are_placed_at_random(starter):
     wanted = replace(candidate(structure, "MgO"), space_groups=chances)
     built = next(builder.structures(wanted, 1.05 * structure.volume / len(structure)))
     assert MATCHER.fit(built.structure, structure)
-    assert "at random on sites of space group 225" in built.substitution
-    assert built.template_id == "none"
+    assert "at random on sites of space group 225" in built.origin.substitution
+    assert built.origin.template_id == "none"
 
 
 def test_what_is_too_large_for_a_random_cell_has_no_structure(builder):

@@ -34,8 +34,8 @@ HALOGENS = ("F", "Cl", "Br", "I")
 class HiddenGoal:
     """A goal, and known phases that answer it."""
 
-    goal: Mapping[str, object]
-    """Sections of a goal file."""
+    goal: Mapping[str, object] | Path
+    """A goal file or its sections."""
     phases: tuple[str, ...]
     """Canonical formulas."""
 

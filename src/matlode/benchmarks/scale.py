@@ -80,7 +80,7 @@ def bench_scale(
     return found
 
 
-def _run_alone(work: Callable[[], Finding]) -> Finding:
+def run_alone(work: Callable[[], Finding]) -> Finding:
     """The result of ``work``, run in a new process, and the peak memory of that process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -112,7 +112,7 @@ class LightEvaluator(Evaluator):
 
 
 def _run_campaign_alone(n: int, folder: Path, *, light: bool) -> Finding:
-    return _run_alone(partial(_run_campaign, n, folder, light=light))
+    return run_alone(partial(_run_campaign, n, folder, light=light))
 
 
 def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
@@ -158,7 +158,7 @@ def _process_table(n: int, folder: Path, *, data: Path | None) -> Finding:
         ("patterns", partial(_compute_patterns, imported, folder / "features")),
         ("read", partial(_read, imported, n)),
     ):
-        measured = _run_alone(partial(_time, work))
+        measured = run_alone(partial(_time, work))
         found |= {f"{name} / s": measured["s"], f"{name} / GB": measured["peak memory / GB"]}
     return found
 
@@ -187,8 +187,8 @@ def _read(table: Path, n: int) -> None:
 
 def _predict_table(n: int, folder: Path, *, data: Path | None) -> Finding:
     """Predict each of n crystals in a file, in a new process that keeps no result."""
-    _run_alone(partial(_time, partial(_write, n, folder, data)))
-    return _run_alone(partial(_predict, folder / TABLE_FILE, n))
+    run_alone(partial(_time, partial(_write, n, folder, data)))
+    return run_alone(partial(_predict, folder / TABLE_FILE, n))
 
 
 def _predict(table: Path, n: int) -> Finding:

@@ -15,6 +15,7 @@ from matlode.cli.shared import (
     AsJson,
     Commands,
     DataTable,
+    KnownTable,
     make_examination,
     show_command_progress,
 )
@@ -89,29 +90,48 @@ def bench_search(
     _print(found, as_json)
 
 
+@commands.command("search-cost")
+def bench_search_cost(
+    trials: Annotated[
+        int | None, typer.Option(min=64, help="Proposals of the search (default: 8,192).")
+    ] = None,
+    known: KnownTable = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds of each stage of a search."""
+    from matlode.benchmarks.search_cost import N_CRYSTALS, bench_search_cost
+
+    with show_command_progress() as progress:
+        found = bench_search_cost(n_trials=trials or N_CRYSTALS, known=known, progress=progress)
+    _print(found, as_json)
+
+
 @commands.command("rediscovery")
 def bench_rediscovery(
     data: DataTable = None,
     hide: Annotated[
-        Path | None, typer.Option(help="File of formulas to hide (default: 20 hard phases).")
+        Path | None,
+        typer.Option(
+            help="File of formulas to hide (default: 20 hard phases, and 100 of four other goals)."
+        ),
     ] = None,
     goal: Annotated[
-        Path | None, typer.Option(help="Goal file (default: the hardest materials).")
+        Path | None, typer.Option(help="Goal file for --hide (default: the hardest materials).")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 3,
     trials: Annotated[
-        int | None, typer.Option(min=64, help="Points per search (default: 4,096).")
+        int | None, typer.Option(min=64, help="Proposals per search (default: 8,192).")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for models and results.")] = Path("rediscovery"),
     as_json: AsJson = False,
 ) -> None:
     """How many known phases a search finds if they are hidden."""
-    from matlode.benchmarks.rediscovery import GOAL, HARD_PHASES, SETTINGS, bench_rediscovery
+    from matlode.benchmarks.rediscovery import SETTINGS, bench_rediscovery
 
     with show_command_progress(kept=True) as progress:
         found = bench_rediscovery(
-            hide or HARD_PHASES,
-            goal=goal or GOAL,
+            hide,
+            goal=goal,
             settings=replace(SETTINGS, trials=trials or SETTINGS.trials),
             n_seeds=seeds,
             data=data,

@@ -185,6 +185,7 @@ def _tabulate_trials(trials: Trials, goal: Goal) -> TrialTable:
         np.array(PROPOSERS)[trials.proposers],
         np.array([format_formula(str(formula)) for formula in trials.formulas], dtype=str),
         trials.merits(goal).round(4),
+        trials.in_ranges(goal),
         {
             name: np.array([round_significant(value) for value in values])
             for name, values in zip(goal.endpoints, trials.values.T, strict=True)
