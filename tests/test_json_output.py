@@ -13,14 +13,11 @@ from matlode.cli import app
 
 CANDIDATE_TYPES = {
     "rank": int, "formula": str, "chemical_system": str, "space_group": int,
-    "space_group_probability": float, "crystal_system": str, "bulk_modulus": float,
+    "crystal_system": str, "prototype": str, "bulk_modulus": float,
     "bulk_modulus_low": float, "bulk_modulus_high": float, "shear_modulus": float,
     "shear_modulus_low": float, "shear_modulus_high": float, "formation_energy": float,
     "stable_probability": float, "charge_neutral": str, "novelty": str, "nearest_known": str,
-    "structure_file": str, "structure_match": float, "verdict": str, "reasons": str,
-    "merit": float, "structure_space_group": int, "in_ranges": bool,
-    "structure_bulk_modulus": float, "structure_shear_modulus": float,
-    "structure_stable_probability": float, "structure_formation_energy": float,
+    "structure_file": str, "verdict": str, "reasons": str, "merit": float, "in_ranges": bool,
 }  # fmt: skip
 EVIDENCE_TYPES = {
     "formula": str, "source_file": str, "relaxed_file": str, "relaxed": bool, "fell_apart": str,

@@ -16,7 +16,6 @@ from matlode.errors import ArtefactError, InputError
 from matlode.records import Verdict
 from matlode.run_folder import RunFolder, explain_candidate, name_structure_file
 from matlode.run_records import (
-    NO_STRUCTURE,
     CandidateRow,
     Details,
     EvidenceRow,
@@ -51,12 +50,10 @@ def test_properties_of_the_goal_are_read_from_their_columns(values, low, high):
     own = {}
     for name, value in values.items():
         own |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        own |= {f"structure_{name}": value}
     base = {name: value for name, value in CANDIDATE.items() if "band_gap" not in name}
     row = CandidateRow.from_columns({**base, **own})
     assert {name: row.value(name) for name in values} == values
     assert set(row.properties) == set(values)
-    assert set(row.structure_properties) == {"bulk_modulus", "shear_modulus", *values}
     assert CandidateRow.from_columns(row.to_columns()) == row
 
 
@@ -72,7 +69,7 @@ def test_all_files_of_a_run_are_written_as_they_were_read(folder, tmp_path):
     (copy.path / "structures").mkdir(parents=True)
     rows = folder.read_candidates()
     verdicts = folder.read_verdicts()
-    copy.write_candidates(rows)
+    copy.write_candidates(folder.read_rows())
     copy.write_verdicts(rows, [verdicts[row.rank] for row in rows])
     copy.write_funnel(folder.read_funnel())
     copy.write_known(folder.read_known())
@@ -99,9 +96,10 @@ def test_rows_agree_with_the_table(hard_run):
     rows = RunFolder(hard_run.folder).read_candidates()
     assert [row.formula for row in rows] == hard_run.candidates["formula"].tolist()
     for row in rows:
-        assert row.is_built == (row.structure_file != "none")
-        if row.is_built:
-            assert row.structure_file == name_structure_file(row.rank, row.formula)
+        assert row.structure_file == name_structure_file(row.rank, row.formula)
+    known = [row for row in RunFolder(hard_run.folder).read_rows() if row.is_known]
+    assert [row.rank for row in known] == [0] * len(known)
+    assert len({row.structure_file for row in known}) == len(known)
 
 
 def test_the_explanation_says_what_the_text_says(hard_run):
@@ -116,16 +114,14 @@ def test_the_explanation_says_what_the_text_says(hard_run):
         assert " | ".join([*parts, found.story]) == row.reasons
 
 
-def test_without_records_the_story_is_made_of_the_structure(hard_run):
+def test_without_records_there_is_no_story(hard_run):
     folder = RunFolder(hard_run.folder)
     details = {found.rank: found for found in folder.read_details().candidates}
     for row in folder.read_candidates():
         older = replace(details[row.rank], missed=None, story=None)
         found = explain_candidate(row, (), (), older)
-        assert found.missed is None
-        assert found.story == details[row.rank].story
-        nothing = explain_candidate(row, (), (), None)
-        assert nothing.story == ("" if row.is_built else NO_STRUCTURE)
+        assert (found.missed, found.story) == (None, "")
+        assert explain_candidate(row, (), (), None).story == ""
 
 
 def test_an_unknown_rule_counts_as_required_and_an_informational_one_as_noted():

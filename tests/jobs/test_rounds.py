@@ -23,7 +23,7 @@ def _softer(folder, n, examination, progress, *, skip):
     found = [
         row
         for row in RunFolder(folder).read_candidates()
-        if row.is_built and canonicalise_formula(row.formula) not in skip
+        if canonicalise_formula(row.formula) not in skip
     ][:n]
     plain = Models()
     structures = [

@@ -4,7 +4,7 @@ machine-learning potentials."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +119,7 @@ def _run_search(
         Proposed(
             canonicalise_formula(row.formula),
             read_structure(inside(folder, row.structure_file)),
-            Prediction(*astuple(row.bulk_modulus), "GPa"),
+            Prediction(**vars(row.bulk_modulus), unit="GPa"),
         )
         for row in built[:n]
     ]

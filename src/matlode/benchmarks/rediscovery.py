@@ -202,7 +202,12 @@ def read_recall(run: RunFolder) -> Recall:
 
 def _load_made() -> Callable[[str], bool]:
     lists = FormulaLists.load()
-    return lambda formula: lists.find([formula]) == [MADE]
+
+    def is_made(formula: str) -> bool:
+        (found,) = lists.find([formula])
+        return found is not None and found.name == MADE
+
+    return is_made
 
 
 def _name_folder(goal: str, contestant: str, seed: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,13 +76,13 @@ class Variations:
                 found.setdefault(formula)
         return list(found)
 
-    def _exchange_element(self, amounts: dict[str, int], rng: np.random.Generator) -> str:
+    def _exchange_element(self, amounts: Mapping[str, int], rng: np.random.Generator) -> str:
         old = str(rng.choice(sorted(amounts)))
         near = [symbol for symbol in self._substitutes[old] if symbol not in amounts]
         new = str(rng.choice(near[:N_SUBSTITUTES])) if near else old
         return write_formula({new if s == old else s: amount for s, amount in amounts.items()})
 
-    def _exchange_amounts(self, amounts: dict[str, int], rng: np.random.Generator) -> str:
+    def _exchange_amounts(self, amounts: Mapping[str, int], rng: np.random.Generator) -> str:
         ways, weights = self._stoichiometries.get(len(amounts), ([tuple(amounts.values())], None))
         chosen = rng.permutation(ways[rng.choice(len(ways), p=weights)])
         return write_formula(dict(zip(amounts, chosen.tolist(), strict=True)))

@@ -82,7 +82,7 @@ class Blueprints:
             numbers[atoms] = self.elements[row][places]
         return scale_to_volume(replace(crystals, numbers=numbers), self.volumes_per_atom_a3)
 
-    def find_substitution(self, row: int, library: PrototypeLibrary) -> Substitution:
+    def find_substitution(self, row: int | np.intp, library: PrototypeLibrary) -> Substitution:
         """The exchange of elements of one blueprint, without its distance."""
         template = int(self.templates[row])
         crystals = library.materials.crystals
