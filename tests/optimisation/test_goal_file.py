@@ -11,7 +11,8 @@ from matlode.optimisation.goal_file import (
     read_goal_file,
 )
 
-KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu")
+KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu", "Xe", "Au")
+USUAL = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Au")
 
 
 def goal(**sections):
@@ -33,6 +34,32 @@ def test_limits_on_elements_take_elements_away():
     assert set(goal(elements={"min_abundance": 100.0}).allowed) < set(KNOWN)
 
 
+def test_radioactive_elements_and_noble_gases_are_left_out_unless_they_are_named():
+    assert goal().allowed == USUAL
+    assert "without radioactive elements and noble gases" in goal().in_words()
+    assert goal(elements={"radioactive": True}).allowed == tuple(s for s in KNOWN if s != "Xe")
+    assert "Xe" in goal(elements={"allowed": ["Xe", "O"]}).allowed
+    assert "Pu" in goal(elements={"required": ["Pu"]}).allowed
+    assert "Pu" in goal(formula={"chemical_system": "O-Pu"}).allowed
+    assert goal(formula={"exact": "PuO2"}).sites == ((2, ("O",)), (1, ("Pu",)))
+    assert goal(formula={"stoichiometry": "PuX2"}).sites[0] == (1, ("Pu",))
+    sites = goal(formula={"stoichiometry": "AX2", "sites": {"A": ["Pu", "Ti"]}}).sites
+    assert sites[0] == (1, ("Pu", "Ti"))
+
+
+def test_toxic_elements_and_noble_metals_are_allowed_unless_the_goal_says_otherwise():
+    left = goal(elements={"toxic": False, "noble_metals": False})
+    assert set(USUAL) - set(left.allowed) == {"Pb", "Au"}
+    assert "without" in left.in_words()
+
+
+def test_pure_elements_are_listed_only_if_asked_for():
+    assert (goal().min_elements, goal().max_elements) == (2, 5)
+    assert goal(elements={"number": 1}).min_elements == 1
+    assert goal(elements={"allowed": ["C"]}).min_elements == 1
+    assert goal(formula={"exact": "C"}).min_elements == 1
+
+
 def test_a_chemical_system_is_all_of_its_elements_and_no_other():
     asked = goal(formula={"chemical_system": "B-C-N"})
     assert set(asked.allowed) == set(asked.required) == {"B", "C", "N"}
@@ -41,15 +68,15 @@ def test_a_chemical_system_is_all_of_its_elements_and_no_other():
 
 def test_a_stoichiometry_has_places_for_elements():
     asked = goal(formula={"stoichiometry": "ABO3", "sites": {"A": ["Sr", "Pb"]}})
-    assert asked.sites == ((1, ("Sr", "Pb")), (1, KNOWN), (3, ("O",)))
+    assert asked.sites == ((1, ("Sr", "Pb")), (1, USUAL), (3, ("O",)))
     assert (asked.min_elements, asked.max_elements, asked.max_atoms) == (3, 3, 5)
 
 
 def test_symbols_mean_themselves_unless_they_stand_beside_an_a():
     places = goal(formula={"stoichiometry": "MB2"}).sites
-    assert places == ((1, KNOWN), (2, ("B",)))
+    assert places == ((1, USUAL), (2, ("B",)))
     assert goal(formula={"stoichiometry": "WC"}).sites == ((1, ("W",)), (1, ("C",)))
-    assert goal(formula={"stoichiometry": "ABC2"}).sites == ((1, KNOWN), (1, KNOWN), (2, KNOWN))
+    assert goal(formula={"stoichiometry": "ABC2"}).sites == ((1, USUAL), (1, USUAL), (2, USUAL))
 
 
 def test_an_exact_formula_leaves_no_choice():
@@ -60,7 +87,16 @@ def test_an_exact_formula_leaves_no_choice():
 
 @pytest.mark.parametrize(
     ("text", "fewest", "most"),
-    [("2..4", 2, 4), (3, 3, 3), ("< 3", 1, 2), ("<= 3", 1, 3), ("> 2", 3, 8), ([2, 3], 2, 3)],
+    [
+        ("2..4", 2, 4),
+        (3, 3, 3),
+        ("< 3", 2, 2),
+        ("<= 3", 2, 3),
+        ("1..3", 1, 3),
+        ("< 2", 1, 1),
+        ("> 2", 3, 8),
+        ([2, 3], 2, 3),
+    ],
 )
 def test_numbers_of_elements(text, fewest, most):
     asked = goal(elements={"number": text})
@@ -123,6 +159,7 @@ def test_what_is_no_range_is_told(text):
         ({"within": {"energy_above_hull": "< 0.3"}}, 'such as "< 0.1"'),
         ({"elements": {"allowed": ["B"], "forbidden": ["B"]}}, "no element is left"),
         ({"elements": {"required": ["Co"], "forbidden": ["Co"]}}, "both required and forbidden"),
+        ({"elements": {"noble_metals": "few"}}, "expected true or false"),
         ({"elements": {"required": ["Pb"], "toxic": False}}, "required, but toxic = false"),
         ({"elements": {"required": ["Co"], "allowed": ["B", "C"]}}, "not among the allowed"),
         ({"elements": {"allowed": ["Xx"]}}, "is not an element"),

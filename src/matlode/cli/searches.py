@@ -107,6 +107,15 @@ def search(
             autocompletion=completion.of(completion.SAMPLERS),
         ),
     ] = None,
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="0: predicted values count; 1: the bad ends of their 90 % intervals "
+            "(default: 0.25).",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
         "runs/search"
     ),
@@ -137,7 +146,7 @@ def search(
         "elements": given(required=split_symbols(require)),
         "formula": given(stoichiometry=formula),
         "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
-        "search": given(trials=trials, seed=seed, sampler=sampler),
+        "search": given(trials=trials, seed=seed, sampler=sampler, risk=risk),
     }
     loaded, table = Models(models), Known(known)
     limits = load_screens(screens)

@@ -79,6 +79,8 @@ class Run:
         )  # fmt: skip
 
 
+SHARES = ("substituted_share", "risk")
+"""Settings between 0 and 1."""
 N_IN_NOTEBOOK = 25
 """Number of candidates that a notebook shows."""
 
@@ -222,6 +224,7 @@ class Request:
             self.sections,
             known_elements=self.known.elements,
             endpoints=self.models.endpoints,
+            risk=self.settings.risk,
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -381,10 +384,11 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
             f'unknown sampler "{settings.sampler}". {suggest(settings.sampler, SAMPLERS)}'
         )
     for name, value in asdict(settings).items():
-        if name not in ("seed", "sampler", "substituted_share") and value < 1:
+        if name not in ("seed", "sampler", *SHARES) and value < 1:
             raise GoalError(f"{name} must be at least 1, not {value}.")
-    if not 0 <= settings.substituted_share <= 1:
-        raise GoalError(f"substituted_share must be from 0 to 1, not {settings.substituted_share}.")
+    for name in SHARES:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise GoalError(f"{name} must be from 0 to 1, not {getattr(settings, name)}.")
     return settings
 
 

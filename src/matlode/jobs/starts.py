@@ -12,7 +12,7 @@ from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas, draw_like_points, make_preferences
 from matlode.optimisation.campaign import Campaign, Trials
-from matlode.optimisation.goal import Goal, Scale
+from matlode.optimisation.goal import DEFAULT_RISK, Goal, Scale
 from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
@@ -42,6 +42,9 @@ class SearchSettings:
     seed: int = 0
     sampler: str = "tpe"
     """One of SAMPLERS."""
+    risk: float = DEFAULT_RISK
+    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    90 % interval; between them in proportion."""
     n_start: int = 1500
     """Number of known materials that the search starts from: half of them drawn at random, half
     the nearest neighbours of the best of those."""
