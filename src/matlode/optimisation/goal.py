@@ -22,6 +22,8 @@ ROUND_OFF = 1e-9
 MIN_SPAN_OF_CHANCE = 0.5
 """Smallest span of a probability. Nearly all known materials are stable with a probability close to
 1, so that the difference between their median and their best is too small a unit."""
+EDGE = 0.1
+"""Width of the edge of a range, in units of the property's span: beyond it, no gain counts."""
 DEFAULT_RISK = 0.25
 """Where between the predicted value (0) and the bad end of its 90 % interval (1) a property is
 judged, unless the goal says otherwise."""
@@ -72,18 +74,30 @@ class Range:
     ) -> Array:
         """(n,), penalty for values outside the range, 0 inside.
 
-        For values: the distance to the range, in units of ``span``, of the predicted value moved
-        by ``risk`` (``Goal.risk``) towards the bad end of its interval. For probabilities: the
-        distance relative to the limit.
+        For values: the distance to the range, in units of ``span``, plus the degree of missing it
+        (``measure_miss``). For probabilities: the distance relative to the limit.
         """
-        bottom = -np.inf if self.low is None else self.low
-        top = np.inf if self.high is None else self.high
         if is_probability:
-            below = np.maximum(bottom - estimates.value, 0) / max(bottom, ROUND_OFF)
-            above = np.maximum(estimates.value - top, 0) / max(1 - top, ROUND_OFF)
+            low = -np.inf if self.low is None else self.low
+            high = np.inf if self.high is None else self.high
+            below = np.maximum(low - estimates.value, 0) / max(low, ROUND_OFF)
+            above = np.maximum(estimates.value - high, 0) / max(1 - high, ROUND_OFF)
             return np.asarray(below + above)
+        return self._distance(estimates, risk) / span + self.measure_miss(
+            estimates, span=span, risk=risk
+        )
+
+    def measure_miss(self, estimates: Estimates, *, span: float, risk: float) -> Array:
+        """(n,), 0 inside the range, rising to 1 at EDGE ``span`` outside it."""
+        return np.minimum(self._distance(estimates, risk) / (EDGE * span), 1.0)
+
+    def _distance(self, estimates: Estimates, risk: float) -> Array:
+        """(n,), from the range to the value moved by ``risk`` (``Goal.risk``) towards the bad end
+        of its interval."""
         low, high = narrow_intervals(estimates, risk)
-        return np.asarray((np.maximum(bottom - low, 0) + np.maximum(high - top, 0)) / span)
+        below = 0.0 if self.low is None else np.maximum(self.low - low, 0)
+        above = 0.0 if self.high is None else np.maximum(high - self.high, 0)
+        return np.asarray(below + above)
 
     def holds(self, values: NDArray[np.floating] | float) -> NDArray[np.bool_]:
         """Whether values lie in the range, including its limits."""
@@ -248,14 +262,23 @@ class Scale:
         return cls(origin, span, chances)
 
     def gains(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
-        """(n, n_objectives), larger is better."""
+        """(n, n_objectives), larger is better; gains above 0 do not count outside the ranges of
+        values, so that no objective outweighs a missed range."""
         n = len(next(iter(estimates.values())).value)
         columns = [
             (o.raw_gain(estimates[o.endpoint], goal.risk) - self.origin[o.endpoint])
             / self.span[o.endpoint]
             for o in goal.objectives
         ]
-        return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
+        if not columns:
+            return np.zeros((n, 0))
+        gains = np.stack(columns, axis=1)
+        kept = np.ones(n)
+        for r in goal.ranges:
+            if r.endpoint not in self.probabilities:
+                span = self.span[r.endpoint]
+                kept *= 1 - r.measure_miss(estimates[r.endpoint], span=span, risk=goal.risk)
+        return np.where(gains > 0, gains * kept[:, None], gains)
 
     def shortfalls(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
         """(n, n_ranges), weighted penalties, 0 where a range is met; see ``Range.shortfall``."""
