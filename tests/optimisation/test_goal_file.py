@@ -10,6 +10,7 @@ from matlode.optimisation.goal_file import (
     parse_range,
     read_goal_file,
 )
+from matlode.realisation.structure_families import FAMILIES
 
 KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu", "Xe", "Au")
 USUAL = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Au")
@@ -109,6 +110,25 @@ def test_symmetry_is_a_set_of_space_groups():
     assert goal(symmetry={}).space_groups == ()
 
 
+def test_a_prototype_implies_its_stoichiometry():
+    asked = goal(symmetry={"prototype": "Perovskite"})
+    assert (asked.prototype, asked.stoichiometry) == ("perovskite", "ABX3")
+    assert asked.sites == ((1, USUAL), (1, USUAL), (3, USUAL))
+    assert "structure of perovskite" in asked.in_words()
+    narrow = goal(symmetry={"prototype": "spinel"}, formula={"stoichiometry": "AB2O4"})
+    assert narrow.sites == ((1, USUAL), (2, USUAL), (4, ("O",)))
+    system = goal(symmetry={"prototype": "perovskite"}, formula={"chemical_system": "Sr-Ti-O"})
+    assert set(system.required) == {"Sr", "Ti", "O"}
+    assert system.sites[0] == (1, ("O", "Ti", "Sr"))
+    of_sites = goal(symmetry={"prototype": "rock salt"}, formula={"sites": {"X": ["N", "C"]}})
+    assert of_sites.sites == ((1, USUAL), (1, ("N", "C")))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_prototype_makes_a_goal(name):
+    assert goal(symmetry={"prototype": name}).sites
+
+
 def test_distance_to_the_hull_is_asked_as_a_chance():
     (wish,) = goal(within={"energy_above_hull": "< 0.05"}).ranges
     assert (wish.endpoint, wish.low, wish.high) == ("near_hull_probability", 0.5, None)
@@ -188,6 +208,9 @@ def test_what_is_no_range_is_told(text):
         ({"symmetry": {"crystal_systems": ["kubic"]}}, 'Did you mean "cubic"'),
         ({"symmetry": {"crystal_systems": ["cubic"], "space_groups": [1]}}, "none of the crystal"),
         ({"symmetry": {"space_groups": [231]}}, "unknown space group"),
+        ({"symmetry": {"prototype": "perovskit"}}, 'Did you mean "perovskite"'),
+        ({"symmetry": {"prototype": "spinel"}, "formula": {"stoichiometry": "ABX3"}},
+         "does not fit the prototype, which is AB2X4"),
         ({"prefer": {"novel": -1}}, "weight must be positive"),
         ({"prefer": {"pretty": True}}, 'has no "pretty"'),
     ],

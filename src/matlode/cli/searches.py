@@ -87,6 +87,13 @@ def search(
     formula: Annotated[
         str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
     ] = None,
+    prototype: Annotated[
+        str | None,
+        typer.Option(
+            help="Structure of all crystals: perovskite, spinel, rock salt, ...",
+            autocompletion=completion.of(completion.PROTOTYPES),
+        ),
+    ] = None,
     like: Annotated[
         str | None, typer.Option(help="Material to resemble: a formula or a structure file.")
     ] = None,
@@ -145,6 +152,7 @@ def search(
         "within": parse_pairs(within),
         "elements": given(required=split_symbols(require)),
         "formula": given(stoichiometry=formula),
+        "symmetry": given(prototype=prototype),
         "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
         "search": given(trials=trials, seed=seed, sampler=sampler, risk=risk),
     }

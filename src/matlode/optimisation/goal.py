@@ -144,6 +144,9 @@ class Goal:
     """The stoichiometry as text, such as "ABX3" or "WC"."""
     space_groups: tuple[int, ...] = ()
     """Allowed numbers; empty: all."""
+    prototype: str = ""
+    """Name of the structure family that all crystals belong to
+    (``realisation.structure_families``); empty: any."""
     risk: float = DEFAULT_RISK
     """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
     90 % interval; between them in proportion."""
@@ -214,6 +217,8 @@ class Goal:
             words.append(f"without {' and '.join(self.without)}")
         if self.required:
             words.append(f"with {', '.join(self.required)}")
+        if self.prototype:
+            words.append(f"structure of {self.prototype}")
         if self.space_groups:
             groups = ", ".join(map(str, self.space_groups[:6]))
             more = " ..." if len(self.space_groups) > 6 else ""

@@ -29,6 +29,7 @@ from matlode.optimisation.goal import (
     mask_elements,
 )
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
+from matlode.realisation.structure_families import Family, find_family
 from matlode.screening.elements import KINDS, Abundant, Affordable
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -41,7 +42,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         *KINDS,
     ),
     "formula": ("exact", "chemical_system", "stoichiometry", "sites", "max_atoms"),
-    "symmetry": ("crystal_systems", "space_groups"),
+    "symmetry": ("crystal_systems", "space_groups", "prototype"),
     "prefer": ("charge_neutral", "plausible_pattern", "novel", "like", "like_pattern"),
     "search": (),
     "screens": (),
@@ -164,14 +165,19 @@ def make_goal(
             "nothing to search for: give at least one of --maximize, --minimize, --near, --within "
             "and --like."
         )
-    wishes = _parse_formula_wishes(sections, known_elements)
+    symmetry = _read_table(sections, "symmetry")
+    prototype, family = (
+        find_family(str(symmetry["prototype"])) if "prototype" in symmetry else ("", None)
+    )
+    wishes = _parse_formula_wishes(sections, known_elements, family)
     if not any(r.endpoint in HULL_CHANCES.values() for r in ranges):
         ranges = (*ranges, Range(STABILITY, low=DEFAULT_STABILITY))
     return Goal(
         objectives=objectives,
         ranges=ranges,
         preferences=preferences,
-        space_groups=_parse_space_groups(_read_table(sections, "symmetry")),
+        space_groups=_parse_space_groups(symmetry),
+        prototype=prototype,
         like=str(prefer.get("like", "")),
         like_pattern=str(prefer.get("like_pattern", "")),
         allowed=wishes.allowed,
@@ -280,7 +286,7 @@ def _check_possible(endpoint: Endpoint, low: float, high: float) -> None:
 
 
 def _parse_formula_wishes(
-    sections: Mapping[str, object], known_elements: Sequence[str]
+    sections: Mapping[str, object], known_elements: Sequence[str], family: Family | None
 ) -> _FormulaWishes:
     formula, elements = _read_table(sections, "formula"), _read_table(sections, "elements")
     kinds = [key for key in ("exact", "chemical_system", "stoichiometry") if key in formula]
@@ -302,17 +308,19 @@ def _parse_formula_wishes(
         _check_subset(system, allowed, "chemical_system")
         allowed = tuple(symbol for symbol in allowed if symbol in system)
         fewest = most = len(system)
-    elif "exact" in formula:
+    if "exact" in formula:
         amounts = _parse_exact(formula["exact"])
         text = format_formula("".join(f"{s}{n}" for s, n in sorted(amounts.items())))
         sites = tuple((n, (symbol,)) for symbol, n in amounts.items())
         _check_subset(amounts, allowed, "exact formula")
-    elif "stoichiometry" in formula:
-        text = str(formula["stoichiometry"])
+    elif "stoichiometry" in formula or family is not None:
+        text = str(formula.get("stoichiometry", family and family.stoichiometry))
         sites = parse_stoichiometry(text, _read_table(formula, "sites"), allowed)
     elif "sites" in formula:
         raise GoalError("[formula] sites belong to a stoichiometry; give one, such as ABX3.")
     _check_subset(required, allowed, "required elements")
+    if family is not None:
+        _check_family(text, sites, family)
     if sites:
         _check_sites(text, sites, required)
         atoms, count = sum(n for n, _ in sites), len(sites)
@@ -492,6 +500,15 @@ def _check_sites(
         raise GoalError(
             f"{text}: no distinct elements{wanted} fit on its {len(sites)} sites; allow more "
             "elements, or other ones in [formula] sites."
+        )
+
+
+def _check_family(text: str, sites: Sequence[tuple[int, tuple[str, ...]]], family: Family) -> None:
+    """Raise GoalError unless the sites are those of a structure family."""
+    wanted = sorted(int(number or 1) for _, number in _PART.findall(family.stoichiometry))
+    if sorted(amount for amount, _ in sites) != wanted:
+        raise GoalError(
+            f"formula {text} does not fit the prototype, which is {family.stoichiometry}; drop one."
         )
 
 
