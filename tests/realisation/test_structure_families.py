@@ -36,7 +36,7 @@ def has(starter, ids, formula):
         ("perovskite", "CaTiO3 BaTiO3 LaNiO3 BiFeO3 YFeO3 PbTiO3 CsSnI3 KCuF3",
          "BaNiO3 CsPbBr3 CaCO3 KNO3 MnCO3 CuSeO3 LiIO3"),
         ("cubic perovskite", "CaTiO3 BaSnO3", "YFeO3"),
-        ("rock salt", "NaCl SrS LiF", "ZnS"),
+        ("rock salt", "NaCl SrS LiF", "GaSb"),
         ("spinel", "MgAl2O4 MgTi2O4", "Sr2MnO4"),
         ("half-Heusler", "TiFeSb LiZnP", "Mn2AlV"),
         ("wurtzite", "ZnO CdSe", "NaCl"),
