@@ -37,7 +37,7 @@ def test_limits_on_elements_take_elements_away():
 
 def test_radioactive_elements_and_noble_gases_are_left_out_unless_they_are_named():
     assert goal().allowed == USUAL
-    assert "without radioactive elements and noble gases" in goal().in_words()
+    assert "without radioactive elements, noble gases" in goal().in_words()
     assert goal(elements={"radioactive": True}).allowed == tuple(s for s in KNOWN if s != "Xe")
     assert "Xe" in goal(elements={"allowed": ["Xe", "O"]}).allowed
     assert "Pu" in goal(elements={"required": ["Pu"]}).allowed

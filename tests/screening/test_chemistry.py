@@ -18,6 +18,8 @@ from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral
         ("TiN", "covalent"),
         ("Li3N", "yes"),
         ("BaI3N", "no"),
+        ("SrB6N8", "no"),
+        ("BaSi7N10", "yes"),
         ("HgSeI3", "no"),
         ("AsSI3", "no"),
         ("FeS2", "covalent"),

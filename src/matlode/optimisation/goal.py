@@ -214,7 +214,7 @@ class Goal:
                 f"{self.max_atoms} atoms per formula"
             )
         if self.without:
-            words.append(f"without {' and '.join(self.without)}")
+            words.append(f"without {', '.join(self.without)}")
         if self.required:
             words.append(f"with {', '.join(self.required)}")
         if self.prototype:

@@ -67,8 +67,11 @@ MAX_HYDROGEN = 3.5
 def explain_covalent_bonds(amounts: Mapping[str, int]) -> str:
     """Borides, carbides, silicides, nitrides, ...; empty for other compounds."""
     partners = amounts.keys() & NON_METALS
-    # metals of the s block have no electrons to spare for a nitride that does not balance
-    if not partners <= PARTNERS or ("N" in amounts and amounts.keys() - {"N"} <= S_BLOCK):
+    metals = amounts.keys() - partners
+    # metals of the s block and rare earths have no electrons to spare for a nitride that does not
+    # balance
+    is_salt_like = "N" in amounts and metals and metals <= S_BLOCK | RARE_EARTHS
+    if not partners <= PARTNERS or is_salt_like:
         return ""
     kind = "covalent" if partners == amounts.keys() else "metallic or covalent"
     return f"{kind} bonds of {', '.join(sorted(partners))}, charges need not balance"
