@@ -10,6 +10,7 @@ from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.tune import PRUNERS
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
+from matlode.realisation.structure_families import FAMILIES
 from matlode.representation.radiation import find_wavelength
 from matlode.representation.streaming import QUANTITIES
 from matlode.training.model_table import MODELS
@@ -19,6 +20,7 @@ from matlode.training.model_table import MODELS
     ("names", "table"),
     [
         (completion.PROPERTIES, [*ENDPOINTS, *DERIVATIONS]),
+        (completion.PROTOTYPES, FAMILIES),
         (completion.SAMPLERS, SAMPLERS),
         (completion.POTENTIALS, POTENTIALS),
         (completion.SPLITS, SPLITS),

@@ -18,6 +18,13 @@ PROPERTIES = (
     "thermal_conductivity_600k", "density",
 )  # fmt: skip
 """Those that matlode brings; folders of models add a user's own."""
+PROTOTYPES = (
+    "perovskite", "cubic perovskite", "double perovskite", "vacancy-ordered perovskite",
+    "Ruddlesden-Popper", "spinel", "garnet", "ilmenite", "pyrochlore", "corundum", "rock salt",
+    "caesium chloride", "zinc blende", "wurtzite", "nickel arsenide", "chalcopyrite", "fluorite",
+    "antifluorite", "rutile", "pyrite", "cadmium iodide", "molybdenite", "skutterudite",
+    "tetradymite", "half-Heusler", "Heusler", "inverse Heusler", "ThCr2Si2", "A15", "Laves",
+)  # fmt: skip
 SAMPLERS = ("tpe", "tpe-independent", "gp", "cma-es", "gradient", "map-elites", "random")
 POTENTIALS = ("sevennet-l3i5", "sevennet-0", "chgnet")
 SPLITS = ("random", "formula", "chemical_system", "prototype")

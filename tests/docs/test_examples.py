@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import matlode
+from matlode.jobs.starts import SearchSettings
+from matlode.optimisation.goal_file import make_goal, read_goal_file
 
 ROOT = Path(__file__).parents[2]
 MODULES = [m.name for m in pkgutil.walk_packages(matlode.__path__, "matlode.")]
@@ -19,6 +21,22 @@ MODULES = [m.name for m in pkgutil.walk_packages(matlode.__path__, "matlode.")]
 def test_example_runs(script, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "examples" / "goals").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_example_goal_can_be_searched_for(file, models, known):
+    sections = read_goal_file(file)
+    settings = SearchSettings(**sections.get("search", {}))
+    goal = make_goal(
+        sections,
+        known_elements=known.elements,
+        endpoints=models.endpoints,
+        risk=settings.risk,
+    )
+    assert goal.objectives or goal.preferences
+    assert set(goal.endpoints) <= set(models.endpoints)
 
 
 @pytest.mark.parametrize("name", MODULES)

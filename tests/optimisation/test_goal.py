@@ -80,8 +80,8 @@ def test_gains_have_no_unit(unit):
     )
 
 
-def shortfall(wish, values, half):
-    return wish.shortfall(estimates(values, half), span=1.0, is_probability=False)
+def shortfall(wish, values, half, risk=0.5):
+    return wish.shortfall(estimates(values, half), span=1.0, is_probability=False, risk=risk)
 
 
 @pytest.mark.parametrize("wish", [Range("band_gap", 1, 2), Range("band_gap", low=1, high=None)])
@@ -92,11 +92,43 @@ def test_a_range_that_is_surely_kept_costs_nothing_and_one_that_is_missed_ever_m
     assert missed[0] > 1
 
 
-def test_an_unsure_value_costs_its_chance_to_lie_outside():
-    on_the_edge = shortfall(Range("band_gap", low=1.0), [1.0], 0.3)
-    assert on_the_edge == pytest.approx(0.5)
-    # half a 90 % interval above the limit: 5 % lie below
-    assert shortfall(Range("band_gap", low=1.0), [1.3], 0.3) == pytest.approx(0.05, abs=1e-3)
+@pytest.mark.parametrize(("risk", "outside"), [(0, 0), (0.25, 0.05), (0.5, 0.15), (1, 0.35)])
+def test_a_range_is_judged_between_the_value_and_the_bad_end_of_its_interval(risk, outside):
+    wish = Range("band_gap", low=1.0)
+    cost = outside + min(outside / 0.1, 1)
+    assert shortfall(wish, [1.05], 0.4, risk) == pytest.approx(cost)
+
+
+def test_no_objective_outweighs_a_missed_range():
+    asked = goal(K, ranges=(Range("band_gap", low=3.0),))
+    known = {"bulk_modulus": estimates(np.linspace(0, 100, 101)),
+             "band_gap": estimates(np.linspace(0, 6, 101))}  # fmt: skip
+    found = {"bulk_modulus": estimates([1e6, 10.0]), "band_gap": estimates([2.0, 3.5])}
+    scale = scale_of(asked, known)
+    merits = compute_merit(asked, scale.gains(asked, found), scale.shortfalls(asked, found))
+    assert merits[0] < -1 < merits[1]
+
+
+@pytest.mark.parametrize("risk", [0, 0.25, 0.5, 1])
+@pytest.mark.parametrize(
+    ("objective", "bad_end"),
+    [(K, 90), (E_F, -110), (Objective("band_gap", "near", target=103), -13)],
+)
+def test_objectives_are_judged_between_the_value_and_the_bad_end(objective, bad_end, risk):
+    value, worst = objective.raw_gain(estimates([100], 10), 0), bad_end
+    assert objective.raw_gain(estimates([100], 10), risk)[0] == pytest.approx(
+        value[0] + risk * (worst - value[0])
+    )
+
+
+def test_of_equal_values_the_surer_one_is_better_unless_no_risk_counts():
+    asked = goal(K)
+    known = {"bulk_modulus": estimates(np.linspace(0, 100, 101))}
+    unsure = Estimates(np.full(2, 50.0), np.array([45.0, 10.0]), np.array([55.0, 90.0]))
+    for risk, is_better in ((0.0, False), (0.25, True), (1.0, True)):
+        judged = goal(K, risk=risk)
+        gains = scale_of(asked, known).gains(judged, {"bulk_modulus": unsure})[:, 0]
+        assert (gains[0] > gains[1]) == is_better
 
 
 @pytest.mark.parametrize(
@@ -120,15 +152,16 @@ def test_what_misses_a_range_is_told_with_what_was_asked():
 
 def test_half_of_a_wanted_chance_costs_a_half():
     wish = Range("stable_probability", low=0.5)
-    found = wish.shortfall(estimates([0, 0.25, 0.5, 1]), span=1.0, is_probability=True)
+    found = wish.shortfall(estimates([0, 0.25, 0.5, 1]), span=1.0, is_probability=True, risk=0.5)
     np.testing.assert_allclose(found, [1, 0.5, 0, 0])
 
 
 def test_words_tell_what_is_asked():
     asked = goal(
         K, Objective("band_gap", "near", target=1.4), ranges=(Range("density", high=5.0),),
-        required=("B",), space_groups=(225,),
+        required=("B",), space_groups=(225,), without=("noble gases",),
     )  # fmt: skip
     words = asked.in_words()
-    for part in ("maximise bulk modulus", "band gap near 1.4", "density ≤ 5", "with B", "225"):
+    for part in ("maximise bulk modulus", "band gap near 1.4", "density ≤ 5", "with B", "225",
+                 "without noble gases"):  # fmt: skip
         assert part in words

@@ -10,8 +10,10 @@ from matlode.optimisation.goal_file import (
     parse_range,
     read_goal_file,
 )
+from matlode.realisation.structure_families import FAMILIES
 
-KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu")
+KNOWN = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Pu", "Xe", "Au")
+USUAL = ("B", "C", "N", "O", "S", "Ti", "Co", "W", "Pb", "Sr", "Au")
 
 
 def goal(**sections):
@@ -33,6 +35,32 @@ def test_limits_on_elements_take_elements_away():
     assert set(goal(elements={"min_abundance": 100.0}).allowed) < set(KNOWN)
 
 
+def test_radioactive_elements_and_noble_gases_are_left_out_unless_they_are_named():
+    assert goal().allowed == USUAL
+    assert "without radioactive elements, noble gases" in goal().in_words()
+    assert goal(elements={"radioactive": True}).allowed == tuple(s for s in KNOWN if s != "Xe")
+    assert "Xe" in goal(elements={"allowed": ["Xe", "O"]}).allowed
+    assert "Pu" in goal(elements={"required": ["Pu"]}).allowed
+    assert "Pu" in goal(formula={"chemical_system": "O-Pu"}).allowed
+    assert goal(formula={"exact": "PuO2"}).sites == ((2, ("O",)), (1, ("Pu",)))
+    assert goal(formula={"stoichiometry": "PuX2"}).sites[0] == (1, ("Pu",))
+    sites = goal(formula={"stoichiometry": "AX2", "sites": {"A": ["Pu", "Ti"]}}).sites
+    assert sites[0] == (1, ("Pu", "Ti"))
+
+
+def test_toxic_elements_and_noble_metals_are_allowed_unless_the_goal_says_otherwise():
+    left = goal(elements={"toxic": False, "noble_metals": False})
+    assert set(USUAL) - set(left.allowed) == {"Pb", "Au"}
+    assert "without" in left.in_words()
+
+
+def test_pure_elements_are_listed_only_if_asked_for():
+    assert (goal().min_elements, goal().max_elements) == (2, 5)
+    assert goal(elements={"number": 1}).min_elements == 1
+    assert goal(elements={"allowed": ["C"]}).min_elements == 1
+    assert goal(formula={"exact": "C"}).min_elements == 1
+
+
 def test_a_chemical_system_is_all_of_its_elements_and_no_other():
     asked = goal(formula={"chemical_system": "B-C-N"})
     assert set(asked.allowed) == set(asked.required) == {"B", "C", "N"}
@@ -41,15 +69,15 @@ def test_a_chemical_system_is_all_of_its_elements_and_no_other():
 
 def test_a_stoichiometry_has_places_for_elements():
     asked = goal(formula={"stoichiometry": "ABO3", "sites": {"A": ["Sr", "Pb"]}})
-    assert asked.sites == ((1, ("Sr", "Pb")), (1, KNOWN), (3, ("O",)))
+    assert asked.sites == ((1, ("Sr", "Pb")), (1, USUAL), (3, ("O",)))
     assert (asked.min_elements, asked.max_elements, asked.max_atoms) == (3, 3, 5)
 
 
 def test_symbols_mean_themselves_unless_they_stand_beside_an_a():
     places = goal(formula={"stoichiometry": "MB2"}).sites
-    assert places == ((1, KNOWN), (2, ("B",)))
+    assert places == ((1, USUAL), (2, ("B",)))
     assert goal(formula={"stoichiometry": "WC"}).sites == ((1, ("W",)), (1, ("C",)))
-    assert goal(formula={"stoichiometry": "ABC2"}).sites == ((1, KNOWN), (1, KNOWN), (2, KNOWN))
+    assert goal(formula={"stoichiometry": "ABC2"}).sites == ((1, USUAL), (1, USUAL), (2, USUAL))
 
 
 def test_an_exact_formula_leaves_no_choice():
@@ -60,7 +88,16 @@ def test_an_exact_formula_leaves_no_choice():
 
 @pytest.mark.parametrize(
     ("text", "fewest", "most"),
-    [("2..4", 2, 4), (3, 3, 3), ("< 3", 1, 2), ("<= 3", 1, 3), ("> 2", 3, 8), ([2, 3], 2, 3)],
+    [
+        ("2..4", 2, 4),
+        (3, 3, 3),
+        ("< 3", 2, 2),
+        ("<= 3", 2, 3),
+        ("1..3", 1, 3),
+        ("< 2", 1, 1),
+        ("> 2", 3, 8),
+        ([2, 3], 2, 3),
+    ],
 )
 def test_numbers_of_elements(text, fewest, most):
     asked = goal(elements={"number": text})
@@ -71,6 +108,25 @@ def test_symmetry_is_a_set_of_space_groups():
     assert goal(symmetry={"crystal_systems": ["cubic"]}).space_groups == tuple(range(195, 231))
     assert goal(symmetry={"space_groups": ["Fm-3m", 227]}).space_groups == (225, 227)
     assert goal(symmetry={}).space_groups == ()
+
+
+def test_a_prototype_implies_its_stoichiometry():
+    asked = goal(symmetry={"prototype": "Perovskite"})
+    assert (asked.prototype, asked.stoichiometry) == ("perovskite", "ABX3")
+    assert asked.sites == ((1, USUAL), (1, USUAL), (3, USUAL))
+    assert "structure of perovskite" in asked.in_words()
+    narrow = goal(symmetry={"prototype": "spinel"}, formula={"stoichiometry": "AB2O4"})
+    assert narrow.sites == ((1, USUAL), (2, USUAL), (4, ("O",)))
+    system = goal(symmetry={"prototype": "perovskite"}, formula={"chemical_system": "Sr-Ti-O"})
+    assert set(system.required) == {"Sr", "Ti", "O"}
+    assert system.sites[0] == (1, ("O", "Ti", "Sr"))
+    of_sites = goal(symmetry={"prototype": "rock salt"}, formula={"sites": {"X": ["N", "C"]}})
+    assert of_sites.sites == ((1, USUAL), (1, ("N", "C")))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_prototype_makes_a_goal(name):
+    assert goal(symmetry={"prototype": name}).sites
 
 
 def test_distance_to_the_hull_is_asked_as_a_chance():
@@ -123,6 +179,7 @@ def test_what_is_no_range_is_told(text):
         ({"within": {"energy_above_hull": "< 0.3"}}, 'such as "< 0.1"'),
         ({"elements": {"allowed": ["B"], "forbidden": ["B"]}}, "no element is left"),
         ({"elements": {"required": ["Co"], "forbidden": ["Co"]}}, "both required and forbidden"),
+        ({"elements": {"noble_metals": "few"}}, "expected true or false"),
         ({"elements": {"required": ["Pb"], "toxic": False}}, "required, but toxic = false"),
         ({"elements": {"required": ["Co"], "allowed": ["B", "C"]}}, "not among the allowed"),
         ({"elements": {"allowed": ["Xx"]}}, "is not an element"),
@@ -151,6 +208,9 @@ def test_what_is_no_range_is_told(text):
         ({"symmetry": {"crystal_systems": ["kubic"]}}, 'Did you mean "cubic"'),
         ({"symmetry": {"crystal_systems": ["cubic"], "space_groups": [1]}}, "none of the crystal"),
         ({"symmetry": {"space_groups": [231]}}, "unknown space group"),
+        ({"symmetry": {"prototype": "perovskit"}}, 'Did you mean "perovskite"'),
+        ({"symmetry": {"prototype": "spinel"}, "formula": {"stoichiometry": "ABX3"}},
+         "does not fit the prototype, which is AB2X4"),
         ({"prefer": {"novel": -1}}, "weight must be positive"),
         ({"prefer": {"pretty": True}}, 'has no "pretty"'),
     ],

@@ -2,9 +2,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from matlode.data.formulas import element_symbols
 from matlode.errors import GoalError, InputError
 from matlode.jobs.screens import load_rules
-from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
+from matlode.screening.elements import (
+    RADIOACTIVE,
+    Abundant,
+    Affordable,
+    NotRadioactive,
+    NotToxic,
+    count_notable,
+)
 from matlode.screening.funnel import OPTIONAL, choose_rules, read_screens
 
 
@@ -83,3 +91,18 @@ def test_a_file_that_is_not_toml(tmp_path):
 def test_toxic_elements_are_counted_against_none(formula, n):
     verdict = NotToxic().check(of(formula))
     assert (verdict.value, verdict.limit, verdict.passed) == (n, 0, n == 0)
+
+
+def test_radioactive_elements_are_those_of_pymatgen():
+    from pymatgen.core import Element
+
+    assert {s for s in element_symbols() if Element(s).is_radioactive} == RADIOACTIVE
+
+
+def test_formulas_with_notable_elements_are_counted_once_each():
+    counts = count_notable(["CdPb", "PtAg", "O2U", "UPd3", "NaCl"])
+    assert (counts.formulas, counts.radioactive, counts.toxic, counts.noble_metals) == (5, 2, 1, 2)
+    assert counts.in_words() == (
+        "of 5 formulas, 2 contain radioactive elements, 1 toxic elements, 2 noble metals"
+    )
+    assert count_notable(["NaCl"]).in_words() == ""

@@ -87,6 +87,13 @@ def search(
     formula: Annotated[
         str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
     ] = None,
+    prototype: Annotated[
+        str | None,
+        typer.Option(
+            help="Structure of all crystals: perovskite, spinel, rock salt, ...",
+            autocompletion=completion.of(completion.PROTOTYPES),
+        ),
+    ] = None,
     like: Annotated[
         str | None, typer.Option(help="Material to resemble: a formula or a structure file.")
     ] = None,
@@ -105,6 +112,15 @@ def search(
             help="tpe (default), tpe-independent (the paper's), gp, cma-es, gradient, "
             "map-elites or random.",
             autocompletion=completion.of(completion.SAMPLERS),
+        ),
+    ] = None,
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="0: predicted values count; 1: the bad ends of their 90 % intervals "
+            "(default: 0.25).",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; must be new or empty.")] = Path(
@@ -136,8 +152,9 @@ def search(
         "within": parse_pairs(within),
         "elements": given(required=split_symbols(require)),
         "formula": given(stoichiometry=formula),
+        "symmetry": given(prototype=prototype),
         "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
-        "search": given(trials=trials, seed=seed, sampler=sampler),
+        "search": given(trials=trials, seed=seed, sampler=sampler, risk=risk),
     }
     loaded, table = Models(models), Known(known)
     limits = load_screens(screens)

@@ -229,6 +229,7 @@ class Request:
             self.sections,
             known_elements=self.known.elements,
             endpoints=self.models.endpoints,
+            risk=self.settings.risk,
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -413,7 +414,7 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
     if settings.judge not in JUDGES:
         raise GoalError(f'unknown judge "{settings.judge}". {suggest(settings.judge, JUDGES)}')
     for name, value in asdict(settings).items():
-        if name.endswith("_share"):
+        if name.endswith("_share") or name == "risk":
             if not 0 <= value <= 1:
                 raise GoalError(f"{name} must be from 0 to 1, not {value}.")
         elif name != "seed" and isinstance(value, int) and value < 1:

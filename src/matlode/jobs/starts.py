@@ -15,7 +15,7 @@ from matlode.jobs.wishes import KnownFormulas, draw_like_points, make_preference
 from matlode.latent.networks import N_PATTERN
 from matlode.optimisation.campaign import Campaign
 from matlode.optimisation.evaluators import CrystalEvaluator, Evaluator, PointEvaluator
-from matlode.optimisation.goal import Goal, Scale
+from matlode.optimisation.goal import DEFAULT_RISK, Goal, Scale
 from matlode.optimisation.preferences import Decoded
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.trials import Trials
@@ -53,6 +53,9 @@ class SearchSettings:
     seed: int = 0
     sampler: str = "tpe"
     """One of SAMPLERS."""
+    risk: float = DEFAULT_RISK
+    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    90 % interval; between them in proportion."""
     n_start: int = 6000
     """Number of known materials that the search starts from: half of them drawn at random, half
     the nearest neighbours of the best of those."""

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
@@ -23,8 +22,11 @@ ROUND_OFF = 1e-9
 MIN_SPAN_OF_CHANCE = 0.5
 """Smallest span of a probability. Nearly all known materials are stable with a probability close to
 1, so that the difference between their median and their best is too small a unit."""
-SIGMAS_OF_INTERVAL = 1.6449
-"""Half-width of the 90 % interval of a normal distribution, in standard deviations."""
+EDGE = 0.1
+"""Width of the edge of a range, in units of the property's span: beyond it, no gain counts."""
+DEFAULT_RISK = 0.25
+"""Where between the predicted value (0) and the bad end of its 90 % interval (1) a property is
+judged, unless the goal says otherwise."""
 
 Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise", "near"]
@@ -41,11 +43,12 @@ class Objective:
     weight: float = 1.0
     """Relative to the other objectives."""
 
-    def raw_gain(self, values: Array) -> Array:
-        """(n,), larger is better, in the endpoint's unit."""
+    def raw_gain(self, estimates: Estimates, risk: float) -> Array:
+        """(n,), larger is better, in the endpoint's unit; judged at ``risk`` (``Goal.risk``)."""
+        low, high = narrow_intervals(estimates, risk)
         if self.target is not None:
-            return -abs(values - self.target)
-        return values if self.direction == "maximise" else -values
+            return -np.maximum(abs(low - self.target), abs(high - self.target))
+        return low if self.direction == "maximise" else -high
 
     def in_words(self) -> str:
         """Such as "maximise bulk modulus"."""
@@ -66,23 +69,35 @@ class Range:
     """None: no upper limit."""
     weight: float = 1.0
 
-    def shortfall(self, estimates: Estimates, *, span: float, is_probability: bool) -> Array:
-        """(n,), penalty for values outside the range; 0 where they certainly lie inside.
+    def shortfall(
+        self, estimates: Estimates, *, span: float, is_probability: bool, risk: float
+    ) -> Array:
+        """(n,), penalty for values outside the range, 0 inside.
 
-        For values: the distance to the range in units of ``span`` plus the probability of lying
-        outside, from the prediction intervals. For probabilities: the distance relative to the
-        limit.
+        For values: the distance to the range, in units of ``span``, plus the degree of missing it
+        (``measure_miss``). For probabilities: the distance relative to the limit.
         """
-        value = estimates.value
-        low = -np.inf if self.low is None else self.low
-        high = np.inf if self.high is None else self.high
-        below, above = np.maximum(low - value, 0), np.maximum(value - high, 0)
         if is_probability:
-            return below / max(low, ROUND_OFF) + above / max(1 - high, ROUND_OFF)
-        down = np.maximum(value - estimates.low, ROUND_OFF) / SIGMAS_OF_INTERVAL
-        up = np.maximum(estimates.high - value, ROUND_OFF) / SIGMAS_OF_INTERVAL
-        chance = _chance_below(high, value, down, up) - _chance_below(low, value, down, up)
-        return (below + above) / span + 1 - chance
+            low = -np.inf if self.low is None else self.low
+            high = np.inf if self.high is None else self.high
+            below = np.maximum(low - estimates.value, 0) / max(low, ROUND_OFF)
+            above = np.maximum(estimates.value - high, 0) / max(1 - high, ROUND_OFF)
+            return np.asarray(below + above)
+        return self._distance(estimates, risk) / span + self.measure_miss(
+            estimates, span=span, risk=risk
+        )
+
+    def measure_miss(self, estimates: Estimates, *, span: float, risk: float) -> Array:
+        """(n,), 0 inside the range, rising to 1 at EDGE ``span`` outside it."""
+        return np.minimum(self._distance(estimates, risk) / (EDGE * span), 1.0)
+
+    def _distance(self, estimates: Estimates, risk: float) -> Array:
+        """(n,), from the range to the value moved by ``risk`` (``Goal.risk``) towards the bad end
+        of its interval."""
+        low, high = narrow_intervals(estimates, risk)
+        below = 0.0 if self.low is None else np.maximum(self.low - low, 0)
+        above = 0.0 if self.high is None else np.maximum(high - self.high, 0)
+        return np.asarray(below + above)
 
     def holds(self, values: NDArray[np.floating] | float) -> NDArray[np.bool_]:
         """Whether values lie in the range, including its limits."""
@@ -100,9 +115,10 @@ class Range:
         return f"{name} {self.low:g} to {self.high:g}"
 
 
-def _chance_below(limit: float, value: Array, down: Array, up: Array) -> Array:
-    """P(x ≤ limit) of a split normal distribution with standard deviations ``down`` and ``up``."""
-    return np.asarray(ndtr((limit - value) / np.where(limit < value, down, up)))
+def narrow_intervals(estimates: Estimates, risk: float) -> tuple[Array, Array]:
+    """The 90 % intervals, shrunk towards the predicted values by the factor ``risk``."""
+    value = estimates.value
+    return value - risk * (value - estimates.low), value + risk * (estimates.high - value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +144,14 @@ class Goal:
     """The stoichiometry as text, such as "ABX3" or "WC"."""
     space_groups: tuple[int, ...] = ()
     """Allowed numbers; empty: all."""
+    prototype: str = ""
+    """Name of the structure family that all crystals belong to
+    (``realisation.structure_families``); empty: any."""
+    risk: float = DEFAULT_RISK
+    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    90 % interval; between them in proportion."""
+    without: tuple[str, ...] = ()
+    """Kinds of elements that are not allowed, as text: "radioactive elements", ..."""
     like: str = ""
     """Structure file or formula of the preference "like"."""
     like_pattern: str = ""
@@ -189,8 +213,12 @@ class Goal:
                 f"{few or 'up to '}{self.max_elements} of {len(self.allowed)} elements, up to "
                 f"{self.max_atoms} atoms per formula"
             )
+        if self.without:
+            words.append(f"without {', '.join(self.without)}")
         if self.required:
             words.append(f"with {', '.join(self.required)}")
+        if self.prototype:
+            words.append(f"structure of {self.prototype}")
         if self.space_groups:
             groups = ", ".join(map(str, self.space_groups[:6]))
             more = " ..." if len(self.space_groups) > 6 else ""
@@ -227,7 +255,7 @@ class Scale:
         chances = frozenset(n for n in goal.endpoints if endpoints[n].task == "probability")
         origin, span = {}, {}
         gains = {r.endpoint: known[r.endpoint].value for r in goal.ranges}
-        gains |= {o.endpoint: o.raw_gain(known[o.endpoint].value) for o in goal.objectives}
+        gains |= {o.endpoint: o.raw_gain(known[o.endpoint], goal.risk) for o in goal.objectives}
         for name, gain in gains.items():
             middle, best = np.quantile(gain, [0.5, 0.95])
             width = float(best - middle)
@@ -239,14 +267,23 @@ class Scale:
         return cls(origin, span, chances)
 
     def gains(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
-        """(n, n_objectives), larger is better."""
+        """(n, n_objectives), larger is better; gains above 0 do not count outside the ranges of
+        values, so that no objective outweighs a missed range."""
         n = len(next(iter(estimates.values())).value)
         columns = [
-            (o.raw_gain(estimates[o.endpoint].value) - self.origin[o.endpoint])
+            (o.raw_gain(estimates[o.endpoint], goal.risk) - self.origin[o.endpoint])
             / self.span[o.endpoint]
             for o in goal.objectives
         ]
-        return np.stack(columns, axis=1) if columns else np.zeros((n, 0))
+        if not columns:
+            return np.zeros((n, 0))
+        gains = np.stack(columns, axis=1)
+        kept = np.ones(n)
+        for r in goal.ranges:
+            if r.endpoint not in self.probabilities:
+                span = self.span[r.endpoint]
+                kept *= 1 - r.measure_miss(estimates[r.endpoint], span=span, risk=goal.risk)
+        return np.where(gains > 0, gains * kept[:, None], gains)
 
     def shortfalls(self, goal: Goal, estimates: Mapping[str, Estimates]) -> Array:
         """(n, n_ranges), weighted penalties, 0 where a range is met; see ``Range.shortfall``."""
@@ -257,6 +294,7 @@ class Scale:
                 estimates[r.endpoint],
                 span=self.span[r.endpoint],
                 is_probability=r.endpoint in self.probabilities,
+                risk=goal.risk,
             )
             for r in goal.ranges
         ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,18 @@ from matlode.data.formulas import atomic_numbers, format_formula, parse_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_search import MAX_SITES
-from matlode.optimisation.goal import STABILITY, Direction, Goal, Objective, Range, mask_elements
+from matlode.optimisation.goal import (
+    DEFAULT_RISK,
+    STABILITY,
+    Direction,
+    Goal,
+    Objective,
+    Range,
+    mask_elements,
+)
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, find_endpoint
-from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
+from matlode.realisation.structure_families import Family, find_family
+from matlode.screening.elements import KINDS, Abundant, Affordable
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "maximize": (),
@@ -28,11 +38,11 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "near": (),
     "within": (),
     "elements": (
-        "allowed", "required", "forbidden", "number", "max_price", "min_abundance", "toxic",
-        "radioactive",
+        "allowed", "required", "forbidden", "number", "max_price", "min_abundance",
+        *KINDS,
     ),
     "formula": ("exact", "chemical_system", "stoichiometry", "sites", "max_atoms"),
-    "symmetry": ("crystal_systems", "space_groups"),
+    "symmetry": ("crystal_systems", "space_groups", "prototype"),
     "prefer": ("charge_neutral", "plausible_pattern", "novel", "like", "like_pattern"),
     "search": (),
     "screens": (),
@@ -43,10 +53,19 @@ PLACEHOLDERS = frozenset("ADEGJLMQRTXZ")
 """Letters that stand for any element in a stoichiometry, because no element has this symbol; next
 to A, also B and C. Other symbols denote elements: ABO3 is an oxide of any A and B, MB2 a boride,
 WC tungsten carbide."""
+ALLOWED_KINDS = {"radioactive": False, "noble_gases": False, "toxic": True, "noble_metals": True}
+"""Kinds of elements → whether they are allowed if a goal neither says so nor names them."""
 DEFAULT_STABILITY = 0.5
 """Lower limit of the probability of stability if the goal sets none."""
 HULL_CHANCES = {0.1: "stable_probability", 0.05: "near_hull_probability"}
 """Energy above the hull (eV/atom) → endpoint with the probability of lying below it."""
+
+MIN_ELEMENTS = 2
+"""Fewest different elements unless a goal says otherwise: pure elements are all known."""
+_KIND_WORDS = {
+    "radioactive": "radioactive elements", "noble_gases": "noble gases",
+    "toxic": "toxic elements", "noble_metals": "noble metals",
+}  # fmt: skip
 
 _RANGE = re.compile(r"\s*(-?[\d.eE+-]+?)\s*\.\.\s*(-?[\d.eE+-]+)\s*")
 _BOUND = re.compile(r"\s*([<>])\s*=?\s*(-?[\d.eE+-]+)\s*")
@@ -64,6 +83,7 @@ class _FormulaWishes:
     max_atoms: int
     sites: tuple[tuple[int, tuple[str, ...]], ...]
     stoichiometry: str
+    without: tuple[str, ...]
 
 
 def read_goal_file(path: Path) -> dict[str, Any]:
@@ -127,12 +147,13 @@ def make_goal(
     *,
     known_elements: Sequence[str],
     endpoints: Mapping[str, Endpoint] = ENDPOINTS,
+    risk: float = DEFAULT_RISK,
 ) -> Goal:
     """Build a goal from its sections.
 
     ``known_elements`` are the elements of the known materials, ``endpoints`` the properties that
-    the models predict. Raises GoalError for unknown names and for goals that no material can
-    meet.
+    the models predict, ``risk`` is ``Goal.risk``. Raises GoalError for unknown names and for goals
+    that no material can meet.
     """
     check_keys(sections)
     objectives = _parse_objectives(sections, endpoints)
@@ -144,14 +165,19 @@ def make_goal(
             "nothing to search for: give at least one of --maximize, --minimize, --near, --within "
             "and --like."
         )
-    wishes = _parse_formula_wishes(sections, known_elements)
+    symmetry = _read_table(sections, "symmetry")
+    prototype, family = (
+        find_family(str(symmetry["prototype"])) if "prototype" in symmetry else ("", None)
+    )
+    wishes = _parse_formula_wishes(sections, known_elements, family)
     if not any(r.endpoint in HULL_CHANCES.values() for r in ranges):
         ranges = (*ranges, Range(STABILITY, low=DEFAULT_STABILITY))
     return Goal(
         objectives=objectives,
         ranges=ranges,
         preferences=preferences,
-        space_groups=_parse_space_groups(_read_table(sections, "symmetry")),
+        space_groups=_parse_space_groups(symmetry),
+        prototype=prototype,
         like=str(prefer.get("like", "")),
         like_pattern=str(prefer.get("like_pattern", "")),
         allowed=wishes.allowed,
@@ -161,6 +187,8 @@ def make_goal(
         max_atoms=wishes.max_atoms,
         sites=wishes.sites,
         stoichiometry=wishes.stoichiometry,
+        without=wishes.without,
+        risk=risk,
     )
 
 
@@ -258,7 +286,7 @@ def _check_possible(endpoint: Endpoint, low: float, high: float) -> None:
 
 
 def _parse_formula_wishes(
-    sections: Mapping[str, object], known_elements: Sequence[str]
+    sections: Mapping[str, object], known_elements: Sequence[str], family: Family | None
 ) -> _FormulaWishes:
     formula, elements = _read_table(sections, "formula"), _read_table(sections, "elements")
     kinds = [key for key in ("exact", "chemical_system", "stoichiometry") if key in formula]
@@ -266,9 +294,11 @@ def _parse_formula_wishes(
         raise GoalError(
             f"[formula] has {' and '.join(kinds)}; each defines the formula, keep only one."
         )
-    allowed = _select_allowed(elements, known_elements)
+    allowed, without = _select_allowed(elements, known_elements, _list_named(formula))
     required = tuple(check_symbols(_parse_names(elements.get("required", ()))))
     fewest, most = _parse_element_numbers(elements)
+    if "number" not in elements:
+        fewest = min(fewest, len(allowed))
     max_atoms = _parse_whole("max_atoms", formula.get("max_atoms", 20))
     sites: tuple[tuple[int, tuple[str, ...]], ...] = ()
     text = ""
@@ -278,17 +308,19 @@ def _parse_formula_wishes(
         _check_subset(system, allowed, "chemical_system")
         allowed = tuple(symbol for symbol in allowed if symbol in system)
         fewest = most = len(system)
-    elif "exact" in formula:
+    if "exact" in formula:
         amounts = _parse_exact(formula["exact"])
         text = format_formula("".join(f"{s}{n}" for s, n in sorted(amounts.items())))
         sites = tuple((n, (symbol,)) for symbol, n in amounts.items())
         _check_subset(amounts, allowed, "exact formula")
-    elif "stoichiometry" in formula:
-        text = str(formula["stoichiometry"])
+    elif "stoichiometry" in formula or family is not None:
+        text = str(formula.get("stoichiometry", family and family.stoichiometry))
         sites = parse_stoichiometry(text, _read_table(formula, "sites"), allowed)
     elif "sites" in formula:
         raise GoalError("[formula] sites belong to a stoichiometry; give one, such as ABX3.")
     _check_subset(required, allowed, "required elements")
+    if family is not None:
+        _check_family(text, sites, family)
     if sites:
         _check_sites(text, sites, required)
         atoms, count = sum(n for n, _ in sites), len(sites)
@@ -317,13 +349,24 @@ def _parse_formula_wishes(
         max_atoms=max_atoms,
         sites=sites,
         stoichiometry=text,
+        without=without,
     )
 
 
+def _list_named(formula: Mapping[str, object]) -> set[str]:
+    """Symbols of the elements that the section [formula] names."""
+    named = set(re.findall(r"[A-Z][a-z]?", str(formula.get("chemical_system", ""))))
+    named |= {name for name, _ in _PART.findall(str(formula.get("exact", "")))}
+    named |= {name for name, _ in _PART.findall(str(formula.get("stoichiometry", "")))}
+    for symbols in _read_table(formula, "sites").values():
+        named |= {name.capitalize() for name in _parse_names(symbols)}
+    return named
+
+
 def _select_allowed(
-    elements: Mapping[str, object], known_elements: Sequence[str]
-) -> tuple[str, ...]:
-    """The elements that meet all limits."""
+    elements: Mapping[str, object], known_elements: Sequence[str], named: set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The elements that meet all limits, and the kinds of elements that are left out, as text."""
     wanted = list(known_elements)
     if "allowed" in elements:
         wanted = check_symbols(_parse_names(elements["allowed"]))
@@ -344,11 +387,23 @@ def _select_allowed(
         if excluded:
             raise GoalError(f"{', '.join(excluded)}: required, but {limit} forbids it.")
         wanted = [symbol for symbol in wanted if is_allowed(symbol)]
-    if not wanted:
+    left_out = [kind for kind in KINDS if not _is_kind_allowed(elements, kind)]
+    named = named | set(required) | (set(wanted) if "allowed" in elements else set())
+    usual = [s for s in wanted if s in named or not any(s in KINDS[kind] for kind in left_out)]
+    if not usual:
         raise GoalError(
             "no element is left: the limits in [elements] exclude every allowed element."
         )
-    return tuple(wanted)
+    without = tuple(_KIND_WORDS[kind] for kind in left_out if not set(usual) & set(KINDS[kind]))
+    return tuple(usual), () if "allowed" in elements else without
+
+
+def _is_kind_allowed(elements: Mapping[str, object], kind: str) -> bool:
+    """Whether elements of a kind are allowed if they are not named."""
+    wish = elements.get(kind, ALLOWED_KINDS[kind])
+    if not isinstance(wish, bool):
+        raise GoalError(f"[elements] {kind} = {wish!r}; expected true or false.")
+    return wish
 
 
 def _list_element_limits(
@@ -366,19 +421,20 @@ def _list_element_limits(
             f"min_abundance = {min_abundance:g}",
             lambda s: (abundance(s) or 0.0) >= min_abundance,
         )
-    for key, rule in (("toxic", NotToxic()), ("radioactive", NotRadioactive())):
-        wish = elements.get(key, True)
-        if not isinstance(wish, bool):
-            raise GoalError(f"[elements] {key} = {wish!r}; expected true or false.")
-        if not wish:
-            yield f"{key} = false", rule.allows
+    for kind, members in KINDS.items():
+        if kind in elements and not _is_kind_allowed(elements, kind):
+            yield f"{kind} = false", partial(_is_outside, members)
+
+
+def _is_outside(members: Collection[str], symbol: str) -> bool:
+    return symbol not in members
 
 
 def _parse_element_numbers(elements: Mapping[str, object]) -> tuple[int, int]:
     if "number" not in elements:
-        return 1, 5
+        return MIN_ELEMENTS, 5
     low, high = parse_range("number", elements["number"])
-    fewest, most = max(1, math.ceil(low)) if low > -math.inf else 1, high
+    fewest, most = max(1, math.ceil(low)) if low > -math.inf else MIN_ELEMENTS, high
     text = str(elements["number"])
     if most == math.inf:
         most = 8
@@ -386,6 +442,8 @@ def _parse_element_numbers(elements: Mapping[str, object]) -> tuple[int, int]:
         most -= 1
     if ">" in text and "=" not in text:
         fewest += 1
+    if low == -math.inf:
+        fewest = min(fewest, max(1, int(most)))
     if most < fewest or most > 8:
         raise GoalError(f"number = {text!r}; expected a range between 1 and 8 elements.")
     return fewest, int(most)
@@ -442,6 +500,15 @@ def _check_sites(
         raise GoalError(
             f"{text}: no distinct elements{wanted} fit on its {len(sites)} sites; allow more "
             "elements, or other ones in [formula] sites."
+        )
+
+
+def _check_family(text: str, sites: Sequence[tuple[int, tuple[str, ...]]], family: Family) -> None:
+    """Raise GoalError unless the sites are those of a structure family."""
+    wanted = sorted(int(number or 1) for _, number in _PART.findall(family.stoichiometry))
+    if sorted(amount for amount, _ in sites) != wanted:
+        raise GoalError(
+            f"formula {text} does not fit the prototype, which is {family.stoichiometry}; drop one."
         )
 
 

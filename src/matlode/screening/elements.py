@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -19,6 +20,60 @@ TOXIC = {
 }
 """Elements whose compounds are mostly toxic → source: the guideline ICH Q3D(R2) on elemental
 impurities, or the carcinogens of IARC's monograph 100C."""
+
+
+RADIOACTIVE = frozenset({
+    "Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk",
+    "Cf", "Es", "Fm",
+})  # fmt: skip
+"""Elements up to Z = 100 without a stable isotope (bismuth counts as stable)."""
+NOBLE_METALS = frozenset({"Ru", "Rh", "Pd", "Os", "Ir", "Pt", "Ag", "Au"})
+NOBLE_GASES = frozenset({"He", "Ne", "Ar", "Kr", "Xe", "Rn"})
+KINDS: Mapping[str, Collection[str]] = {
+    "radioactive": RADIOACTIVE,
+    "noble_gases": NOBLE_GASES,
+    "toxic": TOXIC,
+    "noble_metals": NOBLE_METALS,
+}
+"""Kinds of elements that a goal allows or not, by the key in its section [elements]."""
+
+
+@dataclass(frozen=True)
+class NotableCounts:
+    """Numbers of formulas that contain elements which a user may want to avoid."""
+
+    formulas: int
+    """All of them."""
+    radioactive: int
+    toxic: int
+    noble_metals: int
+
+    def in_words(self) -> str:
+        """Such as "of 100 formulas, 3 contain toxic elements, 12 noble metals"; empty if none."""
+        counts = {
+            "radioactive elements": self.radioactive,
+            "toxic elements": self.toxic,
+            "noble metals": self.noble_metals,
+        }
+        parts = [f"{n} {'' if i else 'contain '}{kind}"
+                 for i, (kind, n) in enumerate((k, n) for k, n in counts.items() if n)]  # fmt: skip
+        return f"of {self.formulas} formulas, {', '.join(parts)}" if parts else ""
+
+
+def count_notable(formulas: Iterable[str]) -> NotableCounts:
+    """Count the formulas that contain radioactive (RADIOACTIVE) or toxic elements (TOXIC) or
+    noble metals (NOBLE_METALS).
+
+    >>> count_notable(["O2Ti", "CdTe", "AgCl", "PtAs2"]).in_words()
+    'of 4 formulas, 2 contain toxic elements, 2 noble metals'
+    """
+    systems = [parse_formula(formula).keys() for formula in formulas]
+    return NotableCounts(
+        formulas=len(systems),
+        radioactive=sum(not RADIOACTIVE.isdisjoint(system) for system in systems),
+        toxic=sum(not system.isdisjoint(TOXIC) for system in systems),
+        noble_metals=sum(not NOBLE_METALS.isdisjoint(system) for system in systems),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +153,7 @@ class NotRadioactive(Rule):
 
     def allows(self, symbol: str) -> bool:
         """Whether a formula may contain the element."""
-        from pymatgen.core import Element
-
-        return not Element(symbol).is_radioactive
+        return symbol not in RADIOACTIVE
 
 
 @dataclass(frozen=True, kw_only=True)
