@@ -239,6 +239,7 @@ def test_models_that_tell_too_little_are_told(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
 def test_the_papers_way_judges_points(tmp_path):
     run = search(
         maximize=["bulk_modulus"],

@@ -104,7 +104,7 @@ def test_no_system_and_no_prototype_fills_the_list(proposals):
 def test_references_are_the_best_known_materials(stiff, models, known, rules):
     prepared, trials = stiff
     goal = prepared.campaign.goal
-    rows = select_references(trials, goal)
+    rows = select_references(trials, prepared.campaign.evaluator)
     found = propose(prepared, trials, rows, models, known, rules)
     assert len(found) == N_REFERENCES == len({p.candidate.formula for p in found})
     known_merits = prepared.known.merits(goal)[prepared.known.in_ranges(goal)]

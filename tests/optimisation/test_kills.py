@@ -105,5 +105,7 @@ def test_the_steps_are_those_of_a_campaign(tmp_path, step):
 
 
 def test_batches_depend_on_those_before(undisturbed):
-    other = cheap_campaign().run(START + 0.01, N_TRIALS, seed=1)
+    other = cheap_campaign().run(
+        CheapEvaluator().evaluate_points(START.points + 0.01), N_TRIALS, seed=1
+    )
     assert not np.array_equal(other.points[-BATCH:], undisturbed.points[-BATCH:])

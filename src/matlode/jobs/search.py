@@ -225,12 +225,18 @@ class Request:
                 f"every candidate is shown with its {', '.join(unknown)}, of which the property "
                 "network here knows nothing; train it on a table that has them."
             )
-        return make_goal(
+        goal = make_goal(
             self.sections,
             known_elements=self.known.elements,
             endpoints=self.models.endpoints,
             risk=self.settings.risk,
         )
+        if goal.prototype and self.settings.judge != "crystals":
+            raise GoalError(
+                f"prototype = {goal.prototype!r} is a limit of crystals, but [search] judge is "
+                f'"{self.settings.judge}"; leave one of them out.'
+            )
+        return goal
 
     def decisive(self) -> dict[str, Any]:
         """What two workers must agree on."""
@@ -388,7 +394,7 @@ def _screen(
         return propose_crystals(trials, rows, built, models, rules, goal, progress), []
     built = build_crystals(trials.take(rows), evaluator, models, known.builder)
     screened = propose_crystals(trials, rows, built, models, rules, goal, progress)
-    best_known = select_references(trials, goal)
+    best_known = select_references(trials, evaluator)
     built = build_crystals(trials.take(best_known), evaluator, models, known.builder)
     return screened, propose_crystals(trials, best_known, built, models, rules, goal)
 

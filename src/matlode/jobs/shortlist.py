@@ -66,11 +66,13 @@ def select_trials(trials: Trials, goal: Goal, settings: SearchSettings) -> NDArr
     return np.concatenate(rows)[: settings.n_screened]
 
 
-def select_references(trials: Trials, goal: Goal) -> NDArray[np.intp]:
+def select_references(trials: Trials, evaluator: CrystalEvaluator) -> NDArray[np.intp]:
     """Rows of the N_REFERENCES best known materials within the limits of the goal, of distinct
     formulas: those in all ranges first, then by merit."""
+    goal = evaluator.valuation.goal
     limits, merits, inside = goal.limits, trials.merits(goal), trials.in_ranges(goal)
-    is_known = (trials.proposers == PROPOSERS.index("known")) & (trials.templates >= 0)
+    is_known = trials.proposers == PROPOSERS.index("known")
+    is_known &= np.isin(trials.templates, evaluator.library.rows)
     rows, formulas = [], set()
     for row in np.lexsort([-merits, ~inside, ~is_known])[: int(is_known.sum())]:
         formula = str(trials.formulas[row])
@@ -95,7 +97,7 @@ def build_crystals(
         (not wanted or group in wanted) and not overlaps(structure) for structure, group in standard
     ]
     rows = np.flatnonzero(usable)
-    patterns = simulate_patterns([standard[row][0] for row in rows]) if len(rows) else np.empty(0)
+    patterns = simulate_patterns([standard[row][0] for row in rows])
     _, decoded = models.space.decode(trials.points[rows])
     found: list[RealisedStructure | None] = [None] * len(trials)
     for row, pattern, match in zip(rows, patterns, compute_cosines(patterns, decoded), strict=True):

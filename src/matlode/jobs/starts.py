@@ -26,6 +26,7 @@ from matlode.properties.models import PropertyModels
 from matlode.properties.network import VOLUME
 from matlode.realisation.blueprints import Blueprints
 from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.realisation.structure_families import find_templates
 from matlode.realisation.substitution import list_substituted_formulas
 from matlode.realisation.volumes import TemplateVolumes, VolumeModel
 from matlode.representation.diffraction import simulate_patterns
@@ -138,9 +139,12 @@ def _evaluate_known(
 
 
 def _make_evaluator(valuation: Valuation, models: Models, known: Known) -> CrystalEvaluator:
-    library = known.prototypes
-    if groups := valuation.goal.space_groups:
-        library = library.restrict(np.isin(library.space_groups, groups))
+    library, goal = known.prototypes, valuation.goal
+    if goal.space_groups:
+        library = library.restrict(np.isin(library.space_groups, goal.space_groups))
+    if goal.prototype:
+        ids = find_templates(known.materials, known.builder.types, goal.prototype)
+        library = library.restrict(known.materials.frame["id"].astype(str).isin(ids).to_numpy())
     volumes = TemplateVolumes.fit(_predict_volumes(models.properties), known.materials.crystals)
     return CrystalEvaluator(valuation, models.space, models.properties, library, volumes)
 

@@ -84,6 +84,12 @@ class PrototypeLibrary:
         }
         return replace(self, by_amounts=kept)
 
+    @cached_property
+    def rows(self) -> NDArray[np.intp]:
+        """The rows of the templates in ascending order."""
+        found = [known.rows for known in self.by_amounts.values()]
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.intp)
+
     def has_template(self, formula: str) -> bool:
         """Whether there is a template of the stoichiometry of ``formula``."""
         return _by_amount(formula)[0] in self.by_amounts
