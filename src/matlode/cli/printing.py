@@ -12,6 +12,7 @@ from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
     from matlode.evaluation.score_row import ScoreRow
+    from matlode.evaluation.screens import ScreenRow
     from matlode.jobs.identify import Identification
     from matlode.jobs.predict import CrystalPrediction
     from matlode.run_records import CandidateRow, EvidenceRow, PredictedValue, Provenance
@@ -264,6 +265,26 @@ def print_scores(rows: Sequence[ScoreRow]) -> None:
             for row in own
         ]
         print_table(["model", *used], cells, title=title)
+
+
+def print_screens(rows: Sequence[ScreenRow]) -> None:
+    """Print the acceptance of real phases, then the rejection of wrong crystals."""
+    for is_real, title in (
+        (True, "unseen phases within 1 meV/atom of their hull"),
+        (False, "crystals that are wrong on purpose"),
+    ):
+        cells = [
+            [
+                row.group,
+                f"{row.n:,}",
+                f"{row.accepted_share if is_real else 1 - row.accepted_share:.1%}",
+                ", ".join(f"{rule} {n}" for rule, n in row.rejections.items()),
+            ]
+            for row in rows
+            if row.is_real == is_real
+        ]
+        share = "accepted" if is_real else "rejected"
+        print_table(["", "crystals", share, "rejected by"], cells, title=title)
 
 
 def print_check(check: TableCheck) -> None:

@@ -17,7 +17,15 @@ from matlode.records import Face
 from matlode.training.trainer import Trainer
 
 ModelKind: TypeAlias = Literal[
-    "autoencoder", "pairing", "properties", "symmetry", "bands", "filter", "head", "formation-net"
+    "autoencoder",
+    "pairing",
+    "properties",
+    "symmetry",
+    "bands",
+    "filter",
+    "head",
+    "formation-net",
+    "volume",
 ]
 """The kind that the model's header states."""
 ViewName: TypeAlias = Literal["composition", "pattern"]
