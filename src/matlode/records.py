@@ -138,13 +138,15 @@ class Candidate:
 
     def _repr_html_(self) -> str:
         """Show the predictions and the pattern in notebooks."""
-        chance = float(self.space_groups.max())
+        group = f"space group {self.space_group}"
+        if self.crystal is None:
+            chance = float(self.space_groups.max())
+            group = f"most probable {group} (probability {chance:.2f})"
         rows = [
             [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
         ]
         return (
-            f"<p><b>{escape(self.formula)}</b>, most probable space group {self.space_group} "
-            f"(probability {chance:.2f})</p>"
+            f"<p><b>{escape(self.formula)}</b>, {group}</p>"
             + html_table(["property", "value (90 % interval)", "unit"], rows)
             + pattern_picture(
                 np.linspace(*PATTERN_RANGE_DEG, len(self.pattern)), {self.formula: self.pattern}

@@ -49,10 +49,8 @@ def test_numpy_predicts_as_pytorch_does(network):
 
 def test_intervals_hold_what_they_promise(fitted):
     model, compositions, volumes = fitted
-    for found, coverage in (
-        (model.predict(compositions), 0.9),
-        (model.predict_band(compositions), 0.995),
-    ):
+    interval, band = model.predict(compositions), model.predict_band(compositions)
+    for found, coverage in ((interval, 0.9), (band, 0.995)):
         assert (found.low <= found.value).all()
         assert (found.value <= found.high).all()
         inside = (found.low <= volumes) & (volumes <= found.high)

@@ -184,7 +184,8 @@ def _prediction_cells(answer: CrystalPrediction, names: Sequence[str]) -> list[s
     if answer.error:
         return [name, answer.error, *[""] * (len(names) + 2)]
     cells = [
-        f"{p.value:.3g} ({p.low:.3g}..{p.high:.3g})" for p in (answer.predictions[n] for n in names)
+        f"{p.value:.3g}" + (f" ({p.low:.3g}..{p.high:.3g})" if p.low < p.high else "")
+        for p in (answer.predictions[n] for n in names)
     ]
     return [name, answer.formula or "", str(answer.space_group), *cells, answer.nearest_known or ""]
 

@@ -10,8 +10,8 @@ from matlode.latent.composition_encoder import CompositionEncoder
 from matlode.latent.networks import ResidualNet
 from matlode.properties.expected_volume import MAX_LOG_WIDTH
 
-START_LOG_VOLUME = 2.9
-"""Logarithm of the volume of every element (Å³/atom) when training starts."""
+START_LOG_VOLUME, START_LOG_WIDTH = 2.9, -3.0
+"""Logarithms of the volume of every element (Å³/atom) and of the width when training starts."""
 
 
 class VolumeNet(nn.Module):
@@ -21,12 +21,14 @@ class VolumeNet(nn.Module):
     learns deviations from additive volumes.
     """
 
-    def __init__(self, *, width: int = 48, blocks: int = 1) -> None:
+    def __init__(self, *, width: int = 56, blocks: int = 2) -> None:
         super().__init__()
         self.volumes = nn.Parameter(torch.full((MAX_ATOMIC_NUMBER,), START_LOG_VOLUME))
-        self.composition = CompositionEncoder(width=width, blocks=1)
-        self.net = ResidualNet(self.composition.n_out, 2, 2 * width, blocks)
+        self.composition = CompositionEncoder(width=width, blocks=blocks)
+        self.net = ResidualNet(self.composition.n_out, 2, 2 * width, 1)
+        # widths begin inside their range, where they have a gradient
         nn.init.zeros_(self.net.last.weight)
+        self.net.last.bias.data = torch.tensor([0.0, START_LOG_WIDTH])
 
     def forward(self, compositions: Tensor) -> Tensor:
         """(batch, 2) for compositions (batch, 100)."""
