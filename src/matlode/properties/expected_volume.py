@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
+from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import ArtefactError
 from matlode.latent.forward import (
+    ROWS_AT_ONCE,
     Floats,
     Weights,
     apply_residual_net,
@@ -20,7 +22,6 @@ from matlode.latent.forward import (
     composition_shapes,
     encode_compositions,
     halve_precision,
-    map_blocks,
     n_encoded,
     prefix_shapes,
     residual_shapes,
@@ -87,7 +88,10 @@ class ExpectedVolume:
         self, compositions: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logarithms of the volumes and widths of their errors, (n,) each."""
-        raw = np.concatenate(map_blocks(self._apply, np.asarray(compositions, np.float32)))
+        # one block after the other: threads would wait for each other in so small a network
+        given = np.asarray(compositions, np.float32)
+        blocks = split_range(len(given), ROWS_AT_ONCE) or [slice(0, 0)]
+        raw = np.concatenate([self._apply(given[rows]) for rows in blocks])
         widths = np.exp(raw[:, 1].clip(*MAX_LOG_WIDTH).astype(float))
         return raw[:, 0].astype(float), widths
 

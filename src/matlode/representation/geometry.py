@@ -90,9 +90,9 @@ def describe_crystals(
 
 def compute_densities(
     volumes_per_atom_a3: NDArray[np.floating], mean_masses: NDArray[np.floating]
-) -> NDArray[np.floating]:
+) -> NDArray[np.float64]:
     """Return densities in g/cm³ of volumes per atom (Å³) and mean atomic masses (u)."""
-    return mean_masses * ATOMIC_MASS_G / (volumes_per_atom_a3 * 1e-24)
+    return np.asarray(mean_masses, float) * ATOMIC_MASS_G / (volumes_per_atom_a3 * 1e-24)
 
 
 @cache
