@@ -78,7 +78,7 @@ def test_patterns_and_verdicts_belong_to_the_rows(hard_run):
         assert cosine == pytest.approx(row.structure_match, abs=1e-3)
     with (hard_run.folder / "verdicts.csv").open() as stream:
         verdicts = list(csv.DictReader(stream))
-    assert len(verdicts) == 7 * len(table)
+    assert len(verdicts) == 8 * len(table)
     assert all(len(verdict["reason"]) > 10 for verdict in verdicts)
 
 

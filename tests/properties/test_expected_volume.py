@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose
 from matlode.artefacts import load_artefact, save_artefact
 from matlode.errors import ArtefactError
 from matlode.latent.weights import extract_weights
-from matlode.properties.expected_volume import VOLUME_MODEL, ExpectedVolume
+from matlode.properties.expected_volume import MAX_BAND_RATIO, VOLUME_MODEL, ExpectedVolume
 from matlode.properties.volume_net import VolumeNet
 from matlode.representation.composition import compute_formula_vectors
-from matlode.testing import SINGLE_PRECISION
+from matlode.testing import ROUND_OFF, SINGLE_PRECISION
 
 FORMULAS = ["NaCl", "SrTiO3", "Si", "Fe", "BaTi2Bi2O", "Na2Zr2(SiO4)3"]
 
@@ -74,6 +74,13 @@ def test_a_damaged_model_says_what_to_do(fitted, tmp_path):
 
 
 def test_shipped_model_knows_common_solids(models):
-    # volumes per atom from measured cells: NaCl, SrTiO3, Si, Fe
-    found = models.expected_volume.predict(compute_formula_vectors(FORMULAS[:4]))
-    assert_allclose(found.value, [22.4, 11.9, 20.0, 11.8], rtol=0.1)
+    # volumes per atom from measured cells: NaCl, SrTiO3, Fe, NiAl
+    compositions = compute_formula_vectors(["NaCl", "SrTiO3", "Fe", "NiAl"])
+    found = models.expected_volume.predict(compositions)
+    assert_allclose(found.value, [22.4, 11.9, 11.8, 12.0], rtol=0.1)
+
+
+def test_no_band_is_wider_than_its_limit(models):
+    band = models.expected_volume.predict_band(np.eye(100))
+    assert (band.high / band.value).max() == pytest.approx(MAX_BAND_RATIO)
+    assert (band.value / band.low).max() <= MAX_BAND_RATIO * (1 + ROUND_OFF)

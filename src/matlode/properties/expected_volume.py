@@ -33,8 +33,11 @@ from matlode.properties.intervals import COVERAGE, compute_conformal_quantile
 VOLUME_MODEL = "expected-volume"
 BAND_COVERAGE = 0.995
 """Fraction of known crystals whose volume is inside the band of the screening rule."""
+MAX_BAND_RATIO = 3.0
+"""Largest ratio of an end of the band and the expected volume. Compositions of rare kinds would
+otherwise have bands that reject nothing."""
 MAX_LOG_WIDTH = (-5.0, -1.3)
-"""Logarithms of the network's widths are clipped to this range, so that no band becomes useless."""
+"""Logarithms of the network's widths are clipped to this range."""
 _FACTORS = "factors"
 
 
@@ -75,8 +78,11 @@ class ExpectedVolume:
         return self._estimate(compositions, 0)
 
     def predict_band(self, compositions: NDArray[np.floating]) -> Estimates:
-        """The same with the wider intervals that contain 99.5 % of known crystals."""
-        return self._estimate(compositions, 1)
+        """The same with the wider intervals that contain 99.5 % of known crystals, up to
+        MAX_BAND_RATIO."""
+        band = self._estimate(compositions, 1)
+        low, high = band.value / MAX_BAND_RATIO, band.value * MAX_BAND_RATIO
+        return Estimates(band.value, np.maximum(band.low, low), np.minimum(band.high, high))
 
     def _estimate(self, compositions: NDArray[np.floating], row: int) -> Estimates:
         logarithms, widths = self._evaluate(compositions)
