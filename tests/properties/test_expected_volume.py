@@ -29,7 +29,7 @@ def fitted(network):
     rng = np.random.default_rng(0)
     compositions = rng.dirichlet(np.ones(4), 3000)
     compositions = np.pad(compositions, ((0, 0), (7, 89)))
-    volumes = np.exp(rng.normal(2.9, 0.5, 3000))
+    volumes = np.exp(rng.normal(2.9, 0.3, 3000))
     half = slice(0, 1500), slice(1500, None)
     model = ExpectedVolume.calibrate(
         extract_weights(network), compositions[half[0]], volumes[half[0]]
