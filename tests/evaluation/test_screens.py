@@ -1,9 +1,13 @@
 """Acceptance of real phases, and rejection of crystals that are wrong on purpose."""
 
+import json
+
 import numpy as np
 import pytest
 
 from matlode.data.crystals import Crystals
+from matlode.data.tables import write_materials
+from matlode.errors import InputError
 from matlode.evaluation.screens import (
     SCALES,
     build_solid_gases,
@@ -13,6 +17,7 @@ from matlode.evaluation.screens import (
     measure_screens,
 )
 from matlode.representation.geometry import measure_geometry
+from tests.command_line import matlode
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,20 @@ def test_built_gases_have_the_distances_of_their_molecules():
 )
 def test_classes_follow_the_most_electronegative_element(formula, expected):
     assert classify_formula(formula) == expected
+
+
+def test_the_command_prints_both_tables_and_json(rows):
+    options = ["evaluate", "screens", "--phases", "60", "--wrong", "12"]
+    printed = matlode(*options).stdout
+    assert "unseen phases within 1 meV/atom of their hull" in printed
+    assert "crystals that are wrong on purpose" in printed
+    assert "100.0%" in printed
+    assert json.loads(matlode(*options, "--json").stdout) == [row.to_json() for row in rows]
+
+
+def test_a_table_without_stable_phases_is_refused(tmp_path, starter):
+    unstable = starter.take(np.arange(50))
+    unstable.frame["energy_above_hull"] = 1.0
+    write_materials(unstable, tmp_path)
+    with pytest.raises(InputError, match="no test rows within 1 meV/atom"):
+        measure_screens(data=tmp_path / "materials.parquet")
