@@ -214,7 +214,7 @@ def test_help_lists_every_command_under_a_heading_users_first():
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("evaluate", "properties latent folds symmetry realisation potentials accuracy"),
+        ("evaluate", "properties latent folds symmetry realisation screens potentials accuracy"),
         ("train", "models properties"),
         ("bench", "xrd predict search rediscovery discovery identify scale"),
         ("data", "features import elements prototypes info check"),

@@ -92,6 +92,21 @@ class Verdict:
     """Explanation of the result."""
 
 
+@dataclass(frozen=True)
+class CrystalFacts:
+    """What is measured on a crystal, in contrast to what is predicted from its pattern."""
+
+    volume_per_atom_a3: float
+    density_g_cm3: float
+    space_group: int
+    """International number, determined with the tolerance of all labels."""
+    shortest_distance_ratio: float
+    """Shortest interatomic distance, periodic images included, over the sum of the covalent radii
+    of the pair."""
+    n_isolated: int = 0
+    """Number of atoms without a neighbour within twice the sum of the covalent radii."""
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A material that a search proposes or a file contains; the input of screening rules."""
@@ -111,21 +126,27 @@ class Candidate:
     chemistry_distance: float = math.nan
     """Distance of the composition from the training compositions of the property models
     (``properties.applicability``); NaN if the models do not provide it."""
+    crystal: CrystalFacts | None = None
+    """Facts of the crystal, if the candidate is one; None for a formula with a pattern alone."""
 
     @property
     def space_group(self) -> int:
-        """The most probable space-group number."""
+        """The crystal's own space-group number, else the most probable one."""
+        if self.crystal is not None:
+            return self.crystal.space_group
         return int(self.space_groups.argmax()) + 1
 
     def _repr_html_(self) -> str:
         """Show the predictions and the pattern in notebooks."""
-        chance = float(self.space_groups.max())
+        group = f"space group {self.space_group}"
+        if self.crystal is None:
+            chance = float(self.space_groups.max())
+            group = f"most probable {group} (probability {chance:.2f})"
         rows = [
             [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
         ]
         return (
-            f"<p><b>{escape(self.formula)}</b>, most probable space group {self.space_group} "
-            f"(probability {chance:.2f})</p>"
+            f"<p><b>{escape(self.formula)}</b>, {group}</p>"
             + html_table(["property", "value (90 % interval)", "unit"], rows)
             + pattern_picture(
                 np.linspace(*PATTERN_RANGE_DEG, len(self.pattern)), {self.formula: self.pattern}

@@ -121,6 +121,27 @@ def test_diamond_is_harder_than_salt(tmp_path):
     assert hard.predictions["bulk_modulus"].low > soft.predictions["bulk_modulus"].high
 
 
+def test_volume_and_density_of_a_crystal_are_its_own(folder):
+    (salt,) = predict([folder / "salt.cif"])
+    volume, density = (salt.predictions[name] for name in ("volume_per_atom", "density"))
+    assert volume.value == pytest.approx(5.64**3 / 8)
+    assert volume.low == volume.high == volume.value
+    assert density.value == pytest.approx(2.163, abs=0.002)
+    assert density.low == density.high == density.value
+    (verdict,) = [v for v in salt.verdicts if v.rule == "expected_volume"]
+    assert verdict.passed
+    assert verdict.value == volume.value
+    assert verdict.reason.startswith("22.4 Å³/atom; ")
+
+
+def test_a_cell_in_bohr_is_rejected(tmp_path):
+    rock_salt("NaCl", a_angstrom=5.64 / 0.529177).to(filename=str(tmp_path / "salt.cif"))
+    (salt,) = predict([tmp_path / "salt.cif"])
+    assert salt.accepted is False
+    failed = {v.rule for v in salt.verdicts if not v.passed}
+    assert "expected_volume" in failed
+
+
 def test_starter_rows_are_known_by_id(starter):
     answers = predict(starter.take(np.arange(5)))
     assert all(answer.name.startswith("mp-") for answer in answers)

@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 
 from matlode.data.formulas import canonicalise_formula
+from matlode.jobs.screens import load_rules
 from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.screening.funnel import ledger, screen
 from matlode.testing import check_rule, rock_salt, rutile
 
 NAMES = (
-    "likely_stable", "plausible_pattern", "clear_symmetry", "charge_neutral", "novel", "applicable",
+    "likely_stable", "sound_distances", "expected_volume", "charge_neutral",
+    "solid_at_room_temperature", "novel", "applicable",
 )  # fmt: skip
+OPTIONAL_NAMES = ("plausible_pattern", "clear_symmetry", "comes_back")
+
+
+@pytest.fixture(scope="module")
+def optional_rules(models, known):
+    """The rules on decoded patterns, which apply only if they are selected."""
+    chosen = load_rules(models, known, dict.fromkeys(OPTIONAL_NAMES, True))
+    return {rule.name: rule for rule in chosen if rule.name in OPTIONAL_NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +44,28 @@ def test_rule_keeps_the_contract(index, candidates, rules):
         check_rule(rules[index], candidate)
 
 
+@pytest.mark.parametrize("name", OPTIONAL_NAMES)
+def test_optional_rule_keeps_the_contract(name, candidates, optional_rules):
+    assert optional_rules[name].required
+    for candidate in candidates:
+        check_rule(optional_rules[name], candidate)
+
+
 def test_salt_passes_and_is_known_noise_does_not(candidates, rules):
     salt, titania, *strange = screen(candidates, rules)
     assert salt.accepted
     assert titania.accepted
     assert not salt.verdict("novel").passed
     assert "NaCl" in salt.verdict("novel").reason
-    assert not any(s.accepted for s in strange)
+    assert not any(s.accepted for s in strange[:2])
     assert not strange[0].verdict("charge_neutral").passed
-    assert not strange[0].verdict("plausible_pattern").passed
+    assert not strange[1].verdict("solid_at_room_temperature").passed
+
+
+def test_noise_is_no_plausible_pattern(candidates, optional_rules):
+    salt, _, noise, *_ = optional_rules["plausible_pattern"].judge(candidates)
+    assert salt.passed
+    assert not noise.passed
 
 
 def test_nobody_is_lost_in_the_ledger(candidates, rules):

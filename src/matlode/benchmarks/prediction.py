@@ -15,8 +15,6 @@ import numpy as np
 
 from matlode.benchmarks.tables import Tables
 from matlode.data.batches import split_range
-from matlode.data.crystals import Crystals
-from matlode.data.symmetry import find_space_group
 from matlode.data.tables import (
     TABLE_FILE,
     Materials,
@@ -31,6 +29,7 @@ from matlode.jobs.screens import load_rules
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
+from matlode.representation.geometry import describe_crystals
 
 COMMAND = (sys.executable, "-m", "matlode.cli", "predict")
 Result = TypeVar("Result")
@@ -103,14 +102,10 @@ def _time_stages(
         run_timed("properties", partial(models.properties.predict, *seen, case="simulated"))
         run_timed("symmetry", partial(models.symmetry.predict, *reversed(seen)))
         formulas = list(chunk.frame["formula"])
-        candidates = models.predict_candidates(formulas, *seen, case="simulated")
+        facts = run_timed("space group, distances", partial(describe_crystals, chunk.crystals))
+        candidates = models.predict_candidates(formulas, *seen, case="simulated", crystals=facts)
         for rule in load_rules(models, known):
             run_timed(f"screen {rule.name}", partial(rule.judge, candidates))
         run_timed("nearest known", partial(known.catalogue.nearest, compositions))
-        run_timed("space group", partial(_find_space_groups, chunk.crystals))
         progress("stages", rows.stop, len(materials))
     return spent
-
-
-def _find_space_groups(crystals: Crystals) -> list[int]:
-    return [find_space_group(crystals, row) for row in range(len(crystals))]

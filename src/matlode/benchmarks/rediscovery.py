@@ -23,6 +23,7 @@ from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.latent.pairing import PAIRING_MODEL
 from matlode.progress import Progress, silent
+from matlode.properties.expected_volume import VOLUME_MODEL
 from matlode.properties.network import NETWORK_MODEL
 from matlode.run_folder import RunFolder
 from matlode.screening.formula_lists import FORMULA_LISTS, MADE, FormulaLists
@@ -38,6 +39,7 @@ EPOCHS = {
     PAIRING_MODEL: 6,
     NETWORK_MODEL: 5,
     SYMMETRY_MODEL: 3,
+    VOLUME_MODEL: 6,
 }
 """Training epochs of the models without the hidden phases: an eighth to two fifths of those of the
 shipped models, so that training takes less than an hour on two cores."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from matlode import completion
-from matlode.cli.printing import print_json, print_scores, print_table
+from matlode.cli.printing import print_json, print_scores, print_screens, print_table
 from matlode.cli.shared import (
     FORMER_COMMAND,
     AsJson,
@@ -163,6 +163,29 @@ def evaluate_realisation(
         print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
+
+
+@commands.command("screens")
+def evaluate_screens(
+    phases: Annotated[
+        int | None, typer.Option(min=1, help="Real phases to judge (default: all).")
+    ] = None,
+    wrong: Annotated[int, typer.Option(min=1, help="Wrong crystals of each kind.")] = 300,
+    data: DataTable = None,
+    models: ModelsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Screens, on stable phases and on wrong crystals."""
+    from matlode.evaluation.screens import measure_screens
+
+    with show_command_progress() as progress:
+        rows = measure_screens(
+            data=data, models=models, n_real=phases, n_wrong=wrong, progress=progress
+        )
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    else:
+        print_screens(rows)
 
 
 @commands.command("potentials")

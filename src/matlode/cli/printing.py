@@ -12,6 +12,7 @@ from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
     from matlode.evaluation.score_row import ScoreRow
+    from matlode.evaluation.screens import ScreenRow
     from matlode.jobs.identify import Identification
     from matlode.jobs.predict import CrystalPrediction
     from matlode.run_records import CandidateRow, EvidenceRow, PredictedValue, Provenance
@@ -184,7 +185,8 @@ def _prediction_cells(answer: CrystalPrediction, names: Sequence[str]) -> list[s
     if answer.error:
         return [name, answer.error, *[""] * (len(names) + 2)]
     cells = [
-        f"{p.value:.3g} ({p.low:.3g}..{p.high:.3g})" for p in (answer.predictions[n] for n in names)
+        f"{p.value:.3g}" + (f" ({p.low:.3g}..{p.high:.3g})" if p.low < p.high else "")
+        for p in (answer.predictions[n] for n in names)
     ]
     return [name, answer.formula or "", str(answer.space_group), *cells, answer.nearest_known or ""]
 
@@ -265,6 +267,26 @@ def print_scores(rows: Sequence[ScoreRow]) -> None:
             for row in own
         ]
         print_table(["model", *used], cells, title=title)
+
+
+def print_screens(rows: Sequence[ScreenRow]) -> None:
+    """Print the acceptance of real phases, then the rejection of wrong crystals."""
+    for is_real, title in (
+        (True, "unseen phases within 1 meV/atom of their hull"),
+        (False, "crystals that are wrong on purpose"),
+    ):
+        cells = [
+            [
+                row.group,
+                f"{row.n:,}",
+                f"{row.accepted_share if is_real else 1 - row.accepted_share:.1%}",
+                ", ".join(f"{rule} {n}" for rule, n in row.rejections.items()),
+            ]
+            for row in rows
+            if row.is_real == is_real
+        ]
+        share = "accepted" if is_real else "rejected"
+        print_table(["", "crystals", share, "rejected by"], cells, title=title)
 
 
 def print_check(check: TableCheck) -> None:

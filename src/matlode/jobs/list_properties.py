@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.tables import Materials, load_starter
-from matlode.properties.derived import DERIVATIONS, mean_atomic_mass
+from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.models import list_endpoints
 from matlode.properties.stored import StoredScore, read_stored_scores
-from matlode.representation.composition import compute_formula_vectors
+from matlode.representation.composition import compute_formula_vectors, compute_mean_masses
 
 MEANINGS: Mapping[str, str] = {
     "formation_energy": "energy of formation from the elements, PBE",
@@ -85,7 +85,7 @@ def _labels(
 ) -> dict[str, NDArray[np.float64]]:
     """Labels (n,) of every property, NaN where unknown; of derived ones by their formula."""
     labels = {name: endpoint.labels(materials) for name, endpoint in endpoints.items()}
-    masses = mean_atomic_mass(compute_formula_vectors(materials.frame["formula"].tolist()))
+    masses = compute_mean_masses(compute_formula_vectors(materials.frame["formula"].tolist()))
     for name, derivation in DERIVATIONS.items():
         inputs = [labels[needed] for needed in derivation.needs]
         value = derivation.formula(*inputs, *([masses] if derivation.by_mass else []))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.endpoints import Endpoint, Estimates
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.properties.models import PropertyModels
-from matlode.records import Candidate, Case, Prediction
+from matlode.records import Candidate, Case, CrystalFacts, Prediction
 from matlode.screening.formula_lists import FormulaLists
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.symmetry import SymmetryClassifier
@@ -57,6 +58,11 @@ class Models:
         return PatternBands.load(self.folder)
 
     @cached_property
+    def expected_volume(self) -> ExpectedVolume:
+        """The volumes that compositions are expected to have."""
+        return ExpectedVolume.load(self.folder)
+
+    @cached_property
     def formula_lists(self) -> FormulaLists:
         """The formulas that were made or computed."""
         return FormulaLists.load(self.folder)
@@ -68,14 +74,18 @@ class Models:
         patterns: NDArray[np.floating],
         *,
         case: Case,
+        crystals: Sequence[CrystalFacts] | None = None,
     ) -> list[Candidate]:
         """Predict every property and the space group of materials.
 
         ``formulas`` are canonical, ``compositions`` of shape (n, 100), ``patterns`` of shape
-        (n, 1601).
+        (n, 1601). If the materials are ``crystals``, their own volumes replace the predicted ones.
         """
         distances = self.properties.distances(compositions)
-        estimates = self.properties.predict(compositions, patterns, case=case, distances=distances)
+        volumes = None if crystals is None else [c.volume_per_atom_a3 for c in crystals]
+        estimates = self.properties.predict(
+            compositions, patterns, case=case, distances=distances, volumes_per_atom_a3=volumes
+        )
         groups = self.symmetry.predict(patterns, compositions)
         sets = self.symmetry.sets(groups, case=case)
         return [
@@ -87,6 +97,7 @@ class Models:
                 groups[i],
                 tuple((np.flatnonzero(sets[i])[np.argsort(-groups[i, sets[i]])] + 1).tolist()),
                 float(distances[i]),
+                None if crystals is None else crystals[i],
             )
             for i, (formula, predictions) in enumerate(
                 zip(formulas, self.list_predictions(estimates), strict=True)

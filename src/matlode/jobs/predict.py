@@ -10,7 +10,6 @@ import numpy as np
 
 from matlode.data.formulas import format_formula
 from matlode.data.readers import open_sources, read_material_parts
-from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
@@ -20,6 +19,7 @@ from matlode.progress import Progress, silent
 from matlode.records import DroppedRow, Prediction, Verdict
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
+from matlode.representation.geometry import describe_crystals
 from matlode.screening.funnel import screen
 from matlode.screening.novelty import KnownMaterials
 from matlode.screening.rule import Rule
@@ -148,8 +148,9 @@ def _predict_part(
     good = materials.take(keep)
     compositions = composition_vectors(good.crystals)
     candidates = models.predict_candidates(
-        list(good.frame["formula"]), compositions, patterns, case="simulated"
-    )
+        list(good.frame["formula"]), compositions, patterns, case="simulated",
+        crystals=describe_crystals(good.crystals),
+    )  # fmt: skip
     nearest = known.nearest(compositions)
     for position, screened in enumerate(screen(candidates, rules)):
         candidate, (index, _) = screened.candidate, nearest[position]
@@ -157,7 +158,7 @@ def _predict_part(
         answers[row] = replace(
             answers[row],
             formula=format_formula(candidate.formula),
-            space_group=find_space_group(good.crystals, position),
+            space_group=candidate.space_group,
             predictions=candidate.predictions,
             verdicts=screened.verdicts,
             accepted=screened.accepted,

@@ -23,6 +23,7 @@ def load_rules(
         known.catalogue,
         models.formula_lists,
         models.pattern_bands,
+        models.expected_volume,
         partial(getattr, models, "space"),
         None if network is None else network.applicability,
     )

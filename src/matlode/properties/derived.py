@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.properties.endpoints import Endpoint, Estimates
+from matlode.representation.composition import compute_mean_masses
+from matlode.representation.geometry import compute_densities
 
 Array = NDArray[np.floating]
 
@@ -19,7 +19,6 @@ ROOM_TEMPERATURE_K = 300.0
 GAS_CONSTANT = 8.314462618
 """J/mol/K."""
 AVOGADRO = 6.02214076e23
-ATOMIC_MASS_G = 1.66053906660e-24
 SMALLEST_GPA = 1.0
 """Smaller moduli are raised to this value: ratios of vanishing moduli are meaningless."""
 
@@ -43,7 +42,7 @@ class Derivation:
         are added in quadrature.
         """
         inputs = [given[name] for name in self.needs]
-        extra = (mean_atomic_mass(compositions),) if self.by_mass else ()
+        extra = (compute_mean_masses(compositions),) if self.by_mass else ()
         centre = [e.value for e in inputs]
         value = self.formula(*centre, *extra)
         up, down = np.zeros_like(value), np.zeros_like(value)
@@ -143,23 +142,6 @@ def conductivity_at_600_k(conductivity_300_k: Array) -> Array:
     return conductivity_300_k / 2
 
 
-def density(volume_a3: Array, mean_mass: Array) -> Array:
-    """Density in g/cm³ from the volume per atom (Å³) and the mean atomic mass (u)."""
-    return mean_mass * ATOMIC_MASS_G / (volume_a3 * 1e-24)
-
-
-def mean_atomic_mass(compositions: Array) -> Array:
-    """Mean atomic mass (n,), in u, of compositions (n, 100)."""
-    return np.asarray(compositions, float) @ _masses()
-
-
-@cache
-def _masses() -> NDArray[np.float64]:
-    from pymatgen.core import Element
-
-    return np.array([float(Element.from_Z(z).atomic_mass) for z in range(1, MAX_ATOMIC_NUMBER + 1)])
-
-
 def _derivation(
     name: str,
     unit: str,
@@ -237,7 +219,7 @@ DERIVATIONS: Mapping[str, Derivation] = MappingProxyType(
                 "g/cm³",
                 "from volume per atom and composition",
                 ("volume_per_atom",),
-                density,
+                compute_densities,
                 by_mass=True,
             ),
         )

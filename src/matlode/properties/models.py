@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,12 +95,14 @@ class PropertyModels:
         case: Case,
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
+        volumes_per_atom_a3: Sequence[float] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates by endpoint for compositions (n, 100) and patterns (n, 1601).
 
         ``case`` is the origin of the patterns, ``names`` selects endpoints (default: all).
         ``distances`` (n,) may be passed if ``self.distances`` was already evaluated for these
-        compositions.
+        compositions. ``volumes_per_atom_a3`` (n,) are those of given crystals: they replace the
+        predicted volumes, with intervals of no width, also where other properties need them.
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
@@ -112,6 +114,9 @@ class PropertyModels:
             found |= self.network.estimates(outputs, widths, case=case, distances=distances)
             if self.correction is not None:
                 found = self.correction.apply(found, compositions)
+            if volumes_per_atom_a3 is not None:
+                given = np.array(volumes_per_atom_a3, dtype=float)
+                found[VOLUME] = Estimates(given, given, given)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
             }

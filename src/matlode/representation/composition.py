@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,18 @@ def compute_formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
         for symbol, amount in parse_formula(formula).items():
             vectors[row, z_of[symbol] - 1] = amount
     return vectors / vectors.sum(axis=1, keepdims=True)
+
+
+def compute_mean_masses(compositions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return mean atomic masses (n,), in u, of compositions (n, 100)."""
+    return np.asarray(compositions, float) @ _tabulate_masses()
+
+
+@cache
+def _tabulate_masses() -> NDArray[np.float64]:
+    from pymatgen.core import Element
+
+    return np.array([float(Element.from_Z(z).atomic_mass) for z in range(1, MAX_ATOMIC_NUMBER + 1)])
 
 
 def find_integer_amounts(

@@ -11,9 +11,11 @@ from matlode.artefacts import read_toml
 from matlode.data.formulas import format_formula
 from matlode.errors import GoalError, suggest
 from matlode.properties.applicability import Applicability
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.records import Candidate, Verdict
 from matlode.screening.applicability import Applicable
 from matlode.screening.chemistry import ChargeNeutral
+from matlode.screening.distances import SoundDistances
 from matlode.screening.elements import Abundant, Affordable, NotRadioactive, NotToxic
 from matlode.screening.formula_lists import FormulaLists
 from matlode.screening.novelty import KnownMaterials, Novel
@@ -21,7 +23,9 @@ from matlode.screening.plausibility import PatternBands, PlausiblePattern
 from matlode.screening.round_trip import RoundTrip
 from matlode.screening.rule import Rule
 from matlode.screening.stability import LikelyStable
+from matlode.screening.state import SolidAtRoomTemperature
 from matlode.screening.symmetry import ClearSymmetry
+from matlode.screening.volume import VolumeExpected
 
 if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
@@ -31,6 +35,7 @@ def collect_rules(
     known: KnownMaterials,
     lists: FormulaLists,
     bands: PatternBands,
+    volumes: ExpectedVolume,
     space: Callable[[], LatentSpace],
     applicability: Applicability | None = None,
 ) -> tuple[Rule, ...]:
@@ -40,21 +45,28 @@ def collect_rules(
     """
     rules = (
         LikelyStable(),
-        PlausiblePattern(bands=bands),
-        RoundTrip(space=space),
-        ClearSymmetry(),
+        SoundDistances(),
+        VolumeExpected(model=volumes),
         ChargeNeutral(),
+        SolidAtRoomTemperature(),
         Abundant(),
         Affordable(),
         NotRadioactive(),
         NotToxic(),
+        PlausiblePattern(bands=bands),
+        RoundTrip(space=space),
+        ClearSymmetry(),
         Novel(known=known, lists=lists),
     )
     return rules if applicability is None else (*rules, Applicable(applicability=applicability))
 
 
-OPTIONAL = ("comes_back", "abundant", "affordable", "not_radioactive", "not_toxic")
-"""Rules that are applied only if they are selected; a search selects the first."""
+OPTIONAL = (
+    *("abundant", "affordable", "not_radioactive", "not_toxic"),
+    *("plausible_pattern", "comes_back", "clear_symmetry"),
+)
+"""Rules that are applied only if they are selected. The last three judge a decoded pattern rather
+than a crystal; the first and third of them are filters of the paper (Figs. S10 and S9)."""
 
 
 def choose_rules(

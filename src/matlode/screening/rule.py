@@ -26,3 +26,12 @@ class Rule(ABC):
     def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate; override it where batches are faster."""
         return [self.check(candidate) for candidate in candidates]
+
+
+NOT_JUDGED = "not judged"
+"""Value of a verdict of a rule that needs a crystal and got a formula with a pattern alone."""
+
+
+def skip_verdict(rule: str, limit: float | str) -> Verdict:
+    """Return the verdict of a rule on crystals for a candidate without one; it passes."""
+    return Verdict(rule, True, NOT_JUDGED, limit, "not judged: the candidate has no crystal yet")

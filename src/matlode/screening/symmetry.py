@@ -180,7 +180,7 @@ MAX_NAMED = 6
 
 
 def _in_words(candidate: Candidate) -> str:
-    likeliest = candidate.space_group
+    likeliest = int(candidate.space_groups.argmax()) + 1
     chance = candidate.space_groups[likeliest - 1]
     words = f"likeliest space group {likeliest} with {chance:.2f}"
     members = candidate.space_group_set

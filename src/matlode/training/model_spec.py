@@ -25,6 +25,7 @@ ModelKind: TypeAlias = Literal[
     "formula-lists",
     "head",
     "formation-net",
+    "volume",
 ]
 """The kind that the model's header states."""
 ViewName: TypeAlias = Literal["composition", "pattern"]

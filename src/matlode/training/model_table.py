@@ -13,10 +13,12 @@ from matlode.latent.networks import (
 from matlode.latent.pairing import PAIRING_MODEL, PairingNet
 from matlode.latent.training import TrainingSettings
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.expected_volume import VOLUME_MODEL
 from matlode.properties.formation_net import FORMATION_NET, ReferenceFormationNet
 from matlode.properties.models import head_name
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.trees import SETTINGS
+from matlode.properties.volume_net import VolumeNet
 from matlode.records import Face
 from matlode.screening.formula_lists import FORMULA_LISTS
 from matlode.screening.plausibility import PLAUSIBILITY_MODEL
@@ -40,6 +42,7 @@ from matlode.training.recipes import (
     train_pattern_vae,
     train_symmetry,
 )
+from matlode.training.volume_recipe import train_volume
 
 
 def build_head_spec(endpoint: Endpoint, face: Face) -> ModelSpec:
@@ -107,6 +110,17 @@ MODELS: Mapping[str, ModelSpec] = {
             has_sizes=True,
             settings=TrainingSettings(max_epochs=20, patience=20, batch_size=256),
             tensors=build_symmetry_tensors,
+        ),
+        ModelSpec(
+            name=VOLUME_MODEL,
+            kind="volume",
+            face="standard",
+            train=train_volume,
+            network=VolumeNet,
+            has_sizes=True,
+            settings=TrainingSettings(
+                learning_rate=3e-3, max_epochs=30, patience=30, batch_size=256
+            ),
         ),
         ModelSpec(name=PLAUSIBILITY_MODEL, kind="bands", face="standard", train=train_bands),
         ModelSpec(name=FORMULA_LISTS, kind="formula-lists", face="standard", train=train_lists),
