@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,6 +15,8 @@ from matlode.notebook import html_table, pattern_picture
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from matlode.data.crystals import Crystals
 
 
 Case: TypeAlias = Literal["simulated", "decoded"]
@@ -105,6 +107,8 @@ class CrystalFacts:
     of the pair."""
     n_isolated: int = 0
     """Number of atoms without a neighbour within twice the sum of the covalent radii."""
+    crystal: Crystals | None = field(default=None, repr=False, compare=False)
+    """The crystal itself, a batch of one; None where it is not at hand."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,7 @@ def test_a_restricted_library_has_fewer_templates(library):
 def test_volumes_of_templates_with_their_own_elements_are_between_model_and_template(starter):
     crystals = starter.crystals.take(np.arange(20))
     true = crystals.volumes_per_atom_a3
-    volumes = TemplateVolumes.fit(lambda x: np.full(len(x), 15.0), crystals)
+    flat = SimpleNamespace(predict=lambda x: SimpleNamespace(value=np.full(len(x), 15.0)))
+    volumes = TemplateVolumes.fit(flat, crystals)
     predicted = volumes.predict(composition_vectors(crystals), np.arange(20))
     np.testing.assert_allclose(predicted, np.sqrt(15.0 * true))

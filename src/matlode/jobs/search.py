@@ -399,7 +399,11 @@ def _screen(
     return screened, propose_crystals(trials, best_known, built, models, rules, goal)
 
 
-PAPER_SCREENS = {"plausible_pattern": True, "clear_symmetry": True, "novel": False}
+PAPER_SCREENS = {
+    "plausible_pattern": True,
+    "clear_symmetry": True,
+    **dict.fromkeys(("charge_neutral", "solid_at_room_temperature", "novel", "applicable"), False),
+}
 """Filters of decoded patterns, as in Korolev et al. 2020 (Figures S9, S10)."""
 
 

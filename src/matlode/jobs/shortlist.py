@@ -23,6 +23,7 @@ from matlode.realisation.builder import Builder, compute_cosines, overlaps
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
+from matlode.representation.geometry import describe_crystals
 from matlode.screening.funnel import Screened, screen
 from matlode.screening.rule import Rule
 
@@ -152,6 +153,7 @@ def propose_crystals(
     candidates = models.predict_candidates(
         trials.formulas[rows].tolist(), composition_vectors(crystals),
         np.array([crystal.pattern for crystal in chosen]), case="simulated",
+        crystals=describe_crystals(crystals, [crystal.space_group for crystal in chosen]),
     )  # fmt: skip
     screened = screen(candidates, rules)
     n_accepted = sum(one.accepted for one in screened)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas, draw_like_points, make_preferences
-from matlode.latent.networks import N_PATTERN
 from matlode.optimisation.campaign import Campaign
 from matlode.optimisation.evaluators import CrystalEvaluator, Evaluator, PointEvaluator
 from matlode.optimisation.goal import DEFAULT_RISK, Goal, Scale
@@ -22,13 +21,11 @@ from matlode.optimisation.trials import Trials
 from matlode.optimisation.valuation import Valuation
 from matlode.optimisation.variations import Variations
 from matlode.properties.endpoints import Estimates
-from matlode.properties.models import PropertyModels
-from matlode.properties.network import VOLUME
 from matlode.realisation.blueprints import Blueprints
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.realisation.structure_families import find_templates
 from matlode.realisation.substitution import list_substituted_formulas
-from matlode.realisation.volumes import TemplateVolumes, VolumeModel
+from matlode.realisation.volumes import TemplateVolumes
 from matlode.representation.diffraction import simulate_patterns
 
 MIN_FITTING = 50
@@ -145,7 +142,7 @@ def _make_evaluator(valuation: Valuation, models: Models, known: Known) -> Cryst
     if goal.prototype:
         ids = find_templates(known.materials, known.builder.types, goal.prototype)
         library = library.restrict(known.materials.frame["id"].astype(str).isin(ids).to_numpy())
-    volumes = TemplateVolumes.fit(_predict_volumes(models.properties), known.materials.crystals)
+    volumes = TemplateVolumes.fit(models.expected_volume, known.materials.crystals)
     return CrystalEvaluator(valuation, models.space, models.properties, library, volumes)
 
 
@@ -160,15 +157,6 @@ def _find_neighbours(
         apart = abs(compositions[others] - compositions[best]).sum(axis=1)
         np.minimum(distances, apart, out=distances)
     return np.asarray(others[np.argsort(distances, kind="stable")])
-
-
-def _predict_volumes(models: PropertyModels) -> VolumeModel:
-    def predict(compositions: NDArray[np.floating]) -> NDArray[np.float64]:
-        # a pattern of zeros stands for an unknown one
-        blank = np.zeros((len(compositions), N_PATTERN), dtype=np.float32)
-        return models.predict(compositions, blank, case="simulated", names=(VOLUME,))[VOLUME].value
-
-    return predict
 
 
 def _make_known_trials(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.representation.composition import composition_vectors
-
-VolumeModel = Callable[[NDArray[np.floating]], NDArray[np.float64]]
-"""Compositions (n, 100) to volumes per atom (n,) in Å³."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +21,14 @@ class TemplateVolumes:
     by f(new) / f(old).
     """
 
-    model: VolumeModel
+    model: ExpectedVolume
     packing: NDArray[np.float64]
     """(n_templates,), square root of each template's volume over that of the model."""
 
     @classmethod
-    def fit(cls, model: VolumeModel, templates: Crystals) -> TemplateVolumes:
+    def fit(cls, model: ExpectedVolume, templates: Crystals) -> TemplateVolumes:
         """Compare the templates with the model."""
-        expected = model(composition_vectors(templates))
+        expected = model.predict(composition_vectors(templates)).value
         return cls(model, np.sqrt(templates.volumes_per_atom_a3 / expected))
 
     def predict(
@@ -39,4 +36,4 @@ class TemplateVolumes:
     ) -> NDArray[np.float64]:
         """Volumes per atom (n,) in Å³ of crystals with ``compositions`` (n, 100) made from
         ``templates`` (n,)."""
-        return np.asarray(self.model(compositions) * self.packing[templates])
+        return np.asarray(self.model.predict(compositions).value * self.packing[templates])

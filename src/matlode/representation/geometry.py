@@ -76,14 +76,16 @@ def describe_crystals(
         space_groups = [find_space_group(crystals, index) for index in range(len(crystals))]
     found = measure_geometry(crystals)
     return [
-        CrystalFacts(*row)
-        for row in zip(
-            found.volume_per_atom_a3.tolist(),
-            found.density_g_cm3.tolist(),
-            map(int, space_groups),
-            found.shortest_distance_ratio.tolist(),
-            found.n_isolated.tolist(),
-            strict=True,
+        CrystalFacts(*row, crystals.take([index]))
+        for index, row in enumerate(
+            zip(
+                found.volume_per_atom_a3.tolist(),
+                found.density_g_cm3.tolist(),
+                map(int, space_groups),
+                found.shortest_distance_ratio.tolist(),
+                found.n_isolated.tolist(),
+                strict=True,
+            )
         )
     ]
 

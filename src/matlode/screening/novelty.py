@@ -24,7 +24,10 @@ from matlode.screening.known_patterns import KnownPatterns, NearestPattern
 from matlode.screening.rule import Rule
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    from matlode.data.crystals import Crystals
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,20 @@ class KnownMaterials:
         patterns: NDArray[np.floating] | None = None,
         *,
         lists: FormulaLists,
-        structures: Sequence[Structure | None] | None = None,
+        crystals: Sequence[Crystals | None] | None = None,
     ) -> list[Verdict]:
         """One verdict per formula, from compositions (n, 100), space groups and patterns (n, 1601).
 
         The value is "known structure" if a material of the same formula and space group is
-        available; for rows with one of ``structures`` (n,), only if pymatgen's StructureMatcher
-        also matches the two. Otherwise it is "made" or "computed", or "in none of the lists".
+        available; for rows with one of ``crystals`` (n batches of one), only if pymatgen's
+        StructureMatcher also matches the two. Otherwise it is "made" or "computed", or "in none of
+        the lists".
         Materials of ``formulas`` and of training tables that are in no list count as computed.
         """
         rows = zip(
             formulas,
             space_groups,
-            structures or [None] * len(formulas),
+            crystals or [None] * len(formulas),
             lists.find(formulas),
             self.nearest(compositions),
             strict=True,
@@ -94,13 +98,13 @@ class KnownMaterials:
         self,
         formula: str,
         group: int,
-        structure: Structure | None,
+        crystal: Crystals | None,
         found: FormulaList | None,
         near: tuple[int, float],
         lists: FormulaLists,
     ) -> Verdict:
         rows = self.rows_by_formula.get(formula, [])
-        same = self._find_structure(rows, group, structure)
+        same = self._find_structure(rows, group, crystal)
         if same is not None:
             value = KNOWN_STRUCTURE
             reason = f"{value}: {self._name(same)} in space group {group}"
@@ -125,17 +129,18 @@ class KnownMaterials:
         return IN_NO_LIST, f"{IN_NO_LIST} ({lists.n_formulas:,} formulas)"
 
     def _find_structure(
-        self, rows: Sequence[int], group: int, structure: Structure | None
+        self, rows: Sequence[int], group: int, crystal: Crystals | None
     ) -> int | None:
-        """The first of ``rows`` in space group ``group`` whose crystal matches ``structure``; the
-        crystal is not compared if either is not available."""
+        """The first of ``rows`` in space group ``group`` that matches ``crystal``; crystals are not
+        compared if either is not available."""
         same = [row for row in rows if self.space_groups[row] == group]
-        if structure is None or self.patterns is None or not same:
+        if crystal is None or self.patterns is None or not same:
             return same[0] if same else None
         from pymatgen.analysis.structure_matcher import StructureMatcher
 
-        matcher, crystals = StructureMatcher(), self.patterns.crystals
-        return next((r for r in same if matcher.fit(structure, crystals.structure(r))), None)
+        matcher, structure = StructureMatcher(), crystal.structure(0)
+        known = self.patterns.crystals
+        return next((row for row in same if matcher.fit(structure, known.structure(row))), None)
 
     def _describe_known(
         self, formula: str, group: int, rows: Sequence[int], near: tuple[int, float]
@@ -216,4 +221,5 @@ class Novel(Rule):
             [c.space_group for c in candidates],
             np.array([c.pattern for c in candidates]),
             lists=self.lists,
+            crystals=[None if c.crystal is None else c.crystal.crystal for c in candidates],
         )
