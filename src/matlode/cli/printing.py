@@ -92,8 +92,13 @@ SYMBOLS = {
 
 
 def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: int = 25) -> None:
-    """Print the first ``n`` candidates, with the properties that their goal is about."""
+    """Print the known materials among ``rows`` and the first ``n`` candidates, with the properties
+    that their goal is about."""
+    from matlode.screening.elements import count_notable
+
     goal = provenance.goal
+    known = [row for row in rows if row.is_known]
+    rows = [row for row in rows if not row.is_known]
     # runs without units in their provenance have these two properties in every table
     units = provenance.units or {"bulk_modulus": "GPa", "shear_modulus": "GPa"}
     wanted = [name for name in goal.shown_properties if rows and rows[0].interval(name)]
@@ -105,7 +110,7 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
     headings += ["E_f / eV", "P(stable)", "charges", "novelty", "verdict"]
     print_table(
         headings,
-        [_candidate_cells(row, wanted) for row in rows[:n]],
+        [_candidate_cells(row, wanted) for row in [*known, *rows[:n]]],
         title=f"the first {min(n, len(rows))} of {len(rows)} candidates (90 % intervals)",
     )
     if not all(row.in_ranges for row in rows):
@@ -115,6 +120,8 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
             f"Accepted, and in the ranges of {ranges}: {n_kept} of "
             f"{len(rows)}; `matlode explain` prints what the others miss."
         )
+    if notable := count_notable(row.formula for row in rows).in_words():
+        print(f"Elements: {notable}.")
 
 
 def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
@@ -122,7 +129,7 @@ def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
 
     intervals = [row.interval(name) for name in wanted]
     return [
-        str(row.rank),
+        "known" if row.is_known else str(row.rank),
         row.formula,
         f"{row.crystal_system} {row.space_group}",
         *("" if interval is None else _format_interval(interval) for interval in intervals),

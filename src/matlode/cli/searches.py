@@ -301,7 +301,7 @@ def show(
 
         _print_standing(run, read_standing(run, storage), as_json)
         return
-    rows = folder.read_candidates()
+    rows = folder.read_rows()
     refuse(ctx, "storage", when=f"for {run}: the search is finished")
     with convert_read_errors(run, InputError):
         if as_json:
@@ -401,11 +401,12 @@ def _print_run(run: Run, as_json: bool) -> None:
     from matlode.run_folder import RunFolder
 
     folder = RunFolder(run.folder)
-    rows = folder.read_candidates()
+    rows = folder.read_rows()
     if as_json:
         print_json([row.to_columns() for row in rows])
         return
     provenance = folder.read_provenance()
     print_candidates(rows, provenance)
     seconds = sum(provenance.seconds.values())
-    print(f"\n{len(rows)} candidates in {seconds:.0f} s. Look at {folder.report_path}")
+    n_candidates = sum(not row.is_known for row in rows)
+    print(f"\n{n_candidates} candidates in {seconds:.0f} s. Look at {folder.report_path}")
