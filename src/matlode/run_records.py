@@ -315,6 +315,8 @@ class Details:
     """Shares of the spread that the two axes of map.csv keep."""
     counts: Counts | None = None
     candidates: tuple[CandidateDetails, ...] = ()
+    notable_elements: str = ""
+    """How many candidates contain radioactive or toxic elements or noble metals, in words."""
 
     def to_json(self) -> dict[str, object]:
         """As the file has it."""
@@ -322,6 +324,7 @@ class Details:
             "schema": 1,
             "map_shares": list(self.map_shares),
             "counts": None if self.counts is None else asdict(self.counts),
+            "notable_elements": self.notable_elements,
             "candidates": [candidate.to_json() for candidate in self.candidates],
         }
 

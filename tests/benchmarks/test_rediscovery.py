@@ -9,17 +9,21 @@ import pytest
 
 from matlode.artefacts import find_shipped_models
 from matlode.benchmarks import rediscovery as bench
+from matlode.benchmarks.hidden_phases import DRAWN, HARD, MAX_ATOMS, draw_hidden
 from matlode.benchmarks.rediscovery import (
     EPOCHS,
-    HARD_PHASES,
     SETTINGS,
+    TOPS,
+    Recall,
     bench_rediscovery,
     hide_formulas,
     list_contestants,
+    read_recall,
 )
-from matlode.data.formulas import canonicalise_formula
+from matlode.data.formulas import parse_formula
 from matlode.data.tables import find_starter, read_table
 from matlode.errors import InputError
+from matlode.run_folder import RunFolder
 from matlode.screening.formula_lists import FormulaLists
 
 BRIEF = replace(SETTINGS, trials=64, n_start=40, n_screened=20, n_candidates=12)
@@ -56,13 +60,42 @@ def test_a_list_of_which_nothing_is_known_is_told(tmp_path):
         bench_rediscovery(empty, out=tmp_path)
 
 
-def test_the_default_list_is_twenty_distinct_phases():
-    assert len({canonicalise_formula(formula) for formula in HARD_PHASES}) == 20
+def test_the_hard_list_is_twenty_distinct_phases():
+    assert len(set(HARD.phases)) == 20
 
 
-def test_contestants_evaluate_as_many_points_and_list_as_many_rows():
+def test_phases_are_drawn_by_their_labels_and_never_twice():
+    drawn = draw_hidden(find_starter(), lambda formula: formula != "O2Ti")
+    assert list(drawn) == list(DRAWN)
+    phases = [formula for of in drawn.values() for formula in of.phases]
+    assert phases
+    assert len(set(phases)) == len(phases)
+    assert not {"O2Ti", *HARD.phases} & set(phases)
+    oxides = drawn["oxide, wide gap, high n"].phases
+    assert all("O" in parse_formula(f) for f in oxides)
+    assert all(sum(parse_formula(f).values()) <= MAX_ATOMS for f in phases)
+    again = draw_hidden(find_starter(), lambda formula: formula != "O2Ti")
+    assert again == drawn
+
+
+def test_contestants_evaluate_as_many_proposals_and_list_as_many_rows():
     of = list_contestants(SETTINGS).values()
-    assert len({(s.trials, s.n_start, s.n_screened, s.n_realised, s.n_candidates) for s in of}) == 1
+    assert len({(s.trials, s.n_start, s.n_screened, s.n_candidates) for s in of}) == 1
+
+
+def test_phases_are_counted_at_each_stage():
+    sets = [frozenset("ABCDE"), frozenset("ABCD"), frozenset("ABC")]
+    recall = Recall(sets[0], dict.fromkeys(TOPS, sets[1]), sets[1], sets[2], ("X", "A", "B"))
+    assert list(recall.count(["A", "C", "E", "Z"]).values()) == [3, 2, 2, 2, 2, 1, 1]
+
+
+def test_stages_of_a_search_lose_formulas_one_after_the_other(hard_run):
+    recall = read_recall(RunFolder(hard_run.folder))
+    assert recall.accepted <= recall.screened <= recall.evaluated
+    assert set(recall.listed) <= recall.accepted
+    assert recall.first[100] <= recall.first[200] <= recall.evaluated
+    accepted = hard_run.candidates["verdict"] == "accepted"
+    assert len(recall.listed) == accepted.sum()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +141,7 @@ def test_every_contestant_and_phase_has_its_row(found):
     substituted = pd.read_csv(out / "runs" / "element-substitution-alone-0" / "trials.csv")
     assert set(substituted["origin"]) == {"known", "substitution"}
     random = pd.read_csv(out / "runs" / "random-points-0" / "trials.csv")
-    assert set(random["origin"]) == {"known", "search"}
+    assert set(random["origin"]) == {"known", "sampler"}
 
 
 @pytest.mark.laboratory
@@ -143,6 +176,6 @@ def test_two_contestants_search_without_training(tmp_path, monkeypatch):
     assert [row["phase"] for row in ranks] == ["TiB2", "SiC"]
     assert all(row["rows hidden"] > 0 for row in ranks)
     random = pd.read_csv(tmp_path / "runs" / "random-points-0" / "trials.csv")
-    assert set(random["origin"]) == {"known", "search"}
+    assert set(random["origin"]) == {"known", "sampler"}
     monkeypatch.setattr(bench, "search", never)
     assert bench_rediscovery(["TiB2", "SiC"], **arguments) == tables

@@ -23,7 +23,7 @@ def test_the_opening_comes_first_then_a_share_of_each_batch(prepared):
     # a few elements have no more substitutions into known materials than that
     assert 8 <= n <= round(SETTINGS.substituted_share * SETTINGS.trials)
     assert variations.count(0, n) == (n, 0)
-    assert variations.count(n - 10, 50) == (10, 10)
+    assert variations.count(n - 5, 45) == (5, 10)
     assert variations.count(n, 64) == (0, 16)
 
 

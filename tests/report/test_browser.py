@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from matlode.report.html import write_report
-from tests.report.test_html import poison
+from tests.report.test_html import poison, read_candidates
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 
@@ -67,6 +67,11 @@ def page(opened, hard_run):
     return opened(hard_run.folder, viewport={"width": 1280, "height": 900})
 
 
+def read_table(run):
+    """The table of candidates, with the known materials above them."""
+    return pd.read_csv(run.folder / "candidates.csv", keep_default_na=False)
+
+
 def column(page, number):
     return page.locator(f"#candidates tbody td:nth-child({number})").all_inner_texts()
 
@@ -76,7 +81,7 @@ def formulas(page):
 
 
 def test_the_table_is_sorted_by_mouse_and_keyboard(page, hard_run):
-    by_modulus = hard_run.candidates.sort_values("bulk_modulus", kind="stable")
+    by_modulus = read_table(hard_run).sort_values("bulk_modulus", kind="stable")
     heading = page.locator('#candidates th[data-name="bulk_modulus"]')
     heading.click()
     page.wait_for_selector('#candidates th[data-name="bulk_modulus"][aria-sort="ascending"]')
@@ -87,7 +92,7 @@ def test_the_table_is_sorted_by_mouse_and_keyboard(page, hard_run):
 
 
 def test_the_table_is_filtered_and_searched(page, hard_run):
-    table = hard_run.candidates
+    table = read_table(hard_run)
     for name in ("novelty", "crystal_system"):
         value = table[name].iloc[-1]
         page.select_option(f'#filters [data-column="{name}"]', value)
@@ -126,7 +131,7 @@ def test_a_card_opens_and_closes_by_keyboard(page):
     card = page.locator("#card-1")
     page.wait_for_selector("#card-1[data-drawn]")
     assert card.evaluate("card => card.open")
-    assert card.locator(".plot .scatterlayer .trace").count() == 4
+    assert card.locator(".plot .scatterlayer .trace").count() == 2
     assert card.locator(".viewer canvas").count() > 0
     assert page.evaluate("document.activeElement.closest('details')?.id") == "card-1"
     card.locator("summary").first.press("Enter")
@@ -146,7 +151,7 @@ def test_one_card_is_open_at_a_time_and_an_address_opens_it(opened, hard_run):
 def test_a_card_gives_its_files(page, hard_run, tmp_path):
     page.locator("#candidates a").first.click()
     page.wait_for_selector("#card-1[data-drawn]")
-    row = json.loads((hard_run.folder / "candidates.json").read_text())[0]
+    row = read_candidates(hard_run.folder)[0]
     texts = {}
     for ending in ("json", "cif"):
         with page.expect_download() as waiting:

@@ -92,7 +92,7 @@ def poison(folder):
         table.to_csv(folder / name, index=False)
     for path in (folder / "structures").glob("*.cif"):
         path.write_text(f"# {HOSTILE}\n{path.read_text()}")
-    evidence = evidence_for(read(folder / "candidates.json")[1])
+    evidence = evidence_for(read_candidates(folder)[1])
     evidence |= {"judge": HOSTILE, "witness": HOSTILE, "hull": HOSTILE}
     evidence["structures"][0] |= {
         "formula": HOSTILE,
@@ -116,9 +116,14 @@ def test_report_opens_without_a_network(folder):
     assert len(page.encode()) < 8e6
 
 
+def read_candidates(folder):
+    """Without the known materials above them."""
+    return [row for row in read(folder / "candidates.json") if row["rank"]]
+
+
 def test_every_candidate_stands_in_the_page(folder):
     page = (folder / "report.html").read_text()
-    rows = read(folder / "candidates.json")
+    rows = read_candidates(folder)
     for row in rows:
         assert f"{row['rank']}. {row['formula']} " in page
         assert f'href="#card-{row["rank"]}"' in page
@@ -140,18 +145,14 @@ def test_a_card_tells_all_predictions_verdicts_and_neighbours(folder):
 
 
 def test_cards_hold_patterns_peaks_structures_and_files(folder):
-    rows, cards = read(folder / "candidates.json"), cards_data((folder / "report.html").read_text())
+    rows, cards = read_candidates(folder), cards_data((folder / "report.html").read_text())
     for row, card in zip(rows, cards, strict=True):
-        assert max(card["decoded"]["intensities"]) <= 1000
-        assert card["decoded"]["peaks"]
+        assert max(card["pattern"]["intensities"]) <= 1000
         record = json.loads(card["files"][f"{row['rank']:03d}-{row['formula']}.json"])
         assert record["bulk_modulus"] == row["bulk_modulus"]
-        if row["structure_file"] == "none":
-            assert card["views"] == {}
-            continue
         cif = folder / row["structure_file"]
         assert card["files"][cif.name] == cif.read_text()
-        strongest = max(card["realised"]["peaks"], key=lambda peak: peak[1])
+        strongest = max(card["pattern"]["peaks"], key=lambda peak: peak[1])
         assert strongest[1] > 0.5
         assert re.fullmatch(r"-?\d+ -?\d+ -?\d+", strongest[2])
         (view,) = card["views"].values()
@@ -165,11 +166,11 @@ def test_the_funnel_tells_why_candidates_fell(folder):
     for rule in rules:
         assert len(rule["failed"]) == rule["in"] - rule["passed"]
     assert funnel.count("<li>") == sum(len(rule["failed"]) for rule in rules)
-    assert "points evaluated" in funnel
+    assert "crystals evaluated" in funnel
 
 
 def test_what_potentials_said_stands_in_the_card(folder):
-    row = read(folder / "candidates.json")[0]
+    row = read_candidates(folder)[0]
     (folder / "evidence.json").write_text(json.dumps(evidence_for(row)))
     page = write_report(folder).read_text()
     card = page.split('id="card-1"')[1].split("</details>")[0]
@@ -209,14 +210,11 @@ def test_a_run_without_missed_ranges_in_its_details_shows_the_whole_text(folder)
         for row in details["candidates"]:
             del row["missed"], row["story"]
 
-    before = card_of(folder, 1)
     rewrite(folder / "details.json", change)
     write_report(folder)
     after = card_of(folder, 1)
-    reasons = read(folder / "candidates.json")[0]["reasons"]
+    reasons = read_candidates(folder)[0]["reasons"]
     assert html.escape(reasons, quote=False) in html.unescape(after).replace("&", "&amp;")
-    part = re.search(r"<h3>Where the structure comes from.*?<h3>", before, flags=re.S).group()
-    assert part in after
 
 
 def card_of(folder, rank):

@@ -95,3 +95,8 @@ def test_known_formulas_pass_and_exchanged_ones_fail(starter):
     passed_wrong = [ChargeNeutral().grade(f).passed for f in wrong]
     assert sum(passed) / len(passed) > 0.97
     assert sum(passed_wrong) / len(passed_wrong) < 0.15
+
+
+@pytest.mark.parametrize("formula", ["AuCs3Xe", "HeNa2", "BaPbXe", "Xe", "KrSn2Sr3", "ArAuCs"])
+def test_noble_gases_are_judged_without_an_error(formula):
+    assert ChargeNeutral().grade(formula).value in ("yes", "metallic", "covalent", "no")

@@ -108,7 +108,9 @@ class LightEvaluator(Evaluator):
         np.put_along_axis(amounts, order, np.clip(scaled.astype(np.int64), 1, 9), axis=1)
         formulas = write_formulas(amounts)
         gains = np.repeat(-(points.astype(float) ** 2).mean(axis=1)[:, None], 2, axis=1)
-        return Trials.of(points, formulas, gains, np.zeros((len(points), 0)), gains)
+        shortfalls = np.zeros((len(points), self.valuation.widths[1]))
+        values = np.zeros((len(points), self.valuation.widths[2]))
+        return Trials.of(points, formulas, gains, shortfalls, values)
 
 
 def _run_campaign_alone(n: int, folder: Path, *, light: bool) -> Finding:

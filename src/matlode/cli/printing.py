@@ -94,8 +94,6 @@ SYMBOLS = {
 def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: int = 25) -> None:
     """Print the known materials among ``rows`` and the first ``n`` candidates, with the properties
     that their goal is about."""
-    from matlode.screening.elements import count_notable
-
     goal = provenance.goal
     known = [row for row in rows if row.is_known]
     rows = [row for row in rows if not row.is_known]
@@ -120,8 +118,6 @@ def print_candidates(rows: Sequence[CandidateRow], provenance: Provenance, n: in
             f"Accepted, and in the ranges of {ranges}: {n_kept} of "
             f"{len(rows)}; `matlode explain` prints what the others miss."
         )
-    if notable := count_notable(row.formula for row in rows).in_words():
-        print(f"Elements: {notable}.")
 
 
 def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:

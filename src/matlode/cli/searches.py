@@ -408,5 +408,7 @@ def _print_run(run: Run, as_json: bool) -> None:
     provenance = folder.read_provenance()
     print_candidates(rows, provenance)
     seconds = sum(provenance.seconds.values())
+    if notable := folder.read_details().notable_elements:
+        print(f"Elements: {notable}.")
     n_candidates = sum(not row.is_known for row in rows)
     print(f"\n{n_candidates} candidates in {seconds:.0f} s. Look at {folder.report_path}")

@@ -30,6 +30,7 @@ from matlode.run_records import (
     PeakRow,
     Polymorph,
 )
+from matlode.screening.elements import count_notable
 from matlode.screening.novelty import KnownMaterials
 
 N_NEAREST = 5
@@ -75,7 +76,8 @@ def write_details(
         for rank, (proposal, others) in enumerate(zip(proposals, polymorphs, strict=True), start=1)
     )
     map_shares = tuple(round(float(share), 4) for share in shares)
-    folder.write_details(Details(map_shares, counts, candidates))
+    notable = count_notable(proposal.candidate.formula for proposal in proposals).in_words()
+    folder.write_details(Details(map_shares, counts, candidates, notable))
 
 
 def find_polymorphs(

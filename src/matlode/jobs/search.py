@@ -225,8 +225,11 @@ class Request:
                 f"every candidate is shown with its {', '.join(unknown)}, of which the property "
                 "network here knows nothing; train it on a table that has them."
             )
+        sections = self.sections
+        if self.settings.judge == "points":  # the paper knows no familiarity
+            sections = merge_options({"prefer": {"familiar": False}}, sections)
         goal = make_goal(
-            self.sections,
+            sections,
             known_elements=self.known.elements,
             endpoints=self.models.endpoints,
             risk=self.settings.risk,

@@ -16,8 +16,10 @@ from matlode.errors import GoalError, InputError
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.latent.networks import COMPOSITION_LATENT
+from matlode.optimisation.familiarity import Familiarity
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.preferences import (
+    Familiar,
     Near,
     Neutral,
     New,
@@ -55,6 +57,9 @@ def make_preferences(
         "charge_neutral": Neutral,
         "plausible_pattern": lambda: Plausible(bands=models.pattern_bands),
         "novel": lambda: New(known=KnownFormulas(known.catalogue, models.formula_lists)),
+        "familiar": lambda: Familiar(
+            familiarity=Familiarity.fit(known.prototypes, models.formula_lists)
+        ),
         "like": lambda: Near(point=find_like_point(goal.like, models.space, known)),
         "like_pattern": lambda: PatternLike(pattern=read_gridded_pattern(goal.like_pattern)),
     }

@@ -24,7 +24,7 @@ from matlode.representation.diffraction import simulate_possible
 
 N_FORMULAS = 8
 """Likeliest formulas of a point, of which the first that is new and has a template is tried."""
-N_CRYSTALS = 6
+N_CRYSTALS = 8
 """Crystals per formula."""
 
 

@@ -43,7 +43,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "formula": ("exact", "chemical_system", "stoichiometry", "sites", "max_atoms"),
     "symmetry": ("crystal_systems", "space_groups", "prototype"),
-    "prefer": ("charge_neutral", "plausible_pattern", "novel", "like", "like_pattern"),
+    "prefer": (
+        "charge_neutral", "plausible_pattern", "novel", "like", "like_pattern", "familiar",
+    ),
     "search": (),
     "screens": (),
 }  # fmt: skip
@@ -55,6 +57,8 @@ to A, also B and C. Other symbols denote elements: ABO3 is an oxide of any A and
 WC tungsten carbide."""
 ALLOWED_KINDS = {"radioactive": False, "noble_gases": False, "toxic": True, "noble_metals": True}
 """Kinds of elements → whether they are allowed if a goal neither says so nor names them."""
+DEFAULT_PREFERENCES: Mapping[str, float] = {"familiar": 0.5}
+"""Preference → weight, unless the goal gives it another."""
 DEFAULT_STABILITY = 0.5
 """Lower limit of the probability of stability if the goal sets none."""
 HULL_CHANCES = {0.1: "stable_probability", 0.05: "near_hull_probability"}
@@ -160,7 +164,7 @@ def make_goal(
     ranges = _parse_ranges(_read_table(sections, "within"), endpoints)
     prefer = _read_table(sections, "prefer")
     preferences = {name: _parse_weight(name, value) for name, value in prefer.items()}
-    if not (objectives or ranges or preferences):
+    if not (objectives or ranges or any(preferences.values())):
         raise GoalError(
             "nothing to search for: give at least one of --maximize, --minimize, --near, --within "
             "and --like."
@@ -175,7 +179,7 @@ def make_goal(
     return Goal(
         objectives=objectives,
         ranges=ranges,
-        preferences=preferences,
+        preferences={name: w for name, w in {**DEFAULT_PREFERENCES, **preferences}.items() if w},
         space_groups=_parse_space_groups(symmetry),
         prototype=prototype,
         like=str(prefer.get("like", "")),
@@ -594,9 +598,12 @@ def _parse_names(value: object) -> list[str]:
 
 
 def _parse_weight(name: str, value: object) -> float:
-    """The weight of a preference; 1 for "like" and "like_pattern", whose values are names."""
+    """The weight of a preference; 1 for "like" and "like_pattern", whose values are names, 0 for
+    false."""
     if name in ("like", "like_pattern"):
         return 1.0
+    if value is False:
+        return 0.0
     return 1.0 if value is True else _parse_positive(name, value)
 
 

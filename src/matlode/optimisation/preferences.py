@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.optimisation.familiarity import Familiarity
 from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.plausibility import MAX_RARITY, PatternBands
 from matlode.screening.symmetry import SymmetryClassifier
@@ -77,6 +78,20 @@ class New(Preference):
     def shortfall(self, decoded: Decoded) -> Array:
         """See Preference."""
         return np.array([float(formula in self.known) for formula in decoded.formulas])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiar(Preference):
+    """The formula resembles formulas that have been made.
+
+    The penalty is what its log odds of being made lack to those of a fully familiar formula.
+    """
+
+    familiarity: Familiarity
+
+    def shortfall(self, decoded: Decoded) -> Array:
+        """See Preference."""
+        return self.familiarity.top - self.familiarity.score(decoded.formulas)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from matlode.data.formulas import element_symbols, parse_formula, write_formula
+from matlode.data.formulas import element_symbols, parse_formula
 from matlode.latent.formula_search import FormulaLimits
 from matlode.optimisation.evaluators import CrystalEvaluator
+from matlode.optimisation.formula_edits import FormulaEditor
 from matlode.optimisation.sampler import History, select_best_rows
 from matlode.optimisation.trials import Trials
-from matlode.realisation.prototypes import compute_element_distances
 
 N_PARENTS = 64
 """Trials, the best ones, that are varied; at most MAX_PER_SYSTEM of one chemical system."""
 MAX_PER_SYSTEM = 3
-N_SUBSTITUTES = 8
-"""Elements that may replace one, the nearest in electronegativity and radius."""
 MAX_ATTEMPTS = 50
 """Variations that are drawn for one that is new and meets the limits."""
 
@@ -48,7 +45,7 @@ class Variations:
         ``count``); ``trials`` are finished, ``seen`` are their formulas."""
         n_opening, n_varied = self.count(first, n)
         opening = [f for f in self.opening[first : first + n_opening] if f not in seen]
-        varied = self._vary(n_varied, trials, {*seen, *opening}, rng)
+        varied = self.vary(n_varied, trials, {*seen, *opening}, rng)
         return Trials.concatenate(
             [
                 self.evaluator.evaluate_formulas(opening, proposer="substitution"),
@@ -56,7 +53,7 @@ class Variations:
             ]
         )
 
-    def _vary(
+    def vary(
         self, n: int, trials: Trials, seen: Container[str], rng: np.random.Generator
     ) -> list[str]:
         """Up to ``n`` new formulas with a template that meet the limits of the goal."""
@@ -70,22 +67,15 @@ class Variations:
             if len(found) == n:
                 break
             amounts = parse_formula(str(trials.formulas[rng.choice(parents)]))
-            vary = self._exchange_element if rng.random() < 0.5 else self._exchange_amounts
-            formula = vary(amounts, rng)
+            edit = (
+                self._editor.exchange_element
+                if rng.random() < 0.5
+                else self._editor.exchange_amounts
+            )
+            formula = edit(amounts, rng)
             if formula not in seen and self._is_possible(formula):
                 found.setdefault(formula)
         return list(found)
-
-    def _exchange_element(self, amounts: Mapping[str, int], rng: np.random.Generator) -> str:
-        old = str(rng.choice(sorted(amounts)))
-        near = [symbol for symbol in self._substitutes[old] if symbol not in amounts]
-        new = str(rng.choice(near[:N_SUBSTITUTES])) if near else old
-        return write_formula({new if s == old else s: amount for s, amount in amounts.items()})
-
-    def _exchange_amounts(self, amounts: Mapping[str, int], rng: np.random.Generator) -> str:
-        ways, weights = self._stoichiometries.get(len(amounts), ([tuple(amounts.values())], None))
-        chosen = rng.permutation(ways[rng.choice(len(ways), p=weights)])
-        return write_formula(dict(zip(amounts, chosen.tolist(), strict=True)))
 
     def _is_possible(self, formula: str) -> bool:
         return self._limits.admit(formula) and self.evaluator.library.has_template(formula)
@@ -95,25 +85,6 @@ class Variations:
         return self.evaluator.valuation.goal.limits
 
     @cached_property
-    def _substitutes(self) -> dict[str, list[str]]:
-        """Element → allowed elements, the nearest first."""
-        allowed = np.flatnonzero(self._limits.allowed)
-        order = np.argsort(compute_element_distances()[1:][:, allowed + 1], axis=1, kind="stable")
-        return {
-            symbol: [element_symbols()[allowed[at]] for at in of_one]
-            for symbol, of_one in zip(element_symbols(), order, strict=False)
-        }
-
-    @cached_property
-    def _stoichiometries(
-        self,
-    ) -> dict[int, tuple[list[tuple[int, ...]], NDArray[np.float64] | None]]:
-        """Number of elements → amounts that have templates, and their shares of these."""
-        counts: dict[int, dict[tuple[int, ...], int]] = {}
-        for amounts, known in self.evaluator.library.by_amounts.items():
-            if sum(amounts) <= self._limits.max_atoms:
-                counts.setdefault(len(amounts), {})[amounts] = len(known.rows)
-        return {
-            size: (list(of), np.array(list(of.values())) / sum(of.values()))
-            for size, of in counts.items()
-        }
+    def _editor(self) -> FormulaEditor:
+        allowed = [element_symbols()[z] for z in np.flatnonzero(self._limits.allowed)]
+        return FormulaEditor(self.evaluator.library, allowed)

@@ -92,14 +92,15 @@ class Blueprints:
 
 
 PER_TYPE = 1
-"""Crystals of one formula from templates of one space group and cell size: more would be nearly the
-same crystal."""
+"""Most crystals of one formula from templates of one space group and cell size. With two, the right
+type of 800 stable phases with hidden formulas is less often among eight (86.6 and 88.9 %)."""
 
 
 def find_substitutions(
     library: PrototypeLibrary, formulas: Sequence[str], n: int
 ) -> tuple[NDArray[np.intp], list[Substitution]]:
-    """Find up to ``n`` substitutions for each formula, nearest first.
+    """Find up to ``n`` substitutions for each formula, nearest first, from stable templates rather
+    than from unstable ones.
 
     Returns the places (m,) of the formulas that they belong to, and the substitutions. Formulas
     without a template have none.
@@ -107,6 +108,6 @@ def find_substitutions(
     found = [
         (place, used)
         for place, formula in enumerate(formulas)
-        for used in library.substitutions(formula, n, max_per_type=PER_TYPE)
+        for used in library.substitutions(formula, n, max_per_type=PER_TYPE, prefer_stable=True)
     ]
     return np.array([place for place, _ in found], dtype=np.intp), [used for _, used in found]

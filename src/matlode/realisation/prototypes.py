@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.formulas import atomic_numbers, element_symbols, parse_formula
+from matlode.data.symmetry import N_SPACE_GROUPS
 from matlode.data.tables import Materials
 
 MAX_TEMPLATE_ATOMS = 40
@@ -20,6 +21,11 @@ MAX_TEMPLATE_ATOMS = 40
 to simulate."""
 MAX_PER_TYPE = 4
 """Largest number of templates with one space group and cell size for one candidate."""
+HULL_COLUMN = "energy_above_hull"
+INSTABILITY_COST, UNKNOWN_HULL_EV = 0.5, 0.05
+"""Distance that 1 eV/atom above the hull counts for, and the energy of templates without one. The
+right type of 800 stable phases with hidden formulas is the first of all in 64.8 %, among the first
+eight in 88.9 %; without the cost in 62.5 and 89.1 %."""
 RADIUS_WEIGHT = 0.8
 """Units of electronegativity per Å of radius in the distance between elements."""
 
@@ -94,6 +100,23 @@ class PrototypeLibrary:
         """Whether there is a template of the stoichiometry of ``formula``."""
         return _by_amount(formula)[0] in self.by_amounts
 
+    def find_distance(self, formula: str, *, default: float) -> float:
+        """Substitution distance of the nearest template with another formula; ``default`` if none
+        has the stoichiometry."""
+        amounts, elements = _by_amount(formula)
+        known = self.by_amounts.get(amounts)
+        if known is None:
+            return default
+        weights = np.array(amounts) / sum(amounts)
+        distances = [
+            compute_element_distances()[known.elements, order] @ weights
+            for order in _orders(amounts, elements)
+        ]
+        others = np.min(distances, axis=0)[
+            (np.sort(known.elements, axis=1) != np.sort(elements)).any(axis=1)
+        ]
+        return float(others.min(initial=default))
+
     def substitutions(
         self,
         formula: str,
@@ -102,12 +125,14 @@ class PrototypeLibrary:
         exclude_own: bool = False,
         space_groups: Collection[int] = (),
         max_per_type: int = MAX_PER_TYPE,
+        prefer_stable: bool = False,
     ) -> list[Substitution]:
         """The n substitutions of smallest distance that give ``formula``, in ascending order.
 
         At most ``max_per_type`` of one space group and cell size are included. ``exclude_own``
         leaves out templates with the same formula, for tests on known materials; ``space_groups``
-        restricts the templates (default: any).
+        restricts the templates (default: any). With ``prefer_stable``, the order also depends on
+        the templates' own stability (``instabilities``).
         """
         amounts, elements = _by_amount(formula)
         known = self.by_amounts.get(amounts)
@@ -125,7 +150,8 @@ class PrototypeLibrary:
             [compute_element_distances()[old, order] @ weights for order in new], axis=1
         )
         kept = []
-        for place in self._few_per_type(rows, distances, n, max_per_type):
+        costs = distances + self.instabilities[rows][:, None] if prefer_stable else distances
+        for place in self._few_per_type(rows, costs, n, max_per_type):
             at, order = divmod(int(place), len(new))
             exchange = dict(zip(old[at].tolist(), new[order].tolist(), strict=True))
             kept.append(Substitution(int(rows[at]), exchange, float(distances[at, order])))
@@ -146,17 +172,32 @@ class PrototypeLibrary:
     ) -> list[int]:
         """Flat indices of the n smallest ``distances`` (m, n_orders), at most ``max_per_type`` of
         one space group and cell size."""
-        taken: Counter[tuple[int, int]] = Counter()
+        taken: Counter[int] = Counter()
         kept: list[int] = []
-        for place in np.argsort(distances, axis=None, kind="stable"):
-            row = rows[place // distances.shape[1]]
-            kind = (int(self.space_groups[row]), int(self.materials.crystals.n_atoms[row]))
+        order = np.argsort(distances, axis=None, kind="stable")
+        kinds = self._kinds[rows[order // distances.shape[1]]]
+        for place, kind in zip(order.tolist(), kinds.tolist(), strict=True):
             if taken[kind] < max_per_type:
                 taken[kind] += 1
-                kept.append(int(place))
+                kept.append(place)
                 if len(kept) == n:
                     break
         return kept
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.int64]:
+        """(n,), a number for each pair of space group and cell size."""
+        return self.space_groups + (N_SPACE_GROUPS + 1) * self.materials.crystals.n_atoms
+
+    @cached_property
+    def instabilities(self) -> NDArray[np.float64]:
+        """(n,), INSTABILITY_COST times the energy above the hull of each structure, in eV/atom;
+        UNKNOWN_HULL_EV stands for an unknown one."""
+        frame = self.materials.frame
+        if HULL_COLUMN not in frame:
+            return np.zeros(len(frame))
+        energies = frame[HULL_COLUMN].to_numpy(dtype=float)
+        return INSTABILITY_COST * np.where(np.isnan(energies), UNKNOWN_HULL_EV, energies)
 
     @cached_property
     def space_groups(self) -> NDArray[np.int64]:

@@ -27,7 +27,6 @@ from matlode.run_records import (
     Provenance,
     RejectedFormula,
 )
-from matlode.screening.elements import count_notable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -160,7 +159,7 @@ def _make_page(folder: RunFolder) -> str:
             data=data,
             page_data=asdict(data),
             cards_data=pack(json.dumps([asdict(card.data) for card in cards])),
-            notable=count_notable(row.formula for row in candidates).in_words(),
+            notable=details.notable_elements,
             scripts=[(script.name, pack_script(script), script.licence()) for script in SCRIPTS],
             table_style=read_table_style(),
         )

@@ -136,7 +136,7 @@ def _explain_negative_metals(amounts: Mapping[str, int], metals: Set[str], anion
     taking, giving = metals & ELECTRONS_TAKEN.keys(), metals & (S_BLOCK | RARE_EARTHS)
     if not (taking and giving and metals == taking | giving):
         return ""
-    if len(anions) > 1 or anions & RARELY_NEGATIVE:
+    if len(anions) > 1 or anions & RARELY_NEGATIVE or not anions <= MOST_NEGATIVE.keys():
         return ""
     spans = {s: _list_ends(s, 0, amounts, frozenset(anions)) for s in giving}
     ends = {s: (span[1], span[1]) for s, span in spans.items() if span}
