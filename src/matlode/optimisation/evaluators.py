@@ -23,7 +23,7 @@ from matlode.representation.composition import compute_formula_vectors, write_fo
 from matlode.representation.diffraction import simulate_possible
 
 N_FORMULAS = 8
-"""Likeliest formulas of a point, of which the first that is new and has a template is tried."""
+"""Likeliest formulas of a point, of which one is evaluated."""
 N_CRYSTALS = 8
 """Crystals per formula."""
 
@@ -81,21 +81,37 @@ class CrystalEvaluator(Evaluator):
     volumes: TemplateVolumes
 
     def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
-        """See Evaluator; each formula is new. Points without a new formula that has a template are
-        left out."""
+        """See Evaluator; each formula is new: of the likeliest ones of a point, the most familiar.
+        Points without a new formula that has a template are left out."""
         points = np.asarray(points, dtype=np.float32)
         likeliest = self.space.list_formulas(points, N_FORMULAS, self.valuation.goal.limits)
-        has_template = self.library.has_template
-        taken: set[str] = set()
-        rows, formulas = [], []
-        for row, amounts in enumerate(likeliest):
-            for formula in write_formulas(amounts[amounts.any(axis=1)]):
-                if formula not in seen and formula not in taken and has_template(formula):
-                    taken.add(formula)
-                    rows.append(row)
-                    formulas.append(formula)
-                    break
+        choices = [
+            [
+                formula
+                for formula in write_formulas(amounts[amounts.any(axis=1)])
+                if formula not in seen and self.library.has_template(formula)
+            ]
+            for amounts in likeliest
+        ]
+        chosen = self._choose_formulas(choices)
+        rows = [row for row, formula in enumerate(chosen) if formula is not None]
+        formulas = [formula for formula in chosen if formula is not None]
         return self.evaluate_formulas(formulas, points[rows], proposer="sampler")
+
+    def _choose_formulas(self, choices: Sequence[Sequence[str]]) -> list[str | None]:
+        """The best formula of each list, before anything is predicted; of equals, the first. None
+        if all are taken by the lists before."""
+        distinct = list(dict.fromkeys(formula for of_one in choices for formula in of_one))
+        score = dict(zip(distinct, self.valuation.score_formulas(distinct).tolist(), strict=True))
+        taken: set[str] = set()
+        chosen: list[str | None] = []
+        for of_one in choices:
+            free = [formula for formula in of_one if formula not in taken]
+            best = max(free, key=score.__getitem__) if free else None
+            chosen.append(best)
+            if best is not None:
+                taken.add(best)
+        return chosen
 
     def evaluate_formulas(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.optimisation.goal import Goal, Scale, compute_merit
-from matlode.optimisation.preferences import Decoded, Preference
+from matlode.optimisation.preferences import Decoded, Familiar, Preference
 from matlode.properties.endpoints import Estimates
 
 
@@ -40,6 +40,14 @@ class Valuation:
     ) -> NDArray[np.float64]:
         """(n,), merits of materials with predicted properties ``estimates``."""
         return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
+
+    def score_formulas(self, formulas: Sequence[str]) -> NDArray[np.float64]:
+        """(n,), how much the goal prefers formulas before anything is predicted, larger is better:
+        their familiarity, or 0 if it does not count."""
+        for preference in self.preferences:
+            if isinstance(preference, Familiar):
+                return preference.familiarity.score(formulas)
+        return np.zeros(len(formulas))
 
     def tabulate(self, estimates: Mapping[str, Estimates]) -> NDArray[np.float64]:
         """(n, n_endpoints), the values in the order of ``Goal.endpoints``."""

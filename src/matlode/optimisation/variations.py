@@ -18,8 +18,10 @@ from matlode.optimisation.trials import Trials
 N_PARENTS = 64
 """Trials, the best ones, that are varied; at most MAX_PER_SYSTEM of one chemical system."""
 MAX_PER_SYSTEM = 3
+N_DRAWN = 4
+"""Variations that are drawn for one that is evaluated, the most familiar."""
 MAX_ATTEMPTS = 50
-"""Variations that are drawn for one that is new and meets the limits."""
+"""Most attempts for one that is evaluated: many are not new, or beyond the limits."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Variations:
         parents = select_best_rows(history, N_PARENTS, max_per_group=MAX_PER_SYSTEM)
         found: dict[str, None] = {}
         for _ in range(MAX_ATTEMPTS * n):
-            if len(found) == n:
+            if len(found) == N_DRAWN * n:
                 break
             amounts = parse_formula(str(trials.formulas[rng.choice(parents)]))
             edit = (
@@ -75,7 +77,9 @@ class Variations:
             formula = edit(amounts, rng)
             if formula not in seen and self._is_possible(formula):
                 found.setdefault(formula)
-        return list(found)
+        scores = self.evaluator.valuation.score_formulas(list(found))
+        best = np.argsort(-scores, kind="stable")[:n]
+        return [list(found)[at] for at in best]
 
     def _is_possible(self, formula: str) -> bool:
         return self._limits.admit(formula) and self.evaluator.library.has_template(formula)
