@@ -55,13 +55,15 @@ class Familiarity:
         from sklearn.linear_model import LogisticRegression
 
         rng = np.random.default_rng(seed)
-        formulas = library.materials.frame["formula"].to_numpy(dtype=str)
-        found = lists.find(list(formulas))
+        formulas = library.materials.frame["formula"].to_numpy(dtype=str)[library.rows]
+        found = lists.find(formulas.tolist())
         is_made = np.array([one is not None and one.name == MADE for one in found])
         if not is_made.any():
             is_made[:] = True
         made = [f for f in dict.fromkeys(formulas[is_made].tolist()) if _is_small(f)]
-        of_made = library.restrict(is_made)
+        usable = np.zeros(len(library.materials), dtype=bool)
+        usable[library.rows[is_made]] = True
+        of_made = library.restrict(usable)
         blank = cls(of_made, _count_pairs(made), np.zeros(0), 0.0)
         drawn = [made[at] for at in rng.permutation(len(made))[:N_MADE]]
         editor = FormulaEditor(of_made, _list_elements(made))
