@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -15,8 +15,6 @@ from matlode.notebook import html_table, pattern_picture
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-    from matlode.data.crystals import Crystals
 
 
 Case: TypeAlias = Literal["simulated", "decoded"]
@@ -107,8 +105,8 @@ class CrystalFacts:
     of the pair."""
     n_isolated: int = 0
     """Number of atoms without a neighbour within twice the sum of the covalent radii."""
-    crystal: Crystals | None = field(default=None, repr=False, compare=False)
-    """The crystal itself, a batch of one; None where it is not at hand."""
+    make_structure: Callable[[], Structure] | None = field(default=None, repr=False, compare=False)
+    """Makes the crystal itself as a pymatgen Structure; None where it is not at hand."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -501,7 +501,8 @@ def _is_changed(folder: Path) -> bool:
 def _first(folder: Path) -> str:
     """A candidate that is there."""
     with contextlib.suppress(ValueError, LookupError, TypeError):
-        return str(json.loads((folder / "candidates.json").read_text())[0]["formula"])
+        rows = json.loads((folder / "candidates.json").read_text())
+        return str(next(row for row in rows if row["rank"])["formula"])
     return "NaCl"
 
 

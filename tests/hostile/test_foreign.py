@@ -61,7 +61,7 @@ def test_a_run_names_no_file_outside_of_itself(hard_run, tmp_path, name):
     shutil.copytree(hard_run.folder, folder)
     (tmp_path / "secret.cif").write_text("secret")
     rows = json.loads((folder / "candidates.json").read_text())
-    rows[0]["structure_file"] = name
+    next(row for row in rows if row["rank"])["structure_file"] = name
     (folder / "candidates.json").write_text(json.dumps(rows))
     with pytest.raises(InputError, match="outside the folder"):
         write_report(folder)

@@ -153,10 +153,9 @@ def test_candidates_and_report_show_it_with_unit_and_interval(run):
     for name in ("refraction", "thermal"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
-        assert f"structure_{name}" in table
     # small numbers are not rounded away
     assert table["thermal"].nunique() > len(table) / 2
-    rows = json.loads((run.folder / "candidates.json").read_text())
+    rows = [row for row in json.loads((run.folder / "candidates.json").read_text()) if row["rank"]]
     page = (run.folder / "report.html").read_text()
     assert ">refraction</th>" in page
     assert ">thermal, 1/K</th>" in page

@@ -10,7 +10,7 @@ from matlode.jobs.starts import Prepared, SearchSettings, prepare_campaign
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.trials import Trials
 
-ELEMENTS = ("B", "C", "N", "Ti", "W")
+ELEMENTS = ("B", "C", "N", "O", "Al", "Si", "Ti", "V", "Cr", "Nb", "Mo", "W")
 SETTINGS = SearchSettings(trials=150, n_start=64, seed=1)
 SECTIONS = {
     "maximize": ["bulk_modulus"],

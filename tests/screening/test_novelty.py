@@ -143,10 +143,10 @@ def test_only_a_structure_that_fits_the_known_crystal_is_known(known, lists):
     elongated = rutile()
     elongated.apply_strain([0.0, 0.0, 0.9])  # space group 136 as before
     larger = rutile() * (2, 1, 1)
-    crystals = [pack_crystals([larger]), pack_crystals([elongated]), None]
+    structures = [lambda: larger, lambda: elongated, None]
     same, other, unseen = aware.judge(
         ["O2Ti"] * 3, compute_formula_vectors(["O2Ti"] * 3), [136] * 3,
-        lists=lists, crystals=crystals,
+        lists=lists, structures=structures,
     )  # fmt: skip
     assert same.value == unseen.value == "known structure"
     assert other.value == "made"
@@ -164,7 +164,7 @@ def test_structures_are_only_compared_with_crystals_of_their_formula_and_space_g
     formulas, groups = ["ClNa", "O2Ti", "BrNa"], [225, 225, 225]
     aware.judge(
         formulas, compute_formula_vectors(formulas), groups,
-        lists=lists, crystals=[pack_crystals([rock_salt()])] * 3,
+        lists=lists, structures=[rock_salt] * 3,
     )  # fmt: skip
     assert compared == ["NaCl"]
 

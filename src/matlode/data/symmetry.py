@@ -40,6 +40,8 @@ COORDINATE_DIGITS = 6
 logging.getLogger("moyo").addHandler(logging.NullHandler())
 
 N_SPACE_GROUPS = 230
+MAX_SYMMETRISATIONS = 5
+"""Two are enough for nearly all structures."""
 
 CRYSTAL_SYSTEMS = {
     "triclinic": (1, 2),
@@ -73,12 +75,21 @@ def find_standard_cell(
     structure: Structure, *, symprec_a: float = LABEL_SYMPREC_A
 ) -> tuple[Structure, int]:
     """Return the symmetrised conventional standard cell of an ordered structure, and its
-    space-group number."""
+    space-group number.
+
+    A symmetrised cell may have a higher symmetry within the tolerance than the structure that it
+    was made from, so this is repeated until the number is that of the returned cell.
+    """
     from moyopy.interface import MoyoAdapter
 
-    dataset = _analyse_structure(structure, symprec_a)
-    standard: Structure = MoyoAdapter.get_structure(dataset.std_cell)
-    return standard, int(dataset.number)
+    space_group = 0
+    for _ in range(MAX_SYMMETRISATIONS):
+        dataset = _analyse_structure(structure, symprec_a)
+        structure = MoyoAdapter.get_structure(dataset.std_cell)
+        if dataset.number == space_group:
+            break
+        space_group = int(dataset.number)
+    return structure, space_group
 
 
 def find_primitive_cell(structure: Structure, *, symprec_a: float) -> Structure:

@@ -139,7 +139,7 @@ def find_exchange(formula: str) -> tuple[str, str] | None:
     abundant of the two, so the exchange leaves a positive charge that no anion can take.
 
     >>> find_exchange("Al2O3"), find_exchange("ClNa"), find_exchange("O2Ti")
-    (('Al', 'O'), None, None)
+    (('Al', 'O'), None, ('Ti', 'O'))
     """
     from pymatgen.core import Element
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,9 +70,15 @@ class Known:
     def builder(self) -> Builder:
         """Builds structures from the templates."""
         from matlode.realisation.builder import Builder
+
+        return Builder(self.prototypes, self.structure_types)
+
+    @cached_property
+    def structure_types(self) -> Mapping[str, str]:
+        """id → structure type in words (``structure_types.read_types``)."""
         from matlode.realisation.structure_types import read_types
 
-        return Builder(self.prototypes, read_types(self.table))
+        return read_types(self.table)
 
     @cached_property
     def index_folder(self) -> Path:

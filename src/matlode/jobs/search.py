@@ -395,10 +395,10 @@ def _screen(
         filters = load_rules(models, known, PAPER_SCREENS)
         built, _ = fit_crystals(trials.take(rows), models, known.builder, filters, goal, progress)
         return propose_crystals(trials, rows, built, models, rules, goal, progress), []
-    built = build_crystals(trials.take(rows), evaluator, models, known.builder)
+    built = build_crystals(trials.take(rows), evaluator, models, known.structure_types)
     screened = propose_crystals(trials, rows, built, models, rules, goal, progress)
     best_known = select_references(trials, evaluator)
-    built = build_crystals(trials.take(best_known), evaluator, models, known.builder)
+    built = build_crystals(trials.take(best_known), evaluator, models, known.structure_types)
     return screened, propose_crystals(trials, best_known, built, models, rules, goal)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from matlode.optimisation.goal import Goal
 from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
-from matlode.realisation.builder import Builder, compute_cosines, overlaps
+from matlode.realisation.builder import Builder, compute_cosines, describe_origin, overlaps
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
@@ -86,10 +86,11 @@ def select_references(trials: Trials, evaluator: CrystalEvaluator) -> NDArray[np
 
 
 def build_crystals(
-    trials: Trials, evaluator: CrystalEvaluator, models: Models, builder: Builder
+    trials: Trials, evaluator: CrystalEvaluator, models: Models, types: Mapping[str, str]
 ) -> list[RealisedStructure | None]:
     """Build the crystals of trials again, in conventional standard cells; None where the symmetry
-    is not one that the goal asks for, or where atoms overlap."""
+    is not one that the goal asks for, or where atoms overlap. ``types``: id of a template →
+    structure type."""
     wanted, library = evaluator.valuation.goal.space_groups, evaluator.library
     blueprints = trials.blueprints
     crystals = blueprints.build(library)
@@ -102,7 +103,7 @@ def build_crystals(
     _, decoded = models.space.decode(trials.points[rows])
     found: list[RealisedStructure | None] = [None] * len(trials)
     for row, pattern, match in zip(rows, patterns, compute_cosines(patterns, decoded), strict=True):
-        origin = builder.describe_origin(blueprints.find_substitution(row, library))
+        origin = describe_origin(library, types, blueprints.find_substitution(row, library))
         found[row] = RealisedStructure(*standard[row], pattern, float(match), origin)
     return found
 

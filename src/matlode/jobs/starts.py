@@ -140,7 +140,7 @@ def _make_evaluator(valuation: Valuation, models: Models, known: Known) -> Cryst
     if goal.space_groups:
         library = library.restrict(np.isin(library.space_groups, goal.space_groups))
     if goal.prototype:
-        ids = find_templates(known.materials, known.builder.types, goal.prototype)
+        ids = find_templates(known.materials, known.structure_types, goal.prototype)
         library = library.restrict(known.materials.frame["id"].astype(str).isin(ids).to_numpy())
     volumes = TemplateVolumes.fit(models.expected_volume, known.materials.crystals)
     return CrystalEvaluator(valuation, models.space, models.properties, library, volumes)

@@ -179,7 +179,11 @@ def make_goal(
     return Goal(
         objectives=objectives,
         ranges=ranges,
-        preferences={name: w for name, w in {**DEFAULT_PREFERENCES, **preferences}.items() if w},
+        preferences={
+            name: weight
+            for name, weight in {**preferences, **DEFAULT_PREFERENCES, **preferences}.items()
+            if weight
+        },
         space_groups=_parse_space_groups(symmetry),
         prototype=prototype,
         like=str(prefer.get("like", "")),

@@ -37,8 +37,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Names become folders and columns; lower case avoids clashes on file systems that ignore case."""
 
 TAKEN = {
-    *("rank", "formula", "chemical_system", "space_group", "space_group_probability"),
-    *("crystal_system", "charge_neutral", "novelty", "nearest_known", "verdict", "reasons"),
+    *("rank", "formula", "chemical_system", "space_group", "crystal_system", "prototype"),
+    *("structure_file", "charge_neutral", "novelty", "nearest_known", "verdict", "reasons"),
     *("merit", "in_ranges", "trial", "origin", "composition_vae", "pattern_vae"),
 }
 """Names of columns in the tables of a run, and of models other than heads."""

@@ -113,7 +113,10 @@ class Builder:
         )  # fmt: skip
         if substitutions:
             distances = np.array([substitution.distance for substitution in substitutions])
-            origins = [self.describe_origin(substitution) for substitution in substitutions]
+            origins = [
+                describe_origin(self.library, self.types, substitution)
+                for substitution in substitutions
+            ]
             return origins, self.library.crystals(substitutions), distances
         crystals, groups = fill_randomly(
             candidate.formula, candidate.space_groups, effort.n_random, space_groups=space_groups
@@ -124,11 +127,15 @@ class Builder:
         ]
         return origins, crystals, np.zeros(len(origins))
 
-    def describe_origin(self, used: Substitution) -> Origin:
-        """Template, exchange of elements and structure type of a substitution."""
-        row = self.library.materials.frame.iloc[used.template]
-        template = str(row["id"])
-        return Origin(template, str(row["formula"]), describe(used), self.types.get(template, ""))
+
+def describe_origin(
+    library: PrototypeLibrary, types: Mapping[str, str], used: Substitution
+) -> Origin:
+    """Template, exchange of elements and structure type of a substitution; ``types`` maps ids of
+    templates to structure types (``structure_types.read_types``)."""
+    row = library.materials.frame.iloc[used.template]
+    template = str(row["id"])
+    return Origin(template, str(row["formula"]), describe(used), types.get(template, ""))
 
 
 def _fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numba import njit
@@ -76,7 +76,7 @@ def describe_crystals(
         space_groups = [find_space_group(crystals, index) for index in range(len(crystals))]
     found = measure_geometry(crystals)
     return [
-        CrystalFacts(*row, crystals.take([index]))
+        CrystalFacts(*row, partial(crystals.structure, index))
         for index, row in enumerate(
             zip(
                 found.volume_per_atom_a3.tolist(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ from matlode.screening.known_patterns import KnownPatterns, NearestPattern
 from matlode.screening.rule import Rule
 
 if TYPE_CHECKING:
-    from matlode.data.crystals import Crystals
+    from pymatgen.core import Structure
+
+StructureMaker: TypeAlias = "Callable[[], Structure]"
+"""Makes a crystal as a pymatgen Structure."""
 
 if TYPE_CHECKING:
     pass
@@ -67,20 +70,20 @@ class KnownMaterials:
         patterns: NDArray[np.floating] | None = None,
         *,
         lists: FormulaLists,
-        crystals: Sequence[Crystals | None] | None = None,
+        structures: Sequence[StructureMaker | None] | None = None,
     ) -> list[Verdict]:
         """One verdict per formula, from compositions (n, 100), space groups and patterns (n, 1601).
 
         The value is "known structure" if a material of the same formula and space group is
-        available; for rows with one of ``crystals`` (n batches of one), only if pymatgen's
-        StructureMatcher also matches the two. Otherwise it is "made" or "computed", or "in none of
+        available; for rows with one of ``structures`` (n,), only if pymatgen's StructureMatcher
+        also matches the two. Otherwise it is "made" or "computed", or "in none of
         the lists".
         Materials of ``formulas`` and of training tables that are in no list count as computed.
         """
         rows = zip(
             formulas,
             space_groups,
-            crystals or [None] * len(formulas),
+            structures or [None] * len(formulas),
             lists.find(formulas),
             self.nearest(compositions),
             strict=True,
@@ -98,13 +101,13 @@ class KnownMaterials:
         self,
         formula: str,
         group: int,
-        crystal: Crystals | None,
+        make_structure: StructureMaker | None,
         found: FormulaList | None,
         near: tuple[int, float],
         lists: FormulaLists,
     ) -> Verdict:
         rows = self.rows_by_formula.get(formula, [])
-        same = self._find_structure(rows, group, crystal)
+        same = self._find_structure(rows, group, make_structure)
         if same is not None:
             value = KNOWN_STRUCTURE
             reason = f"{value}: {self._name(same)} in space group {group}"
@@ -129,16 +132,16 @@ class KnownMaterials:
         return IN_NO_LIST, f"{IN_NO_LIST} ({lists.n_formulas:,} formulas)"
 
     def _find_structure(
-        self, rows: Sequence[int], group: int, crystal: Crystals | None
+        self, rows: Sequence[int], group: int, make_structure: StructureMaker | None
     ) -> int | None:
-        """The first of ``rows`` in space group ``group`` that matches ``crystal``; crystals are not
-        compared if either is not available."""
+        """The first of ``rows`` in space group ``group`` whose crystal matches the structure; they
+        are not compared if either is not available."""
         same = [row for row in rows if self.space_groups[row] == group]
-        if crystal is None or self.patterns is None or not same:
+        if make_structure is None or self.patterns is None or not same:
             return same[0] if same else None
         from pymatgen.analysis.structure_matcher import StructureMatcher
 
-        matcher, structure = StructureMatcher(), crystal.structure(0)
+        matcher, structure = StructureMatcher(), make_structure()
         known = self.patterns.crystals
         return next((row for row in same if matcher.fit(structure, known.structure(row))), None)
 
@@ -221,5 +224,7 @@ class Novel(Rule):
             [c.space_group for c in candidates],
             np.array([c.pattern for c in candidates]),
             lists=self.lists,
-            crystals=[None if c.crystal is None else c.crystal.crystal for c in candidates],
+            structures=[
+                None if c.crystal is None else c.crystal.make_structure for c in candidates
+            ],
         )
