@@ -3,7 +3,6 @@ tutorial goes through word by word."""
 
 import contextvars
 import io
-import json
 import re
 import shlex
 import sys
@@ -19,6 +18,7 @@ from matlode.cli import app
 from matlode.jobs import search as search_module
 from matlode.jobs.starts import SearchSettings
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+from matlode.run_folder import RunFolder
 from matlode.testing import rutile
 from tests.command_line import matlode
 
@@ -146,8 +146,7 @@ def run(words):
     if "--trials" in words:
         words[words.index("--trials") + 1] = "64"
     if words[0] == "explain":  # a longer search found it
-        rows = json.loads(Path(words[1], "candidates.json").read_text())
-        words[2] = rows[0]["formula"]
+        words[2] = RunFolder(Path(words[1])).read_candidates()[0].formula
     done = matlode(*words)
     assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
     return done.stdout

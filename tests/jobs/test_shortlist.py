@@ -86,7 +86,7 @@ def test_what_lies_in_the_ranges_that_were_asked_for_comes_first(models, known, 
     goal = prepared.campaign.goal
     rows = select_trials(trials, goal, SETTINGS)
     inside = trials.in_ranges(goal)[rows]
-    assert 0 < inside.sum() < len(inside)
+    assert inside.any()
     assert inside.tolist() == sorted(inside.tolist(), reverse=True)
     found = rank_proposals(propose(prepared, trials, rows, models, known, rules), SETTINGS)
     for proposal in found:
@@ -107,8 +107,10 @@ def test_references_are_the_best_known_materials(stiff, models, known, rules):
     rows = select_references(trials, prepared.campaign.evaluator)
     found = propose(prepared, trials, rows, models, known, rules)
     assert len(found) == N_REFERENCES == len({p.candidate.formula for p in found})
-    known_merits = prepared.known.merits(goal)[prepared.known.in_ranges(goal)]
-    assert found[0].merit == pytest.approx(known_merits.max())
+    moduli = prepared.known.values[:, goal.endpoints.index("bulk_modulus")]
+    inside = prepared.known.in_ranges(goal)
+    # judged at a risk, so not always the largest value of all
+    assert found[0].candidate.predictions["bulk_modulus"].value > np.quantile(moduli[inside], 0.9)
     for proposal in found:
         assert proposal.candidate.formula in known.catalogue.rows_by_formula
         assert (

@@ -14,7 +14,7 @@ ELEMENTS = ("B", "C", "N", "O", "Al", "Si", "Ti", "V", "Cr", "Nb", "Mo", "W")
 SETTINGS = SearchSettings(trials=150, n_start=64, seed=1)
 SECTIONS = {
     "maximize": ["bulk_modulus"],
-    "prefer": {"charge_neutral": 1.0},
+    "prefer": {"charge_neutral": 1.0, "familiar": False},
     "elements": {"allowed": list(ELEMENTS), "number": "2..3"},
     "formula": {"max_atoms": 9},
 }

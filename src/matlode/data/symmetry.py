@@ -92,6 +92,14 @@ def find_standard_cell(
     return structure, space_group
 
 
+def make_symmetrised_cif(structure: Structure) -> str:
+    """CIF text with the symmetry of an ordered structure, found with CIF_SYMPREC_A."""
+    from pymatgen.io.cif import CifWriter
+
+    # with pymatgen's angle tolerance of 5 degrees, spglib would make a and b equal that are not
+    return str(CifWriter(structure, symprec=CIF_SYMPREC_A, angle_tolerance=-1))
+
+
 def find_primitive_cell(structure: Structure, *, symprec_a: float) -> Structure:
     """Return the symmetrised primitive standard cell of an ordered structure."""
     from moyopy.interface import MoyoAdapter

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from matlode.data.formulas import chemical_system, format_formula
-from matlode.data.symmetry import CIF_SYMPREC_A, crystal_system
+from matlode.data.symmetry import crystal_system, make_symmetrised_cif
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.shortlist import Proposal
@@ -169,9 +169,7 @@ def make_cif_text(built: RealisedStructure, formula: str, *, known: bool = False
 
     ``formula`` is canonical; ``known`` marks a known material.
     """
-    from pymatgen.io.cif import CifWriter
-
-    text = str(CifWriter(built.structure, symprec=CIF_SYMPREC_A))
+    text = make_symmetrised_cif(built.structure)
     origin = built.origin
     what = "known material" if known else "proposed, not relaxed, not synthesised"
     header = (

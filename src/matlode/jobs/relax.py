@@ -9,7 +9,7 @@ from pathlib import Path
 from matlode.artefacts import inside, lock_folder
 from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
-from matlode.data.symmetry import CIF_SYMPREC_A
+from matlode.data.symmetry import make_symmetrised_cif
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import find_potential
@@ -140,7 +140,6 @@ def _find_predictions(row: CandidateRow) -> dict[str, float]:
 
 
 def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
-    from pymatgen.io.cif import CifWriter
 
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
@@ -155,4 +154,4 @@ def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> s
         f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
         f"{witness}: {'not known' if above[1] is None else above[1]} ({hull})",
     ]
-    return "\n".join(lines) + "\n" + str(CifWriter(evidence.structure, symprec=CIF_SYMPREC_A))
+    return "\n".join(lines) + "\n" + make_symmetrised_cif(evidence.structure)

@@ -15,7 +15,7 @@ from matlode.data.symmetry import find_standard_cell
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings
 from matlode.optimisation.evaluators import CrystalEvaluator
-from matlode.optimisation.goal import Goal
+from matlode.optimisation.goal import Goal, compute_merit
 from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
@@ -69,9 +69,12 @@ def select_trials(trials: Trials, goal: Goal, settings: SearchSettings) -> NDArr
 
 def select_references(trials: Trials, evaluator: CrystalEvaluator) -> NDArray[np.intp]:
     """Rows of the N_REFERENCES best known materials within the limits of the goal, of distinct
-    formulas: those in all ranges first, then by merit."""
-    goal = evaluator.valuation.goal
-    limits, merits, inside = goal.limits, trials.merits(goal), trials.in_ranges(goal)
+    formulas: those in all ranges first, then by merit without familiarity."""
+    valuation = evaluator.valuation
+    goal = valuation.goal
+    shortfalls = valuation.ignore_familiarity(trials.shortfalls)
+    merits = compute_merit(goal, trials.gains, shortfalls)
+    limits, inside = goal.limits, trials.in_ranges(goal)
     is_known = trials.proposers == PROPOSERS.index("known")
     is_known &= np.isin(trials.templates, evaluator.library.rows)
     rows, formulas = [], set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +13,7 @@ from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers, element_symbols, parse_formula
 from matlode.optimisation.formula_edits import FormulaEditor
 from matlode.realisation.prototypes import PrototypeLibrary
-from matlode.screening.chemistry import BALANCED, UNBALANCED, ChargeNeutral
+from matlode.screening.chemistry import ChargeNeutral
 from matlode.screening.formula_lists import MADE, FormulaLists
 
 N_MADE = 2000
@@ -25,7 +25,7 @@ MAX_ELEMENTS, MAX_ATOMS = 5, 20
 """Largest formulas that the model is fitted to, as the default limits of a goal."""
 FAR = 2.0
 """Distance from the nearest made formula if none has the same stoichiometry."""
-TOP_QUANTILE = 0.95
+TOP_QUANTILE = 0.99
 """Quantile of the scores of made formulas that counts as fully familiar."""
 
 
@@ -35,8 +35,8 @@ class Familiarity:
 
     Learned from positive and unlabelled formulas: what is in the list of made compounds, and random
     changes of it that are in no list. It knows nothing of a formula but its number of elements and
-    atoms, how often pairs of its elements occur together, its distance from the nearest made
-    formula of the same stoichiometry, and whether its charges balance.
+    atoms, how often pairs of its elements occur together, its distance from the
+    nearest made formula of the same stoichiometry, and whether its charges cannot balance.
     """
 
     library: PrototypeLibrary
@@ -73,9 +73,8 @@ class Familiarity:
         scale = np.maximum(features.std(axis=0), 1e-9)
         model = LogisticRegression(max_iter=1000).fit(features / scale, is_positive)
         weights = np.append(model.coef_[0] / scale, model.intercept_[0])
-        fitted = cls(of_made, blank.pairs, weights, 0.0)
         scores = features[is_positive] @ weights[:-1] + weights[-1]
-        return cls(of_made, fitted.pairs, weights, float(np.quantile(scores, TOP_QUANTILE)))
+        return replace(blank, weights=weights, top=float(np.quantile(scores, TOP_QUANTILE)))
 
     def describe(
         self, formulas: Sequence[str], *, are_counted: bool = False
@@ -97,7 +96,6 @@ class Familiarity:
         z = [atomic_numbers()[symbol] for symbol in amounts]
         together = [self.pairs[i, j] for i, j in combinations(z, 2)] or [self.pairs[z[0], z[0]]]
         common = np.log1p(np.maximum(np.array(together) - is_counted, 0))
-        charges = ChargeNeutral().grade(formula).value
         return (
             float(len(amounts)),
             float(np.log(sum(amounts.values()))),
@@ -105,7 +103,7 @@ class Familiarity:
             float(common.min()),
             float(common.mean()),
             self.library.find_distance(formula, default=FAR),
-            float(charges == BALANCED) - float(charges == UNBALANCED),
+            float(not ChargeNeutral().grade(formula).passed),
         )
 
 

@@ -57,7 +57,7 @@ to A, also B and C. Other symbols denote elements: ABO3 is an oxide of any A and
 WC tungsten carbide."""
 ALLOWED_KINDS = {"radioactive": False, "noble_gases": False, "toxic": True, "noble_metals": True}
 """Kinds of elements → whether they are allowed if a goal neither says so nor names them."""
-DEFAULT_PREFERENCES: Mapping[str, float] = {"familiar": 0.5}
+DEFAULT_PREFERENCES: Mapping[str, float] = {"familiar": 0.3}
 """Preference → weight, unless the goal gives it another."""
 DEFAULT_STABILITY = 0.5
 """Lower limit of the probability of stability if the goal sets none."""

@@ -41,6 +41,13 @@ class Valuation:
         """(n,), merits of materials with predicted properties ``estimates``."""
         return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
 
+    def ignore_familiarity(self, shortfalls: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shortfalls (n, n_ranges + n_preferences) without those of familiarity, which says nothing
+        about known materials."""
+        counts = [True] * len(self.goal.ranges)
+        counts += [not isinstance(preference, Familiar) for preference in self.preferences]
+        return np.asarray(shortfalls * np.array(counts))
+
     def score_formulas(self, formulas: Sequence[str]) -> NDArray[np.float64]:
         """(n,), how much the goal prefers formulas before anything is predicted, larger is better:
         their familiarity, or 0 if it does not count."""
