@@ -36,7 +36,8 @@ def stiff(models, known):
 def propose(prepared, trials, rows, models, known, rules):
     campaign = prepared.campaign
     built = build_crystals(trials.take(rows), campaign.evaluator, models, known.structure_types)
-    return propose_crystals(trials, rows, built, models, rules, campaign.goal)
+    merits = trials.merits(campaign.goal)
+    return propose_crystals(trials, rows, merits, built, models, rules, campaign.goal)
 
 
 @pytest.fixture(scope="module")

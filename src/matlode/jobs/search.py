@@ -390,16 +390,17 @@ def _screen(
     """The best trials and the best known materials, as screened crystals."""
     models, known = request.models, request.known
     evaluator, goal = prepared.campaign.evaluator, prepared.campaign.goal
-    rows = select_trials(trials, goal, request.settings)
+    rows, merits = select_trials(trials, goal, request.settings), trials.merits(goal)
     if not isinstance(evaluator, CrystalEvaluator):
         filters = load_rules(models, known, PAPER_SCREENS)
         built, _ = fit_crystals(trials.take(rows), models, known.builder, filters, goal, progress)
-        return propose_crystals(trials, rows, built, models, rules, goal, progress), []
+        return propose_crystals(trials, rows, merits, built, models, rules, goal, progress), []
     built = build_crystals(trials.take(rows), evaluator, models, known.structure_types)
-    screened = propose_crystals(trials, rows, built, models, rules, goal, progress)
-    best_known = select_references(trials, evaluator)
-    built = build_crystals(trials.take(best_known), evaluator, models, known.structure_types)
-    return screened, propose_crystals(trials, best_known, built, models, rules, goal)
+    screened = propose_crystals(trials, rows, merits, built, models, rules, goal, progress)
+    best = select_references(trials, evaluator)
+    built = build_crystals(trials.take(best), evaluator, models, known.structure_types)
+    merits = evaluator.valuation.compute_known_merits(trials.gains, trials.shortfalls)
+    return screened, propose_crystals(trials, best, merits, built, models, rules, goal)
 
 
 PAPER_SCREENS = {

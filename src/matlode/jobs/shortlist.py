@@ -15,7 +15,7 @@ from matlode.data.symmetry import find_standard_cell
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings
 from matlode.optimisation.evaluators import CrystalEvaluator
-from matlode.optimisation.goal import Goal, compute_merit
+from matlode.optimisation.goal import Goal
 from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
 from matlode.properties.network import VOLUME
@@ -72,8 +72,7 @@ def select_references(trials: Trials, evaluator: CrystalEvaluator) -> NDArray[np
     formulas: those in all ranges first, then by merit without familiarity."""
     valuation = evaluator.valuation
     goal = valuation.goal
-    shortfalls = valuation.ignore_familiarity(trials.shortfalls)
-    merits = compute_merit(goal, trials.gains, shortfalls)
+    merits = valuation.compute_known_merits(trials.gains, trials.shortfalls)
     limits, inside = goal.limits, trials.in_ranges(goal)
     is_known = trials.proposers == PROPOSERS.index("known")
     is_known &= np.isin(trials.templates, evaluator.library.rows)
@@ -141,6 +140,7 @@ def fit_crystals(
 def propose_crystals(
     trials: Trials,
     rows: NDArray[np.intp],
+    merits: NDArray[np.float64],
     built: Sequence[RealisedStructure | None],
     models: Models,
     rules: Sequence[Rule],
@@ -148,7 +148,7 @@ def propose_crystals(
     progress: Progress = silent,
 ) -> list[Proposal]:
     """Predict and screen the crystals ``built`` for the trials at ``rows`` (n,); those that are
-    None are left out."""
+    None are left out. ``merits`` are those of all trials."""
     rows = rows[[crystal is not None for crystal in built]]
     chosen = [crystal for crystal in built if crystal is not None]
     if not chosen:
@@ -162,7 +162,6 @@ def propose_crystals(
     screened = screen(candidates, rules)
     n_accepted = sum(one.accepted for one in screened)
     progress("screen", len(rows), len(rows), f"{n_accepted} of {len(rows)} accepted")
-    merits = trials.merits(goal)
     return [
         Proposal(
             one,

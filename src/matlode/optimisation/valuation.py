@@ -41,12 +41,14 @@ class Valuation:
         """(n,), merits of materials with predicted properties ``estimates``."""
         return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
 
-    def ignore_familiarity(self, shortfalls: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Shortfalls (n, n_ranges + n_preferences) without those of familiarity, which says nothing
-        about known materials."""
+    def compute_known_merits(
+        self, gains: NDArray[np.float64], shortfalls: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(n,), merits of known materials, from gains (n, n_objectives) and shortfalls (n, n_ranges
+        + n_preferences): without familiarity, which says nothing about them."""
         counts = [True] * len(self.goal.ranges)
         counts += [not isinstance(preference, Familiar) for preference in self.preferences]
-        return np.asarray(shortfalls * np.array(counts))
+        return compute_merit(self.goal, gains, shortfalls * np.array(counts))
 
     def score_formulas(self, formulas: Sequence[str]) -> NDArray[np.float64]:
         """(n,), how much the goal prefers formulas before anything is predicted, larger is better:
