@@ -10,9 +10,7 @@ with tempfile.TemporaryDirectory() as folder:
         maximize=["bulk_modulus", "shear_modulus"],
         exclude=["Co", "Re"],
         out=Path(folder) / "run",
-        settings=SearchSettings(
-            trials=256, n_start=300, n_screened=100, n_candidates=10
-        ),
+        settings=SearchSettings(trials=256, n_start=300, n_screened=100, n_candidates=10),
     )
     best, *_ = RunFolder(run.folder).read_candidates()
     modulus = best.bulk_modulus
