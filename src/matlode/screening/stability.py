@@ -13,7 +13,7 @@ class LikelyStable(Rule):
     """Passes if the energy above the hull is at most 0.1 eV/atom with at least the probability
     ``min_probability``."""
 
-    min_probability: float = 0.5
+    min_probability: float = 0.47
     name = "likely_stable"
 
     def check(self, candidate: Candidate) -> Verdict:
