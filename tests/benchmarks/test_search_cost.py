@@ -1,9 +1,15 @@
 import time
+from pkgutil import resolve_name
 
 import pytest
 
 from matlode.benchmarks import search_cost
 from matlode.benchmarks.search_cost import STAGES, StageClock, bench_search_cost
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_is_a_function_that_exists(name):
+    assert callable(resolve_name(name))
 
 
 def test_inner_stages_do_not_count_for_the_outer_ones():

@@ -26,9 +26,9 @@ N_POINTS = 2048
 """Trials of the search that judges points; it was the default before crystals were judged."""
 
 STAGES = {
-    "matlode.jobs.starts.prepare_campaign": "known materials",
+    "matlode.jobs.search.prepare_campaign": "known materials",
     "matlode.optimisation.campaign.Campaign.suggest": "sampler",
-    "matlode.optimisation.variations.Variations._vary": "variations",
+    "matlode.optimisation.variations.Variations.vary": "variations",
     "matlode.latent.space.LatentSpace.list_formulas": "decode formulas",
     "matlode.latent.space.View.decode": "decode patterns",
     "matlode.optimisation.evaluators.find_substitutions": "find templates",
