@@ -261,3 +261,17 @@ def test_an_unknown_judge_is_refused(tmp_path):
             out=tmp_path / "run",
             settings=replace(SMALL_SEARCH, judge="crystal"),
         )
+
+
+def test_the_funnel_of_points_counts_the_papers_filters(tmp_path):
+    run = search(
+        maximize=["bulk_modulus"],
+        out=tmp_path / "run",
+        settings=replace(SMALL_SEARCH, trials=64, judge="points"),
+    )
+    rows = json.loads((run.folder / "funnel.json").read_text())
+    names = [row["rule"] for row in rows]
+    assert {"plausible_pattern", "clear_symmetry"} <= set(names)
+    # crystals are built for what the filters leave, and judged by the rules of crystals
+    assert names.index("clear_symmetry") < names.index("expected_volume", len(names) // 2)
+    assert all(len(row["failed"]) == row["in"] - row["passed"] for row in rows)

@@ -26,7 +26,7 @@ from matlode.run_records import (
     PredictedValue,
     TrialTable,
 )
-from matlode.screening.funnel import Screened, ledger
+from matlode.screening.funnel import Screened
 from matlode.screening.novelty import KnownMaterials
 from matlode.screening.rule import Rule
 from matlode.version import __version__
@@ -135,7 +135,7 @@ def write_results(
     folder: RunFolder,
     proposals: Sequence[Proposal],
     references: Sequence[Proposal],
-    screened: Sequence[Screened],
+    funnel: Sequence[FunnelRow],
     trials: Trials,
     goal: Goal,
     models: Models,
@@ -144,7 +144,7 @@ def write_results(
 ) -> None:
     """Fill a run folder with ``proposals`` and the known materials ``references`` above them.
 
-    ``screened``: all candidates that rules were applied to, which the funnel counts.
+    ``funnel``: what each rule did to all that were screened.
     """
     above = make_reference_rows(references, known.catalogue, rules, goal)
     rows = make_candidate_rows(proposals, known.catalogue, rules, goal)
@@ -159,7 +159,7 @@ def write_results(
     folder.write_patterns(rows, PatternTable(two_theta, realised, decoded))
     folder.write_verdicts(rows, [proposal.screened.verdicts for proposal in proposals])
     folder.write_trials(_tabulate_trials(trials, goal))
-    folder.write_funnel([FunnelRow.from_json(row) for row in ledger(screened, rules)])
+    folder.write_funnel(funnel)
     folder.write_known(_select_known(models, known, goal))
     folder.write_candidates([*above, *rows])
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from matlode.artefacts import (
@@ -35,6 +36,7 @@ from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
     Proposal,
     build_crystals,
+    count_rejections,
     fit_crystals,
     propose_crystals,
     rank_proposals,
@@ -55,7 +57,7 @@ from matlode.progress import Progress, silent
 from matlode.records import Prediction
 from matlode.report.html import write_report
 from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder
-from matlode.run_records import Places, SavedRequest
+from matlode.run_records import FunnelRow, Places, SavedRequest
 from matlode.screening.rule import Rule
 from matlode.version import __version__
 
@@ -351,7 +353,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         )
     with watch.stage("screen"):
         rules = load_rules(models, known, request.screens)
-        screened, references = _screen(trials, prepared, request, rules, progress)
+        screened, references, funnel = _screen(trials, prepared, request, rules, progress)
         proposals = rank_proposals(screened, settings)
         evaluator = prepared.campaign.evaluator
         polymorphs = (
@@ -363,8 +365,7 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         progress("write", 0, 3, "tables and structures")
         run = RunFolder(folder)
         write_results(
-            run, proposals, references, [one.screened for one in screened], trials, goal, models,
-            known, rules,
+            run, proposals, references, funnel, trials, goal, models, known, rules,
         )  # fmt: skip
         progress("write", 1, 3, "details")
         write_details(
@@ -386,21 +387,28 @@ def _screen(
     request: Request,
     rules: Sequence[Rule],
     progress: Progress,
-) -> tuple[list[Proposal], list[Proposal]]:
-    """The best trials and the best known materials, as screened crystals."""
+) -> tuple[list[Proposal], list[Proposal], list[FunnelRow]]:
+    """The best trials and the best known materials, as screened crystals, and the funnel."""
     models, known = request.models, request.known
     evaluator, goal = prepared.campaign.evaluator, prepared.campaign.goal
     rows, merits = select_trials(trials, goal, request.settings), trials.merits(goal)
-    if not isinstance(evaluator, CrystalEvaluator):
-        filters = load_rules(models, known, PAPER_SCREENS)
-        built, _ = fit_crystals(trials.take(rows), models, known.builder, filters, goal, progress)
-        return propose_crystals(trials, rows, merits, built, models, rules, goal, progress), []
-    built = build_crystals(trials.take(rows), evaluator, models, known.structure_types)
+    best, funnel = np.zeros(0, dtype=np.intp), []
+    if isinstance(evaluator, CrystalEvaluator):
+        types = known.structure_types
+        built = build_crystals(trials.take(rows), evaluator, models, types)
+        best = select_references(trials, evaluator)
+        built_known = build_crystals(trials.take(best), evaluator, models, types)
+    else:
+        filters, built_known = load_rules(models, known, PAPER_SCREENS), []
+        built, filtered = fit_crystals(
+            trials.take(rows), models, known.builder, filters, goal, progress
+        )
+        funnel = count_rejections(filtered, filters)
     screened = propose_crystals(trials, rows, merits, built, models, rules, goal, progress)
-    best = select_references(trials, evaluator)
-    built = build_crystals(trials.take(best), evaluator, models, known.structure_types)
     merits = evaluator.valuation.compute_known_merits(trials.gains, trials.shortfalls)
-    return screened, propose_crystals(trials, best, merits, built, models, rules, goal)
+    references = propose_crystals(trials, best, merits, built_known, models, rules, goal)
+    funnel += count_rejections([one.screened for one in screened], rules)
+    return screened, references, funnel
 
 
 PAPER_SCREENS = {

@@ -24,11 +24,17 @@ from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.geometry import describe_crystals
-from matlode.screening.funnel import Screened, screen
+from matlode.run_records import FunnelRow
+from matlode.screening.funnel import Screened, ledger, screen
 from matlode.screening.rule import Rule
 
 N_REFERENCES = 5
 """Known materials that stand above the candidates, for comparison."""
+
+
+def count_rejections(screened: Sequence[Screened], rules: Sequence[Rule]) -> list[FunnelRow]:
+    """What each rule did to the candidates that reached it."""
+    return [FunnelRow.from_json(row) for row in ledger(screened, rules)]
 
 
 @dataclass(frozen=True)

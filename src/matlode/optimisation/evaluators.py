@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,70 +125,59 @@ class CrystalEvaluator(Evaluator):
         ``points`` (n, 88) are the latent points that decode to the formulas (default: those of
         the crystals).
         """
-        owners, crystals = self.evaluate_crystals(formulas, points, proposer=proposer)
+        owners, crystals, patterns = self._evaluate(formulas, points, proposer)
         chances = crystals.values[:, self.valuation.goal.endpoints.index(STABILITY)]
         # the first of equals is the substitution of smallest distance
         order = np.lexsort([np.arange(len(owners)), -chances, owners])
-        return crystals.take(order[np.unique(owners[order], return_index=True)[1]])
+        best = order[np.unique(owners[order], return_index=True)[1]]
+        chosen = crystals.take(best)
+        if points is not None or not len(best):
+            return chosen
+        encoded = self.space.encode(chosen.compositions, patterns[best], refine=0)
+        return replace(chosen, points=encoded)
 
     def evaluate_crystals(
-        self,
-        formulas: Sequence[str],
-        points: NDArray[np.float32] | None = None,
-        *,
-        proposer: Proposer,
+        self, formulas: Sequence[str], *, proposer: Proposer
     ) -> tuple[NDArray[np.intp], Trials]:
         """Evaluate up to N_CRYSTALS crystals of each formula.
 
-        Returns the places (m,) of the formulas that they belong to, and the crystals as trials.
+        Returns the places (m,) of the formulas that they belong to, and the crystals as trials
+        whose latent points are not known (NaN).
         """
+        owners, crystals, _ = self._evaluate(formulas, None, proposer)
+        return owners, crystals
+
+    def _evaluate(
+        self, formulas: Sequence[str], points: NDArray[np.float32] | None, proposer: Proposer
+    ) -> tuple[NDArray[np.intp], Trials, NDArray[np.float32]]:
+        """As ``evaluate_crystals``, with the ``points`` (n, 88) of the formulas if they are given,
+        and with the patterns (m, 1601) of the crystals."""
         owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
         compositions = compute_formula_vectors(formulas)[owners]
         templates = np.array([s.template for s in used], dtype=np.intp)
         blueprints = Blueprints.of(used, self.volumes.predict(compositions, templates))
-        rows, trials = self.evaluate_blueprints(
-            blueprints,
-            [formulas[owner] for owner in owners],
-            None if points is None else points[owners],
-            proposer=proposer,
-        )
-        return owners[rows], trials
-
-    def evaluate_blueprints(
-        self,
-        blueprints: Blueprints,
-        formulas: Sequence[str],
-        points: NDArray[np.float32] | None = None,
-        *,
-        proposer: Proposer,
-    ) -> tuple[NDArray[np.intp], Trials]:
-        """Evaluate crystals with their ``formulas`` (n,) and latent ``points`` (n, 88).
-
-        Returns the rows (m,) of those that have a pattern, and their trials.
-        """
-        names = self.valuation.goal.endpoints
         rows, patterns, _ = simulate_possible(blueprints.build(self.library))
+        owners, compositions = owners[rows], compositions[rows]
         if not len(rows):
-            return rows, self._make_none(proposer)
-        formulas = [formulas[row] for row in rows]
-        compositions = compute_formula_vectors(formulas)
-        estimates = self.models.predict(compositions, patterns, case="simulated", names=names)
-        if points is None or self._asks_for_likeness:
+            return owners, self._make_none(proposer), patterns
+        estimates = self.models.predict(
+            compositions, patterns, case="simulated", names=self.valuation.goal.endpoints
+        )
+        if self._asks_for_likeness:
             encoded = self.space.encode(compositions, patterns, refine=0)
         else:
-            encoded = points[rows]
-        decoded = Decoded(encoded, formulas, compositions, patterns)
-        gains, shortfalls = self.valuation.compute_gains(decoded, estimates)
+            encoded = np.full((len(rows), self.space.size), np.nan, dtype=np.float32)
+        named = [formulas[owner] for owner in owners]
+        decoded = Decoded(encoded, named, compositions, patterns)
         trials = Trials.of(
-            encoded if points is None else points[rows],
-            formulas,
-            gains,
-            shortfalls,
+            encoded if points is None else points[owners],
+            named,
+            *self.valuation.compute_gains(decoded, estimates),
             self.valuation.tabulate(estimates),
             blueprints=blueprints.take(rows),
             proposer=proposer,
         )
-        return rows, trials
+        return owners, trials, patterns
 
     @property
     def _asks_for_likeness(self) -> bool:

@@ -35,12 +35,6 @@ class Valuation:
         shortfalls = np.column_stack([self.scale.shortfalls(self.goal, estimates), *penalties])
         return self.scale.gains(self.goal, estimates), shortfalls
 
-    def compute_merits(
-        self, decoded: Decoded, estimates: Mapping[str, Estimates]
-    ) -> NDArray[np.float64]:
-        """(n,), merits of materials with predicted properties ``estimates``."""
-        return compute_merit(self.goal, *self.compute_gains(decoded, estimates))
-
     def compute_known_merits(
         self, gains: NDArray[np.float64], shortfalls: NDArray[np.float64]
     ) -> NDArray[np.float64]:

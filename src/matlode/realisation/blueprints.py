@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import Crystals
 from matlode.realisation.cell_fit import scale_to_volume
-from matlode.realisation.prototypes import PrototypeLibrary, Substitution
-
-MAX_SPECIES = 10
-"""Templates with more elements are not used."""
+from matlode.realisation.prototypes import MAX_SPECIES, PrototypeLibrary, Substitution
 
 
 @dataclass(frozen=True)

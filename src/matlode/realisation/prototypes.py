@@ -19,6 +19,8 @@ from matlode.data.tables import Materials
 MAX_TEMPLATE_ATOMS = 40
 """Largest cell of a template; larger ones are rarely the type of a simple formula and are expensive
 to simulate."""
+MAX_SPECIES = 10
+"""Largest number of elements of a template."""
 MAX_PER_TYPE = 4
 """Largest number of templates with one space group and cell size for one candidate."""
 HULL_COLUMN = "energy_above_hull"
@@ -62,7 +64,8 @@ class PrototypeLibrary:
 
     @classmethod
     def build(cls, materials: Materials) -> PrototypeLibrary:
-        """Index the ordered structures with at most MAX_TEMPLATE_ATOMS atoms."""
+        """Index the ordered structures with at most MAX_TEMPLATE_ATOMS atoms of MAX_SPECIES
+        elements."""
         index: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
         partial = np.add.reduceat(
             materials.crystals.occupancies < 1, materials.crystals.offsets[:-1]
@@ -70,7 +73,8 @@ class PrototypeLibrary:
         usable = (materials.crystals.n_atoms <= MAX_TEMPLATE_ATOMS) & (partial == 0)
         for row in np.flatnonzero(usable):
             amounts, elements = _by_amount(str(materials.frame["formula"].iloc[row]))
-            index.setdefault(amounts, []).append((int(row), elements))
+            if len(elements) <= MAX_SPECIES:
+                index.setdefault(amounts, []).append((int(row), elements))
         return cls(
             materials,
             {
