@@ -9,7 +9,7 @@ CANDIDATE = {
     "crystal_system": "hexagonal", "prototype": "A2B_hP3_191_c_b", "bulk_modulus": 1.0,
     "bulk_modulus_low": 0.5, "bulk_modulus_high": 2.0, "shear_modulus": 3.0,
     "shear_modulus_low": 2.0, "shear_modulus_high": 4.0, "formation_energy": -0.5,
-    "stable_probability": 0.75, "charge_neutral": "yes", "novelty": "in none of the lists",
+    "hull_probability_50_mev": 0.75, "charge_neutral": "yes", "novelty": "in none of the lists",
     "nearest_known": "AC (x-1)", "structure_file": "structures/001-AB.cif",
     "verdict": "accepted", "reasons": "note a | b", "merit": -0.25, "in_ranges": True,
     "band_gap": 0.0, "band_gap_low": 0.0, "band_gap_high": 0.25,

@@ -79,7 +79,7 @@ def test_ranges_that_nothing_meets_are_told(run_folder, tmp_path):
         (missed / "candidates.json").write_text(json.dumps(marked))
         return matlode("show", missed).stdout
 
-    assert f"in the ranges of stable_probability: 0 of {len(rows)};" in shown(False)
+    assert f"in the ranges of hull_probability_50_mev: 0 of {len(rows)};" in shown(False)
     assert "in the ranges" not in shown(True)
 
 

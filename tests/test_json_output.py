@@ -16,7 +16,7 @@ CANDIDATE_TYPES = {
     "crystal_system": str, "prototype": str, "bulk_modulus": float,
     "bulk_modulus_low": float, "bulk_modulus_high": float, "shear_modulus": float,
     "shear_modulus_low": float, "shear_modulus_high": float, "formation_energy": float,
-    "stable_probability": float, "charge_neutral": str, "novelty": str, "nearest_known": str,
+    "hull_probability_50_mev": float, "charge_neutral": str, "novelty": str, "nearest_known": str,
     "structure_file": str, "verdict": str, "reasons": str, "merit": float, "in_ranges": bool,
 }  # fmt: skip
 EVIDENCE_TYPES = {

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Case: TypeAlias = Literal["simulated", "decoded"]
 """Origin of a pattern: simulated from a structure, or decoded from the latent space. Intervals
 and probabilities are calibrated separately for the two."""
+Basis: TypeAlias = Case | Literal["crystal"]
+"""What a prediction rests on beside the composition: a pattern, or the crystal itself."""
+BASES: tuple[Basis, ...] = ("crystal", "simulated", "decoded")
 Face: TypeAlias = Literal["standard", "reference"]
 """Recipe of a model: "standard" is matlode's own, "reference" that of Korolev et al.
 (Mater. Horiz. 2020)."""
@@ -38,6 +41,15 @@ def replace_surrogates(text: str) -> str:
     'Na?Cl'
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def describe_basis(basis: Basis) -> str:
+    """Name what a prediction rests on, for tables.
+
+    >>> describe_basis("decoded")
+    'decoded pattern'
+    """
+    return "crystal" if basis == "crystal" else f"{basis} pattern"
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,8 @@ class CrystalFacts:
     of the pair."""
     n_isolated: int = 0
     """Number of atoms without a neighbour within twice the sum of the covalent radii."""
+    descriptors: NDArray[np.floating] | None = field(default=None, repr=False, compare=False)
+    """(n_descriptors,), what property models read of a crystal (``environments``)."""
     make_structure: Callable[[], Structure] | None = field(default=None, repr=False, compare=False)
     """Makes the crystal itself as a pymatgen Structure; None where it is not at hand."""
 

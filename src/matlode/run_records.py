@@ -51,7 +51,7 @@ class CandidateRow:
     shear_modulus: PredictedValue
     formation_energy: float
     """eV/atom."""
-    stable_probability: float
+    hull_probability_50_mev: float
     charge_neutral: int | float | str
     novelty: int | float | str
     """"known structure", "made", "computed", "in none of the lists", or that the rule was switched
@@ -93,7 +93,7 @@ class CandidateRow:
             return found.value
         own = {
             "formation_energy": self.formation_energy,
-            "stable_probability": self.stable_probability,
+            "hull_probability_50_mev": self.hull_probability_50_mev,
         }
         return own.get(name)
 
@@ -127,7 +127,8 @@ class CandidateRow:
 
 _CANDIDATE_COLUMNS: Final = (
     "rank", "formula", "chemical_system", "space_group", "crystal_system", "prototype",
-    "bulk_modulus", "shear_modulus", "formation_energy", "stable_probability", "charge_neutral",
+    "bulk_modulus", "shear_modulus", "formation_energy", "hull_probability_50_mev",
+    "charge_neutral",
     "novelty", "nearest_known", "structure_file", "verdict", "reasons", "merit", "in_ranges",
 )  # fmt: skip
 """Fixed columns, in their order."""
@@ -264,7 +265,7 @@ class Polymorph:
     template_formula: str
     template_id: str
     merit: float
-    stable_probability: float
+    hull_probability_50_mev: float
     values: Mapping[str, float]
     """Property of the goal → predicted value."""
 
@@ -610,7 +611,7 @@ class GoalSummary:
     @property
     def shown_properties(self) -> tuple[str, ...]:
         """Properties that the goal is about."""
-        return self.shown or (*self.objective_names, "stable_probability")
+        return self.shown or (*self.objective_names, "hull_probability_50_mev")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,14 +31,14 @@ def test_every_labelled_row_is_tested_once_and_beats_the_mean(rows):
     assert first == again
     found = {(row.endpoint, row.model): row for row in first}
     for name in ("formation_energy", "volume_per_atom"):
-        ours, mean = found[name, "standard, simulated pattern"], found[name, "mean"]
+        ours, mean = found[name, "standard, crystal"], found[name, "mean"]
         labels = table.labels(job.ENDPOINTS[name])
         assert ours.rows == mean.rows == (~np.isnan(labels)).sum()
         assert ours.split == "2 folds by formula"
         assert ours.scores["mae"] < 0.7 * mean.scores["mae"]
         assert ours.scores["mae_sd"] >= 0
     # density is derived; its truth follows from the volumes
-    assert found["density", "standard, simulated pattern"].scores["mae"] < 2
+    assert found["density", "standard, crystal"].scores["mae"] < 2
 
 
 def test_the_papers_recipe_is_measured_on_the_same_folds(rows, tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_the_papers_recipe_is_measured_on_the_same_folds(rows, tmp_path, monkeyp
     )
     found = job.cross_validate(split="formula", n_folds=2, faces=["reference"], out=tmp_path)
     reference = {row.endpoint: row for row in found}
-    theirs = {row.endpoint: row for row in ours if row.model == "standard, simulated pattern"}
+    theirs = {row.endpoint: row for row in ours if row.model == "standard, crystal"}
     for name in ("formation_energy", "formation_probability"):
         assert reference[name].model == "reference, simulated pattern"
         assert reference[name].rows == theirs[name].rows

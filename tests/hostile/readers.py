@@ -471,6 +471,7 @@ def read_large_models(folder: Path) -> None:
     """Loaded as a search loads them, and asked something."""
     from matlode.latent.pairing import Pairing
     from matlode.latent.space import load_view
+    from matlode.properties.expected_volume import ExpectedVolume
     from matlode.properties.network import PropertyNetwork
     from matlode.screening.symmetry import SymmetryClassifier
 
@@ -482,7 +483,9 @@ def read_large_models(folder: Path) -> None:
         "standard-composition-vae": lambda: load_view(root / "standard-composition-vae"),
         "standard-pattern-vae": lambda: load_view(root / "standard-pattern-vae"),
         "standard-pairing": lambda: Pairing.load(root / "standard-pairing"),
-        "standard-properties": lambda: PropertyNetwork.load(root / "standard-properties"),
+        "standard-properties": lambda: PropertyNetwork.load(
+            root / "standard-properties", ExpectedVolume.load()
+        ),
         "standard-space-group": lambda: SymmetryClassifier.load(root),
     }
     # the others are as they were shipped

@@ -85,6 +85,6 @@ def test_polymorphs_are_other_crystals_the_likeliest_first(details):
     for told in several:
         others = told["polymorphs"]
         assert len(others) <= N_POLYMORPHS
-        chances = [other["stable_probability"] for other in others]
+        chances = [other["hull_probability_50_mev"] for other in others]
         assert chances == sorted(chances, reverse=True)
         assert told["structure"]["template_id"] not in {o["template_id"] for o in others}

@@ -32,7 +32,7 @@ def test_typical_values_are_quantiles_of_the_labels(listed, starter):
     labels = labels[~np.isnan(labels)]
     assert np.mean(labels < info.typical_low) == pytest.approx(0.05, abs=0.005)
     assert np.mean(labels > info.typical_high) == pytest.approx(0.05, abs=0.005)
-    assert listed["stable_probability"].typical_low is None
+    assert listed["hull_probability_100_mev"].typical_low is None
     assert listed["debye_temperature"].typical_high is None  # the starter set has none
 
 

@@ -22,7 +22,8 @@ from tests.conftest import SMALL_SEARCH
 COLUMNS = [
     "rank", "formula", "chemical_system", "space_group", "crystal_system", "prototype",
     "bulk_modulus", "bulk_modulus_low", "bulk_modulus_high", "shear_modulus", "shear_modulus_low",
-    "shear_modulus_high", "formation_energy", "stable_probability", "charge_neutral", "novelty",
+    "shear_modulus_high", "formation_energy", "hull_probability_50_mev", "charge_neutral",
+    "novelty",
     "nearest_known", "structure_file", "verdict", "reasons", "merit", "in_ranges",
 ]  # fmt: skip
 
@@ -69,7 +70,7 @@ def test_intervals_hold_their_values(hard_run):
     for name in ("bulk_modulus", "shear_modulus"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
-    assert table["stable_probability"].between(0, 1).all()
+    assert table["hull_probability_50_mev"].between(0, 1).all()
 
 
 def test_accepted_ones_come_first_then_merit_decides(hard_run):
@@ -102,7 +103,7 @@ def test_predictions_of_a_row_are_those_of_its_file(hard_run):
     row = hard_run.candidates.iloc[0]
     (found,) = predict([hard_run.folder / row["structure_file"]])
     assert found.space_group == row["space_group"]
-    for name in ("bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"):
+    for name in ("bulk_modulus", "shear_modulus", "formation_energy", "hull_probability_50_mev"):
         assert found.predictions[name].value == pytest.approx(row[name], rel=5e-3, abs=5e-3)
     assert (found.accepted, row["verdict"]) in ((True, "accepted"), (False, "rejected"))
 
@@ -232,9 +233,9 @@ def test_settings_of_a_goal_file_are_checked(tmp_path):
 
 def test_models_that_tell_too_little_are_told(tmp_path, monkeypatch):
     models = Models()
-    few = {n: e for n, e in models.endpoints.items() if n != "stable_probability"}
+    few = {n: e for n, e in models.endpoints.items() if n != "hull_probability_50_mev"}
     monkeypatch.setattr(Models, "endpoints", few)
-    with pytest.raises(GoalError, match="stable_probability"):
+    with pytest.raises(GoalError, match="hull_probability_50_mev"):
         search(maximize=["bulk_modulus"], out=tmp_path / "run", models=models)
     assert not (tmp_path / "run").exists()
 

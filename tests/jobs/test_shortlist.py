@@ -82,7 +82,7 @@ def test_proposals_are_ordered(proposals):
 
 
 def test_what_lies_in_the_ranges_that_were_asked_for_comes_first(models, known, rules):
-    sections = {"maximize": ["stable_probability"], "within": {"bulk_modulus": "> 200"}}
+    sections = {"maximize": ["hull_probability_50_mev"], "within": {"bulk_modulus": "> 200"}}
     prepared, trials = make_search(models, known, sections)
     goal = prepared.campaign.goal
     rows = select_trials(trials, goal, SETTINGS)

@@ -21,7 +21,7 @@ def goal(*objectives, ranges=(), **more):
 
 
 def scale_of(asked, known):
-    return Scale.fit(asked, {"stable_probability": estimates([0.5, 1]), **known}, ENDPOINTS)
+    return Scale.fit(asked, {"hull_probability_50_mev": estimates([0.5, 1]), **known}, ENDPOINTS)
 
 
 def test_merit_rises_with_every_gain_and_falls_with_every_shortfall():
@@ -49,10 +49,10 @@ def test_scale_puts_the_median_at_zero_and_the_best_twentieth_at_one():
 
 
 def test_chances_are_measured_by_what_chances_can_be():
-    sure = {"stable_probability": estimates(np.linspace(0.99, 0.994, 101))}
-    asked = goal(Objective("stable_probability", "maximise"))
+    sure = {"hull_probability_50_mev": estimates(np.linspace(0.99, 0.994, 101))}
+    asked = goal(Objective("hull_probability_50_mev", "maximise"))
     scale = Scale.fit(asked, sure, ENDPOINTS)
-    even, certain = scale.gains(asked, {"stable_probability": estimates([0.5, 1.0])})[:, 0]
+    even, certain = scale.gains(asked, {"hull_probability_50_mev": estimates([0.5, 1.0])})[:, 0]
     assert -1 < even < certain < 0.1
 
 
@@ -142,16 +142,16 @@ def test_ranges_hold_what_lies_between_their_ends(wish, inside):
 
 
 def test_what_misses_a_range_is_told_with_what_was_asked():
-    asked = goal(ranges=(Range("bulk_modulus", low=300), Range("stable_probability", low=0.5)))
+    asked = goal(ranges=(Range("bulk_modulus", low=300), Range("hull_probability_50_mev", low=0.5)))
     kept = {"bulk_modulus": Prediction(310, 290, 330, "GPa"),
-            "stable_probability": Prediction(0.9, 0.8, 1, "")}  # fmt: skip
+            "hull_probability_50_mev": Prediction(0.9, 0.8, 1, "")}  # fmt: skip
     assert asked.missed(kept) == []
     soft = kept | {"bulk_modulus": Prediction(279.3, 260, 300, "GPa")}
     assert asked.missed(soft) == ["bulk modulus ≥ 300 was asked, 279.3 GPa is expected"]
 
 
 def test_half_of_a_wanted_chance_costs_a_half():
-    wish = Range("stable_probability", low=0.5)
+    wish = Range("hull_probability_50_mev", low=0.5)
     found = wish.shortfall(estimates([0, 0.25, 0.5, 1]), span=1.0, is_probability=True, risk=0.5)
     np.testing.assert_allclose(found, [1, 0.5, 0, 0])
 

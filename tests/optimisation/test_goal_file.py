@@ -131,13 +131,15 @@ def test_every_prototype_makes_a_goal(name):
 
 def test_distance_to_the_hull_is_asked_as_a_chance():
     (wish,) = goal(within={"energy_above_hull": "< 0.05"}).ranges
-    assert (wish.endpoint, wish.low, wish.high) == ("near_hull_probability", 0.5, None)
+    assert (wish.endpoint, wish.low, wish.high) == ("energy_above_hull", None, 0.05)
+    (wish,) = goal(within={"near_hull_probability": "> 0.5"}).ranges
+    assert (wish.endpoint, wish.low, wish.high) == ("hull_probability_50_mev", 0.5, None)
 
 
 def test_stability_is_wanted_unless_the_goal_says_otherwise():
-    assert [r.endpoint for r in goal().ranges] == ["stable_probability"]
-    own = goal(within={"stable_probability": "> 0.9"}).ranges
-    assert [(r.endpoint, r.low) for r in own] == [("stable_probability", 0.9)]
+    assert [r.endpoint for r in goal().ranges] == ["hull_probability_50_mev"]
+    own = goal(within={"hull_probability_100_mev": "> 0.9"}).ranges
+    assert [(r.endpoint, r.low) for r in own] == [("hull_probability_100_mev", 0.9)]
 
 
 @pytest.mark.parametrize(
@@ -175,8 +177,8 @@ def test_what_is_no_range_is_told(text):
         ({"near": {"band_gap": "wide"}}, "expected a number"),
         ({"near": {"band_gap": 10**400}}, "expected a number"),
         ({"near": {"band_gap": -1.0}}, "impossible"),
-        ({"within": {"stable_probability": "> 2"}}, "impossible: it lies between 0 and 1"),
-        ({"within": {"energy_above_hull": "< 0.3"}}, 'such as "< 0.1"'),
+        ({"within": {"hull_probability_100_mev": "> 2"}}, "impossible: it lies between 0 and 1"),
+        ({"within": {"energy_above_hull": "< -1"}}, "impossible: it lies between 0 and inf"),
         ({"elements": {"allowed": ["B"], "forbidden": ["B"]}}, "no element is left"),
         ({"elements": {"required": ["Co"], "forbidden": ["Co"]}}, "both required and forbidden"),
         ({"elements": {"noble_metals": "few"}}, "expected true or false"),

@@ -60,7 +60,7 @@ def test_a_head_comes_back_from_disk_as_it_was(fitted, tmp_path):
 
 def test_probabilities_are_calibrated():
     rng = np.random.default_rng(3)
-    endpoint = ENDPOINTS["stable_probability"]
+    endpoint = ENDPOINTS["hull_probability_100_mev"]
 
     def coins(n):
         x = rng.normal(size=(n, 4)).astype(np.float32)

@@ -9,7 +9,8 @@ from matlode.artefacts import save_artefact
 from matlode.errors import ArtefactError
 from matlode.latent.weights import extract_weights
 from matlode.properties.derived import DERIVATIONS
-from matlode.properties.endpoints import ENDPOINTS, Endpoint
+from matlode.properties.endpoints import ENDPOINTS, VOLUME, Endpoint
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.properties.heads import CASES
 from matlode.properties.network import (
     NETWORK_MODEL,
@@ -17,19 +18,35 @@ from matlode.properties.network import (
     PropertyNetwork,
     TargetScale,
     prepare_inputs,
+    select_tree_features,
 )
 from matlode.properties.property_net import make_network
-from matlode.properties.targets import AUXILIARY, TARGETS, TREE_SHARES
+from matlode.properties.targets import AUXILIARY, TARGETS
 from matlode.properties.trees import TreeSettings, fit_trees
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
+from matlode.representation.environments import LN_VOLUME, compute_crystal_descriptors
 from matlode.testing import SINGLE_PRECISION, check_estimates
+
+VOLUMES = ExpectedVolume.load()
 
 
 @pytest.fixture(scope="module")
-def materials(starter):
-    crystals = starter.crystals.take(np.arange(0, 5785, 97))
-    return composition_vectors(crystals), simulate_patterns(crystals)
+def crystals(starter):
+    """Compositions, patterns and descriptors of crystals."""
+    chosen = starter.take(np.arange(0, 5785, 97))
+    groups = chosen.frame["space_group"].to_numpy()
+    return (
+        composition_vectors(chosen.crystals),
+        simulate_patterns(chosen.crystals),
+        compute_crystal_descriptors(chosen.crystals, groups),
+    )
+
+
+@pytest.fixture(scope="module")
+def materials(crystals):
+    """Compositions and patterns."""
+    return crystals[:2]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +58,22 @@ def properties(models):
 def test_shipped_models_keep_the_contract(properties, materials, case):
     assert list(properties.endpoints) == [*ENDPOINTS, *DERIVATIONS]
     check_estimates(properties.endpoints, lambda *x: properties.predict(*x, case=case), *materials)
+
+
+def test_predictions_for_crystals_keep_the_contract(properties, crystals):
+    def predict(compositions, patterns, built):
+        return properties.predict(compositions, patterns, case="simulated", crystals=built)
+
+    check_estimates(properties.endpoints, predict, *crystals)
+
+
+def test_the_volume_of_a_crystal_is_its_own(properties, crystals):
+    found = properties.predict(
+        *crystals[:2], case="simulated", crystals=crystals[2], names=[VOLUME, "density"]
+    )
+    own = np.exp(crystals[2][:, LN_VOLUME])
+    np.testing.assert_allclose(found[VOLUME].value, own, rtol=10 * SINGLE_PRECISION)
+    np.testing.assert_array_equal(found[VOLUME].low, found[VOLUME].high)
 
 
 def test_named_endpoints_are_those_of_all(properties, materials):
@@ -55,14 +88,15 @@ def test_named_endpoints_are_those_of_all(properties, materials):
 TOY = (
     Endpoint(name="bulk_modulus", unit="GPa", column="x", lowest=0.0),
     Endpoint(name="thermal_conductivity", unit="W/m/K", column="y", transform="log", lowest=0.0),
-    Endpoint(name="stable_probability", unit="", column="z", task="probability"),
+    Endpoint(name="hull_probability_100_mev", unit="", column="z", task="probability"),
 )
 
 
 def nets(materials, n):
     """Untrained networks, as PyTorch has them, and their numbers of descriptors."""
     torch.manual_seed(0)
-    sizes = [part.shape[1] for part in prepare_inputs(*materials)[1::2]]
+    _, described, _, peaks, built = prepare_inputs(VOLUMES, *materials)
+    sizes = [part.shape[1] for part in (described, peaks, built)]
     return [make_network(TOY, sizes).eval() for _ in range(n)], sizes
 
 
@@ -73,7 +107,7 @@ def toy(materials, *, labels=None):
         "bulk_modulus": TargetScale(100.0, 50.0, (0.0, 500.0)),
         "thermal_conductivity": TargetScale(1.0, 1.0, (-3.0, 5.0)),
     }
-    network = PropertyNetwork(members, TOY, scales, report={"built_on": {}, "note": "toy"})
+    network = PropertyNetwork(VOLUMES, members, TOY, scales, report={"built_on": {}, "note": "toy"})
     if labels is None:
         return network
     names = [endpoint.name for endpoint in TOY]
@@ -142,7 +176,7 @@ def test_forgetting_an_element_changes_answers_and_not_the_network(far_sighted, 
 
 def test_a_saved_network_knows_as_well_how_far_things_are(far_sighted, materials, tmp_path):
     far_sighted.save(tmp_path)
-    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL, VOLUMES)
     for name, part in vars(far_sighted.applicability).items():
         np.testing.assert_array_equal(getattr(again.applicability, name), part)
     for key, table in far_sighted.calibration.items():
@@ -153,7 +187,7 @@ def test_what_has_no_labels_gets_no_answer(materials, labels):
     some = labels.copy()
     some[:, 1] = np.nan
     network = toy(materials, labels=some)
-    assert list(network.answers) == ["bulk_modulus", "stable_probability"]
+    assert list(network.answers) == ["bulk_modulus", "hull_probability_100_mev"]
     assert set(network.estimates(*network.raw(*materials), case="simulated")) == set(
         network.answers
     )
@@ -162,7 +196,7 @@ def test_what_has_no_labels_gets_no_answer(materials, labels):
 def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
     network = toy(materials, labels=labels)
     network.save(tmp_path)
-    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL, VOLUMES)
     assert again.report["note"] == "toy"
     assert again.endpoints == TOY
     before, after = (n.estimates(*n.raw(*materials), case="simulated") for n in (network, again))
@@ -176,25 +210,26 @@ def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def counselled(materials):
-    """A network that trees have a say in, of one value and one chance."""
-    network = toy(materials)
-    inputs = prepare_inputs(*materials)
-    features = network.tree_features(inputs, network.evaluate_members(inputs)[0])
+def counselled(crystals):
+    """A network that is averaged with trees, for one value and one probability."""
+    network = toy(crystals)
+    features = select_tree_features(prepare_inputs(VOLUMES, *crystals))
     quick = TreeSettings(n_rounds=5, max_depth=3)
-    light = materials[0][:, :20].sum(1)
+    light = crystals[0][:, :20].sum(1)
     trees = {
         "bulk_modulus": fit_trees(features, light, quick, objective="reg:squarederror"),
-        "stable_probability": fit_trees(features, light > 0.4, quick, objective="binary:logistic"),
+        "hull_probability_100_mev": fit_trees(
+            features, light > 0.4, quick, objective="binary:logistic"
+        ),
     }
-    shares = {"bulk_modulus": 0.3, "stable_probability": 0.4}
+    shares = {"bulk_modulus": 0.3, "hull_probability_100_mev": 0.4}
     return replace(network, trees=trees, tree_shares=shares), features
 
 
-def test_trees_have_their_share_where_there_are_any(counselled, materials):
+def test_trees_have_their_share_where_there_are_any(counselled, crystals):
     network, features = counselled
-    alone, widths = replace(network, trees={}).raw(*materials)
-    together, same = network.raw(*materials)
+    alone, widths = replace(network, trees={}).raw(*crystals)
+    together, same = network.raw(*crystals)
     np.testing.assert_array_equal(widths, same)
     for at, endpoint in enumerate(TOY):
         if endpoint.name not in network.trees:
@@ -205,19 +240,16 @@ def test_trees_have_their_share_where_there_are_any(counselled, materials):
         np.testing.assert_allclose(share, network.tree_shares[endpoint.name], atol=1e-4)
 
 
-def test_trees_say_nothing_of_an_unknown_pattern(counselled, materials):
+def test_trees_are_used_for_crystals_only(counselled, materials):
     network, _ = counselled
-    hidden = np.zeros_like(materials[1])
     alone = replace(network, trees={})
-    np.testing.assert_array_equal(
-        network.raw(materials[0], hidden)[0], alone.raw(materials[0], hidden)[0]
-    )
+    np.testing.assert_array_equal(network.raw(*materials)[0], alone.raw(*materials)[0])
 
 
 def test_trees_are_saved_with_the_network(counselled, materials, tmp_path):
     network, features = counselled
     network.save(tmp_path)
-    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+    again = PropertyNetwork.load(tmp_path / NETWORK_MODEL, VOLUMES)
     assert again.trees.keys() == network.trees.keys()
     assert again.tree_shares == network.tree_shares
     for name, trees in network.trees.items():
@@ -227,15 +259,15 @@ def test_trees_are_saved_with_the_network(counselled, materials, tmp_path):
 def test_another_artefact_is_refused(tmp_path):
     save_artefact(tmp_path / NETWORK_MODEL, kind="head", header={}, arrays={})
     with pytest.raises(ArtefactError, match='is a "head", expected a "properties"'):
-        PropertyNetwork.load(tmp_path / NETWORK_MODEL)
+        PropertyNetwork.load(tmp_path / NETWORK_MODEL, VOLUMES)
 
 
 def asked(*materials):
-    return tuple(torch.from_numpy(part) for part in prepare_inputs(*materials))
+    return tuple(torch.from_numpy(part) for part in prepare_inputs(VOLUMES, *materials))
 
 
-def test_members_answer_as_the_networks_that_learned(materials):
-    networks, sizes = nets(materials, 1)
+def test_members_answer_as_the_networks_that_learned(crystals):
+    networks, sizes = nets(crystals, 1)
     for parameter in networks[0].parameters():  # untrained norms would hide their weights
         torch.nn.init.normal_(parameter, std=0.2)
     with torch.no_grad():  # widths beyond their limits on either side
@@ -243,14 +275,13 @@ def test_members_answer_as_the_networks_that_learned(materials):
     networks[0].scale.fill_(3.0)
     networks[0].centre.fill_(0.5)
     member = Member.of(extract_weights(networks[0]), TOY, sizes, Path("toy"))
-    compositions, patterns = materials
-    patterns = patterns.copy()
+    compositions, patterns, described = (part.copy() for part in crystals)
     patterns[::7] = 0.0  # unknown
+    described[::5] = np.nan
+    given = compositions, patterns, described
     with torch.inference_mode():
-        expected = networks[0](*asked(compositions, patterns))
-    for answer, of_torch in zip(
-        member(prepare_inputs(compositions, patterns)), expected, strict=True
-    ):
+        expected = networks[0](*asked(*given))
+    for answer, of_torch in zip(member(prepare_inputs(VOLUMES, *given)), expected, strict=True):
         size = float(of_torch.abs().max())
         assert answer.dtype == np.float32
         np.testing.assert_allclose(answer, of_torch.numpy(), atol=100 * SINGLE_PRECISION * size)
@@ -265,6 +296,8 @@ def test_members_answer_as_the_networks_that_learned(materials):
         ("composition.norm.bias", lambda a: a[:-1]),
         ("pattern.blocks.0.weight", lambda a: a[1:]),
         ("no_pattern", lambda a: a[None]),
+        ("crystal.first.weight", lambda a: a[:, 1:]),
+        ("no_crystal", lambda a: a[1:]),
         ("scale", lambda a: a * np.nan),
     ],
 )
@@ -280,9 +313,9 @@ def test_weights_of_another_network_are_refused(materials, name, change):
 
 
 def batch(materials, labels):
-    compositions, described, patterns, peaks = asked(*materials)
+    compositions, described, patterns, peaks, built = asked(*materials)
     return (
-        compositions, described, patterns, peaks, patterns, peaks,
+        compositions, described, patterns, peaks, patterns, peaks, built,
         torch.from_numpy(labels.astype(np.float32)),
     )  # fmt: skip
 
@@ -304,7 +337,7 @@ def test_unknown_labels_teach_nothing(materials, labels):
 def test_an_unknown_pattern_is_not_an_empty_guess(materials):
     ((net,), _) = nets(materials, 1)
     inputs = asked(materials[0], np.zeros_like(materials[1]))
-    other = (*inputs[:3], torch.ones_like(inputs[3]))
+    other = (*inputs[:3], torch.ones_like(inputs[3]), inputs[4])
     with torch.inference_mode():
         for a, b in zip(net(*inputs), net(*other), strict=True):
             assert torch.equal(a, b), "peaks of an unknown pattern count"
@@ -320,7 +353,7 @@ def test_scales_survive_wild_labels():
 
 def test_the_shipped_network_learned_what_would_be_learned_now(properties):
     assert properties.network.endpoints == TARGETS
-    assert set(properties.network.trees) == set(TREE_SHARES)
+    assert set(properties.network.trees) == set(ENDPOINTS)
 
 
 def test_targets_are_named_once_and_values_come_first():

@@ -13,7 +13,7 @@ def test_perfect_predictions_score_perfectly():
     truth = np.array([1.0, 2.0, 4.0])
     assert compute_regression_scores(truth, truth) == {"mae": 0, "rmse": 0, "r2": 1}
     labels = np.array([0.0, 1.0, 1.0])
-    perfect = score(ENDPOINTS["stable_probability"], labels, labels)
+    perfect = score(ENDPOINTS["hull_probability_100_mev"], labels, labels)
     assert perfect == {"auc": 1, "brier": 0, "accuracy": 1, "f1": 1}
 
 

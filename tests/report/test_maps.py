@@ -20,7 +20,7 @@ def provenance(*objectives):
         goal=GoalSummary(
             words="",
             objectives=tuple(GoalEntry(name) for name in objectives),
-            shown=(*objectives, "stable_probability", "formation_energy"),
+            shown=(*objectives, "hull_probability_50_mev", "formation_energy"),
         ),
         settings=SettingsSummary(trials=1, seed=0, sampler="tpe"),
         known_materials=KnownSummary(rows=1),
@@ -72,7 +72,7 @@ def test_three_objectives_are_three_axes_and_unknown_values_stay_unknown(known):
 
 def test_one_objective_stands_against_what_else_the_goal_shows(known):
     found = make_property_map(known, [candidate()], provenance("bulk_modulus"))
-    assert [axis.name for axis in found.axes] == ["bulk_modulus", "stable_probability"]
+    assert [axis.name for axis in found.axes] == ["bulk_modulus", "hull_probability_50_mev"]
 
 
 def test_many_known_materials_are_thinned_and_counted(known, monkeypatch):

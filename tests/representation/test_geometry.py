@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 
 from matlode.data.crystals import Crystals
+from matlode.representation.environments import describe_crystals
 from matlode.representation.geometry import (
-    describe_crystals,
     measure_geometry,
     tabulate_covalent_radii,
 )

@@ -9,7 +9,7 @@ from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula
 from matlode.records import Candidate
 from matlode.representation.composition import compute_formula_vectors
-from matlode.representation.geometry import describe_crystals
+from matlode.representation.environments import describe_crystals
 from matlode.screening.distances import SoundDistances
 from matlode.screening.rule import NOT_JUDGED
 from matlode.screening.state import SolidAtRoomTemperature

@@ -24,7 +24,7 @@ from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.jobs.wishes import KnownFormulas
 from matlode.progress import Progress, silent
-from matlode.properties.network import VOLUME
+from matlode.properties.endpoints import VOLUME
 from matlode.realisation.substitution import substitute_elements
 from matlode.records import Prediction
 from matlode.representation.composition import write_formulas
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 WANTED_GPA = 300.0
-GOAL = {"maximize": ["stable_probability"], "within": {"bulk_modulus": f"> {WANTED_GPA:g}"}}
+GOAL = {"maximize": ["hull_probability_50_mev"], "within": {"bulk_modulus": f"> {WANTED_GPA:g}"}}
 """The highest stability with a bulk modulus above WANTED_GPA."""
 META_EV = 0.1
 """Largest energy above the hull (eV/atom) of a metastable material."""

@@ -29,7 +29,7 @@ from matlode.jobs.screens import load_rules
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
-from matlode.representation.geometry import describe_crystals
+from matlode.representation.environments import describe_crystals
 
 COMMAND = (sys.executable, "-m", "matlode.cli", "predict")
 Result = TypeVar("Result")

@@ -35,6 +35,7 @@ STAGES = {
     "matlode.realisation.volumes.TemplateVolumes.predict": "volumes",
     "matlode.realisation.blueprints.Blueprints.build": "build crystals",
     "matlode.optimisation.evaluators.simulate_possible": "simulate patterns",
+    "matlode.optimisation.evaluators.compute_crystal_descriptors": "describe crystals",
     "matlode.properties.models.PropertyModels.predict": "predict properties",
     "matlode.latent.space.LatentSpace.encode": "encode",
     "matlode.optimisation.valuation.Valuation.compute_gains": "merits",

@@ -130,7 +130,7 @@ def _candidate_cells(row: CandidateRow, wanted: Sequence[str]) -> list[str]:
         f"{row.crystal_system} {row.space_group}",
         *("" if interval is None else _format_interval(interval) for interval in intervals),
         f"{row.formation_energy:.2f}",
-        f"{row.stable_probability:.2f}",
+        f"{row.hull_probability_50_mev:.2f}",
         str(row.charge_neutral),
         label_novelty(row),
         row.verdict,
@@ -172,7 +172,7 @@ MAX_IN_FULL = 3
 
 CORE_ENDPOINTS = (
     "bulk_modulus", "shear_modulus", "vickers_hardness", "formation_energy",
-    "stable_probability", "band_gap",
+    "hull_probability_50_mev", "band_gap",
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from matlode.properties.intervals import compute_conformal_quantile
 from matlode.properties.models import PropertyModels
 from matlode.properties.scores import score, score_estimates
 from matlode.properties.targets import AUXILIARY
-from matlode.records import Case
+from matlode.records import BASES, Basis, Case, describe_basis
 from matlode.representation.characteristics import CHARACTERISTICS, compute_characteristics
 from matlode.screening.symmetry import compute_system_probabilities
 from matlode.training.encoding import decode_compositions
@@ -69,8 +69,8 @@ ELECTRONIC = {
 """Classifiers of Table S4 → title, what the two classes are called."""
 STABILITY = {
     "formation_probability": ("formation energy ≤ 0", "E_f > 0", "E_f ≤ 0"),
-    "near_hull_probability": ("hull ≤ 0.05 eV/atom", "above", "at most"),
-    "stable_probability": ("hull ≤ 0.1 eV/atom", "above", "at most"),
+    "hull_probability_50_mev": ("hull ≤ 0.05 eV/atom", "above", "at most"),
+    "hull_probability_100_mev": ("hull ≤ 0.1 eV/atom", "above", "at most"),
 }
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
 """Nominal coverages."""
@@ -78,7 +78,7 @@ MIN_ROWS = 30
 """Curves of fewer rows are not drawn."""
 N_PRIOR = 2000
 N_BINS = 10
-OURS = "standard, {} pattern"
+OURS: Mapping[Basis, str] = {case: f"standard, {describe_basis(case)}" for case in BASES}
 REFERENCE = "reference, simulated pattern"
 ALONE, BOTH = "pattern alone", "pattern and composition"
 PER_BOLTZMANN = dict.fromkeys(("heat_capacity_cv", "heat_capacity_cp"), 1 / GAS_CONSTANT)
@@ -119,17 +119,17 @@ class HeldOut:
             ),
         }
         progress("held-out rows", 1, 3)
-        answers: dict[str, dict[str, Estimates]] = {}
+        answers = {OURS["crystal"]: _predict_crystals(loaded.properties, table)}
         groups: dict[tuple[Case, str], Array] = {}
         for case, (given, patterns) in inputs.items():
-            answers[OURS.format(case)] = _predict_all(loaded.properties, given, patterns, case)
+            answers[OURS[case]] = loaded.properties.predict(given, patterns, case=case)
             # as for the headers' scores: the true composition with either pattern
             for name, x in ((ALONE, None), (BOTH, compositions)):
                 groups[case, name] = loaded.symmetry.predict(patterns, x)
         progress("held-out rows", 2, 3)
         if "reference" in list_trained_faces(models):
             answers[REFERENCE] = _predict_reference(models, compositions, table.patterns)
-        learned = answers[OURS.format("simulated")]
+        learned = answers[OURS["crystal"]]
         endpoints = {**loaded.endpoints, **{t.name: t for t in AUXILIARY if t.name in learned}}
         truth = {name: table.labels(endpoint) for name, endpoint in endpoints.items()}
         truth |= {name: labels for name, (_, labels) in collect_labels(table).items()}
@@ -178,16 +178,12 @@ class HeldOut:
         return rows
 
 
-def _predict_all(
-    models: PropertyModels,
-    compositions: NDArray[np.floating],
-    patterns: NDArray[np.floating],
-    case: Case,
-) -> dict[str, Estimates]:
+def _predict_crystals(models: PropertyModels, table: TrainingTable) -> dict[str, Estimates]:
     """Predict all endpoints and the auxiliary outputs of the network, which have no intervals."""
-    answers = models.predict(compositions, patterns, case=case)
+    given = table.compositions, table.patterns
+    answers = models.predict(*given, case="simulated", crystals=table.crystal_descriptors)
     if models.network is not None:
-        outputs, _ = models.network.raw(compositions, patterns)
+        outputs, _ = models.network.raw(*given, table.crystal_descriptors)
         learned = {endpoint.name for endpoint in models.network.endpoints}
         for target in (t for t in AUXILIARY if t.name in learned):
             value = target.from_model(models.network.values(target.name, outputs))
@@ -241,7 +237,7 @@ def _collect_parities(held: HeldOut) -> list[Parity]:
     """Panels of the standard face (simulated patterns) and of the reference face."""
     panels: list[Parity] = []
     for name, title in TABLE_S3.items():
-        for face, model in (("standard", OURS.format("simulated")), ("reference", REFERENCE)):
+        for face, model in (("standard", OURS["crystal"]), ("reference", REFERENCE)):
             if name not in held.answers.get(model, {}) or not held.is_measurable(name):
                 continue
             known, endpoint = held.known(name), held.endpoints[name]
@@ -285,7 +281,7 @@ def _collect_classifiers(
                 false, true, _ = roc_curve(truth, chance)
                 curves[model] = np.array([false, true])
                 scores[model] = score(held.endpoints[name], truth, chance)
-        chance = held.answers[OURS.format("simulated")][name].value[known]
+        chance = held.answers[OURS["crystal"]][name].value[known]
         matrix = confusion_matrix(truth >= 0.5, chance >= 0.5)
         found.append(Classifier(title, tuple(classes), curves, scores, matrix))
     return found
@@ -329,9 +325,9 @@ def _measure_reliabilities(held: HeldOut) -> dict[str, dict[str, Reliability]]:
             known = held.known(name)
             curves[title] = {
                 case: measure_reliability(
-                    held.truth[name][known], held.answers[OURS.format(case)][name].value[known]
+                    held.truth[name][known], held.answers[model][name].value[known]
                 )
-                for case in CASES
+                for case, model in OURS.items()
             }
     labels = held.table.materials.frame["space_group"].to_numpy(int)[held.test] - 1
     curves["likeliest space group"] = {
@@ -375,12 +371,12 @@ def _measure_coverages(held: HeldOut) -> dict[str, dict[str, Array]]:
                     _scale_errors(
                         endpoint,
                         held.truth[name][held.known(name, role)],
-                        held.answers[OURS.format(case)][name].take(held.known(name, role)),
+                        held.answers[model][name].take(held.known(name, role)),
                     )
                     for role in (CALIBRATION, TEST)
                 )
             )
-            for case in CASES
+            for case, model in OURS.items()
         }
     return curves
 

@@ -27,7 +27,8 @@ SYMMETRY_MEASURES = {
     "set_coverage": "set coverage", "set_size": "set size",
 }  # fmt: skip
 MODELS = {
-    "standard, simulated pattern": "from the real pattern",
+    "standard, crystal": "from the crystal",
+    "standard, simulated pattern": "from the pattern",
     "standard, decoded pattern": "what the latent space gives back",
     "reference, simulated pattern": "paper's recipe",
     "element statistics + XGBoost": "elements + XGBoost",
@@ -143,9 +144,10 @@ SECTIONS: tuple[Section, ...] = (
         quantities=(
             Quantity(endpoint="formation_probability", label="formation energy ≤ 0",
                      measures=CHANCE),
-            Quantity(endpoint="near_hull_probability", label="hull ≤ 0.05 eV/atom",
+            Quantity(endpoint="hull_probability_50_mev", label="hull ≤ 0.05 eV/atom",
                      measures=CHANCE),
-            Quantity(endpoint="stable_probability", label="hull ≤ 0.1 eV/atom", measures=CHANCE),
+            Quantity(endpoint="hull_probability_100_mev", label="hull ≤ 0.1 eV/atom",
+                     measures=CHANCE),
         ),
         figures={
             "s9-stability": "ROC curves, and confusion at one half (the paper's S9 C, D)",

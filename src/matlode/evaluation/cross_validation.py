@@ -17,7 +17,7 @@ from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, TRAIN, Fold
 from matlode.errors import GoalError, suggest
 from matlode.evaluation.score_row import ScoreRow
-from matlode.latent.space import FACES, list_trained_faces
+from matlode.latent.space import list_trained_faces
 from matlode.progress import Progress, silent
 from matlode.properties.derived import DERIVATIONS, Derivation
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
@@ -25,7 +25,7 @@ from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.targets import AUXILIARY
 from matlode.properties.trees import SETTINGS, fit_trees
-from matlode.records import Case, Face
+from matlode.records import Basis, Face
 from matlode.training.model_table import MODELS
 from matlode.training.property_recipes import fit_network
 from matlode.training.table import TrainingTable
@@ -42,8 +42,10 @@ UNITS = {
 FOLD_FILE = re.compile(
     rf"(reference-)?(?P<split>{'|'.join(SPLITS)})-(?P<number>\d+)-of-(?P<n>\d+)-(?P<sha>\w+)"
 )
-CASE: Case = "simulated"
-"""Patterns of real structures; ``matlode evaluate properties`` scores decoded ones, too."""
+MODEL_NAMES = {"standard": "standard, crystal", "reference": "reference, simulated pattern"}
+"""Face → what its scores are called."""
+BASIS: Basis = "crystal"
+"""``matlode evaluate properties`` scores predictions from patterns, too."""
 FOLD_TRAINING = {"batch_size": 512, "max_epochs": 8, "patience": 8}
 """Cheaper settings than those of the shipped network, which is a little better."""
 MIN_AUXILIARY_ROWS = 50
@@ -106,9 +108,9 @@ def measure_fold(trainer: Trainer, name: str) -> FoldScores:
     table = trainer.table
     test = table.roles == TEST
     compositions, patterns = table.compositions[test], table.patterns[test]
-    outputs, widths = network.raw(compositions, patterns)
+    outputs, widths = network.raw(compositions, patterns, table.crystal_descriptors[test])
     distances = network.distances(compositions)
-    answers = network.estimates(outputs, widths, case=CASE, distances=distances)
+    answers = network.estimates(outputs, widths, case=BASIS, distances=distances)
     answers |= {
         name: derivation.estimate(answers, compositions)
         for name, derivation in DERIVATIONS.items()
@@ -226,7 +228,7 @@ def read_fold_rows(folder: Path, sha256: str) -> list[ScoreRow]:
             ScoreRow(
                 endpoint=endpoint,
                 unit=UNITS.get(endpoint, ""),
-                model=f"{model}, {CASE} pattern" if model in FACES else model,
+                model=MODEL_NAMES.get(model, model),
                 split=f"{_format_count(len(of_folds), n)} folds by {split.replace('_', ' ')}",
                 rows=sum(int(part["rows"]) for part in of_folds),
                 scores=_average_scores(of_folds),

@@ -149,6 +149,6 @@ def _predict_properties(known: KnownRows, models: Models) -> dict[str, Array]:
     table = known.table
     estimates = models.properties.predict(
         table.compositions[known.rows], table.patterns[known.rows], case="simulated",
-        names=list(MEASURED),
+        names=list(MEASURED), crystals=table.crystal_descriptors[known.rows],
     )  # fmt: skip
     return {name: estimates[name].value for name in MEASURED}

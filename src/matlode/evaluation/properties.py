@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from matlode.properties.models import list_endpoints
 from matlode.properties.own import MIN_ROWS, check_labels, read_properties
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.properties.stored import read_stored_scores
-from matlode.records import Case
+from matlode.records import Basis, describe_basis
 from matlode.training.encoding import decode_compositions
 from matlode.training.table import TrainingTable
 
@@ -71,17 +72,16 @@ def measure_scores(
     rows: list[ScoreRow] = []
     test = table.roles == TEST
     compositions, patterns = table.compositions[test], table.patterns[test]
-    inputs: dict[Case, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
-        "simulated": (compositions, patterns),
-        "decoded": (
-            decode_compositions(loaded.space, compositions),
-            loaded.space.reconstruct_patterns(patterns),
-        ),
-    }
+    decoded = decode_compositions(loaded.space, compositions)
+    images = loaded.space.reconstruct_patterns(patterns)
     names = [endpoint.name for endpoint in wanted if endpoint.name in loaded.endpoints]
-    estimates = {
-        case: loaded.properties.predict(*given, case=case, names=names)
-        for case, given in inputs.items()
+    predict = partial(loaded.properties.predict, names=names)
+    estimates: dict[Basis, dict[str, Estimates]] = {
+        "crystal": predict(
+            compositions, patterns, case="simulated", crystals=table.crystal_descriptors[test]
+        ),
+        "simulated": predict(compositions, patterns, case="simulated"),
+        "decoded": predict(decoded, images, case="decoded"),
     }
     for done, endpoint in enumerate(wanted, start=1):
         labels = table.labels(endpoint)
@@ -100,7 +100,7 @@ def measure_scores(
 def _score_endpoint(
     endpoint: Endpoint,
     table: TrainingTable,
-    estimates: Mapping[Case, Mapping[str, Estimates]],
+    estimates: Mapping[Basis, Mapping[str, Estimates]],
     known: NDArray[np.bool_],
 ) -> list[ScoreRow]:
     """Rows of the models and of the baselines; ``known`` marks the labelled test rows."""
@@ -112,7 +112,9 @@ def _score_endpoint(
         if endpoint.name not in of_case:
             continue
         scores = score_estimates(endpoint, truth, of_case[endpoint.name].take(known))
-        rows.append(_make_row(endpoint, f"standard, {case} pattern", len(truth), split, scores))
+        rows.append(
+            _make_row(endpoint, f"standard, {describe_basis(case)}", len(truth), split, scores)
+        )
     for name, scores in score_baselines(endpoint, table).items():
         rows.append(_make_row(endpoint, name, len(truth), split, scores))
     return rows

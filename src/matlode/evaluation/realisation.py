@@ -18,7 +18,7 @@ from matlode.errors import InputError
 from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
-from matlode.properties.network import VOLUME
+from matlode.properties.endpoints import VOLUME
 from matlode.realisation.builder import MEASURED, Builder, Effort, different
 from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.records import Candidate

@@ -33,7 +33,7 @@ from matlode.version import __version__
 
 SHOWN_PROPERTIES = ("bulk_modulus", "shear_modulus")
 """Always in the table, with their intervals."""
-ALWAYS_SHOWN = (*SHOWN_PROPERTIES, "formation_energy", "stable_probability")
+ALWAYS_SHOWN = (*SHOWN_PROPERTIES, "formation_energy", "hull_probability_50_mev")
 """Columns of every table."""
 
 
@@ -58,7 +58,9 @@ def make_candidate_rows(
             bulk_modulus=_round_prediction(candidate.predictions["bulk_modulus"]),
             shear_modulus=_round_prediction(candidate.predictions["shear_modulus"]),
             formation_energy=round(candidate.predictions["formation_energy"].value, 4),
-            stable_probability=round(candidate.predictions["stable_probability"].value, 4),
+            hull_probability_50_mev=round(
+                candidate.predictions["hull_probability_50_mev"].value, 4
+            ),
             charge_neutral=_find_value(screened, "charge_neutral"),
             novelty=_find_value(screened, "novel"),
             nearest_known=f"{format_formula(known.formulas[index])} ({known.ids[index]})",

@@ -103,7 +103,7 @@ def find_polymorphs(
                     template_formula=format_formula(frame["formula"].iloc[template]),
                     template_id=str(frame["id"].iloc[template]),
                     merit=round(float(merits[row]), 4),
-                    stable_probability=round(float(chances[row]), 4),
+                    hull_probability_50_mev=round(float(chances[row]), 4),
                     values={
                         name: round_significant(float(value))
                         for name, value in zip(goal.endpoints, crystals.values[row], strict=True)

@@ -19,8 +19,8 @@ from matlode.representation.composition import compute_formula_vectors, compute_
 MEANINGS: Mapping[str, str] = {
     "formation_energy": "energy of formation from the elements, PBE",
     "formation_probability": "chance that the formation energy is not positive, PBE",
-    "stable_probability": "chance that the energy above the hull is at most 0.1 eV/atom, PBE",
-    "near_hull_probability": "chance that the energy above the hull is at most 0.05 eV/atom, PBE",
+    "hull_probability_100_mev": "chance that the energy above the hull is at most 0.1 eV/atom, PBE",
+    "hull_probability_50_mev": "chance that the energy above the hull is at most 0.05 eV/atom, PBE",
     "band_gap": "PBE Kohn-Sham gap, smaller than a measured gap",
     "metal_probability": "chance that the PBE Kohn-Sham gap is zero",
     "debye_temperature": "Debye temperature, AFLOW AGL",

@@ -79,12 +79,12 @@ class Models:
         """Predict every property and the space group of materials.
 
         ``formulas`` are canonical, ``compositions`` of shape (n, 100), ``patterns`` of shape
-        (n, 1601). If the materials are ``crystals``, their own volumes replace the predicted ones.
+        (n, 1601). If the materials are ``crystals``, the property models read these, too.
         """
         distances = self.properties.distances(compositions)
-        volumes = None if crystals is None else [c.volume_per_atom_a3 for c in crystals]
+        described = None if crystals is None else np.array([c.descriptors for c in crystals])
         estimates = self.properties.predict(
-            compositions, patterns, case=case, distances=distances, volumes_per_atom_a3=volumes
+            compositions, patterns, case=case, distances=distances, crystals=described
         )
         groups = self.symmetry.predict(patterns, compositions)
         sets = self.symmetry.sets(groups, case=case)

@@ -19,7 +19,7 @@ from matlode.progress import Progress, silent
 from matlode.records import DroppedRow, Prediction, Verdict
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
-from matlode.representation.geometry import describe_crystals
+from matlode.representation.environments import describe_crystals
 from matlode.screening.funnel import screen
 from matlode.screening.novelty import KnownMaterials
 from matlode.screening.rule import Rule

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.artefacts import convert_read_errors, inside, write_text
+from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
@@ -29,6 +30,7 @@ from matlode.properties.correction import CORRECTED, Correction
 from matlode.report.drawing import COLOURS, pyplot
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
+from matlode.representation.environments import describe_crystals
 from matlode.run_folder import ROUNDS_FILE, RunFolder
 from matlode.run_records import RoundsRequest
 
@@ -182,10 +184,17 @@ def _collect_answers(folder: Path, plain: Models, current: Models) -> Answers:
         if row.mechanics is not None and row.mechanics.born_stable
     ]
     structures = [read_structure(inside(folder, row.relaxed_file)) for row, _ in found]
+    facts = describe_crystals(Crystals.from_structures(structures))
     compositions = composition_vectors(structures)
     patterns = simulate_patterns(structures)
     predicted = [
-        models.properties.predict(compositions, patterns, case="simulated", names=CORRECTED)
+        models.properties.predict(
+            compositions,
+            patterns,
+            case="simulated",
+            names=CORRECTED,
+            crystals=np.array([fact.descriptors for fact in facts]),
+        )
         for models in (plain, current)
     ]
     return Answers(

@@ -18,12 +18,12 @@ from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.trials import PROPOSERS, Trials, select_diverse
 from matlode.progress import Progress, silent
-from matlode.properties.network import VOLUME
+from matlode.properties.endpoints import VOLUME
 from matlode.realisation.builder import Builder, compute_cosines, describe_origin, overlaps
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_patterns
-from matlode.representation.geometry import describe_crystals
+from matlode.representation.environments import describe_crystals
 from matlode.run_records import FunnelRow
 from matlode.screening.funnel import Screened, ledger, screen
 from matlode.screening.rule import Rule

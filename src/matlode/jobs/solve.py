@@ -13,7 +13,7 @@ from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.progress import Progress, silent
-from matlode.properties.network import VOLUME
+from matlode.properties.endpoints import VOLUME
 from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import compute_formula_vectors

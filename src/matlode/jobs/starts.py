@@ -27,6 +27,7 @@ from matlode.realisation.structure_families import find_templates
 from matlode.realisation.substitution import list_substituted_formulas
 from matlode.realisation.volumes import TemplateVolumes
 from matlode.representation.diffraction import simulate_patterns
+from matlode.representation.environments import compute_crystal_descriptors
 
 MIN_FITTING = 50
 """With fewer known materials of the allowed elements, the search starts from all materials."""
@@ -125,10 +126,16 @@ def _evaluate_known(
     models: Models, known: Known, goal: Goal, rows: NDArray[np.intp]
 ) -> tuple[dict[str, Estimates], Decoded]:
     """Predict and encode rows of the known materials."""
-    patterns = simulate_patterns(known.materials.crystals.take(rows))
+    materials = known.materials.take(rows)
+    patterns = simulate_patterns(materials.crystals)
+    groups = materials.frame["space_group"].to_numpy()
     compositions = known.catalogue.compositions[rows]
     estimates = models.properties.predict(
-        compositions, patterns, case="simulated", names=goal.endpoints
+        compositions,
+        patterns,
+        case="simulated",
+        names=goal.endpoints,
+        crystals=compute_crystal_descriptors(materials.crystals, groups),
     )
     points = models.space.encode(compositions, patterns, refine=0)
     formulas = [known.catalogue.formulas[row] for row in rows]

@@ -21,6 +21,7 @@ from matlode.realisation.prototypes import PrototypeLibrary
 from matlode.realisation.volumes import TemplateVolumes
 from matlode.representation.composition import compute_formula_vectors, write_formulas
 from matlode.representation.diffraction import simulate_possible
+from matlode.representation.environments import compute_crystal_descriptors
 
 N_FORMULAS = 8
 """Likeliest formulas of a point, of which one is evaluated."""
@@ -156,12 +157,19 @@ class CrystalEvaluator(Evaluator):
         compositions = compute_formula_vectors(formulas)[owners]
         templates = np.array([s.template for s in used], dtype=np.intp)
         blueprints = Blueprints.of(used, self.volumes.predict(compositions, templates))
-        rows, patterns, _ = simulate_possible(blueprints.build(self.library))
+        crystals = blueprints.build(self.library)
+        rows, patterns, _ = simulate_possible(crystals)
         owners, compositions = owners[rows], compositions[rows]
         if not len(rows):
             return owners, self._make_none(proposer), patterns
         estimates = self.models.predict(
-            compositions, patterns, case="simulated", names=self.valuation.goal.endpoints
+            compositions,
+            patterns,
+            case="simulated",
+            names=self.valuation.goal.endpoints,
+            crystals=compute_crystal_descriptors(
+                crystals.take(rows), self.library.space_groups[templates[rows]]
+            ),
         )
         if self._asks_for_likeness:
             encoded = self.space.encode(compositions, patterns, refine=0)

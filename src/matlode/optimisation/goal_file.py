@@ -61,8 +61,11 @@ DEFAULT_PREFERENCES: Mapping[str, float] = {"familiar": 0.3}
 """Preference → weight, unless the goal gives it another."""
 DEFAULT_STABILITY = 0.5
 """Lower limit of the probability of stability if the goal sets none."""
-HULL_CHANCES = {0.1: "stable_probability", 0.05: "near_hull_probability"}
-"""Energy above the hull (eV/atom) → endpoint with the probability of lying below it."""
+STABILITY_MEASURES = (
+    "hull_probability_100_mev", "hull_probability_50_mev", "energy_above_hull",
+    "energy_above_hull_mp2021",
+)  # fmt: skip
+"""A goal with a range of one of these sets its own limit of stability."""
 
 MIN_ELEMENTS = 2
 """Fewest different elements unless a goal says otherwise: pure elements are all known."""
@@ -174,7 +177,7 @@ def make_goal(
         find_family(str(symmetry["prototype"])) if "prototype" in symmetry else ("", None)
     )
     wishes = _parse_formula_wishes(sections, known_elements, family)
-    if not any(r.endpoint in HULL_CHANCES.values() for r in ranges):
+    if not any(r.endpoint in STABILITY_MEASURES for r in ranges):
         ranges = (*ranges, Range(STABILITY, low=DEFAULT_STABILITY))
     return Goal(
         objectives=objectives,
@@ -238,15 +241,6 @@ def _parse_ranges(
     found = []
     for name, text in wishes.items():
         low, high = parse_range(name, text)
-        if name == "energy_above_hull":
-            if high not in HULL_CHANCES or low > 0:
-                raise GoalError(
-                    f'within energy_above_hull = "{text}": the models predict the probability of '
-                    f"an energy above the hull of at most {' or '.join(map(str, HULL_CHANCES))} "
-                    'eV/atom; use one of these limits, such as "< 0.1".'
-                )
-            found.append(Range(HULL_CHANCES[high], low=DEFAULT_STABILITY))
-            continue
         endpoint = find_endpoint(name, endpoints)
         _check_possible(endpoint, low, high)
         bottom, top = (end if math.isfinite(end) else None for end in (low, high))

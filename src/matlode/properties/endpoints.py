@@ -17,6 +17,9 @@ from matlode.records import Cell
 Task = Literal["regression", "probability"]
 Transform = Literal["none", "log"]
 
+VOLUME = "volume_per_atom"
+"""Name of the endpoint that is known exactly where the crystal is."""
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -160,6 +163,7 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 description="Voigt-Reuss-Hill bulk modulus, PBE",
                 vintage_column="elastic_source",
                 vintages=ELASTIC_SOURCES,
+                transform="log",
                 lowest=0.0,
             ),
             Endpoint(
@@ -169,6 +173,7 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 description="Voigt-Reuss-Hill shear modulus, PBE",
                 vintage_column="elastic_source",
                 vintages=ELASTIC_SOURCES,
+                transform="log",
                 lowest=0.0,
             ),
             Endpoint(
@@ -193,7 +198,33 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 highest=1.0,
             ),
             Endpoint(
-                name="stable_probability",
+                name="energy_above_hull",
+                unit="eV/atom",
+                column="energy_above_hull",
+                description="energy above the convex hull, Materials Project 2018",
+                vintage_column="hull_vintage",
+                vintages=("MP-2018",),
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="formation_energy_mp2021",
+                unit="eV/atom",
+                column="formation_energy_per_atom",
+                description="formation energy from the elements, Materials Project 2021",
+                vintage_column="label_vintage",
+                vintages=("MP-2021",),
+            ),
+            Endpoint(
+                name="energy_above_hull_mp2021",
+                unit="eV/atom",
+                column="energy_above_hull",
+                description="energy above the convex hull, Materials Project 2021",
+                vintage_column="hull_vintage",
+                vintages=("MP-2021",),
+                lowest=0.0,
+            ),
+            Endpoint(
+                name="hull_probability_100_mev",
                 unit="probability",
                 column="energy_above_hull",
                 description="chance that the energy above the hull is at most 0.1 eV/atom, "
@@ -206,7 +237,7 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
                 highest=1.0,
             ),
             Endpoint(
-                name="near_hull_probability",
+                name="hull_probability_50_mev",
                 unit="probability",
                 column="energy_above_hull",
                 description="the same for at most 0.05 eV/atom",
@@ -323,8 +354,17 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
 properties come from a file (``own``) or with their models (``models.list_endpoints``)."""
 
 
+OLD_NAMES = {
+    "stable_probability": "hull_probability_100_mev",
+    "near_hull_probability": "hull_probability_50_mev",
+}
+"""Former name → name."""
+
+
 def find_endpoint(name: str, known: Mapping[str, Endpoint]) -> Endpoint:
-    """Look up an endpoint by name; raises GoalError that suggests the closest known name."""
+    """Look up an endpoint by name or former name; raises GoalError that suggests the closest known
+    name."""
+    name = OLD_NAMES.get(name, name)
     if name not in known:
         raise GoalError(f'unknown property "{name}". {suggest(name, known)}')
     return known[name]

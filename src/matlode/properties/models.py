@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +23,13 @@ from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
 from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
-from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.endpoints import ENDPOINTS, VOLUME, Endpoint, Estimates
+from matlode.properties.expected_volume import VOLUME_MODEL, ExpectedVolume
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
 from matlode.properties.heads import Head, read_endpoint
-from matlode.properties.network import NETWORK_MODEL, VOLUME, PropertyNetwork
-from matlode.records import Case, Face
+from matlode.properties.network import NETWORK_MODEL, PropertyNetwork
+from matlode.records import Basis, Case, Face
+from matlode.representation.environments import LN_VOLUME
 
 if TYPE_CHECKING:
     from matlode.latent.space import LatentSpace
@@ -70,7 +72,7 @@ class PropertyModels:
         network = None
         if face == "standard":
             place = find_model(NETWORK_MODEL, folder)
-            network = PropertyNetwork.load(place)
+            network = PropertyNetwork.load(place, ExpectedVolume.load(folder))
             _check_foundations(network.report, place, digests)
         heads = {name: Head.load(place) for name, place in places.items()}
         for name, head in heads.items():
@@ -95,27 +97,29 @@ class PropertyModels:
         case: Case,
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
-        volumes_per_atom_a3: Sequence[float] | None = None,
+        crystals: NDArray[np.floating] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates by endpoint for compositions (n, 100) and patterns (n, 1601).
 
         ``case`` is the origin of the patterns, ``names`` selects endpoints (default: all).
         ``distances`` (n,) may be passed if ``self.distances`` was already evaluated for these
-        compositions. ``volumes_per_atom_a3`` (n,) are those of given crystals: they replace the
-        predicted volumes, with intervals of no width, also where other properties need them.
+        compositions. ``crystals`` (n, n_descriptors) are the descriptors of the materials, if they
+        are crystals (``compute_crystal_descriptors``). Their own volumes then replace the predicted
+        ones, with intervals of no width, also where other properties need them.
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
         outputs = None
         if self.network is not None:
-            outputs, widths = self.network.raw(compositions, patterns)
+            outputs, widths = self.network.raw(compositions, patterns, crystals)
             if distances is None:
                 distances = self.distances(compositions)
-            found |= self.network.estimates(outputs, widths, case=case, distances=distances)
+            basis: Basis = case if crystals is None else "crystal"
+            found |= self.network.estimates(outputs, widths, case=basis, distances=distances)
             if self.correction is not None:
                 found = self.correction.apply(found, compositions)
-            if volumes_per_atom_a3 is not None:
-                given = np.array(volumes_per_atom_a3, dtype=float)
+            if crystals is not None:
+                given = np.exp(crystals[:, LN_VOLUME].astype(float))
                 found[VOLUME] = Estimates(given, given, given)
             found |= {
                 name: d.estimate(found, compositions) for name, d in _derivations(wanted).items()
@@ -188,7 +192,7 @@ def list_endpoints(folder: Path | None = None) -> dict[str, Endpoint]:
 def hash_foundations(folder: Path | None, face: Face, *, network: bool = False) -> dict[str, str]:
     """model → SHA-256 of its weights, for the models whose output a head in ``folder``, or the
     ``network``, is trained on."""
-    places = _views(folder, face) if network else _below_head(folder, face)
+    places = _below_network(folder) if network else _below_head(folder, face)
     return {place.name: checksum(place / ARRAYS_FILE) for place in places}
 
 
@@ -196,9 +200,14 @@ def _views(folder: Path | None, face: Face) -> list[Path]:
     return [find_model(f"{face}-{view}-vae", folder) for view in ("composition", "pattern")]
 
 
+def _below_network(folder: Path | None) -> list[Path]:
+    return [*_views(folder, "standard"), find_model(VOLUME_MODEL, folder)]
+
+
 def _below_head(folder: Path | None, face: Face) -> list[Path]:
-    network = [find_model(NETWORK_MODEL, folder)] if face == "standard" else []
-    return [*_views(folder, face), *network]
+    if face == "reference":
+        return _views(folder, face)
+    return [*_below_network(folder), find_model(NETWORK_MODEL, folder)]
 
 
 def _check_foundations(report: Mapping[str, object], place: Path, now: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ from matlode.latent.forward import (
 )
 from matlode.properties.applicability import Applicability
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.properties.forest import Forest
 from matlode.properties.intervals import (
     apply_venn_abers,
@@ -46,24 +48,22 @@ from matlode.properties.intervals import (
     fit_venn_abers,
     look_up_factors,
 )
-from matlode.records import Case
+from matlode.records import Basis
 from matlode.representation.descriptors import (
     compute_composition_descriptors,
     compute_pattern_descriptors,
 )
+from matlode.representation.environments import LN_VOLUME, list_crystal_descriptors
 
 NETWORK_MODEL = "standard-properties"
-VOLUME = "volume_per_atom"
-"""Endpoint that is also a feature of the trees: density is what a pattern tells most about many
-properties."""
 LABEL_QUANTILES = (0.001, 0.999)
 """Labels are clipped to these quantiles, so that a few outliers do not dominate the loss."""
 MAX_SIGMAS = 5.0
 """Standardised descriptors are clipped to ± this value."""
 MAX_LOG_WIDTH = (-6.0, 4.0)
 """Logarithms of widths are clipped to this range."""
-N_SEEN = 256
-"""Length of the encoding of a pattern."""
+N_SEEN, N_BUILT = 256, 192
+"""Lengths of the encodings of a pattern and of a crystal."""
 _EXACT = ("centre", "scale", "weights")
 """Weights that are not stored in half precision."""
 
@@ -89,26 +89,50 @@ class TargetScale:
         return ((labels.clip(*self.limits) - self.centre) / self.spread).astype(np.float32)
 
 
-Inputs = tuple[Floats, Floats, Floats, Floats]
+Inputs = tuple[Floats, Floats, Floats, Floats, Floats]
+Materials: TypeAlias = tuple[
+    NDArray[np.floating], NDArray[np.floating], NDArray[np.floating] | None
+]
+"""Compositions (n, 100), patterns (n, 1601), and the descriptors of the crystals if known."""
 
 
-def prepare_inputs(compositions: NDArray[np.floating], patterns: NDArray[np.floating]) -> Inputs:
-    """Inputs of a member for compositions (n, 100) and patterns (n, 1601).
+def prepare_inputs(
+    expected_volume: ExpectedVolume,
+    compositions: NDArray[np.floating],
+    patterns: NDArray[np.floating],
+    crystals: NDArray[np.floating] | None = None,
+) -> Inputs:
+    """Inputs of a member for compositions (n, 100), patterns (n, 1601) and descriptors of
+    crystals (n, n_descriptors), None if there are none.
 
-    These are the compositions, their descriptors, every second point of the patterns, and the
-    descriptors of the patterns, all in single precision.
+    These are the compositions, their descriptors, every second point of the patterns, the
+    descriptors of the patterns, and those of the crystals, all in single precision. The ratio of a
+    crystal's volume and the one that its composition is expected to have is one more descriptor.
     """
+    if crystals is None:
+        crystals = np.full((len(compositions), len(list_crystal_descriptors()) + 1), np.nan)
+    else:
+        expected = np.log(expected_volume.predict(compositions).value)
+        crystals = np.column_stack([crystals, crystals[:, LN_VOLUME] - expected])
     return (
         _single(compositions),
         _single(compute_composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
         _single(patterns[:, ::2]),
         _single(compute_pattern_descriptors(patterns)),
+        _single(crystals),
     )
+
+
+def select_tree_features(inputs: Inputs) -> Floats:
+    """Features (n, n_columns) of the trees: all inputs but the patterns themselves."""
+    compositions, described, _, peaks, crystals = inputs
+    return np.column_stack([compositions, described, peaks, crystals])
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A trained ``property_net.PropertyNet`` in NumPy: composition and pattern → all targets."""
+    """A trained ``property_net.PropertyNet`` in NumPy: composition, pattern and crystal → all
+    targets."""
 
     weights: Weights
     n_values: int
@@ -125,45 +149,54 @@ class Member:
         """Create a member from the weights ``arrays``.
 
         ``endpoints`` are its targets, values before probabilities; ``sizes`` are the numbers of
-        descriptors of compositions and patterns. Raises ArtefactError, naming ``folder``, if the
-        weights belong to another network or are damaged.
+        descriptors of compositions, patterns and crystals. Raises ArtefactError, naming
+        ``folder``, if the weights belong to another network or are damaged.
         """
         n_values = sum(endpoint.task != "probability" for endpoint in endpoints)
         composition = select_part(arrays, "composition")
-        n_in = n_encoded(composition) + sizes[0] + N_SEEN
+        n_in = n_encoded(composition) + sizes[0] + N_SEEN + N_BUILT
         n_out = len(endpoints) + n_values
         shapes: Shapes = {
             "centre": (sum(sizes),),
             "scale": (sum(sizes),),
             "weights": (len(endpoints),),
             "no_pattern": (N_SEEN,),
+            "no_crystal": (N_BUILT,),
             **prefix_shapes("composition", composition_shapes(composition)),
             **prefix_shapes(
                 "pattern",
                 residual_shapes(select_part(arrays, "pattern"), N_COARSE + sizes[1], N_SEEN),
+            ),
+            **prefix_shapes(
+                "crystal", residual_shapes(select_part(arrays, "crystal"), sizes[2], N_BUILT)
             ),
             **prefix_shapes("trunk", residual_shapes(select_part(arrays, "trunk"), n_in, n_out)),
         }
         return cls(check_weights(arrays, shapes, folder), n_values)
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers of descriptors of compositions and patterns."""
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of descriptors of compositions, patterns and crystals."""
         n_peaks = self.weights["pattern.first.weight"].shape[1] - N_COARSE
-        return len(self.weights["centre"]) - n_peaks, n_peaks
+        n_built = self.weights["crystal.first.weight"].shape[1]
+        return len(self.weights["centre"]) - n_peaks - n_built, n_peaks, n_built
 
     def __call__(self, inputs: Inputs) -> tuple[Floats, Floats, Floats]:
         """Evaluate ``PropertyNet.forward`` on ``prepare_inputs``: values and logarithms of their
         widths (n, n_values), logits (n, n_logits)."""
-        compositions, described, patterns, peaks = inputs
-        weights, (n_described, _) = self.weights, self.sizes
-        standard = slice(0, n_described), slice(n_described, None)
+        compositions, described, patterns, peaks, crystals = inputs
+        weights = self.weights
         seen = apply_residual_net(
             select_part(weights, "pattern"),
-            np.concatenate([np.sqrt(patterns), self._standard(peaks, standard[1])], axis=1),
+            np.concatenate([np.sqrt(patterns), self._standard(peaks, 1)], axis=1),
         )
         seen[~(patterns > 0).any(axis=1)] = weights["no_pattern"]
-        parts = [self.encode(compositions), self._standard(described, standard[0]), seen]
+        built = np.tile(weights["no_crystal"], (len(crystals), 1))
+        known = ~np.isnan(crystals).any(axis=1)
+        if known.any():
+            standard = self._standard(crystals[known], 2)
+            built[known] = apply_residual_net(select_part(weights, "crystal"), standard)
+        parts = [self.encode(compositions), self._standard(described, 0), seen, built]
         out = apply_residual_net(select_part(weights, "trunk"), np.concatenate(parts, axis=1))
         values, widths, logits = np.split(out, [self.n_values, 2 * self.n_values], axis=1)
         return values, widths.clip(*MAX_LOG_WIDTH), logits
@@ -178,8 +211,10 @@ class Member:
         elements[index] = learned
         return replace(self, weights={**self.weights, "composition.elements": elements})
 
-    def _standard(self, descriptors: Floats, which: slice) -> Floats:
-        shifted = (descriptors - self.weights["centre"][which]) / self.weights["scale"][which]
+    def _standard(self, descriptors: Floats, which: int) -> Floats:
+        ends = np.cumsum(self.sizes)[:-1]
+        centre, scale = (np.split(self.weights[n], ends)[which] for n in ("centre", "scale"))
+        shifted = (descriptors - centre) / scale
         return shifted.clip(-MAX_SIGMAS, MAX_SIGMAS)
 
 
@@ -194,9 +229,11 @@ class PropertyNetwork:
 
     The interval of a value is value ± factor × width; the conformal factor increases with the
     distance from the training compositions. Probabilities are Venn-Abers predictions. Both are
-    calibrated per case on held-out formulas.
+    calibrated per case (Basis) on held-out formulas.
     """
 
+    expected_volume: ExpectedVolume
+    """What the volumes of crystals are compared with."""
     members: tuple[Member, ...]
     """Networks trained with different seeds, whose outputs are averaged."""
     endpoints: tuple[Endpoint, ...]
@@ -209,7 +246,7 @@ class PropertyNetwork:
     report: Mapping[str, object] = field(default_factory=dict)
     """Further entries of the header: training data and held-out scores."""
     trees: Mapping[str, Forest] = field(default_factory=dict)
-    """target → boosted trees that are averaged with the members."""
+    """target → boosted trees that are averaged with the members where the crystal is known."""
     tree_shares: Mapping[str, float] = field(default_factory=dict)
     """target → weight of the trees in the prediction; the members have the rest."""
     applicability: Applicability | None = None
@@ -234,22 +271,28 @@ class PropertyNetwork:
         self,
         compositions: NDArray[np.floating],
         patterns: NDArray[np.floating],
+        crystals: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Outputs and widths, (n, n_targets) each, of compositions (n, 100), patterns (n, 1601).
+        """Outputs and widths, (n, n_targets) each, of compositions (n, 100), patterns (n, 1601)
+        and the descriptors of crystals (``prepare_inputs``).
 
         Outputs are standardised values and logits; the widths of logits are NaN. A pattern of
         zeros stands for an unknown one.
         """
-        blocks = map_blocks(self._raw, compositions, patterns)
+        columns = [x for x in (compositions, patterns, crystals) if x is not None]
+        blocks = map_blocks(self._raw, *columns)
         outputs, widths = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return outputs, widths
 
     def _raw(
-        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating]
+        self,
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        crystals: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        inputs = prepare_inputs(compositions, patterns)
+        inputs = prepare_inputs(self.expected_volume, compositions, patterns, crystals)
         outputs, widths = self.evaluate_members(inputs)
-        if self.trees:
+        if self.trees and crystals is not None:
             self._mix_in_trees(inputs, outputs)
         return outputs, widths
 
@@ -265,20 +308,13 @@ class PropertyNetwork:
         widths = np.concatenate([width, np.full_like(mean_logits, np.nan)], axis=1)
         return outputs.astype(float), widths.astype(float)
 
-    def tree_features(self, inputs: Inputs, outputs: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Features (n, n_columns) of the trees: compositions, descriptors, and the volume per
-        atom that the network predicts."""
-        compositions, described, _, peaks = inputs
-        volume = [outputs[:, at] for at, e in enumerate(self.endpoints) if e.name == VOLUME]
-        return np.column_stack([compositions, described, peaks, *volume]).astype(np.float32)
-
     def _mix_in_trees(self, inputs: Inputs, outputs: NDArray[np.float64]) -> None:
         """Average the outputs of targets that have trees with their predictions, in place.
 
-        Rows with an unknown pattern are left as they are, since the trees need one.
+        Rows without a crystal are left as they are, since the trees need one.
         """
-        known = (inputs[2] > 0).any(axis=1)
-        features = self.tree_features(inputs, outputs)[known]
+        known = ~np.isnan(inputs[-1]).any(axis=1)
+        features = select_tree_features(inputs)[known]
         places = {e.name: at for at, e in enumerate(self.endpoints) if e.name in self.trees}
 
         def predict(name: str) -> NDArray[np.float64]:
@@ -317,7 +353,7 @@ class PropertyNetwork:
         outputs: NDArray[np.float64],
         widths: NDArray[np.float64],
         *,
-        case: Case,
+        case: Basis,
         distances: NDArray[np.float64] | None = None,
     ) -> dict[str, Estimates]:
         """Estimates by calibrated endpoint, from ``outputs`` and ``widths`` of ``raw``.
@@ -342,24 +378,24 @@ class PropertyNetwork:
         self,
         endpoints: Sequence[str],
         labels: NDArray[np.float64],
-        rows: Mapping[Case, tuple[NDArray[np.floating], NDArray[np.floating]]],
+        rows: Mapping[Basis, Materials],
     ) -> PropertyNetwork:
         """Copy of the network with intervals for ``endpoints``, calibrated on held-out rows.
 
         ``labels`` (n, n_targets) are in units, NaN where unknown; ``rows`` maps each case to
-        compositions and patterns of these rows. Endpoints without enough rows for a finite
+        the arguments of ``raw`` for these rows. Endpoints without enough rows for a finite
         interval are left out of the calibration and so of the predictions.
 
         The factor beyond all distances is measured on the members without trees
         (``predict_without_one_element``) and is therefore conservative.
         """
         calibration = {}
-        for case, (compositions, patterns) in rows.items():
-            given = self.raw(compositions, patterns)
+        for case, given_rows in rows.items():
+            given = self.raw(*given_rows)
             forgetful = distances = None
             if self.applicability is not None:
-                forgetful = self.predict_without_one_element(compositions, patterns)
-                distances = self.distances(compositions)
+                forgetful = self.predict_without_one_element(*given_rows)
+                distances = self.distances(given_rows[0])
             for at, endpoint in enumerate(self.endpoints):
                 known = ~np.isnan(labels[:, at])
                 if endpoint.name not in endpoints or not known.any():
@@ -395,7 +431,12 @@ class PropertyNetwork:
         return error / (scale.spread * widths)
 
     def predict_without_one_element(
-        self, compositions: NDArray[np.floating], patterns: NDArray[np.floating], *, seed: int = 0
+        self,
+        compositions: NDArray[np.floating],
+        patterns: NDArray[np.floating],
+        crystals: NDArray[np.floating] | None = None,
+        *,
+        seed: int = 0,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Outputs and widths as if one element of each row had been absent from the training data.
 
@@ -418,7 +459,8 @@ class PropertyNetwork:
             )
             rows = forgotten == element
             other = replace(self, members=members, trees={})
-            outputs[rows], widths[rows] = other.raw(compositions[rows], patterns[rows])
+            built = None if crystals is None else crystals[rows]
+            outputs[rows], widths[rows] = other.raw(compositions[rows], patterns[rows], built)
         return outputs, widths
 
     def save(self, root: Path) -> None:
@@ -446,7 +488,7 @@ class PropertyNetwork:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> PropertyNetwork:
+    def load(cls, folder: Path, expected_volume: ExpectedVolume) -> PropertyNetwork:
         """Read what ``save`` wrote; raises ArtefactError if it does not fit the code."""
         artefact = load_artefact(folder).require("properties")
         with convert_read_errors(folder):
@@ -467,6 +509,7 @@ class PropertyNetwork:
                 raise ValueError("it contains no network")
             reach, trees = groups.get("applicability"), grouped(groups["trees"], at_last=True)
             return cls(
+                expected_volume,
                 members,
                 endpoints,
                 scales,

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from matlode.properties.endpoints import ELASTIC_SOURCES, ENDPOINTS, Endpoint
+from matlode.properties.endpoints import ELASTIC_SOURCES, ENDPOINTS, Endpoint, Transform
 
 
-def _of_vintage(column: str, vintage_column: str, **vintages: str) -> tuple[Endpoint, ...]:
+def _of_vintage(
+    column: str, vintage_column: str, *, transform: Transform = "none", **vintages: str
+) -> tuple[Endpoint, ...]:
     return tuple(
         Endpoint(name=f"{column}/{name}", unit="", column=column, vintage_column=vintage_column,
-                 vintages=(vintage,))
+                 vintages=(vintage,), transform=transform)
         for name, vintage in vintages.items()
     )  # fmt: skip
 
 
 AUXILIARY: tuple[Endpoint, ...] = (
-    *_of_vintage("bulk_modulus_vrh", "elastic_source", aflow=ELASTIC_SOURCES[0],
-                 jarvis="JARVIS (Voigt, not VRH)"),
-    *_of_vintage("shear_modulus_vrh", "elastic_source", aflow=ELASTIC_SOURCES[0],
-                 jarvis="JARVIS (Voigt, not VRH)"),
-    *_of_vintage("formation_energy_per_atom", "label_vintage", mp_2021="MP-2021",
+    *_of_vintage("bulk_modulus_vrh", "elastic_source", transform="log",
+                 aflow=ELASTIC_SOURCES[0], jarvis="JARVIS (Voigt, not VRH)"),
+    *_of_vintage("shear_modulus_vrh", "elastic_source", transform="log",
+                 aflow=ELASTIC_SOURCES[0], jarvis="JARVIS (Voigt, not VRH)"),
+    *_of_vintage("formation_energy_per_atom", "label_vintage",
                  wbm="WBM (MP2020 corr.)", castelli="Castelli", jarvis="JARVIS"),
-    *_of_vintage("energy_above_hull", "hull_vintage", mp_2018="MP-2018", mp_2021="MP-2021"),
     *_of_vintage("band_gap", "gap_vintage", wbm="WBM (MP2020 corr.)", castelli="Castelli"),
     Endpoint(name="eps_electronic_poly", unit="", column="eps_electronic_poly", transform="log"),
     Endpoint(name="ph_last_dos_peak_cm", unit="1/cm", column="ph_last_dos_peak_cm",
@@ -60,24 +61,3 @@ TARGETS: tuple[Endpoint, ...] = tuple(
     sorted([*ENDPOINTS.values(), *AUXILIARY], key=lambda e: e.task == "probability")
 )
 """All targets of the network, values before probabilities."""
-
-TREE_SHARES: Mapping[str, float] = MappingProxyType(
-    {
-        "bulk_modulus": 0.3,
-        "bulk_modulus_vrh/aflow": 0.2,
-        "shear_modulus": 0.4,
-        "shear_modulus_vrh/aflow": 0.25,
-        "stable_probability": 0.4,
-        "near_hull_probability": 0.4,
-        "band_gap": 0.4,
-        "metal_probability": 0.4,
-        "magnetic_moment": 0.8,
-        "magnetic_probability": 0.4,
-        "debye_temperature": 0.2,
-        "thermal_conductivity": 0.4,
-        "dielectric_constant": 0.5,
-    }
-)
-"""target → weight of the boosted trees in the prediction; the network has the rest. For these
-targets the average is better than either model (docs/models.md, from calibration rows): they
-depend strongly and abruptly on which elements are present."""

@@ -76,8 +76,8 @@ class Watch:
     """Rounds between two calls."""
 
 
-NETWORK_TREES = TreeSettings(n_rounds=400, eta=0.1)
-"""Trees that are averaged with the property network: half the size, with equal results there."""
+NETWORK_TREES = TreeSettings()
+"""Trees that are averaged with the property network."""
 
 
 def fit_trees(

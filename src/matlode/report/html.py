@@ -240,7 +240,7 @@ def _choose_columns(
     provenance: Provenance, candidates: Sequence[CandidateRow]
 ) -> tuple[Column, ...]:
     """Columns of the table of candidates; of properties, those that the run's table has."""
-    names = ["bulk_modulus", "shear_modulus", "formation_energy", "stable_probability"]
+    names = ["bulk_modulus", "shear_modulus", "formation_energy", "hull_probability_50_mev"]
     units = find_units(provenance)
     properties = [
         Column(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.formulas import element_symbols
-from matlode.data.symmetry import find_space_group
-from matlode.records import CrystalFacts
 from matlode.representation.composition import composition_vectors, compute_mean_masses
 
 ATOMIC_MASS_G = 1.66053906660e-24
@@ -62,34 +59,6 @@ def measure_geometry(crystals: Crystals) -> Geometry:
     )
 
 
-def describe_crystals(
-    crystals: Crystals, space_groups: Sequence[int] | None = None
-) -> list[CrystalFacts]:
-    """Return what screening rules need to know of each crystal.
-
-    ``space_groups`` may be given if they are known; else moyopy determines them, which takes much
-    longer than all distances.
-    """
-    if not len(crystals):
-        return []
-    if space_groups is None:
-        space_groups = [find_space_group(crystals, index) for index in range(len(crystals))]
-    found = measure_geometry(crystals)
-    return [
-        CrystalFacts(*row, partial(crystals.structure, index))
-        for index, row in enumerate(
-            zip(
-                found.volume_per_atom_a3.tolist(),
-                found.density_g_cm3.tolist(),
-                map(int, space_groups),
-                found.shortest_distance_ratio.tolist(),
-                found.n_isolated.tolist(),
-                strict=True,
-            )
-        )
-    ]
-
-
 def compute_densities(
     volumes_per_atom_a3: NDArray[np.floating], mean_masses: NDArray[np.floating]
 ) -> NDArray[np.float64]:
@@ -121,7 +90,7 @@ def _find_nearest_ratios(lattices, frac_coords, radii, occupancies, offsets):
     """
     nearest = np.full(len(radii), np.inf)
     for crystal in range(len(lattices)):
-        cell = _reduce_cell(lattices[crystal].copy())
+        cell = reduce_cell(lattices[crystal].copy())
         first, last = offsets[crystal], offsets[crystal + 1]
         frac = frac_coords[first:last] @ lattices[crystal] @ np.linalg.inv(cell)
         shifts = np.empty((27, 3))
@@ -162,7 +131,7 @@ def _find_nearest_image(here, there, cell, shifts, is_same):
 
 
 @njit(cache=True, nogil=True)
-def _reduce_cell(cell):
+def reduce_cell(cell):
     """Return a Minkowski-reduced cell of the lattice (Semaev, CaLC 2001, LNCS 2146, 181)."""
     for _ in range(MAX_REDUCTIONS):
         cell = cell[np.argsort((cell**2).sum(axis=1))]

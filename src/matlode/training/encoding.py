@@ -14,15 +14,13 @@ from matlode.artefacts import find_model, has_models
 from matlode.data.batches import split_range
 from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace, load_view
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.properties.features import FEATURES
 from matlode.properties.models import PropertyModels
-from matlode.properties.network import NETWORK_MODEL, PropertyNetwork
-from matlode.records import Case, Face
+from matlode.properties.network import NETWORK_MODEL, Materials, PropertyNetwork
+from matlode.records import Basis, Case, Face
 from matlode.representation.composition import find_integer_amounts
 from matlode.training.table import TrainingTable
-
-Inputs = tuple[NDArray[np.float64], NDArray[np.float32]]
-"""Compositions (n, 100) and patterns (n, 1601)."""
 
 MAX_FORMULA_ATOMS = 40
 """Decoded compositions of known materials may need this many atoms per formula."""
@@ -91,13 +89,14 @@ class EncodedTable:
             "decoded": self.decoded_patterns,
         }
 
-    def select_inputs(self, rows: NDArray[np.bool_]) -> dict[Case, Inputs]:
-        """Compositions and patterns of some rows (n,), a mask."""
-        compositions = self.table.compositions[rows]
+    def select_inputs(self, rows: NDArray[np.bool_]) -> dict[Basis, Materials]:
+        """Inputs of the property network for some rows (n,), a mask."""
+        compositions, patterns = self.table.compositions[rows], self.table.patterns[rows]
         images = self.decoded_patterns[rows].astype(np.float32)
         return {
-            "simulated": (compositions, self.table.patterns[rows]),
-            "decoded": (decode_compositions(self.space, compositions), images),
+            "crystal": (compositions, patterns, self.table.crystal_descriptors[rows]),
+            "simulated": (compositions, patterns, None),
+            "decoded": (decode_compositions(self.space, compositions), images, None),
         }
 
     @cached_property
@@ -105,7 +104,8 @@ class EncodedTable:
         """Features of all materials for the property heads of this face."""
         network = None
         if self.face == "standard":
-            network = PropertyNetwork.load(find_model(NETWORK_MODEL, self.models))
+            place = find_model(NETWORK_MODEL, self.models)
+            network = PropertyNetwork.load(place, ExpectedVolume.load(self.models))
         compute = PropertyModels(FEATURES[self.face](lambda: self.space), {}, network).inputs
         compositions, patterns = self.table.compositions, self.table.patterns
         images = self.decoded_patterns.astype(np.float32)

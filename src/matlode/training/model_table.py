@@ -93,12 +93,23 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(batch_size=256, max_epochs=30, patience=30),
         ),
         ModelSpec(
+            name=VOLUME_MODEL,
+            kind="volume",
+            face="standard",
+            train=train_volume,
+            network=VolumeNet,
+            has_sizes=True,
+            settings=TrainingSettings(
+                learning_rate=3e-3, max_epochs=30, patience=30, batch_size=256
+            ),
+        ),
+        ModelSpec(
             name=NETWORK_MODEL,
             kind="properties",
             face="standard",
             train=train_properties,
             settings=TrainingSettings(
-                learning_rate=1.2e-3, batch_size=256, max_epochs=13, patience=13
+                learning_rate=1.2e-3, batch_size=256, max_epochs=10, patience=10
             ),
         ),
         ModelSpec(
@@ -110,17 +121,6 @@ MODELS: Mapping[str, ModelSpec] = {
             has_sizes=True,
             settings=TrainingSettings(max_epochs=20, patience=20, batch_size=256),
             tensors=build_symmetry_tensors,
-        ),
-        ModelSpec(
-            name=VOLUME_MODEL,
-            kind="volume",
-            face="standard",
-            train=train_volume,
-            network=VolumeNet,
-            has_sizes=True,
-            settings=TrainingSettings(
-                learning_rate=3e-3, max_epochs=30, patience=30, batch_size=256
-            ),
         ),
         ModelSpec(name=PLAUSIBILITY_MODEL, kind="bands", face="standard", train=train_bands),
         ModelSpec(name=FORMULA_LISTS, kind="formula-lists", face="standard", train=train_lists),

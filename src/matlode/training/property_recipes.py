@@ -11,20 +11,29 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import save_artefact
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
+from matlode.data.tables import Materials
 from matlode.latent.networks import N_PATTERN, single
 from matlode.latent.weights import export_weights, extract_weights
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.expected_volume import ExpectedVolume
 from matlode.properties.forest import Forest
 from matlode.properties.formation_net import ReferenceFormationNet
 from matlode.properties.heads import CASES, fit_head
 from matlode.properties.models import hash_foundations
-from matlode.properties.network import Member, PropertyNetwork, TargetScale, prepare_inputs
+from matlode.properties.network import (
+    Inputs,
+    Member,
+    PropertyNetwork,
+    TargetScale,
+    prepare_inputs,
+    select_tree_features,
+)
 from matlode.properties.own import check_labels
 from matlode.properties.property_net import MAX_LABEL_WEIGHT, PropertyNet, make_network
 from matlode.properties.scores import BASELINES, score, score_estimates
-from matlode.properties.targets import FORMULA_SOURCES, TARGETS, TREE_SHARES
+from matlode.properties.targets import FORMULA_SOURCES, TARGETS
 from matlode.properties.trees import NETWORK_TREES, fit_trees
-from matlode.records import Case
+from matlode.records import Basis, describe_basis
 from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.descriptors import compute_pattern_descriptors
 from matlode.training.model_spec import ModelSpec
@@ -33,6 +42,12 @@ from matlode.training.trainer import Trainer
 N_MEMBERS = 2
 """Property networks in the ensemble: their mean is the prediction, their spread enters its
 uncertainty."""
+SHARES = np.arange(11) / 10
+"""Weights of the trees that are tried."""
+ELASTIC_COLUMNS = ("bulk_modulus_vrh", "shear_modulus_vrh")
+MAX_MODULUS_RATIO = 2.0
+"""Labels of crystals whose G / K is larger are not learned: Poisson's ratio would be below -0.13.
+Of 11,921 pairs of moduli, 23 are such; beryllium and diamond have 1.3 and 1.2."""
 MIN_TARGET_ROWS = 50
 """Targets with fewer training labels are left out."""
 
@@ -70,7 +85,8 @@ def train_properties(trainer: Trainer, spec: ModelSpec) -> None:
 def fit_network(trainer: Trainer, spec: ModelSpec, *, n_members: int) -> PropertyNetwork:
     """Train members on the training rows and calibrate their mean on the calibration rows."""
     targets = [t for t in TARGETS if _is_learnable(trainer, t)]
-    data = _collect_network_data(trainer, targets)
+    volumes = ExpectedVolume.load(trainer.models)
+    data = _collect_network_data(trainer, targets, volumes)
     members = []
     for seed in range(n_members):
         torch.manual_seed(seed)
@@ -85,38 +101,56 @@ def fit_network(trainer: Trainer, spec: ModelSpec, *, n_members: int) -> Propert
     table, held = trainer.table, trainer.select_rows(CALIBRATION)
     labels = np.column_stack([table.labels(t)[held] for t in targets])
     shown = [t.name for t in targets if t.name in ENDPOINTS]
-    fitted = PropertyNetwork(tuple(members), tuple(targets), data.scales)
-    fitted = replace(fitted, trees=_fit_trees(fitted, data), tree_shares=TREE_SHARES)
+    fitted = PropertyNetwork(volumes, tuple(members), tuple(targets), data.scales)
+    trees = _fit_trees(data, targets)
+    shares = _choose_shares(replace(fitted, trees=trees), data)
+    fitted = replace(fitted, trees=trees, tree_shares=shares)
     fitted = fitted.with_applicability(
         *_list_training_compositions(trainer), table.compositions[held]
     )
     return fitted.calibrated(shown, labels, trainer.standard.select_inputs(held))
 
 
-def _fit_trees(network: PropertyNetwork, data: NetworkData) -> dict[str, Forest]:
-    """target → trees, from the training structures with simulated and with decoded patterns.
-
-    One of their features, the volume, was learned from the same rows, so it is a little more
-    accurate here than for unseen rows. That costs accuracy; the intervals are calibrated later.
-    """
-    structures = data.roles[: len(data.roles) - data.n_formulas]
-    features, labels = [], []
-    for rows in torch.from_numpy(np.flatnonzero(structures == TRAIN)).split(4096):
-        formula = data.compositions[rows].numpy(), data.described[rows].numpy()
-        for patterns, peaks in ((data.patterns, data.peaks), (data.rebuilt, data.rebuilt_peaks)):
-            inputs = *formula, patterns[rows].float().numpy(), peaks[rows].numpy()
-            features.append(network.tree_features(inputs, network.evaluate_members(inputs)[0]))
-            labels.append(data.labels[rows].numpy())
-    x, y = np.concatenate(features), np.concatenate(labels)
+def _fit_trees(data: NetworkData, targets: Sequence[Endpoint]) -> dict[str, Forest]:
+    """target → trees, from the training crystals, for every endpoint."""
+    rows = data.find_crystals(TRAIN)
+    features = select_tree_features(data.select_inputs(rows))
     trees = {}
-    for at, target in enumerate(network.endpoints):
-        if target.name in TREE_SHARES:
-            known = ~np.isnan(y[:, at])
-            objective = "binary:logistic" if target.task == "probability" else "reg:squarederror"
+    for at, target in enumerate(targets):
+        labels = data.labels[rows, at].numpy()
+        known = ~np.isnan(labels)
+        if target.name in ENDPOINTS and known.sum() >= MIN_TARGET_ROWS and np.ptp(labels[known]):
             trees[target.name] = fit_trees(
-                x[known], y[known, at], NETWORK_TREES, objective=objective
+                features[known], labels[known], NETWORK_TREES, objective=_find_objective(target)
             )
     return trees
+
+
+def _find_objective(target: Endpoint) -> str:
+    return "binary:logistic" if target.task == "probability" else "reg:squarederror"
+
+
+def _choose_shares(network: PropertyNetwork, data: NetworkData) -> dict[str, float]:
+    """target → weight of its trees in the prediction: of SHARES the one of the smallest mean
+    absolute error, or log loss, for the calibration crystals."""
+    rows = data.find_crystals(CALIBRATION)
+    inputs = data.select_inputs(rows)
+    alone, _ = network.evaluate_members(inputs)
+    features = select_tree_features(inputs)
+    shares = {}
+    for at, target in enumerate(network.endpoints):
+        if target.name not in network.trees:
+            continue
+        truth = data.labels[rows, at].numpy()
+        known = ~np.isnan(truth)
+        grown = network.trees[target.name].predict(features[known], logits=True)
+        mixed = np.multiply.outer(SHARES, grown - alone[known, at]) + alone[known, at]
+        losses = abs(mixed - truth[known])
+        if target.task == "probability":
+            losses = np.logaddexp(0, mixed) - truth[known] * mixed
+        # without calibration rows, the mean of an empty slice would warn
+        shares[target.name] = float(SHARES[losses.sum(axis=1).argmin()])
+    return shares
 
 
 def _list_training_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], int]:
@@ -130,13 +164,13 @@ def _list_training_compositions(trainer: Trainer) -> tuple[NDArray[np.float64], 
 
 
 def _score_network(
-    trainer: Trainer, endpoint: Endpoint, answers: Mapping[Case, Mapping[str, Estimates]]
+    trainer: Trainer, endpoint: Endpoint, answers: Mapping[Basis, Mapping[str, Estimates]]
 ) -> dict[str, dict[str, float]]:
     """Scores by case of ``answers`` (case → endpoint → estimates of the test rows)."""
     truth = trainer.table.labels(endpoint)[trainer.select_rows(TEST)]
     known = ~np.isnan(truth)
     return {
-        f"standard, {case} pattern": score_estimates(
+        f"standard, {describe_basis(case)}": score_estimates(
             endpoint, truth[known], estimates[endpoint.name].take(known)
         )
         for case, estimates in answers.items()
@@ -164,28 +198,39 @@ class NetworkData:
     peaks: torch.Tensor
     rebuilt: torch.Tensor
     rebuilt_peaks: torch.Tensor
+    crystals: torch.Tensor
     labels: torch.Tensor
     roles: NDArray[np.str_]
     scales: dict[str, TargetScale]
     n_formulas: int
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers of descriptors of compositions and patterns."""
-        return self.described.shape[1], self.peaks.shape[1]
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of descriptors of compositions, patterns and crystals."""
+        return self.described.shape[1], self.peaks.shape[1], self.crystals.shape[1]
+
+    def find_crystals(self, role: str) -> NDArray[np.intp]:
+        """Rows of a role that have a structure."""
+        return np.flatnonzero(self.roles[: len(self.roles) - self.n_formulas] == role)
+
+    def select_inputs(self, rows: NDArray[np.intp]) -> Inputs:
+        """Inputs of a member of the network, with the simulated patterns."""
+        parts = self.compositions, self.described, self.patterns, self.peaks, self.crystals
+        one, two, three, four, five = (part[rows].float().numpy() for part in parts)
+        return one, two, three, four, five
 
     def select_tensors(self, role: str) -> list[torch.Tensor]:
         """Tensors for the training loop, of the rows of a role."""
         rows = torch.from_numpy(np.flatnonzero(self.roles == role))
         parts = (self.compositions, self.described, self.patterns, self.peaks, self.rebuilt,
-                 self.rebuilt_peaks, self.labels)  # fmt: skip
+                 self.rebuilt_peaks, self.crystals, self.labels)  # fmt: skip
         return [part[rows] for part in parts]
 
     def fit(self, network: PropertyNet) -> None:
         """Set the network's scaling of descriptors and the weights of its labels."""
         train = torch.from_numpy(np.flatnonzero(self.roles == TRAIN))
-        structures = train[train < len(self.roles) - self.n_formulas]
-        parts = [self.described[train], self.peaks[structures]]
+        structures = torch.from_numpy(self.find_crystals(TRAIN))
+        parts = [self.described[train], self.peaks[structures], self.crystals[structures]]
         network.centre.copy_(torch.cat([part.mean(0) for part in parts]))
         scale = torch.cat([part.std(0) for part in parts])
         # a constant descriptor carries no information
@@ -194,8 +239,11 @@ class NetworkData:
         network.weights.copy_((known.max() / known).sqrt().clamp(max=MAX_LABEL_WEIGHT))
 
 
-def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> NetworkData:
+def _collect_network_data(
+    trainer: Trainer, targets: Sequence[Endpoint], volumes: ExpectedVolume
+) -> NetworkData:
     table = trainer.table
+    left_out = find_impossible_moduli(table.materials) & trainer.select_rows(TRAIN)
     formulas = table.extra_formulas
     columns, scales = [], {}
     roles = np.concatenate([table.roles, table.formula_roles])
@@ -205,6 +253,8 @@ def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> Netw
         if source in table.formulas:
             extra = table.formulas[source].to_numpy(float)
         labels = np.concatenate([table.labels(target), extra])
+        if target.column in ELASTIC_COLUMNS:
+            labels[: len(left_out)][left_out] = np.nan
         if target.task == "probability":
             columns.append(labels.astype(np.float32))
             continue
@@ -212,8 +262,9 @@ def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> Netw
         labels[np.isinf(labels)] = np.nan
         scales[target.name] = TargetScale.fit(labels[roles == TRAIN])
         columns.append(scales[target.name].apply(labels))
-    seen = prepare_inputs(table.compositions, table.patterns)
-    alone = prepare_inputs(compute_formula_vectors(formulas), np.zeros((len(formulas), N_PATTERN)))
+    seen = prepare_inputs(volumes, table.compositions, table.patterns, table.crystal_descriptors)
+    dark = np.zeros((len(formulas), N_PATTERN))
+    alone = prepare_inputs(volumes, compute_formula_vectors(formulas), dark)
     images = trainer.standard.decoded_patterns.astype(np.float32)
     rebuilt_peaks = compute_pattern_descriptors(images).astype(np.float32)
     both = [torch.from_numpy(np.concatenate(pair)) for pair in zip(seen, alone, strict=True)]
@@ -224,11 +275,20 @@ def _collect_network_data(trainer: Trainer, targets: Sequence[Endpoint]) -> Netw
         peaks=both[3],
         rebuilt=torch.from_numpy(np.concatenate([images[:, ::2], alone[2]])).half(),
         rebuilt_peaks=torch.from_numpy(np.concatenate([rebuilt_peaks, alone[3]])),
+        crystals=both[4],
         labels=torch.from_numpy(np.column_stack(columns).astype(np.float32)),
         roles=roles,
         scales=scales,
         n_formulas=len(formulas),
     )
+
+
+def find_impossible_moduli(materials: Materials) -> NDArray[np.bool_]:
+    """Return (n,), whether the shear modulus exceeds MAX_MODULUS_RATIO times the bulk modulus."""
+    if not set(ELASTIC_COLUMNS) <= set(materials.frame.columns):
+        return np.zeros(len(materials), dtype=bool)
+    bulk, shear = (materials.label(column) for column in ELASTIC_COLUMNS)
+    return shear > MAX_MODULUS_RATIO * bulk
 
 
 def train_head(trainer: Trainer, spec: ModelSpec) -> None:

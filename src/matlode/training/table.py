@@ -31,6 +31,7 @@ from matlode.representation.diffraction import (
     simulate_patterns,
     simulate_possible,
 )
+from matlode.representation.environments import compute_crystal_descriptors
 from matlode.version import __version__
 
 
@@ -92,6 +93,12 @@ class TrainingTable:
     def compositions(self) -> NDArray[np.float64]:
         """(n, 100)."""
         return composition_vectors(self.materials.crystals)
+
+    @cached_property
+    def crystal_descriptors(self) -> NDArray[np.float32]:
+        """(n, n_descriptors)."""
+        groups = self.materials.frame["space_group"].to_numpy(dtype=np.int64)
+        return compute_crystal_descriptors(self.materials.crystals, groups)
 
     @cached_property
     def roles(self) -> NDArray[np.str_]:

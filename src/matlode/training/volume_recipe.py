@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.data.tables import Materials
 from matlode.latent.weights import extract_weights
-from matlode.properties.endpoints import ENDPOINTS, Estimates
+from matlode.properties.endpoints import ENDPOINTS, VOLUME, Estimates
 from matlode.properties.expected_volume import ExpectedVolume
-from matlode.properties.network import VOLUME
 from matlode.properties.scores import BASELINES, score, score_estimates
 from matlode.training.model_spec import ModelSpec
 from matlode.training.trainer import Trainer
