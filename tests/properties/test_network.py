@@ -204,7 +204,7 @@ def test_a_saved_network_answers_as_before(materials, labels, tmp_path):
         # weights went through half precision
         np.testing.assert_allclose(after[name].value, estimates.value, rtol=0.05, atol=0.05)
     again.save(tmp_path / "copy")
-    twice = PropertyNetwork.load(tmp_path / "copy" / NETWORK_MODEL)
+    twice = PropertyNetwork.load(tmp_path / "copy" / NETWORK_MODEL, VOLUMES)
     for name, estimates in twice.estimates(*twice.raw(*materials), case="simulated").items():
         np.testing.assert_array_equal(estimates.value, after[name].value)
 
