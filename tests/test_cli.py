@@ -120,7 +120,7 @@ def test_data_check_gives_a_verdict_and_no_error(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "bulk_modulus / GPa: enough" in done.stdout
     assert 'Did you mean "n_refr"' in done.stdout
-    assert "11 of 13 properties have enough to train on" in done.stdout
+    assert "14 of 16 properties have enough to train on" in done.stdout
     assert json.loads(matlode(*arguments, "--json").stdout)["rows"] == 5785
 
 

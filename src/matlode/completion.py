@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 PROPERTIES = (
     "bulk_modulus", "shear_modulus", "formation_energy", "formation_probability",
+    "energy_above_hull", "formation_energy_mp2021", "energy_above_hull_mp2021",
     "hull_probability_100_mev", "hull_probability_50_mev", "volume_per_atom", "band_gap",
     "metal_probability", "magnetic_moment", "magnetic_probability", "debye_temperature",
     "thermal_conductivity", "thermal_expansion", "refractive_index", "dielectric_constant",

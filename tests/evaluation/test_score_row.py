@@ -39,5 +39,7 @@ def test_stored_scores_keep_their_schema():
     for row in rows:
         assert {key: type(value) for key, value in row.items()} == types
         assert all(type(value) is float for value in row["scores"].values())
-    ours = next(row for row in rows if row["model"] == "standard, simulated pattern")
-    assert set(ours["scores"]) == {"mae", "rmse", "r2", "coverage", "interval_width"}
+    ours = next(row for row in rows if row["model"] == "standard, crystal")
+    assert set(ours["scores"]) == {
+        "mae", "rmse", "r2", "mae_ln", "r2_ln", "coverage", "interval_width",
+    }  # fmt: skip

@@ -16,7 +16,7 @@ from matlode.jobs import predict as module
 from matlode.jobs.predict import stream_predictions
 from matlode.properties.derived import DERIVATIONS
 from matlode.properties.endpoints import ENDPOINTS
-from matlode.testing import diamond, fluorite, rock_salt
+from matlode.testing import ROUND_OFF, diamond, fluorite, rock_salt
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_volume_and_density_of_a_crystal_are_its_own(folder):
     assert density.low == density.high == density.value
     (verdict,) = [v for v in salt.verdicts if v.rule == "expected_volume"]
     assert verdict.passed
-    assert verdict.value == volume.value
+    assert verdict.value == pytest.approx(volume.value, rel=100 * ROUND_OFF)
     assert verdict.reason.startswith("22.4 Å³/atom; ")
 
 

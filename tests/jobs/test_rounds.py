@@ -46,9 +46,11 @@ def _half(predicted):
 
 
 def _predicted(models, file):
+    from matlode.data.crystals import Crystals
     from matlode.data.structures import read_structure
     from matlode.representation.composition import composition_vectors
     from matlode.representation.diffraction import simulate_patterns
+    from matlode.representation.environments import describe_crystals
 
     structure = [read_structure(file)]
     estimates = models.properties.predict(
@@ -56,6 +58,7 @@ def _predicted(models, file):
         simulate_patterns(structure),
         case="simulated",
         names=("bulk_modulus", "shear_modulus"),
+        crystals=describe_crystals(Crystals.from_structures(structure))[0].descriptors[None],
     )
     return {name: models.list_predictions(estimates)[0][name] for name in estimates}
 

@@ -178,7 +178,7 @@ def test_a_model_is_kept_unless_it_is_to_have_other_settings(views, table):
 def test_heads_are_tuned_on_latent_variables_and_trained_so(views, table, few_rounds, tmp_path):
     settings = TuningSettings(trials=2)
     tuning = tune(BULK, data=table, models=views, out=tmp_path, settings=settings)
-    assert tuning.measure == "mean absolute error / GPa"
+    assert tuning.measure == "mean absolute error of ln(bulk_modulus)"
     assert trials(tmp_path)["last_step"].max() == 2
     train_models(data=table, out=views, settings=tmp_path / "best.toml")
     kept = load_header(views / BULK)["settings"]

@@ -76,7 +76,7 @@ def test_the_answer_is_plain_json(checked):
     assert json.loads(json.dumps(asdict(checked), allow_nan=False))["rows"] == 5785
     assert {p.verdict for p in checked.properties} <= set(VERDICTS)
     assert all(p.reasons for p in checked.properties)
-    assert checked.summary.startswith("11 of 12 properties have enough")
+    assert checked.summary.startswith("14 of 15 properties have enough")
 
 
 def test_a_clean_property_is_enough(check):

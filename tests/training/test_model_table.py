@@ -37,7 +37,7 @@ def test_models_stand_behind_those_that_they_build_on():
         views = [f"{face}-composition-vae", f"{face}-pattern-vae"]
         others = [n for n, spec in MODELS.items() if spec.face == face and n not in views]
         assert max(map(names.index, views)) < min(map(names.index, others))
-    assert STANDARD_MODELS[2:4] == ("standard-pairing", "standard-properties")
+    assert STANDARD_MODELS[2:5] == ("standard-pairing", "expected-volume", "standard-properties")
 
 
 def test_every_property_of_the_paper_has_a_reference_model():

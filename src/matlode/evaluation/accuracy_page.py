@@ -240,8 +240,8 @@ def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[s
         "{rows:,} structures of {formulas:,} formulas.".format(**scores.trained_on),
         "Cells hold the scores that the first column names, with standard deviations over the "
         'folds where there are some. "By formula": a tenth of the formulas, held out from '
-        'everything; two columns are ours, for the pattern of the real structure and for what '
-        'the latent space gives back of pattern and composition. "Paper\'s recipe": the '
+        "everything; three columns are ours: from the crystal, from its pattern alone, and from "
+        'what the latent space returns for pattern and composition. "Paper\'s recipe": the '
         "reference face on the same rows. The paper and peers are as printed "
         f'("{UNPRINTED}": not printed), on rows and splits of their own: see '
         "[the list](#published-numbers) before comparing.",

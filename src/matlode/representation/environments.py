@@ -26,6 +26,8 @@ from matlode.representation.geometry import (
 
 LN_VOLUME = 0
 """Column of the logarithm of the volume per atom in Å³."""
+DIGITS = 4
+"""Decimal digits of the other columns."""
 _COUNTS = ("all", "contrast", "product", "same_element")
 _SITES = ("coordination", "strength", "contrast", "nearest", *(f"order_{n}" for n in DEGREES))
 _PARTS = 4
@@ -57,7 +59,7 @@ def list_crystal_descriptors() -> list[str]:
 
 def compute_crystal_descriptors(
     crystals: Crystals, space_groups: Sequence[int] | NDArray[np.integer]
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """Return descriptors (n, n_columns) of crystals with these space-group numbers.
 
     They do not depend on the choice of the cell. Neighbours are counted in shells: all of them,
@@ -67,7 +69,7 @@ def compute_crystal_descriptors(
     """
     n, offsets, occupancies = len(crystals), crystals.offsets, crystals.occupancies
     if not n:
-        return np.zeros((0, len(list_crystal_descriptors())), dtype=np.float32)
+        return np.zeros((0, len(list_crystal_descriptors())))
     radii = tabulate_covalent_radii()[crystals.numbers - 1]
     attractions = _tabulate_electronegativities()[crystals.numbers - 1]
     shells = np.zeros((n, len(_COUNTS), N_SHELLS))
@@ -113,7 +115,10 @@ def compute_crystal_descriptors(
         *pool.summarise(first, anions),
         *pool.summarise(first, cations),
     ]
-    return np.hstack(columns).astype(np.float32)
+    found = np.hstack(columns)
+    # boosted trees would tell numbers apart that differ by the rounding of coordinates
+    found[:, LN_VOLUME + 1 :] = found[:, LN_VOLUME + 1 :].round(DIGITS)
+    return found
 
 
 def describe_crystals(

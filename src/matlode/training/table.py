@@ -95,7 +95,7 @@ class TrainingTable:
         return composition_vectors(self.materials.crystals)
 
     @cached_property
-    def crystal_descriptors(self) -> NDArray[np.float32]:
+    def crystal_descriptors(self) -> NDArray[np.float64]:
         """(n, n_descriptors)."""
         groups = self.materials.frame["space_group"].to_numpy(dtype=np.int64)
         return compute_crystal_descriptors(self.materials.crystals, groups)
