@@ -241,7 +241,9 @@ def render_accuracy_page(scores: ScoreTable, *, command: str, figures: Mapping[s
         "Cells hold the scores that the first column names, with standard deviations over the "
         'folds where there are some. "By formula": a tenth of the formulas, held out from '
         "everything; three columns are ours: from the crystal, from its pattern alone, and from "
-        'what the latent space returns for pattern and composition. "Paper\'s recipe": the '
+        "what the latent space returns for pattern and composition. Folds from the pattern were "
+        "measured with the network of before, which read no crystals and had trees for this case. "
+        '"Paper\'s recipe": the '
         "reference face on the same rows. The paper and peers are as printed "
         f'("{UNPRINTED}": not printed), on rows and splits of their own: see '
         "[the list](#published-numbers) before comparing.",
