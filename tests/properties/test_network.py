@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -363,3 +364,17 @@ def test_targets_are_named_once_and_values_come_first():
     assert not ENDPOINTS.keys() & {target.name for target in AUXILIARY}
     tasks = [target.task for target in TARGETS]
     assert tasks == sorted(tasks, reverse=True)
+
+
+def test_predictions_do_not_depend_on_what_else_runs(properties, crystals):
+    """Boosted trees would amplify a last digit that depends on the number of free threads."""
+
+    def predict(_):
+        names = ["bulk_modulus", "hull_probability_50_mev"]
+        found = properties.predict(
+            *crystals[:2], case="simulated", crystals=crystals[2], names=names
+        )
+        return b"".join(found[name].value.tobytes() for name in names)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(predict, range(16)))) == 1

@@ -53,7 +53,7 @@ from matlode.representation.descriptors import (
     compute_composition_descriptors,
     compute_pattern_descriptors,
 )
-from matlode.representation.environments import LN_VOLUME, list_crystal_descriptors
+from matlode.representation.environments import DIGITS, LN_VOLUME, list_crystal_descriptors
 
 NETWORK_MODEL = "standard-properties"
 LABEL_QUANTILES = (0.001, 0.999)
@@ -113,7 +113,8 @@ def prepare_inputs(
         crystals = np.full((len(compositions), len(list_crystal_descriptors()) + 1), np.nan)
     else:
         expected = np.log(expected_volume.predict(compositions).value)
-        crystals = np.column_stack([crystals, crystals[:, LN_VOLUME] - expected])
+        excess = (crystals[:, LN_VOLUME] - expected).round(DIGITS)
+        crystals = np.column_stack([crystals, excess])
     return (
         _single(compositions),
         _single(compute_composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]),
