@@ -293,7 +293,8 @@ def test_a_study_that_is_stopped_anywhere_ends_as_an_undisturbed_one(
 
 def test_what_a_killed_trial_had_reached_prunes_no_other():
     order = job._Order()
-    study = optuna.create_study(pruner=job.PRUNERS["hyperband"](9, order))
+    # the name decides which trials belong to which bracket; a random one rarely prunes none of nine
+    study = optuna.create_study(study_name="killed", pruner=job.PRUNERS["hyperband"](9, order))
 
     def is_pruned(trial, loss):
         for step in range(1, 10):
