@@ -44,6 +44,7 @@ from matlode.jobs.shortlist import (
     select_trials,
 )
 from matlode.jobs.starts import JUDGES, Prepared, SearchSettings, prepare_campaign
+from matlode.latent.forward import one_thread
 from matlode.notebook import html_table
 from matlode.optimisation.campaign import batch_size
 from matlode.optimisation.evaluators import CrystalEvaluator
@@ -186,7 +187,7 @@ def work(
     Raises InputError if there is no such campaign, GoalError if the models or known materials
     here are others.
     """
-    with usable_storage(url):
+    with one_thread(), usable_storage(url):
         return _work(url, campaign, models or Models(), known or Known(), progress)
 
 
@@ -322,6 +323,7 @@ def _run(folder: Path, request: Request, storage: str | None, progress: Progress
         raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
     url = storage or _local_storage(folder)
     with (
+        one_thread(),  # the last digits of a product must not depend on how many are free
         lock_folder(folder),
         usable_storage(url),
         closing(Ledger.open(url, saved.campaign, request.decisive())) as ledger,

@@ -40,7 +40,7 @@ NORM_EPSILON = 1e-5
 
 N_COARSE = (STANDARD_SETTINGS.n_points + 1) // 2
 """Points of a pattern that networks use: every second one."""
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 256
 """Rows that are evaluated together; their hidden layers take a few megabytes."""
 
 Output = TypeVar("Output")
@@ -91,9 +91,7 @@ def map_blocks(function: Callable[..., Output], *columns: NDArray[np.generic]) -
     """
     starts = range(0, max(len(columns[0]), 1), ROWS_AT_ONCE)
     blocks = [[column[at : at + ROWS_AT_ONCE] for column in columns] for at in starts]
-    if len(blocks) == 1:
-        return [function(*blocks[0])]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, *zip(*blocks, strict=True)))
 
 
@@ -121,7 +119,8 @@ class _OneThread:
                     self._restore()
 
 
-_one_thread = _OneThread()
+one_thread = _OneThread()
+"""A context in which BLAS uses one thread; blocks of rows are what runs side by side."""
 
 
 @cache
@@ -145,7 +144,7 @@ def prefix_shapes(name: str, shapes: Shapes) -> Shapes:
 def apply_residual_net(weights: Weights, x: Floats) -> Floats:
     """Apply a ``networks.ResidualNet`` to ``x`` (n, n_in); returns (n, n_out)."""
     n_blocks = _n_blocks(weights)
-    with _one_thread():
+    with one_thread():
         hidden = _linear(weights, "first", x)
         for i in range(n_blocks):
             gated = _linear(weights, f"blocks.{i}", _norm(weights, f"norms.{i}", hidden))
@@ -172,7 +171,7 @@ def encode_compositions(weights: Weights, x: Floats) -> Floats:
     """
     out = np.zeros((len(x), n_encoded(weights)), np.float32)
     counts = np.minimum((x > 0).sum(axis=1), MAX_ELEMENTS)
-    with _one_thread():
+    with one_thread():
         of_elements = weights["elements"] + _linear(
             weights, "properties", weights["element_properties"]
         )

@@ -154,7 +154,8 @@ class CrystalEvaluator(Evaluator):
         """As ``evaluate_crystals``, with the ``points`` (n, 88) of the formulas if they are given,
         and with the patterns (m, 1601) of the crystals."""
         owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
-        compositions = compute_formula_vectors(formulas)[owners]
+        of_formulas = compute_formula_vectors(formulas)
+        compositions = of_formulas[owners]
         templates = np.array([s.template for s in used], dtype=np.intp)
         blueprints = Blueprints.of(used, self.volumes.predict(compositions, templates))
         crystals = blueprints.build(self.library)
@@ -167,6 +168,7 @@ class CrystalEvaluator(Evaluator):
             patterns,
             case="simulated",
             names=self.valuation.goal.endpoints,
+            distances=self.models.distances(of_formulas)[owners],
             crystals=compute_crystal_descriptors(
                 crystals.take(rows), self.library.space_groups[templates[rows]]
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,11 +111,12 @@ class PropertyModels:
         found: dict[str, Estimates] = {}
         outputs = None
         if self.network is not None:
-            outputs, widths = self.network.raw(compositions, patterns, crystals)
+            network = self.network.restrict(self._list_needed(wanted))
+            outputs, widths = network.raw(compositions, patterns, crystals)
             if distances is None:
                 distances = self.distances(compositions)
             basis: Basis = case if crystals is None else "crystal"
-            found |= self.network.estimates(outputs, widths, case=basis, distances=distances)
+            found |= network.estimates(outputs, widths, case=basis, distances=distances)
             if self.correction is not None:
                 found = self.correction.apply(found, compositions)
             if crystals is not None:
@@ -129,6 +130,12 @@ class PropertyModels:
             features = self.inputs(compositions, patterns, outputs)
             found |= {name: self.heads[name].predict(features, case=case) for name in own}
         return {name: found[name] for name in wanted}
+
+    def _list_needed(self, wanted: Collection[str]) -> set[str]:
+        """What the network must predict for the properties ``wanted``."""
+        needed = {name for d in _derivations(wanted).values() for name in d.needs}
+        own = {VOLUME} if self.heads.keys() & wanted else set()
+        return {*wanted, *needed, *own}
 
     def distances(self, compositions: NDArray[np.floating]) -> NDArray[np.float64]:
         """(n,), distances of compositions (n, 100) from the training compositions of the network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -259,6 +259,15 @@ class PropertyNetwork:
         ENDPOINTS."""
         made = {key.partition("/")[2] for key in self.calibration}
         return {name: endpoint for name, endpoint in ENDPOINTS.items() if name in made}
+
+    def restrict(self, names: Container[str]) -> PropertyNetwork:
+        """Copy of the network that estimates only the targets ``names``; the trees of the others
+        are not evaluated."""
+        trees = {name: forest for name, forest in self.trees.items() if name in names}
+        calibration = {
+            key: table for key, table in self.calibration.items() if key.partition("/")[2] in names
+        }
+        return replace(self, trees=trees, calibration=calibration)
 
     def values(self, name: str, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values (n,) of one target in the scale of the model (``Endpoint.to_model``), or logits

@@ -68,14 +68,15 @@ def compute_composition_descriptors(compositions: NDArray[np.floating]) -> NDArr
     """
     table = _element_table()
     x = np.asarray(compositions, dtype=float)
-    mean = x @ table
-    std = np.sqrt(np.maximum(x @ table**2 - mean**2, 0))
-    highest = np.empty_like(mean)
-    lowest = np.empty_like(mean)
+    mean, std, highest, lowest = np.empty((4, len(x), table.shape[1]))
     for rows in split_range(len(x), _ROWS_AT_ONCE):
-        absent = (x[rows] <= 0)[:, :, None]
-        highest[rows] = np.where(absent, -np.inf, table).max(axis=1)
-        lowest[rows] = np.where(absent, np.inf, table).min(axis=1)
+        # no product by BLAS, whose last digits depend on how many threads are free: boosted trees
+        # would amplify them
+        share = x[rows, :, None]
+        mean[rows] = (share * table).sum(axis=1)
+        std[rows] = np.sqrt((share * (table - mean[rows, None]) ** 2).sum(axis=1))
+        highest[rows] = np.where(share > 0, table, -np.inf).max(axis=1)
+        lowest[rows] = np.where(share > 0, table, np.inf).min(axis=1)
     count = (x > 0).sum(axis=1, keepdims=True)
     return np.hstack([x, mean, std, highest, lowest, highest - lowest, count]).astype(np.float32)
 
