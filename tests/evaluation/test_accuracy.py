@@ -177,6 +177,9 @@ def test_figures_are_drawn_and_derived_properties_scored(tmp_path, small_table, 
              "s9-crystal-systems", "s10-characteristics", "reliability", "coverage",
              "abstention-space-groups"}  # fmt: skip
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    errors = (out.parent / job.ERRORS_PAGE).read_text()
+    for title in ("By chemistry", "By stiffness", "By distance to the hull", "By element"):
+        assert f"## {title}" in errors
     assert drawn == stems == {picture.rsplit("/")[-1].removesuffix(".png") for picture in pictures}
     hardness = [line for line in tables(text)["Other properties"] if "Mazhnik" in line[0]]
     measured = next(line for line in hardness if line[1] == "test formulas of starter set")

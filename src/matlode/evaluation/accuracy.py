@@ -15,6 +15,7 @@ from matlode.evaluation.cross_validation import read_fold_rows
 from matlode.evaluation.properties import stored_scores
 from matlode.evaluation.score_row import ScoreRow
 from matlode.evaluation.symmetry import N_PARTS, make_symmetry_rows
+from matlode.evaluation.systematic_errors import write_systematic_errors
 from matlode.progress import Progress, silent
 from matlode.properties.network import NETWORK_MODEL
 from matlode.screening.plausibility import PLAUSIBILITY_MODEL
@@ -24,6 +25,8 @@ from matlode.training.table import TrainingTable
 
 PAGE = Path("docs/accuracy.md")
 COMMAND = "matlode evaluate accuracy"
+ERRORS_PAGE = "systematic-errors.md"
+"""Page of systematic errors, beside the page of scores."""
 SYMMETRY_FILE = re.compile(
     rf"(?P<name>{SYMMETRY_MODEL}|{REFERENCE_SYMMETRY_MODEL})-(?P<split>{'|'.join(SPLITS)})-(?P<sha>\w+)"
 )
@@ -42,8 +45,8 @@ def write_accuracy(
     folds`` and ``evaluate symmetry`` in ``folds``; nothing is trained. Returns ``out``.
 
     With ``figures`` the models also predict the held-out rows of the table ``data`` (default:
-    $MATLODE_DATA, else the starter set): figures are drawn into that folder, and the page gets
-    the scores of derived properties, which no header holds.
+    $MATLODE_DATA, else the starter set): figures are drawn into that folder, the page gets the
+    scores of derived properties, which no header holds, and ERRORS_PAGE is written beside it.
     """
     header = load_header(find_model(NETWORK_MODEL, models))
     sha256 = header["trained_on"]["sha256"]
@@ -55,6 +58,7 @@ def write_accuracy(
         *read_symmetry_rows(folds, models, sha256, same),
         *read_plausibility_rows(models),
     ]
+    out.parent.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, str] = {}
     if table and figures:
         held = HeldOut.predict(table, models, progress)
@@ -63,8 +67,8 @@ def write_accuracy(
         rows += [row for row in held.score_rows(split) if row.key not in stored]
         drawn = draw_accuracy_figures(figures, held, progress)
         pictures = {p.stem: os.path.relpath(p, out.parent) for p in drawn if p.suffix == ".png"}
+        write_text(out.parent / ERRORS_PAGE, write_systematic_errors(held, command=COMMAND))
     scores = ScoreTable(rows, header["trained_on"])
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, render_accuracy_page(scores, command=COMMAND, figures=pictures))
     return out
 
