@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from matlode import completion
-from matlode.cli.printing import print_json, print_scores, print_screens, print_table
+from matlode.cli.printing import (
+    print_designs,
+    print_json,
+    print_scores,
+    print_screens,
+    print_table,
+)
 from matlode.cli.shared import (
     FORMER_COMMAND,
     AsJson,
@@ -212,6 +218,29 @@ def evaluate_potentials(
         print_json([row.to_json() for row in rows])
     else:
         print_scores(rows)
+
+
+@commands.command("designs")
+def evaluate_designs(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of searches with evidence (matlode relax).")
+    ],
+    models: ModelsFolder = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of models that the errors are written into, for searches."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Intervals of relaxed candidates: coverage by goal."""
+    from matlode.evaluation.designs import measure_designs
+
+    with show_command_progress() as progress:
+        rows = measure_designs(folders, models=models, out=out, progress=progress)
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    else:
+        print_designs(rows)
 
 
 @commands.command("accuracy")

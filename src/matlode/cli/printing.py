@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
+    from matlode.evaluation.designs import CoverageRow
     from matlode.evaluation.score_row import ScoreRow
     from matlode.evaluation.screens import ScreenRow
     from matlode.jobs.identify import Identification
@@ -290,6 +291,20 @@ def print_screens(rows: Sequence[ScreenRow]) -> None:
         ]
         share = "accepted" if is_real else "rejected"
         print_table(["", "crystals", share, "rejected by"], cells, title=title)
+
+
+def print_designs(rows: Sequence[CoverageRow]) -> None:
+    """Print how many computed values the intervals hold."""
+    cells = [
+        [row.endpoint, row.goal, f"{row.rows:,}", f"{row.coverage:.0%}", f"{row.widened:.0%}",
+         f"{row.factor:.2f}"]
+        for row in rows
+    ]  # fmt: skip
+    print_table(
+        ["property", "goal", "designs", "inside", "inside, widened", "wider by"],
+        cells,
+        title="computed values inside the 90 % intervals; widened by the errors of other goals",
+    )
 
 
 def print_check(check: TableCheck) -> None:

@@ -75,17 +75,20 @@ class Models:
         *,
         case: Case,
         crystals: Sequence[CrystalFacts] | None = None,
+        designed: bool = False,
     ) -> list[Candidate]:
         """Predict every property and the space group of materials.
 
         ``formulas`` are canonical, ``compositions`` of shape (n, 100), ``patterns`` of shape
         (n, 1601). If the materials are ``crystals``, the property models read these, too.
+        ``designed``: whether a search chose them (``PropertyModels.predict``).
         """
         distances = self.properties.distances(compositions)
         described = None if crystals is None else np.array([c.descriptors for c in crystals])
         estimates = self.properties.predict(
-            compositions, patterns, case=case, distances=distances, crystals=described
-        )
+            compositions, patterns, case=case, distances=distances, crystals=described,
+            designed=designed,
+        )  # fmt: skip
         groups = self.symmetry.predict(patterns, compositions)
         sets = self.symmetry.sets(groups, case=case)
         return [

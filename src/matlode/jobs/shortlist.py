@@ -164,6 +164,7 @@ def propose_crystals(
         trials.formulas[rows].tolist(), composition_vectors(crystals),
         np.array([crystal.pattern for crystal in chosen]), case="simulated",
         crystals=describe_crystals(crystals, [crystal.space_group for crystal in chosen]),
+        designed=True,
     )  # fmt: skip
     screened = screen(candidates, rules)
     n_accepted = sum(one.accepted for one in screened)

@@ -23,6 +23,7 @@ from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
 from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
+from matlode.properties.designs import Designs
 from matlode.properties.endpoints import ENDPOINTS, VOLUME, Endpoint, Estimates
 from matlode.properties.expected_volume import VOLUME_MODEL, ExpectedVolume
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
@@ -48,6 +49,8 @@ class PropertyModels:
     network: PropertyNetwork | None = None
     correction: Correction | None = None
     """Correction of the network's errors, learned from materials computed after its training."""
+    designs: Designs | None = None
+    """Errors for candidates of searches, which widen the intervals of further ones."""
 
     @classmethod
     def load(
@@ -77,8 +80,11 @@ class PropertyModels:
         heads = {name: Head.load(place) for name, place in places.items()}
         for name, head in heads.items():
             _check_foundations(head.report, places[name], digests)
-        correction = Correction.load(folder) if face == "standard" else None
-        return cls(FEATURES[face](space), heads, network, correction)
+        if network is None:
+            return cls(FEATURES[face](space), heads)
+        return cls(
+            FEATURES[face](space), heads, network, Correction.load(folder), Designs.load(folder)
+        )
 
     @cached_property
     def endpoints(self) -> dict[str, Endpoint]:
@@ -98,6 +104,7 @@ class PropertyModels:
         names: Iterable[str] | None = None,
         distances: NDArray[np.float64] | None = None,
         crystals: NDArray[np.floating] | None = None,
+        designed: bool = False,
     ) -> dict[str, Estimates]:
         """Estimates by endpoint for compositions (n, 100) and patterns (n, 1601).
 
@@ -105,7 +112,8 @@ class PropertyModels:
         ``distances`` (n,) may be passed if ``self.distances`` was already evaluated for these
         compositions. ``crystals`` (n, n_descriptors) are the descriptors of the materials, if they
         are crystals (``compute_crystal_descriptors``). Their own volumes then replace the predicted
-        ones, with intervals of no width, also where other properties need them.
+        ones, with intervals of no width, also where other properties need them. ``designed``: a
+        search chose the materials, whose intervals are widened (``designs``).
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
@@ -119,6 +127,8 @@ class PropertyModels:
             found |= network.estimates(outputs, widths, case=basis, distances=distances)
             if self.correction is not None:
                 found = self.correction.apply(found, compositions)
+            if designed and self.designs is not None:
+                found = self.designs.widen(found)
             if crystals is not None:
                 given = np.exp(crystals[:, LN_VOLUME].astype(float))
                 found[VOLUME] = Estimates(given, given, given)
