@@ -69,8 +69,8 @@ def test_formula_of_a_crystal_ignores_site_order_and_supercell(structure, random
         ("NaCl", "ClNa", "NaCl"),
         ("Ti2O4", "O2Ti", "TiO2"),
         ("Fe4(SiO4)2", "Fe2O4Si", "Fe2SiO4"),
-        ("Ca(OH)2", "CaH2O2", "Ca(HO)2"),
-        ("Ca10(PO4)6(OH)2", "Ca5HO13P3", "Ca5P3HO13"),
+        ("Ca(OH)2", "CaH2O2", "Ca(OH)2"),
+        ("Ca10(PO4)6(OH)2", "Ca5HO13P3", "Ca5HP3O13"),
         ("Y3Al5O12", "Al5O12Y3", "Y3Al5O12"),
         ("O2", "O", "O"),
         ("Fe0.5O0.5", "FeO", "FeO"),
@@ -82,6 +82,28 @@ def test_formula_of_a_crystal_ignores_site_order_and_supercell(structure, random
 def test_formulas_as_chemists_write_them(written, canonical, conventional):
     assert canonicalise_formula(written) == canonical
     assert format_formula(canonical) == conventional
+
+
+USUAL = """
+    NaCl TiO2 Fe2SiO4 Ca(OH)2 Y3Al5O12 FeO WC NiTiO3 FeTiO3 MnTiO3 CoTiO3 PbTiO3 SrTiO3
+    BaTiO3 CaTiO3 CuInSe2 AgInS2 CuFeS2 ZnAl2O4 MgAl2O4 FeCr2O4 CuAlO2 CuWO4 PbWO4 BiVO4
+    AgNbO3 LiNbO3 KNbO3 ZnWO4 La2CuO4 LaNiO3 LaMnO3 LaAlO3 BiFeO3 CoFe2O4 NiFe2O4 ZnFe2O4
+    NiCo2O4 LiCoO2 LiFePO4 LiNiO2 CsPbI3 CsSnBr3 BiOCl KClO4 NaIO4 CaCO3 Na2SO4 KNO3
+    Ca3(PO4)2 Al2(SO4)3 Mg(OH)2 LiOH NaHCO3 KH2PO4 H2O NH3 CH4 LiBH4 NaBH4 W2B WB2 Os2B5
+    NiW2B4 CoWB TiB2 B4C BN BP SiC Si3N4 GaN GaAs InSb Bi2Te3 Sb2Te3 PbTe GeTe SnS Mg2Si
+    Mg3Sb2 Cr2AlC Ti3SiC2 Ti3AlC2 Ti2AlN Nb3Sn V3Ga LaNi5 MgZn2 CaCu5 SmCo5 Co2P Fe3C
+    Cu2ZnSnS4 CuGaS2 ZrSiO4 Zn2SiO4 BaFe2As2 LaFeAsO Li7La3Zr2O12 PbZrO3 BaSnO3 ZnSnO3
+    Y2Ir2O7 LaOF OF2 XeF2 SiO2 Al2O3 ReB2 CrB FeB MnB ReB Re3B RuB2 FeW2B2 TaB MoB2 IrB AlB2
+    MgB2 CaB6 YB12 LaB6 Mo2C TaC HfN VN Mo2N MoS2 WSe2 PtSe2 K2PtCl6 Cs2AgBiBr6 Na3PS4
+    Li10GeP2S12 Li6PS5Cl NaAlH4 MgH2 LiH TiH2 H3BO3 Ni3Sn Cu3Au ZrV2 ScAlO3 FeAl2O4 Fe2TiO4
+    LiMn2O4 CaMg(CO3)2 Mg2TiO4 LiAlSi2O6 NaAlSi3O8 ZnO CuO Ag2O HgTe CdTe TiAl TiNi ZrNi
+    CoSi FeSi2 MnSi GdFeO3 YMnO3 NaBa2OsO6 Sr2FeMoO6
+"""  # as databases and reviews write them
+
+
+@pytest.mark.parametrize("formula", USUAL.split())
+def test_elements_come_in_the_usual_order(formula):
+    assert format_formula(canonicalise_formula(formula)) == formula
 
 
 def test_small_crystals_have_the_formulas_on_their_labels():

@@ -6,7 +6,6 @@ import itertools
 import math
 import re
 import string
-import warnings
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -15,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.data.formula_notation import write_conventional_formula
 from matlode.errors import InputError
 
 MAX_AMOUNT = 1_000_000
@@ -109,20 +109,12 @@ def canonicalise_formula(text: str) -> str:
 
 @cache
 def format_formula(formula: str) -> str:
-    """Return a formula with its elements ordered by electronegativity, for display.
+    """Return a formula as chemists write it, for display (``formula_notation``).
 
-    >>> format_formula("O2Ti"), format_formula("CW")
-    ('TiO2', 'WC')
+    >>> format_formula("O2Ti"), format_formula("CW"), format_formula("NiO3Ti")
+    ('TiO2', 'WC', 'NiTiO3')
     """
-    from pymatgen.core import Composition
-
-    symbols = parse_formula(formula)
-    if len(symbols) == 1:  # pymatgen writes O as O2
-        return next(iter(symbols))
-    with warnings.catch_warnings():
-        # pymatgen warns that noble gases have no electronegativity
-        warnings.simplefilter("ignore")
-        written = str(Composition(dict(symbols)).reduced_formula)
+    written = write_conventional_formula(parse_formula(formula))
     # table readers would interpret sodium nitride 1:1 as a missing value
     return formula if written == "NaN" else written
 

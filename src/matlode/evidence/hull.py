@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matlode.data.formulas import parse_formula
+from matlode.data.formulas import canonicalise_formula, format_formula, parse_formula
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.evidence.potentials import find_potential
@@ -151,7 +151,9 @@ def compute_hull_position(
         energy_above_hull_ev=float(above),
         formation_energy_ev=float(diagram.get_form_energy_per_atom(entry)),
         decomposition={
-            part.composition.reduced_formula: round(float(share), 4)
+            format_formula(canonicalise_formula(part.composition.reduced_formula)): round(
+                float(share), 4
+            )
             for part, share in decomposition.items()
         },
         n_competing=len(competitors),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matlode.artefacts import inside, lock_folder
-from matlode.data.formulas import canonicalise_formula
+from matlode.data.crystals import Crystals
+from matlode.data.formulas import canonicalise_formula, compute_formulas, format_formula
 from matlode.data.structures import read_structure
 from matlode.data.symmetry import make_symmetrised_cif
 from matlode.evidence.dossier import Evidence
@@ -115,7 +116,11 @@ def _write_evidence(
 
 def make_sources(files: Sequence[Path]) -> list[Source]:
     """Structure files without predictions, named by their formulas."""
-    return [Source(read_structure(file).composition.reduced_formula, file, {}) for file in files]
+    formulas = compute_formulas(Crystals.from_structures(map(read_structure, files)))
+    return [
+        Source(format_formula(formula), file, {})
+        for formula, file in zip(formulas, files, strict=True)
+    ]
 
 
 def describe_hull(examination: Examination) -> str:
