@@ -289,8 +289,11 @@ class IndependentModel:
 
 @dataclass(frozen=True)
 class LatentRun:
-    """Campaign of one sampler and one seed; lists have one entry per batch."""
+    """Campaign of one sampler and one seed; lists have one entry per batch of trials, and repeat
+    the last one where proposals led to fewer trials."""
 
+    evaluated: int
+    """Number of trials. A proposal without a new formula that has a template leads to none."""
     best: list[float]
     """Best merit so far."""
     hits: list[int]
@@ -371,9 +374,12 @@ def _run_latent(campaign: Campaign, known: Trials, n_trials: int, seed: int) -> 
     merits = found.merits(campaign.goal)
     rows = select_diverse(found, merits, TOP, max_per_system=TOP)
     best = np.maximum.accumulate(merits)
+    ends = np.minimum(np.arange(BATCH, n_trials + 1, BATCH), len(merits)) - 1
+    hits = _count_hits(found, merits)
     return LatentRun(
-        best=best[BATCH - 1 :: BATCH].tolist(),
-        hits=_count_hits(found, merits),
+        evaluated=len(merits),
+        best=best[ends].tolist(),
+        hits=[hits[end // BATCH] for end in ends.tolist()],
         top=float(merits[rows].mean()),
         formulas=[str(formula) for formula in found.formulas[np.resize(rows, TOP)]],
         seconds=seconds,
@@ -399,6 +405,7 @@ def _tabulate_latent(
         "best merit": _format_mean([run.best[-1] for run in runs]),
         f"mean of {TOP} best": _format_mean([run.top for run in runs]),
         "of these, by the judge": _format_mean([one.independent for one in scored]),
+        "evaluated": f"{np.mean([run.evaluated for run in runs]):.0f}",
         "distinct hits": f"{np.mean([run.hits[-1] for run in runs]):.0f}",
         "hits per minute": f"{np.mean([60 * run.hits[-1] / run.seconds for run in runs]):.0f}",
         "seconds": f"{np.mean([run.seconds for run in runs]):.1f}",
