@@ -10,7 +10,7 @@ from matlode.data.formulas import atomic_numbers
 from matlode.errors import InputError
 
 _HYDROGEN_ISOTOPES = frozenset("DT")
-_GROUPS = frozenset(("oh", "oh1", "oh2", "ho", "h2o", "wat", "water", "nh3", "nh4", "ch3", "ow"))
+_GROUPS = frozenset(("oh", "oh1", "oh2", "h2o", "wat", "water", "nh3", "nh4", "ch3", "ow"))
 """Names of groups of atoms that are written as one site, in lower case."""
 _TYPE = re.compile(r"(?:\d{1,3})?([A-Za-z]{1,2})\d{0,2}(?:[+-]\d*\.?\d*|\d*\.?\d*[+-])?")
 """Isotope, symbol, number or charge: ``7Li``, ``Fe3+``, ``O-2``, ``Na1``, ``Fe2.5+``."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.data.atom_types import parse_atom_label, parse_atom_type
 from matlode.data.cif_symmetry import StatedSymmetry, Tags, read_symmetry
-from matlode.data.cif_testimony import find_contradiction, read_formula
+from matlode.data.cif_testimony import confirm_amounts, find_contradiction, read_formula
 from matlode.data.crowding import find_crowded_atoms
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import element_symbols
@@ -104,9 +104,14 @@ def _collect(block: cif.Block) -> dict[str, list[str]]:
     for tag, values in _iterate(block):
         key = tag.lower().replace(".", "_")
         if key.startswith(_KEPT):
-            plain = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values]
-            if tags.setdefault(key, plain) != plain:
+            texts = [cif.as_string(value).strip() for value in values]
+            plain = ["" if text in ("?", ".") else text for text in texts]
+            if not any(plain):
+                tags.setdefault(key, plain)  # an unknown value does not hide a known one
+            elif any(tags.get(key, ())) and tags[key] != plain:
                 raise InputError(f"the tag {tag} occurs twice with different values")
+            else:
+                tags[key] = plain
     return tags
 
 
@@ -270,6 +275,8 @@ def _build(
     largest = max(map(len, fitting)) * len(sites.numbers)
     if largest > MAX_POSITIONS:
         raise InputError(f"{largest} positions; expected at most {MAX_POSITIONS}")
+    if symmetry.doubt and not confirm_amounts(tags):
+        raise InputError(symmetry.doubt)
     built, reasons = [], []
     for setting in fitting:
         structure = _expand(setting, lattice, sites)
@@ -279,14 +286,16 @@ def _build(
             built.append((setting, structure))
     if not built:
         raise InputError(str(reasons[0]))
+    if symmetry.doubt:
+        return built[0][1], (f"{symmetry.doubt}; the operations agree with formula and Z",)
     if len(built) == 1:
         note = (f"{built[0][0].name} chosen by the cell and the content",)
         return built[0][1], note if len(symmetry.settings) > 1 else ()
-    return _choose_setting(built)
+    return _choose_setting(built, lattice, sites)
 
 
 def _choose_setting(
-    built: Sequence[tuple[Operations, Structure]],
+    built: Sequence[tuple[Operations, Structure]], lattice: NDArray[np.float64], sites: Sites
 ) -> tuple[Structure, tuple[str, ...]]:
     """Choose among settings that fit: the origin at which fewest atoms result, the usual axes.
 
@@ -295,8 +304,11 @@ def _choose_setting(
     origins = {setting.name.partition(":")[2] for setting, _ in built}
     if origins != {"1", "2"}:
         return built[0][1], (f"the setting {built[0][0].name} was assumed",)
-    built = sorted(built, key=lambda one: len(one[1]))
-    counts = [len(structure) for _, structure in built]
+    # without merging images that rounding does not explain, which would favour the wrong origin
+    sized = [(_count_positions(setting, lattice, sites), setting, s) for setting, s in built]
+    sized.sort(key=lambda one: one[0])
+    counts = [count for count, *_ in sized]
+    built = [(setting, structure) for _, setting, structure in sized]
     if counts[0] == counts[1]:
         raise InputError(
             f"the symbol does not tell the origin: {built[0][0].name} or {built[1][0].name}; add "
@@ -323,6 +335,19 @@ def _expand(setting: Operations, lattice: NDArray[np.float64], sites: Sites) -> 
     return _build_mixed(lattice, numbers, places, occupancies)
 
 
+def _count_positions(setting: Operations, lattice: NDArray[np.float64], sites: Sites) -> int:
+    limits = [_rounding_limit(sites, row) for row in range(len(sites.numbers))]
+    return sum(
+        len(expand_site(place, setting, lattice, limit_a=limit))
+        for place, limit in zip(sites.places, limits, strict=True)
+    )
+
+
+def _rounding_limit(sites: Sites, row: int) -> float:
+    """Return how far apart rounding can put the images of a site at a special position, in Å."""
+    return min(max(SAME_SITE_A, 2 * float(sites.rounding_a[row])), SAME_ATOM_A)
+
+
 def _expand_row(
     setting: Operations, lattice: NDArray[np.float64], sites: Sites, row: int
 ) -> tuple[NDArray[np.float64], float]:
@@ -335,8 +360,7 @@ def _expand_row(
     merged = expand_site(place, setting, lattice)
     if amount >= 1:
         return merged, amount
-    limit = max(SAME_SITE_A, 2 * float(sites.rounding_a[row]))
-    split = expand_site(place, setting, lattice, limit_a=min(limit, SAME_ATOM_A))
+    split = expand_site(place, setting, lattice, limit_a=_rounding_limit(sites, row))
     if len(split) > len(merged) and amount * len(split) / len(merged) <= OCCUPANCY_TOLERANCE:
         return split, amount
     return merged, amount

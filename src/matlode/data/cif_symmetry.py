@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -59,6 +59,9 @@ class StatedSymmetry:
     settings: tuple[Operations, ...]
     """Sets of operations that the statement can mean, usually one."""
     notes: tuple[str, ...] = ()
+    doubt: str | None = None
+    """A symbol of less symmetry than the operations have, as programs write that find both with
+    different tolerances; the operations count if the content of the cell confirms them."""
 
 
 def read_symmetry(tags: Tags) -> StatedSymmetry:
@@ -81,13 +84,20 @@ def read_symmetry(tags: Tags) -> StatedSymmetry:
         numbers[f'"{hall}"'] = from_hall.number
     if number:
         numbers[f"number {number}"] = number
+    doubt = None
     if operations:
+        lesser = find_number_settings(number) if number else ()
+        lesser += tuple(s for settings in names.values() for s in settings)
         numbers = {f"{len(operations)} operations of {operations.name}": operations.number} | numbers
-    _require_agreement(numbers)
+        doubt = _describe_disagreement(numbers)
+        if doubt and (len(operations) == 1 or not any(map(operations.contain, lesser))):
+            raise InputError(doubt)
+    elif disagreement := _describe_disagreement(numbers):
+        raise InputError(disagreement)
     unknown = [name for name, settings in names.items() if not settings]
     notes = tuple(f'unknown space-group symbol "{name[:40]}"' for name in unknown)
     if operations:
-        return StatedSymmetry((operations,), notes)
+        return StatedSymmetry((operations,), notes, doubt)
     if from_hall:
         return StatedSymmetry((from_hall,), notes)
     for settings in names.values():
@@ -108,12 +118,12 @@ def read_symmetry(tags: Tags) -> StatedSymmetry:
     )
 
 
-def _require_agreement(numbers: Mapping[str, int]) -> None:
-    """Raise InputError if the statements are of different space groups."""
+def _describe_disagreement(numbers: Mapping[str, int]) -> str | None:
+    """Return the statements if they are of different space groups."""
     if len(set(numbers.values())) <= 1:
-        return
+        return None
     told = ", ".join(f"{what[:60]} ({number})" for what, number in numbers.items())
-    raise InputError(f"contradictory space groups: {told}; correct the operations or the symbol")
+    return f"contradictory space groups: {told}; correct the operations or the symbol"
 
 
 def _find(name: str, tags: Tags) -> tuple[Operations, ...]:
@@ -161,10 +171,8 @@ def _parse_operations(texts: tuple[str, ...], centrings: tuple[str, ...]) -> Ope
     known = gemmi.find_spacegroup_by_ops(group) if len(group) == len(unique) else None
     if known is not None:
         return convert_operations(unique, known.number, known.xhm())
-    return _identify(*(getattr(convert_operations(unique, 1, ""), part) for part in _PARTS))
-
-
-_PARTS = ("rotations", "translations")
+    arrays = convert_operations(unique, 1, "")
+    return _identify(arrays.rotations, arrays.translations)
 
 
 def _strip_reversal(text: str) -> str:
@@ -183,10 +191,10 @@ def _parse_unusual_operations(triplets: Iterable[str], shifts: Sequence[str]) ->
             operations = [SymmOp.from_xyz_str(shift) * op for shift in shifts for op in operations]
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"a symmetry operation cannot be parsed ({str(error)[:100]})") from error
-    return _identify(
-        np.array([op.rotation_matrix for op in operations]),
-        np.array([op.translation_vector for op in operations]) % 1,
-    )
+    rotations = np.array([op.rotation_matrix for op in operations])
+    if not np.allclose(abs(np.linalg.det(rotations)), 1):
+        raise InputError("a symmetry operation cannot be parsed, or is not invertible")
+    return _identify(rotations, np.array([op.translation_vector for op in operations]) % 1)
 
 
 def _identify(
@@ -198,11 +206,10 @@ def _identify(
     """
     from moyopy import Cell, MoyoDataset
 
-    tolerance = 2e-3  # of translations with three digits
-    keys = {_key(r, t, tolerance) for r, t in zip(rotations, translations, strict=True)}
+    group = Operations(rotations, translations, 1, "an unusual setting")
     for rotation, shift in zip(rotations, translations, strict=True):
-        products = rotation @ rotations, (translations @ rotation.T + shift) % 1
-        if any(_key(r, t, tolerance) not in keys for r, t in zip(*products, strict=True)):
+        product = rotation @ rotations, translations @ rotation.T + shift
+        if not group.contain(replace(group, rotations=product[0], translations=product[1])):
             raise InputError(
                 f"the {len(rotations)} symmetry operations do not form a group; list all of them"
             )
@@ -219,17 +226,7 @@ def _identify(
         )
     except ValueError as error:
         raise InputError(f"the symmetry operations are of no space group ({error})") from error
-    return Operations(rotations, translations, int(found.number), "an unusual setting")
-
-
-def _key(
-    rotation: NDArray[np.float64], translation: NDArray[np.float64], tolerance: float
-) -> tuple[int, ...]:
-    steps = round(1 / tolerance)
-    return (
-        *np.rint(rotation.ravel() * 12).astype(int).tolist(),
-        *(np.rint(translation * steps).astype(int) % steps).tolist(),
-    )
+    return replace(group, number=int(found.number))
 
 
 def _all(tags: Tags, names: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -42,6 +43,11 @@ def find_contradiction(
         if min(abs(computed / d - 1) for d in (density, density / 1000)) > DENSITY_TOLERANCE:
             return f"density of {density:g} g/cm³ stated, {computed:.4g} g/cm³ read"
     return None
+
+
+def confirm_amounts(tags: Tags) -> bool:
+    """Return whether the file states how many atoms of which elements a cell holds."""
+    return bool(read_formula(tags) and _read(tags, "_cell_formula_units_z"))
 
 
 def read_formula(tags: Tags) -> dict[str, float] | None:
@@ -93,12 +99,10 @@ def _compare_formula(
 
 
 def _common_divisor(amounts: Mapping[str, float]) -> float:
-    from math import gcd
-
     numbers = list(amounts.values())
     if any(abs(n - round(n)) > 1e-6 for n in numbers):
         return min(numbers)
-    return float(gcd(*(round(n) for n in numbers)) or 1)
+    return float(math.gcd(*(round(n) for n in numbers)) or 1)
 
 
 def _write(amounts: Mapping[str, float]) -> str:

@@ -27,20 +27,21 @@ def expand_site(
     Images nearer than ``limit_a`` to the site are one atom, at their mean: coordinates of few
     digits are moved to the special position that they are meant to be.
     """
+    if len(operations) == 1:
+        return place[None] % 1
     near = np.zeros(len(operations), dtype=bool)
     for _ in range(MAX_ROUNDS):
         images = operations.rotations @ place + operations.translations
         shifts = images - place
         shifts -= np.rint(shifts)
         now = np.linalg.norm(shifts @ lattice, axis=1) < limit_a
-        place = place + shifts[now].mean(axis=0)
-        if (now == near).all():
+        if (now == near).all() or now.sum() == 1:
             break
+        place = place + shifts[now].mean(axis=0)
         near = now
-    images = (operations.rotations @ place + operations.translations) % 1
-    if near.sum() <= 1:
-        return images
-    return _find_distinct(images, lattice, limit_a)
+    if now.sum() == 1:
+        return images % 1
+    return _find_distinct(images % 1, lattice, limit_a)
 
 
 def _find_distinct(

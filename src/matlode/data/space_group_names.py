@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     import gemmi
     import moyopy
 
+TRANSLATION_TOLERANCE = 2e-3
+"""Of translations that are written with three digits."""
 MONOCLINIC = range(3, 16)
 N_HALL_SYMBOLS = 530
 """Entries of moyo's table."""
 CENTROSYMMETRIC_CUBIC = (*range(200, 207), *range(221, 231))
 """Groups whose threefold axis was written 3 before 1983 and is written -3 since."""
 _SUFFIX = re.compile(r"\s*(?::\s*([12HR]|-?[abc][123]?)|\(?\s*origin(?: choice)?\s*([12])\)?)$", re.I)
+_NUMBER = re.compile(r"\s+\(\s*(?:no\.?\s*)?\d{1,3}\s*\)$|\s*(?:#|\bno\.?)\s*\d{1,3}$", re.I)
+"""The number of the group behind its symbol: ``(62)``, ``#62``, ``(No. 62)``."""
 _ICSD_SUFFIX = re.compile(r"(?<=[^\s:])\s*([SZRH])$", re.I)
 """ICSD's letters: S and Z for the first and second origin, R and H for rhombohedral axes."""
 
@@ -53,6 +57,18 @@ class Operations:
         lengths = np.sqrt(np.diag(metric))
         return bool((abs(changed - metric) <= tolerance * np.outer(lengths, lengths)).all())
 
+    def contain(self, others: Operations) -> bool:
+        """Return whether all operations of ``others`` are among these."""
+        return others._keys <= self._keys
+
+    @cached_property
+    def _keys(self) -> frozenset[bytes]:
+        steps = round(1 / TRANSLATION_TOLERANCE)
+        turns = np.rint(self.rotations.reshape(-1, 9) * 12)
+        shifts = np.rint(self.translations * steps) % steps
+        rows = np.concatenate([turns, shifts], axis=1).astype(np.int64)
+        return frozenset(row.tobytes() for row in rows)
+
 
 def find_settings(name: str) -> tuple[Operations, ...]:
     """Return the settings that a Hermann-Mauguin symbol can mean; none if it is unknown.
@@ -68,7 +84,7 @@ def find_settings(name: str) -> tuple[Operations, ...]:
     ['R -3 m:H', 'R -3 m:R']
     """
     name = unicodedata.normalize("NFKC", name).replace("−", "-").replace("–", "-").strip()
-    name = re.sub(r"\s*[#(]\s*(no\.?)?\s*\d{1,3}\)?$", "", name, flags=re.I) or name
+    name = _NUMBER.sub("", name)
     if found := _SUFFIX.search(name):
         return _select(_lookup(name[: found.start()]), found[1] or found[2])
     settings = _lookup(name)
@@ -150,14 +166,11 @@ def _names() -> dict[str, tuple[tuple[str, int, str], ...]]:
     for group in gemmi.spacegroup_table():
         setting = (group.hall, group.number, group.xhm())
         spellings = {group.hm, group.short_name()}
-        if group.number in MONOCLINIC:
-            letter, *axes = group.hm.split()
-            spellings.add(" ".join((letter, *(axis for axis in axes if axis != "1"))))
         if entry := _settings_of_moyo().get(_fingerprint(group.hall)):
-            # its short symbols of monoclinic groups do not tell the settings apart
-            spellings.add(entry.hm_full)
-            if group.number not in MONOCLINIC:
-                spellings.add(entry.hm_short)
+            letter, *axes = group.hm.split()
+            short = " ".join((letter, *(axis for axis in axes if axis != "1")))
+            # moyo's short symbols of monoclinic groups do not tell the settings apart
+            spellings |= {entry.hm_full, short if group.number in MONOCLINIC else entry.hm_short}
         if group.number in CENTROSYMMETRIC_CUBIC:
             spellings |= {name.replace("-3", "3") for name in spellings}
         for name in spellings:

@@ -79,7 +79,7 @@ def _check_structure(read: Callable[[], Structure]) -> Structure:
 
     Raises InputError with the reason for any failure.
     """
-    from pymatgen.core import DummySpecies, Structure
+    from pymatgen.core import DummySpecies, Element, Structure
 
     try:
         with warnings.catch_warnings():
@@ -98,7 +98,8 @@ def _check_structure(read: Callable[[], Structure]) -> Structure:
         raise InputError("is stated to be not periodic in three directions (pbc)")
     if any(isinstance(s, DummySpecies) for site in structure for s in site.species):
         raise InputError("holds a species that is no element")
-    structure.remove_oxidation_states()
+    if any(not isinstance(s, Element) for site in structure for s in site.species):
+        structure.remove_oxidation_states()
     return structure
 
 
