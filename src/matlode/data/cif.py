@@ -80,15 +80,15 @@ def _choose_block(text: str) -> tuple[Tags, tuple[str, ...]]:
         # level 0 allows a block name to occur twice
         document = cif.read_string(text, 0)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"not a valid CIF: {str(error).removeprefix('string:')}") from error
+        raise InputError(
+            f"not readable as a crystal structure: not a valid CIF: {str(error).removeprefix('string:')}"
+        ) from error
     blocks = ((block.name, _collect(block)) for block in document)
     found = [
-        (name, tags)
-        for name, tags in blocks
-        if _COORDINATES[0] in tags or _CARTESIAN[0] in tags
+        (name, tags) for name, tags in blocks if _COORDINATES[0] in tags or _CARTESIAN[0] in tags
     ]
     if not found:
-        raise InputError("no block with a cell and coordinates of atoms")
+        raise InputError("not readable as a crystal structure: no block with coordinates of atoms")
     name, tags = found[0]
     if len(found) == 1:
         return tags, ()
@@ -125,14 +125,14 @@ def _iterate(block: cif.Block) -> Iterator[tuple[str, Sequence[str]]]:
                 yield name, values[at :: len(names)]
 
 
-def _read_cell(
-    tags: Tags, symmetry: StatedSymmetry
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _read_cell(tags: Tags, symmetry: StatedSymmetry) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return the lattice (3, 3) in Å; missing parameters follow from the symmetry."""
     from pymatgen.core import Lattice
 
     values = [_read_number(tags, tag) for tag in (*_LENGTHS, *_ANGLES)]
-    missing = [tag for tag, value in zip((*_LENGTHS, *_ANGLES), values, strict=True) if value is None]
+    missing = [
+        tag for tag, value in zip((*_LENGTHS, *_ANGLES), values, strict=True) if value is None
+    ]
     numbers = [float(value or 0) for value in values]
     notes: tuple[str, ...] = ()
     if missing:
@@ -323,9 +323,7 @@ def _choose_setting(
 def _expand(setting: Operations, lattice: NDArray[np.float64], sites: Sites) -> Structure:
     from pymatgen.core import Structure
 
-    orbits = [
-        _expand_row(setting, lattice, sites, row) for row in range(len(sites.numbers))
-    ]
+    orbits = [_expand_row(setting, lattice, sites, row) for row in range(len(sites.numbers))]
     counts = [len(places) for places, _ in orbits]
     places = np.concatenate([places for places, _ in orbits])
     numbers = np.repeat(sites.numbers, counts)

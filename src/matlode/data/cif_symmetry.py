@@ -88,7 +88,9 @@ def read_symmetry(tags: Tags) -> StatedSymmetry:
     if operations:
         lesser = find_number_settings(number) if number else ()
         lesser += tuple(s for settings in names.values() for s in settings)
-        numbers = {f"{len(operations)} operations of {operations.name}": operations.number} | numbers
+        numbers = {
+            f"{len(operations)} operations of {operations.name}": operations.number
+        } | numbers
         doubt = _describe_disagreement(numbers)
         if doubt and (len(operations) == 1 or not any(map(operations.contain, lesser))):
             raise InputError(doubt)
@@ -197,9 +199,7 @@ def _parse_unusual_operations(triplets: Iterable[str], shifts: Sequence[str]) ->
     return _identify(rotations, np.array([op.translation_vector for op in operations]) % 1)
 
 
-def _identify(
-    rotations: NDArray[np.float64], translations: NDArray[np.float64]
-) -> Operations:
+def _identify(rotations: NDArray[np.float64], translations: NDArray[np.float64]) -> Operations:
     """Find the number of a group in a setting that is not tabulated.
 
     Raises InputError if the operations do not form a group.

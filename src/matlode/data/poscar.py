@@ -28,7 +28,9 @@ def parse_poscar(text: str) -> Structure:
 
     lines = text.lstrip("\ufeff").splitlines()
     if len(lines) < 8:
-        raise InputError(f"not a POSCAR: {len(lines)} lines; expected at least 8")
+        raise InputError(
+            f"not readable as a crystal structure: no CIF, and {len(lines)} lines; a POSCAR has 8 or more"
+        )
     lattice, factors = _read_lattice(lines)
     counts_at = 5 if _leading_numbers(lines[5]) else 6
     counts = _read_counts(lines[counts_at], counts_at + 1)
@@ -51,7 +53,9 @@ def _read_lattice(lines: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np
     """Return the lattice (3, 3) in Å, and the factors (3,) of Cartesian coordinates."""
     scales = _leading_numbers(lines[1])
     if len(scales) not in (1, 3) or 0 in scales or (len(scales) == 3 and min(scales) < 0):
-        raise InputError(f'line 2 is "{lines[1].strip()[:40]}"; expected one or three scale factors')
+        raise InputError(
+            f'line 2 is "{lines[1].strip()[:40]}"; expected one or three scale factors'
+        )
     vectors = [_leading_numbers(line)[:3] for line in lines[2:5]]
     if any(len(vector) != 3 for vector in vectors):
         raise InputError("lines 3 to 5 are not three vectors of three numbers")

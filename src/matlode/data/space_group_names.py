@@ -23,7 +23,9 @@ N_HALL_SYMBOLS = 530
 """Entries of moyo's table."""
 CENTROSYMMETRIC_CUBIC = (*range(200, 207), *range(221, 231))
 """Groups whose threefold axis was written 3 before 1983 and is written -3 since."""
-_SUFFIX = re.compile(r"\s*(?::\s*([12HR]|-?[abc][123]?)|\(?\s*origin(?: choice)?\s*([12])\)?)$", re.I)
+_SUFFIX = re.compile(
+    r"\s*(?::\s*([12HR]|-?[abc][123]?)|\(?\s*origin(?: choice)?\s*([12])\)?)$", re.I
+)
 _NUMBER = re.compile(r"\s+\(\s*(?:no\.?\s*)?\d{1,3}\s*\)$|\s*(?:#|\bno\.?)\s*\d{1,3}$", re.I)
 """The number of the group behind its symbol: ``(62)``, ``#62``, ``(No. 62)``."""
 _ICSD_SUFFIX = re.compile(r"(?<=[^\s:])\s*([SZRH])$", re.I)
@@ -184,7 +186,9 @@ def _setting_codes() -> dict[str, str]:
     import gemmi
 
     known = _settings_of_moyo()
-    entries = {group.xhm(): known.get(_fingerprint(group.hall)) for group in gemmi.spacegroup_table()}
+    entries = {
+        group.xhm(): known.get(_fingerprint(group.hall)) for group in gemmi.spacegroup_table()
+    }
     return {name: entry.setting for name, entry in entries.items() if entry is not None}
 
 

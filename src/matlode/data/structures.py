@@ -26,9 +26,7 @@ StructureDict: TypeAlias = Mapping[str, Any]
 CIF_ENDINGS = (".cif", ".mcif")
 POSCAR_ENDINGS = (".poscar", ".vasp")
 POSCAR_NAMES = ("POSCAR", "CONTCAR", "SPOSCAR")
-_POSCAR_NAME = re.compile(
-    r"^S?(POSCAR|CONTCAR)($|[._-])|(^|[._-])(POSCAR|CONTCAR)$", re.IGNORECASE
-)
+_POSCAR_NAME = re.compile(r"^S?(POSCAR|CONTCAR)($|[._-])|(^|[._-])(POSCAR|CONTCAR)$", re.IGNORECASE)
 """``POSCAR``, ``POSCAR-001``, ``POSCAR_relaxed.txt``, ``Si_POSCAR``, ``Si.CONTCAR``."""
 NOTES = "notes"
 """Key of the notes of a reader in ``Structure.properties``."""
