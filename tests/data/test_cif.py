@@ -3,7 +3,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice
 from pymatgen.io.cif import CifWriter
 
 from matlode.data.cif import parse_cif
@@ -63,6 +63,7 @@ def summary(text: str) -> tuple[str, int, int]:
 
 NACL = [("Na", (0, 0, 0)), ("Cl", (0.5, 0.5, 0.5))]
 CUBIC = (5.64, 5.64, 5.64, 90, 90, 90)
+ROCK_SALT_OPERATIONS = [op.triplet() for op in gemmi.SpaceGroup(225).operations()]
 ROCK_SALT = ("ClNa", 225, 8)
 
 
@@ -170,7 +171,7 @@ def test_one_atom_without_a_loop_and_cartesian_sites():
     ("kind", "number"),
     [
         ("Fe3+", 26), ("O2-", 8), ("O-2", 8), ("7Li", 3), ("15N", 7), ("2H", 1), ("D", 1),
-        ("T", 1), ("D1+", 1), ("na", 11), ("CL", 17), ("Fe2.5+", 26), ("Ho", 67), 
+        ("T", 1), ("D1+", 1), ("na", 11), ("CL", 17), ("Fe2.5+", 26), ("Ho", 67),
         ("OH", None), ("OH2", None), ("Wat", None), ("H2O", None), ("NH4", None), ("Fe/Mg", None),
         ("Fe0.5Mg0.5", None), ("(Fe,Mg)", None), ("X", None), ("Vac", None), ("M", None),
         ("Xx3+", None), ("1", None), ("Uuo", None),
@@ -182,7 +183,7 @@ def test_atom_types_are_read_or_refused(kind, number):
         with pytest.raises(InputError, match="the atom type"):
             parse_cif(text)
         return
-    assert parse_cif(text)[0][0].specie.Z == number
+    assert number == parse_cif(text)[0][0].specie.Z
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_atom_types_are_read_or_refused(kind, number):
 )
 def test_labels_tell_the_element_if_nothing_else_does(label, number):
     text = cif(SYSTEMS["orthorhombic"], hm("P 1"), NACL).replace("Na1 Na", f"{label} ?")
-    assert parse_cif(text)[0][0].specie.Z == number
+    assert number == parse_cif(text)[0][0].specie.Z
 
 
 def test_the_formula_decides_between_labels():
@@ -221,8 +222,7 @@ REFUSED = {
         "modulated structure",
     ),
     "symbol of a subgroup": (
-        cif(CUBIC, f"{hm('P 1')}\n{loop_of([o.triplet() for o in gemmi.SpaceGroup(225).operations()])}",
-            NACL),
+        cif(CUBIC, f"{hm('P 1')}\n{loop_of(ROCK_SALT_OPERATIONS)}", NACL),
         "contradictory",
     ),
     "formula": (cif(CUBIC, hm("F m -3 m"), NACL, "_chemical_formula_sum 'Na Cl O'"), "formula"),
@@ -274,7 +274,7 @@ def test_testimony_that_agrees_is_accepted():
 
 def test_operations_that_the_content_confirms_outweigh_a_symbol_of_less_symmetry():
     """pymatgen writes such files of nearly symmetric crystals."""
-    every = loop_of([op.triplet() for op in gemmi.SpaceGroup(225).operations()])
+    every = loop_of(ROCK_SALT_OPERATIONS)
     told = "_chemical_formula_sum 'Na4 Cl4'\n_cell_formula_units_Z 4"
     structure, notes = parse_cif(cif(CUBIC, f"{hm('P 1')}\n{every}", NACL, told))
     assert len(structure) == 8

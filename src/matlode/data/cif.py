@@ -157,7 +157,7 @@ def _complete_cell(numbers: list[float], group: int, missing: Sequence[str]) -> 
         a = b = a or b
     if 143 <= group <= 194:
         gamma = gamma or 120.0
-    if group >= 16 or (3 <= group and any((alpha, beta, gamma))):
+    if group >= 16 or (group >= 3 and any((alpha, beta, gamma))):
         alpha, beta, gamma = (angle or 90.0 for angle in (alpha, beta, gamma))
     completed = [a, b, c, alpha, beta, gamma]
     if not all(completed):
@@ -231,7 +231,7 @@ def _read_coordinate(text: str, label: str) -> float:
 def _last_digit(text: str) -> float:
     """Return the unit of the last of at least two decimal digits; 0 for exact halves and such."""
     decimals = text.partition("(")[0].partition(".")[2]
-    return 10.0 ** -len(decimals) if 2 <= len(decimals) and decimals.isdecimal() else 0.0
+    return 10.0 ** -len(decimals) if len(decimals) >= 2 and decimals.isdecimal() else 0.0
 
 
 def _read_number(tags: Tags, tag: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,7 +30,8 @@ def parse_poscar(text: str) -> Structure:
     lines = text.lstrip("\ufeff").splitlines()
     if len(lines) < 8:
         raise InputError(
-            f"not readable as a crystal structure: no CIF, and {len(lines)} lines; a POSCAR has 8 or more"
+            f"not readable as a crystal structure: no CIF, and {len(lines)} lines; a POSCAR has 8 "
+            "or more"
         )
     lattice, factors = _read_lattice(lines)
     counts_at = 5 if _leading_numbers(lines[5]) else 6
@@ -131,7 +133,7 @@ def _parse_ends(rows: Sequence[str], counts: Sequence[int]) -> list[int] | None:
     except InputError:
         return None
     starts = np.cumsum([0, *counts])
-    kinds = [set(atoms[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    kinds = [set(atoms[a:b]) for a, b in itertools.pairwise(starts)]
     if any(len(kind) > 1 or 0 in kind for kind in kinds):
         return None
     return [kind.pop() if kind else 1 for kind in kinds]

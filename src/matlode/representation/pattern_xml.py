@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import MALFORMED
+from matlode.data.text_files import decode_text
 from matlode.errors import InputError
 from matlode.representation.pattern_files import (
     K_ALPHA_RATIO,
@@ -18,7 +19,6 @@ from matlode.representation.pattern_files import (
     Readout,
     Scan,
     average_k_alpha,
-    decode,
     is_number,
     join_attenuated,
     join_scans,
@@ -90,7 +90,7 @@ def read_rasx(data: bytes) -> Readout:
     files = _unpack(data, r"Profile\d+\.txt$|MesurementConditions")
     tables = []
     for name in sorted(name for name in files if name.endswith(".txt")):
-        lines = enumerate(decode(files[name]).splitlines(), start=1)
+        lines = enumerate(decode_text(files[name]).splitlines(), start=1)
         tables.append(np.array([read_row(row.split(), n, 3) for n, row in lines if row.strip()]))
     alpha1 = alpha2 = 0.0
     # misspelled like this in the format

@@ -311,7 +311,7 @@ def test_a_table_without_rows_is_told(tmp_path, ending):
 def test_missing_sources_are_told(tmp_path):
     with pytest.raises(InputError, match=r"no such file or folder \(databases: mp:, optimade:"):
         read_materials([tmp_path / "absent.cif"])
-    with pytest.raises(InputError, match="no structure files .0 others.; looked for"):
+    with pytest.raises(InputError, match=r"no structure files \(0 others\); looked for"):
         read_materials([tmp_path])
     with pytest.raises(InputError, match="nothing to read"):
         read_materials([])

@@ -43,7 +43,8 @@ def open_folder(path: str, options: ReadOptions) -> Source:
     files = [p for p in everything if is_structure_file(p)]
     if not files:
         raise InputError(
-            f"{path} contains no structure files ({len(everything)} others); looked for {', '.join(CIF_ENDINGS)}, "
+            f"{path} contains no structure files ({len(everything)} others); looked for "
+            f"{', '.join(CIF_ENDINGS)}, "
             f"{', '.join(POSCAR_ENDINGS)} and {', '.join(POSCAR_NAMES)}*."
         )
     return Source(
