@@ -80,8 +80,9 @@ def _choose_block(text: str) -> tuple[Tags, tuple[str, ...]]:
         # level 0 allows a block name to occur twice
         document = cif.read_string(text, 0)
     except (ValueError, RuntimeError) as error:
+        reason = str(error).removeprefix("string:")
         raise InputError(
-            f"not readable as a crystal structure: not a valid CIF: {str(error).removeprefix('string:')}"
+            f"not readable as a crystal structure: not a valid CIF: {reason}"
         ) from error
     blocks = ((block.name, _collect(block)) for block in document)
     found = [
@@ -115,12 +116,12 @@ def _collect(block: cif.Block) -> dict[str, list[str]]:
     return tags
 
 
-def _iterate(block: cif.Block) -> Iterator[tuple[str, Sequence[str]]]:
+def _iterate(block: cif.Block) -> Iterator[tuple[str, list[str]]]:
     for item in block:
         if item.pair is not None:
             yield item.pair[0], [item.pair[1]]
         elif item.loop is not None:
-            names, values = item.loop.tags, item.loop.values
+            names, values = list(item.loop.tags), list(item.loop.values)
             for at, name in enumerate(names):
                 yield name, values[at :: len(names)]
 
@@ -181,8 +182,12 @@ def _read_sites(tags: Tags, lattice: NDArray[np.float64]) -> tuple[Sites, tuple[
     if any(len(column) != n_sites for column in (*columns.values(), *(tags[n] for n in names))):
         raise InputError("the columns of the atom sites have different lengths")
     elements = read_formula(tags) or {}
-    numbers, places, occupancies, digits = [], [], [], []
-    notes, heavy = [], False
+    numbers: list[int] = []
+    places: list[list[float]] = []
+    occupancies: list[float] = []
+    digits: list[list[float]] = []
+    notes: list[str] = []
+    heavy = False
     for row in range(n_sites):
         label, symbol, occupancy, flag, hydrogens = (column[row] for column in columns.values())
         if flag.lower() == "dum":

@@ -21,7 +21,7 @@ def find_crowded_atoms(crystals: Crystals) -> dict[int, str]:
     These are species at one place whose occupancies sum to more than 1, and two sites nearer
     than ``MIN_DISTANCE_A`` that are filled more than alternately.
     """
-    finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(crystals.lattices.reshape(-1, 9)).all(axis=1))
     finite[finite] &= abs(np.linalg.det(crystals.lattices[finite])) > 0
     bad_atoms = ~np.isfinite(crystals.frac_coords).all(axis=1)
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)

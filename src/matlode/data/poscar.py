@@ -47,7 +47,7 @@ def parse_poscar(text: str) -> Structure:
     places = _read_places(rows, n_atoms, at + 2)
     numbers = _find_elements(lines[0], lines[5] if counts_at == 6 else None, counts, rows)
     if mode[0] in "cCkK":
-        places = np.linalg.solve(lattice.T, (places * factors).T).T
+        places = np.asarray(np.linalg.solve(lattice.T, (places * factors).T).T, dtype=np.float64)
     return Structure(lattice, numbers, places)
 
 

@@ -56,7 +56,7 @@ def _make_uxd_scan(settings: dict[str, str], kind: str, words: Sequence[str]) ->
             raise InputError("the list of 2θ and counts has an odd number of values.")
         return Scan(two_theta_deg=values[::2], counts=values[1::2], seconds=seconds)
     start, step = (_number(settings.get(name, "")) for name in ("_START", "_STEPSIZE"))
-    positions = start + step * np.arange(len(values))
+    positions = start + step * np.arange(len(values), dtype=np.float64)
     return Scan(two_theta_deg=positions, counts=values, seconds=seconds)
 
 
@@ -115,7 +115,7 @@ def _read_bank(
     if len(intensity) < n_points or (sigma is not None and len(sigma) < n_points):
         raise InputError(f"the bank has {len(intensity)} points; its first line says {n_points}.")
     sigma = None if sigma is None else sigma[:n_points]
-    return start + step * np.arange(n_points), intensity[:n_points], sigma
+    return start + step * np.arange(n_points, dtype=np.float64), intensity[:n_points], sigma
 
 
 def read_chi(data: bytes) -> Readout:
@@ -165,7 +165,7 @@ def read_pdcif(data: bytes) -> Readout:
         )
         if positions is None:
             ends = [
-                cif.as_number(block.find_value(f"_pd_{part}_2theta_range_{end}") or "?")
+                float(cif.as_number(block.find_value(f"_pd_{part}_2theta_range_{end}") or "?"))
                 for part in ("meas", "proc")
                 for end in ("min", "max")
             ]
@@ -174,7 +174,7 @@ def read_pdcif(data: bytes) -> Readout:
             )
             if pair is None:
                 raise InputError("the pattern has no 2θ: neither a list nor a range.")
-            positions = np.linspace(*pair, len(intensity))
+            positions = np.linspace(pair[0], pair[1], len(intensity))
         wavelengths = values["_diffrn_radiation_wavelength"]
         lengths = [float(x) for x in wavelengths if x > 0][:2]
         length, notes = average_k_alpha(*[*lengths, 0.0, 0.0][:2])

@@ -131,8 +131,14 @@ def _read_brml_route(route: ElementTree.Element, where: str) -> Scan:
         raise InputError(
             f"{where} is not a 2θ scan with exactly one counter; export the pattern as .xy."
         )
-    column = int(counters[0].get("Start", "0"))
     fields = [(datum.text or "").split(",") for datum in data]
+    start = counters[0].get("Start", "0")
+    column = int(start) if start.isdecimal() and len(start) < 4 else len(fields[0])
+    if column >= len(fields[0]):
+        raise InputError(
+            f'{where}: the counter is column "{start[:20]}" of {len(fields[0])}; export the '
+            "pattern as .xy."
+        )
     rows = [read_row(row, number, len(fields[0])) for number, row in enumerate(fields, start=1)]
     zero, first, last = (_read_value(axis, name, 0.0) for name in ("Reference", "Start", "Stop"))
     return Scan(
