@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,9 @@ def _collect(block: cif.Block) -> dict[str, list[str]]:
 
 def _iterate(block: cif.Block) -> Iterator[tuple[str, list[str]]]:
     for item in block:
-        if item.pair is not None:
-            yield item.pair[0], [item.pair[1]]
+        pair: Any = item.pair
+        if pair is not None:
+            yield pair[0], [pair[1]]
         elif item.loop is not None:
             names, values = list(item.loop.tags), list(item.loop.values)
             for at, name in enumerate(names):
