@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 METRIC_TOLERANCE = 0.02
 """Relative deviation of a cell from the symmetry of its group: 1 % of lengths, 1° of angles."""
-MAX_POSITIONS = 200_000
+MAX_POSITIONS = 50_000
 """Largest number of positions, sites times operations."""
 OCCUPANCY_TOLERANCE = 1.05
 """Sums of occupancies up to this value are attributed to rounding and scaled to 1."""
@@ -281,6 +281,9 @@ def _build(
     largest = max(map(len, fitting)) * len(sites.numbers)
     if largest > MAX_POSITIONS:
         raise InputError(f"{largest} positions; expected at most {MAX_POSITIONS}")
+    shortest = min(setting.find_shortest_translation(lattice) for setting in fitting)
+    if shortest < SAME_ATOM_A:
+        raise InputError(f"the operations contain a translation of {shortest:.3g} Å")
     if symmetry.doubt and not confirm_amounts(tags):
         raise InputError(symmetry.doubt)
     built, reasons = [], []

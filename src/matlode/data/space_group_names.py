@@ -59,6 +59,13 @@ class Operations:
         lengths = np.sqrt(np.diag(metric))
         return bool((abs(changed - metric) <= tolerance * np.outer(lengths, lengths)).all())
 
+    def find_shortest_translation(self, lattice: NDArray[np.float64]) -> float:
+        """Return the length in Å of the shortest pure translation; infinity without any."""
+        pure = (abs(self.rotations - np.eye(3)) < 1e-6).all(axis=(1, 2))
+        shifts = self.translations[pure] - np.rint(self.translations[pure])
+        lengths = np.linalg.norm(shifts @ lattice, axis=1)
+        return float(min(lengths[lengths > 1e-6], default=np.inf))
+
     def contain(self, others: Operations) -> bool:
         """Return whether all operations of ``others`` are among these."""
         return others._keys <= self._keys
