@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from matlode.data.batches import split_range
@@ -142,4 +143,6 @@ def _count_columns(comment: bytes) -> int:
 
 
 def _select_scalars(values: dict[str, object]) -> dict[str, object]:
-    return {key: v for key, v in values.items() if isinstance(v, str | int | float) or v is None}
+    # ASE reads integers as those of NumPy
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    return {key: v for key, v in plain.items() if isinstance(v, str | int | float) or v is None}
