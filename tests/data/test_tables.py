@@ -21,6 +21,7 @@ from matlode.data.tables import (
     load_materials,
     read_parts,
     read_table,
+    write_dropped,
     write_materials,
 )
 from matlode.errors import InputError
@@ -215,3 +216,10 @@ def test_an_index_that_was_stored_is_a_column(tmp_path, starter):
     frame = pd.read_parquet(tmp_path / TABLE_FILE).set_index("id")
     frame.to_parquet(tmp_path / "indexed.parquet")
     assert list(read_table(tmp_path / "indexed.parquet").frame["id"]) == list(frame.index)
+
+
+def test_ids_are_not_calculated_by_spreadsheets(tmp_path):
+    ids = ("=1+1", "+a", "-b", "@c", "mp-1")
+    write_dropped([DroppedRow(name, "reason") for name in ids], tmp_path)
+    written = pd.read_csv(tmp_path / "dropped.csv")["id"].tolist()
+    assert written == ["'=1+1", "'+a", "'-b", "'@c", "mp-1"]

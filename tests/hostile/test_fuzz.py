@@ -171,16 +171,16 @@ def poscar(a=4.0, b=4.0, c=4.0, names="Na Cl", counts="1 1", sites="0 0 0\n0.5 0
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (poscar(a=0), "Å³ per atom"),
-        (poscar(a="nan"), "not finite"),
+        (poscar(a=0), "volume 0"),
+        (poscar(a="nan"), "three vectors"),
         (poscar(a=1e6), "Å³ per atom"),
         (poscar(a=1e-6), "Å³ per atom"),
-        (poscar(a="1e308"), "not finite|per atom"),
+        (poscar(a="1e308"), "volume|not finite|per atom"),
         (poscar(names="Na Og"), "Z = 118|Og"),
         (poscar(names="Na Xx"), "no element|not readable"),
-        (poscar(counts="0 0", sites=""), "no atoms|not readable"),
-        (poscar(counts="1 99999999"), "not readable"),
-        (poscar(sites="nan 0 0\n0.5 0.5 0.5"), "not finite"),
+        (poscar(counts="0 0", sites=""), "expected numbers of atoms"),
+        (poscar(counts="1 99999999"), "promises 1e.08 atoms"),
+        (poscar(sites="nan 0 0\n0.5 0.5 0.5"), "three coordinates"),
         (poscar(sites="0 0 0\n1 1 1"), "2 atoms stand at one place"),
     ],
 )
@@ -214,24 +214,20 @@ def sites(n: int, *, along: str = "xyz") -> str:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        f"data_x\n{CUBIC}{sites(9680)}",
-        f"data_x\n{CUBIC}loop_\n_symmetry_equiv_pos_as_xyz\n{SHIFTS}{sites(70)}",
-        f"data_x\n{CUBIC}{BY_SYMBOL}{sites(70)}",
-        f"data_x\n{CUBIC}_space_group_IT_number 225\n{sites(70)}",
-        "".join(f"data_{n}\n{CUBIC}{sites(2400)}" for n in range(4)),
-        f"data_x\n{CUBIC}{BY_SYMBOL}{sites(9680)}",
+        (f"{BY_SYMBOL}{sites(9680)}", "1858560 positions; expected at most"),
+        (f"_space_group_IT_number 225\n{sites(9680)}", "1858560 positions; expected at most"),
+        (f"loop_\n_symmetry_equiv_pos_as_xyz\n{SHIFTS}{sites(7)}", "translation of 0.125 Å"),
     ],
-    ids=["sites", "operations", "a symbol", "a number", "blocks", "far too many"],
+    ids=["a symbol", "a number", "translations"],
 )
-def test_a_cif_that_would_take_long_is_refused(tmp_path, text):
+def test_a_cif_that_would_take_long_is_refused(tmp_path, text, reason):
     from matlode.data.readers import read_materials
 
-    (tmp_path / "x.cif").write_text(text)
+    (tmp_path / "x.cif").write_text(f"data_x\n{CUBIC}{text}")
     (dropped,) = read_materials([tmp_path / "x.cif"]).dropped
-    assert "a CIF of so many positions would take long to read" in dropped.reason
-    assert dropped.reason.endswith("give it as POSCAR")
+    assert reason in dropped.reason
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -249,8 +245,8 @@ def test_an_operation_that_would_take_long_is_refused(tmp_path, alone):
 def test_special_positions_do_not_count_as_often_as_there_are_operations(tmp_path):
     from matlode.data.readers import read_materials
 
-    (tmp_path / "x.cif").write_text(f"data_x\n{CUBIC}{BY_SYMBOL}{sites(24, along='x')}")
-    assert read_materials([tmp_path / "x.cif"]).crystals.n_atoms.tolist() == [24 * 24]
+    (tmp_path / "x.cif").write_text(f"data_x\n{CUBIC}{BY_SYMBOL}{sites(9, along='x')}")
+    assert read_materials([tmp_path / "x.cif"]).crystals.n_atoms.tolist() == [9 * 24]
 
 
 def test_a_left_handed_cell_is_the_same_crystal(tmp_path):

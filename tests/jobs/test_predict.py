@@ -46,7 +46,7 @@ def test_json_is_what_it_always_was(folder, starter):
     (bad,) = predict([folder / "broken.cif"])
     keys = [
         "file", "formula", "space_group", "predictions", "verdicts", "verdict", "nearest_known",
-        "error",
+        "note", "error",
     ]  # fmt: skip
     for answer in (salt.to_json(), bad.to_json()):
         assert list(answer) == keys

@@ -267,9 +267,9 @@ def test_other_axes_are_the_same_pattern(write, axis, radiation):
 def test_the_wavelength_asked_for_comes_before_the_files(write):
     path = write("pattern.xy", "# wavelength = 0.7093\n" + columns())
     told, given_ = read_pattern(path), read_pattern(path, wavelength="CoKa1")
-    assert (told.wavelength_angstrom, told.notes) == (0.7093, ())
+    assert (told.wavelength_angstrom, told.notes) == (0.7093, ("λ = 0.7093 Å from the header.",))
     assert given_.wavelength_angstrom == find_wavelength("CoKa1")
-    assert given_.notes == ("λ = 1.78896 Å as given; the file says 0.7093 Å.",)
+    assert given_.notes[1:] == ("λ = 1.78896 Å as given; the file says 0.7093 Å.",)
     (note,) = read_pattern(write("none.xy", columns())).notes
     assert note == "no wavelength in the file; Cu Kα (1.54184 Å) assumed."
 
@@ -316,16 +316,16 @@ TOTAL_COUNTS = 12155
     ("name", "wavelength_angstrom", "has_sigma", "notes"),
     [
         ("columns.txt", 1.54184, False, ["no wavelength"]),
-        ("decimal_commas.csv", 1.54184, False, ["no wavelength"]),
-        ("fullprof.dat", 1.54184, False, ["FullProf"]),
-        ("gsas2.xye", 1.54184, True, []),
+        ("decimal_commas.csv", 1.54184, False, ["columns ignored: background", "no wavelength"]),
+        ("fullprof.dat", 1.54184, False, ["from the header", "FullProf"]),
+        ("gsas2.xye", 1.54184, True, ["from the header"]),
         ("one_scan.xrdml", CU_MEAN, False, ["averaged to"]),
         ("panalytical.csv", CU_MEAN, False, ["averaged to"]),
         ("plain.xy", 1.54184, False, ["no wavelength"]),
-        ("q_nm.dat", 1.54184, False, ["positions are q"]),
+        ("q_nm.dat", 1.54184, False, ["positions are q", "from the header"]),
         ("smartlab.ras", (2 * 1.540593 + 1.544414) / 3, False, ["averaged to", "attenuation"]),
         ("spacings.csv", 1.54184, True, ["positions are d", "no wavelength"]),
-        ("topas.xye", 1.54184, True, []),
+        ("topas.xye", 1.54184, True, ["from the header"]),
         ("two_scans.xrdml", CU_MEAN, False, ["averaged to", "scaled to 1 s", "2 scans"]),
     ],
 )
@@ -348,6 +348,7 @@ def test_specimens(name, wavelength_angstrom, has_sigma, notes):
 
 def test_every_text_specimen_is_read_and_every_ending_is_tried():
     tried = {path.suffix for path in SPECIMENS.iterdir()} | {end for end, _ in BINARY.values()}
+    tried |= {".uxd", ".gsa", ".gsas", ".gda", ".fxye", ".xra", ".chi", ".cif", ".xyd"}
     assert tried == set(READERS)
 
 
@@ -424,9 +425,9 @@ RAS = (SPECIMENS / "smartlab.ras").read_text(encoding="utf-8")
     [
         ("p.xy", "", "the file is empty; export the pattern again."),
         ("p.xy", " \n\n", "the file is empty"),
-        ("p.pdf", "x", 'unknown file ending ".pdf". Known: .brml, .csv'),
+        ("p.pdf", "x", 'unknown file ending ".pdf". Known: .brml, .chi'),
         ("p.xyz", "x", 'unknown file ending ".xyz". Did you mean ".xy"?'),
-        ("p.xy", b"10 \x00\x01 5", "not a text file: byte 3 is binary; export the pattern"),
+        ("p.xy", b"10 \x00\x01 5", "not a text file: byte 3 is binary; export it again"),
         ("p.xy", "only words\nand more", "no rows of numbers; expected columns of position"),
         ("p.xy", "10 5\n11 abc\n", 'line 2: "abc" is not a number; correct or delete the line.'),
         ("p.xy", "# c\n10 5\n11 nan\n", 'line 3: "nan" is not a number'),

@@ -206,6 +206,9 @@ def print_predictions(answers: Sequence[CrystalPrediction]) -> None:
             ["file or id", "formula", "space group", *names, "nearest known"],
             [_prediction_cells(answer, names) for answer in answers],
         )
+        for answer in answers:
+            if answer.note:
+                print(f"{answer.name}: {answer.note}")
         print(f"{len(brought)} more properties with --json.")
         return
     for answer in answers:
@@ -221,6 +224,8 @@ def print_predictions(answers: Sequence[CrystalPrediction]) -> None:
         rows += [[v.rule, v.reason] for v in answer.verdicts]
         if nearest:
             rows.append(["nearest known", nearest])
+        if answer.note:
+            rows.append(["note", answer.note])
         print_table(["", "value (90 % interval), or why"], rows, title=title)
 
 

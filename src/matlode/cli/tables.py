@@ -117,6 +117,9 @@ def data_import(
         imported = import_data(sources, out, settings=settings, progress=progress)
     rows = imported.provenance["rows"]
     print(f"{rows['kept']} materials, {rows['dropped']} dropped: {out}")
+    others = sum(source["other_files"] for source in imported.provenance["sources"])
+    if others:
+        print(f"  {others} other files were no structures by their names")
     for reason, count in rows["dropped_by_reason"].items():
         print(f"{count:8d} {reason}")
 

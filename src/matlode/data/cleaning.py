@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.crowding import FULL_SITE, find_crowded_atoms
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 
 MIN_VOLUME_PER_ATOM_A3 = 2.0
@@ -18,10 +19,6 @@ MAX_SKEW = 1000.0
 skewed known cell. Beyond these two limits, lattice planes would need too much memory."""
 MAX_COORDINATE = 1e6
 """Largest fractional coordinate; larger ones have too few digits after the decimal point."""
-SAME_PLACE = 10_000
-"""Atoms are at the same place if their fractional coordinates agree to 1 / SAME_PLACE."""
-FULL_SITE = 1.06
-"""Largest sum of the occupancies of a site; more than 1 because of rounding."""
 
 
 def find_problems(crystals: Crystals) -> list[str | None]:
@@ -31,30 +28,9 @@ def find_problems(crystals: Crystals) -> list[str | None]:
         volumes = crystals.volumes_a3
     for index in np.flatnonzero(_are_suspicious(crystals, volumes)):
         reasons[index] = _describe_problem(crystals, index, float(volumes[index]))
-    for crowded, amount in _find_crowded(crystals).items():
-        reasons[crowded] = reasons[crowded] or (
-            f"{amount:.3g} atoms stand at one place; a site holds at most one"
-        )
+    for crowded, reason in find_crowded_atoms(crystals).items():
+        reasons[crowded] = reasons[crowded] or reason
     return reasons
-
-
-def _find_crowded(crystals: Crystals) -> dict[int, float]:
-    """Return {crystal: occupancy} for crystals with more than one atom at one place."""
-    owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
-    finite = np.isfinite(crystals.frac_coords).all(axis=1)
-    # crystal and place are encoded in one integer, which can be sorted quickly
-    with np.errstate(invalid="ignore"):
-        places = np.rint(crystals.frac_coords % 1 * SAME_PLACE).astype(np.int64) % SAME_PLACE
-    keys = ((owners * SAME_PLACE + places[:, 0]) * SAME_PLACE + places[:, 1]) * SAME_PLACE
-    keys = (keys + places[:, 2])[finite]
-    in_order = np.sort(keys)
-    if not (in_order[1:] == in_order[:-1]).any():
-        return {}
-    _, at, place = np.unique(keys, return_index=True, return_inverse=True)
-    amounts = np.bincount(place, crystals.occupancies[finite])
-    return {
-        int(owners[finite][at[p]]): float(amounts[p]) for p in np.flatnonzero(amounts > FULL_SITE)
-    }
 
 
 def _are_suspicious(crystals: Crystals, volumes_a3: NDArray[np.float64]) -> NDArray[np.bool_]:

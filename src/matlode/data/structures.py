@@ -3,51 +3,48 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from matlode.data.cif import parse_cif
+from matlode.data.poscar import parse_poscar
+from matlode.data.text_files import decode_text
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
-    from pymatgen.io.cif import CifParser
 
 StructureDict: TypeAlias = Mapping[str, Any]
 """A crystal as a dictionary of pymatgen, JARVIS, ASE or OPTIMADE."""
 
 CIF_ENDINGS = (".cif", ".mcif")
-MAX_CIF_POSITIONS = 4000
-"""Number of sites without symmetry that pymatgen reads in 5 s; it compares each position (site
-and operation) with each distinct one."""
-MAX_OPERATIONS = 192
-"""Largest number of operations of a space group in its conventional cell."""
-MAX_OPERATION_LENGTH = 200
-"""Characters of a symmetry operation; one with ten digits in each number has 100."""
 POSCAR_ENDINGS = (".poscar", ".vasp")
-POSCAR_NAMES = ("POSCAR", "CONTCAR")
-OCCUPANCY_TOLERANCE = 1.05
-"""Sums of occupancies up to this value are attributed to rounding and scaled to 1."""
+POSCAR_NAMES = ("POSCAR", "CONTCAR", "SPOSCAR")
+_POSCAR_NAME = re.compile(r"^S?(POSCAR|CONTCAR)($|[._-])|(^|[._-])(POSCAR|CONTCAR)$", re.IGNORECASE)
+"""``POSCAR``, ``POSCAR-001``, ``POSCAR_relaxed.txt``, ``Si_POSCAR``, ``Si.CONTCAR``."""
+NOTES = "notes"
+"""Key of the notes of a reader in ``Structure.properties``."""
 
 
 def read_structure(path: Path) -> Structure:
     """Read the crystal in a CIF or POSCAR file, or any other file that pymatgen reads.
 
-    Of a CIF with several blocks, the first is read. Raises InputError with the reason if the file
-    cannot be read.
+    What was assumed is in ``structure.properties[NOTES]``. Raises InputError with the reason if
+    the file cannot be read, or contradicts itself.
     """
 
     def read() -> Structure:
         from pymatgen.core import Structure
 
-        if path.suffix.lower() in CIF_ENDINGS or is_structure_file(path):
-            text = path.read_text(encoding="utf-8", errors="replace")
-            return _parse_cif(text) if path.suffix.lower() in CIF_ENDINGS else _parse_poscar(text)
+        if is_structure_file(path):
+            text = decode_text(path.read_bytes())
+            return _parse_cif(text) if path.suffix.lower() in CIF_ENDINGS else parse_poscar(text)
         return Structure.from_file(path)
 
     return _check_structure(read)
@@ -65,9 +62,8 @@ def convert_structure(value: object) -> Structure:
 
 def is_structure_file(path: Path) -> bool:
     """Return whether the name is that of a CIF or POSCAR file."""
-    return (
-        path.suffix.lower() in (*CIF_ENDINGS, *POSCAR_ENDINGS)
-        or path.name.split(".")[0].split("_")[0].upper() in POSCAR_NAMES
+    return path.suffix.lower() in (*CIF_ENDINGS, *POSCAR_ENDINGS) or bool(
+        _POSCAR_NAME.search(path.name)
     )
 
 
@@ -81,13 +77,15 @@ def _check_structure(read: Callable[[], Structure]) -> Structure:
 
     Raises InputError with the reason for any failure.
     """
-    from pymatgen.core import DummySpecies, Structure
+    from pymatgen.core import DummySpecies, Element, Structure
 
     try:
         with warnings.catch_warnings():
             # pymatgen warns of corrections that do not matter here (rounded thirds, occupancies)
             warnings.simplefilter("ignore")
             structure = read()
+    except InputError:
+        raise
     except Exception as error:
         # the readers can raise any exception for invalid content
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -95,10 +93,11 @@ def _check_structure(read: Callable[[], Structure]) -> Structure:
     if not isinstance(structure, Structure):
         raise InputError(f"holds a {type(structure).__name__}, not a periodic structure")
     if not all(structure.lattice.pbc):
-        raise InputError("is not periodic in three directions")
+        raise InputError("is stated to be not periodic in three directions (pbc)")
     if any(isinstance(s, DummySpecies) for site in structure for s in site.species):
         raise InputError("holds a species that is no element")
-    structure.remove_oxidation_states()
+    if any(not isinstance(s, Element) for site in structure for s in site.species):
+        structure.remove_oxidation_states()
     return structure
 
 
@@ -110,7 +109,7 @@ def _convert(value: object) -> Structure:
     if hasattr(value, "get_scaled_positions"):
         return _convert_atoms(value)
     if isinstance(value, bytes):
-        value = value.decode()
+        value = decode_text(value)
     if isinstance(value, str):
         return _parse_text(value)
     for keys, convert in _DICTIONARIES:
@@ -123,85 +122,14 @@ def _parse_text(text: str) -> Structure:
     start = text.lstrip()
     if start.startswith("{"):
         return _convert(json.loads(start))
-    return _parse_cif(text) if "_cell_length_a" in text.lower() else _parse_poscar(text)
+    is_cif = re.search(r"^\s*(data_|_cell[_.])", text, re.IGNORECASE | re.MULTILINE)
+    return _parse_cif(text) if is_cif else parse_poscar(text)
 
 
 def _parse_cif(text: str) -> Structure:
-    from pymatgen.io.cif import CifParser
-
-    parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
-    _check_operations(parser)
-    _check_positions(parser)
-    return parser.parse_structures(primitive=False)[0]
-
-
-def _check_operations(parser: CifParser) -> None:
-    """Raise InputError for a symmetry operation with too many characters.
-
-    The time that pymatgen needs to parse an operation grows with the cube of its length.
-    """
-    for block in parser.as_dict().values():
-        for key, value in block.items():
-            operations = value if isinstance(value, list) else [value]
-            longest = max((len(str(text)) for text in operations), default=0)
-            if "xyz" in key and longest > MAX_OPERATION_LENGTH:
-                raise InputError(f"a symmetry operation of {longest} characters ({key})")
-
-
-def _check_positions(parser: CifParser) -> None:
-    """Raise InputError for a CIF with too many positions for pymatgen to read in a short time."""
-    from pymatgen.io.cif import str2float
-
-    comparisons = 0
-    for block in parser.as_dict().values():
-        sites = [block.get(f"_atom_site_fract_{x}") for x in "xyz"]
-        if not all(isinstance(column, list) for column in sites):
-            continue  # at most one site
-        if len(sites[0]) * MAX_OPERATIONS <= MAX_CIF_POSITIONS:
-            continue
-        places = np.array([[str2float(x) for x in column] for column in sites])
-        find = parser.get_magsymops if parser.feature_flags["magcif"] else parser.get_symops
-        operations = find(SimpleNamespace(data=block))
-        n_positions = places.shape[1] * len(operations)
-        n_distinct = n_positions
-        if n_positions < 100 * MAX_CIF_POSITIONS:  # otherwise there are too many in any case
-            images = np.concatenate(
-                [op.rotation_matrix @ places + op.translation_vector[:, None] for op in operations],
-                1,
-            )
-            n_distinct = np.unique(np.round(images, 3) % 1, axis=1).shape[1]
-        comparisons += n_positions * n_distinct
-    if comparisons > MAX_CIF_POSITIONS**2:
-        raise InputError(
-            f"a CIF of so many positions would take long to read (as long as "
-            f"{comparisons**0.5:.0f} sites without symmetry do; at most {MAX_CIF_POSITIONS}); "
-            "give it as POSCAR"
-        )
-
-
-def _parse_poscar(text: str) -> Structure:
-    from pymatgen.io.vasp import Poscar
-
-    _check_counts(text)
-    poscar = Poscar.from_str(text)
-    if not poscar.true_names:
-        raise InputError("POSCAR names no elements")
-    return poscar.structure
-
-
-def _check_counts(text: str) -> None:
-    """Raise InputError for a POSCAR that declares more atoms than it has lines.
-
-    pymatgen would allocate memory for all declared atoms.
-    """
-    lines = text.splitlines()
-    for line in lines[5:7]:  # after the symbols, which old files do not have
-        words = line.split("!")[0].split()
-        if words and all(word.isdecimal() and len(word) < 4000 for word in words):
-            n_declared = sum(map(int, words))
-            if n_declared > len(lines):
-                raise InputError(f"POSCAR promises {n_declared:.6g} atoms in {len(lines)} lines")
-            return
+    structure, notes = parse_cif(text)
+    structure.properties[NOTES] = notes
+    return structure
 
 
 def _convert_pymatgen(value: StructureDict) -> Structure:
@@ -229,7 +157,9 @@ def _convert_ase(value: StructureDict) -> Structure:
     if isinstance(plain, Atoms):
         return _convert_atoms(plain)
     known = ("numbers", "positions", "cell", "pbc")
-    return _convert_atoms(Atoms(**{key: np.asarray(plain[key]) for key in known if key in plain}))
+    parts = {key: np.asarray(plain[key]) for key in known if key in plain}
+    # ASE would take a dictionary without "pbc" as not periodic, even with a cell
+    return _convert_atoms(Atoms(**{"pbc": True, **parts}))
 
 
 def _as_list(value: Any) -> object:
@@ -243,9 +173,7 @@ def _convert_atoms(atoms: Atoms) -> Structure:
         raise InputError("has no cell")
     if (atoms.numbers == 0).any():
         raise InputError("holds a species that is no element")
-    # ASE reads files without information on periodicity as not periodic, even if they have a cell
-    periodic = tuple(map(bool, atoms.pbc)) if any(atoms.pbc) else (True, True, True)
-    cell = Lattice(atoms.cell.array, pbc=periodic)
+    cell = Lattice(atoms.cell.array, pbc=tuple(map(bool, atoms.pbc)))
     return Structure(cell, atoms.numbers, atoms.get_scaled_positions(wrap=False))
 
 

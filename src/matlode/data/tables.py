@@ -224,8 +224,15 @@ def regroup_tables(tables: Iterable[pa.Table], n_rows: int) -> Iterator[pa.Table
 
 
 def write_dropped(dropped: Sequence[DroppedRow], folder: Path) -> None:
-    """Write dropped.csv (id, reason) into ``folder``."""
-    frame = pd.DataFrame([(row.id, row.reason) for row in dropped], columns=["id", "reason"])
+    """Write dropped.csv (id, reason) into ``folder``.
+
+    Spreadsheets would calculate ids that begin with =, +, - or @; an apostrophe makes them text.
+    """
+    rows = [
+        (f"'{row.id}" if row.id.startswith(("=", "+", "-", "@")) else row.id, row.reason)
+        for row in dropped
+    ]
+    frame = pd.DataFrame(rows, columns=["id", "reason"])
     write_text(folder / "dropped.csv", frame.to_csv(index=False))
 
 

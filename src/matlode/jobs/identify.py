@@ -24,6 +24,7 @@ from matlode.report.match_figures import Overlay, check_ending, draw_matches
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.pattern_grid import to_grid
+from matlode.representation.pattern_peaks import require_peaks
 from matlode.representation.patterns import MeasuredPattern, read_pattern
 from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, keep_distinct
 from matlode.screening.symmetry import SymmetryClassifier, compute_system_probabilities
@@ -143,7 +144,7 @@ def identify(
         check_ending(plot)
     if not isinstance(pattern, MeasuredPattern):
         pattern = read_pattern(pattern, wavelength=wavelength)
-    seen = Observation.of(pattern)
+    seen = Observation.of(require_peaks(pattern))
     lines = known.lines
     matches = find_phases(lines, seen, allowed, required)
     beside: tuple[Phase, ...] = ()

@@ -160,6 +160,7 @@ def _summarise(given: Given, labels: CleanLabels, unreadable: Mapping[str, int])
         "licence": given.licence,
         "citation": source.citation,
         "files": len(source.files),
+        "other_files": source.n_other_files,
         "sha256": _digest(source.files),
         "read": n_usable + len(given.dropped),
         "usable": n_usable,

@@ -10,6 +10,7 @@ import numpy as np
 
 from matlode.data.formulas import format_formula
 from matlode.data.readers import open_sources, read_material_parts
+from matlode.data.readers.source import NOTE_COLUMN
 from matlode.data.tables import Materials
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
@@ -45,6 +46,8 @@ class CrystalPrediction:
     """Whether no required screen rejects the crystal."""
     nearest_known: str | None = None
     """Formula and id of the known material of the nearest composition."""
+    note: str | None = None
+    """What was assumed in reading the crystal."""
     error: str | None = None
     """Why the crystal could not be read or has no pattern; None for all others."""
 
@@ -60,6 +63,7 @@ class CrystalPrediction:
             "verdicts": [dict(vars(verdict)) for verdict in self.verdicts],
             "verdict": verdict,
             "nearest_known": self.nearest_known,
+            "note": self.note,
             "error": self.error,
         }
 
@@ -139,9 +143,15 @@ def _predict_part(
     keep, patterns, refused = simulate_possible(materials.crystals)
     names = list(map(str, materials.frame["id"]))
     is_file = materials.frame.get("is_file", [False] * len(names))
+    notes = materials.frame.get(NOTE_COLUMN, [None] * len(names))
     answers = [
-        CrystalPrediction(name, bool(of_file), error=str(refused.get(row, "")))
-        for row, (name, of_file) in enumerate(zip(names, is_file, strict=True))
+        CrystalPrediction(
+            name,
+            bool(of_file),
+            note=note if isinstance(note, str) else None,
+            error=str(refused.get(row, "")),
+        )
+        for row, (name, of_file, note) in enumerate(zip(names, is_file, notes, strict=True))
     ]
     if not len(keep):
         return answers

@@ -18,6 +18,7 @@ from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.pattern_grid import to_grid
+from matlode.representation.pattern_peaks import require_peaks
 from matlode.representation.patterns import read_pattern
 
 
@@ -68,7 +69,7 @@ def solve(
     """
     models, known = models or Models(), known or Known()
     name = canonicalise_formula(formula)
-    measured = to_grid(read_pattern(pattern, wavelength=wavelength)).intensity
+    measured = to_grid(require_peaks(read_pattern(pattern, wavelength=wavelength))).intensity
     progress("solve", 0, n + 2, "models and known materials")
     (candidate,) = models.predict_candidates(
         [name], compute_formula_vectors([name]), measured[None], case="simulated"

@@ -16,7 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.data.text_files import decode_text
 from matlode.errors import InputError
+from matlode.representation.pattern_header import find_columns, find_header_wavelengths
 from matlode.representation.radiation import Axis
 
 MAX_PATTERN_BYTES: Final = 1 << 26
@@ -76,7 +78,7 @@ def join_scans(
         intensity = intensity * seconds[0] / seconds
         notes.append(f"counting times differ; all points scaled to {seconds[0]:g} s.")
     if len(scans) > 1:
-        notes.append(f"{len(scans)} scans joined.")
+        notes.append(_describe_scans(scans))
         order = np.argsort(positions, kind="stable")
         positions, intensity = positions[order], intensity[order]
     return Readout(
@@ -86,6 +88,17 @@ def join_scans(
         wavelength_angstrom=wavelength_angstrom,
         notes=tuple(notes),
     )
+
+
+def _describe_scans(scans: Sequence[Scan]) -> str:
+    ends = {(round(float(s.two_theta_deg[0]), 3), round(float(s.two_theta_deg[-1]), 3))
+            for s in scans if len(s.two_theta_deg)}  # fmt: skip
+    if len(ends) == 1:
+        return (
+            f"{len(scans)} scans of one range averaged; of a map or a series, export one scan "
+            "instead."
+        )
+    return f"{len(scans)} scans joined."
 
 
 def average_k_alpha(
@@ -101,36 +114,7 @@ def average_k_alpha(
     return mean, (note,)
 
 
-def decode(data: bytes) -> str:
-    """Decode a text file in UTF-8, UTF-16 or Latin-1. Raises InputError for binary content."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    binary = re.search(rb"[\x00-\x08\x0e-\x19]", data)
-    if binary:
-        raise InputError(
-            f"not a text file: byte {binary.start()} is binary; export the pattern as two columns "
-            "of text."
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
 _COMMENT = "#!;'/%*"
-_AXES: Final[dict[Axis, str]] = {
-    "two_theta": r"(2|two)[\s_*-]*(th|θ)|tth|angle|°2th|pos",
-    "log_q": r"(ln|log)[_\s(]*q",
-    "q": r"q(?![a-z0-9])",
-    "d": r"d(?![a-z0-9])|d-?spac",
-}
-"""Regular expressions for the beginnings of column headers."""
-_SIGMA = r"σ|sig|esd|err|unc|std|[se]$|[iy]_?(err|sig)"
-_WAVELENGTH = re.compile(
-    r"(?:wave[\s_-]*length|lambda|λ)(?:\s*_?1(?![\d.]))?[^\d.]{0,20}"
-    r"(\d*\.?\d+(?:e[+-]?\d+)?)[\s(]*(?:nm\b|m\b)?",
-    re.IGNORECASE,
-)
 
 
 def read_columns(data: bytes) -> Readout:
@@ -142,7 +126,7 @@ def read_columns(data: bytes) -> Readout:
     """
     header: list[str] = []
     rows: list[list[float]] = []
-    lines = decode(data).splitlines()
+    lines = decode_text(data).splitlines()
     for number, line in enumerate(lines, start=1):
         words = line.strip()
         fields = _split(line)
@@ -160,12 +144,17 @@ def read_columns(data: bytes) -> Readout:
 def _split(line: str) -> list[str]:
     line = line.replace('"', "").strip(" ;,\t\r\n")
     for separator in (";", "\t"):
-        if separator in line:
+        if separator in line and not _mixes_blanks(line, separator):
             return [field.strip().replace(",", ".") for field in line.split(separator)]
     words = line.split()
     if len(words) > 1 and any(re.fullmatch(r"[+-]?\d+,\d+", word) for word in words):
         return [word.replace(",", ".") for word in words]
     return line.replace(",", " ").split() or [line]
+
+
+def _mixes_blanks(line: str, separator: str) -> bool:
+    """Return whether blanks separate numbers, too."""
+    return any(len(list(filter(is_number, f.split()))) > 1 for f in line.split(separator))
 
 
 def is_number(word: str) -> bool:
@@ -208,7 +197,7 @@ def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout
     # the last position is rounded in the file
     if step <= 0 or abs((stop - start) / step + 1 - len(words)) >= 0.5:
         return None
-    wavelength, notes = _find_wavelength(header)
+    wavelength, notes = find_wavelength_in(header)
     return Readout(
         positions=start + step * np.arange(len(words), dtype=float),
         intensity=np.array(words, dtype=float),
@@ -219,46 +208,24 @@ def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout
 
 
 def _interpret_table(table: NDArray[np.float64], header: list[str]) -> Readout:
-    names = _split(header[-1].lstrip(_COMMENT + " ").lower()) if header else []
-    axis = _find_axis(names[0]) if names else None
-    # the unit may be a separate word
-    in_nm = bool(names) and axis in ("q", "d") and "nm" in names[0] + " ".join(names[1:2])
-    scale = {"q": 0.1, "d": 10.0}.get(axis or "", 1.0) if in_nm else 1.0
-    wavelength, notes = _find_wavelength(header)
-    if axis not in (None, "two_theta"):
-        notes = (*notes, f'positions are {axis}, as the header "{header[-1]}" says.')
-    sigma = _find_sigma_column(names, table.shape[1])
+    columns = find_columns(header, table)
+    wavelength, notes = find_wavelength_in(header)
     return Readout(
-        positions=scale * table[:, 0],
-        intensity=table[:, 1],
-        sigma=None if sigma is None else table[:, sigma],
-        axis=axis,
+        positions=columns.convert(table[:, columns.position]),
+        intensity=table[:, columns.intensity],
+        sigma=None if columns.sigma is None else table[:, columns.sigma],
+        axis=columns.axis,
         wavelength_angstrom=wavelength,
-        notes=notes,
+        notes=(*columns.notes, *notes),
     )
 
 
-def _find_axis(name: str) -> Axis | None:
-    return next((axis for axis, start in _AXES.items() if re.match(start, name)), None)
-
-
-def _find_sigma_column(names: list[str], n_columns: int) -> int | None:
-    if len(names) == n_columns and _find_axis(names[0]):
-        return next((at for at in range(2, n_columns) if re.match(_SIGMA, names[at])), None)
-    return 2 if n_columns == 3 else None
-
-
-def _find_wavelength(header: list[str]) -> tuple[float | None, tuple[str, ...]]:
+def find_wavelength_in(header: Sequence[str]) -> tuple[float | None, tuple[str, ...]]:
     """Return the wavelength in a header in Å, the mean if Kα1 is followed by Kα2, and notes."""
-    found = [_convert_length(match) for match in map(_WAVELENGTH.search, header) if match]
+    found, notes = find_header_wavelengths(header)
     doublets = ((a, b) for a, b in pairwise(found[:2]) if 1 < b / a < 1.02)
-    return average_k_alpha(*next(doublets, (found[0] if found else 0.0, 0.0)))
-
-
-def _convert_length(match: re.Match[str]) -> float:
-    """Return the matched wavelength in Å."""
-    unit = re.search(r"nm\b|(?<=[\d\s(])m$", match[0].lower())
-    return float(match[1]) * {"nm": 10.0, "m": 1e10}.get(unit[0] if unit else "", 1.0)
+    wavelength, averaged = average_k_alpha(*next(doublets, (found[0] if found else 0.0, 0.0)))
+    return wavelength, averaged or notes
 
 
 def read_ras(data: bytes) -> Readout:
@@ -269,7 +236,7 @@ def read_ras(data: bytes) -> Readout:
     header: dict[str, float] = {}
     scans: list[list[list[float]]] = []
     inside = False
-    for number, line in enumerate(decode(data).splitlines(), start=1):
+    for number, line in enumerate(decode_text(data).splitlines(), start=1):
         word, _, value = line.strip().partition(" ")
         if word == "*RAS_INT_START":
             inside = True

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.artefacts import MALFORMED
+from matlode.data.text_files import decode_text
 from matlode.errors import InputError
 from matlode.representation.pattern_files import (
     K_ALPHA_RATIO,
@@ -18,7 +19,6 @@ from matlode.representation.pattern_files import (
     Readout,
     Scan,
     average_k_alpha,
-    decode,
     is_number,
     join_attenuated,
     join_scans,
@@ -90,7 +90,7 @@ def read_rasx(data: bytes) -> Readout:
     files = _unpack(data, r"Profile\d+\.txt$|MesurementConditions")
     tables = []
     for name in sorted(name for name in files if name.endswith(".txt")):
-        lines = enumerate(decode(files[name]).splitlines(), start=1)
+        lines = enumerate(decode_text(files[name]).splitlines(), start=1)
         tables.append(np.array([read_row(row.split(), n, 3) for n, row in lines if row.strip()]))
     alpha1 = alpha2 = 0.0
     # misspelled like this in the format
@@ -131,8 +131,14 @@ def _read_brml_route(route: ElementTree.Element, where: str) -> Scan:
         raise InputError(
             f"{where} is not a 2θ scan with exactly one counter; export the pattern as .xy."
         )
-    column = int(counters[0].get("Start", "0"))
     fields = [(datum.text or "").split(",") for datum in data]
+    start = counters[0].get("Start", "0")
+    column = int(start) if start.isdecimal() and len(start) < 4 else len(fields[0])
+    if column >= len(fields[0]):
+        raise InputError(
+            f'{where}: the counter is column "{start[:20]}" of {len(fields[0])}; export the '
+            "pattern as .xy."
+        )
     rows = [read_row(row, number, len(fields[0])) for number, row in enumerate(fields, start=1)]
     zero, first, last = (_read_value(axis, name, 0.0) for name in ("Reference", "Start", "Stop"))
     return Scan(

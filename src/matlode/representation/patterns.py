@@ -20,8 +20,20 @@ from matlode.representation.pattern_files import (
     read_ras,
 )
 from matlode.representation.pattern_raw import read_raw
+from matlode.representation.pattern_text_formats import (
+    read_chi,
+    read_gsas,
+    read_pdcif,
+    read_uxd,
+)
 from matlode.representation.pattern_xml import read_brml, read_rasx, read_xrdml
 from matlode.representation.radiation import Axis, find_wavelength, from_q, to_q
+
+
+def read_raw_or_gsas(data: bytes) -> Readout:
+    """Read a RAW file: Bruker's binary formats, or the text of GSAS, which has the same ending."""
+    return read_gsas(data) if b"BANK " in data[:2000] else read_raw(data)
+
 
 READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
     ".xy": read_columns,
@@ -33,7 +45,16 @@ READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
     ".ras": read_ras,
     ".rasx": read_rasx,
     ".brml": read_brml,
-    ".raw": read_raw,
+    ".raw": read_raw_or_gsas,
+    ".uxd": read_uxd,
+    ".gsa": read_gsas,
+    ".gsas": read_gsas,
+    ".gda": read_gsas,
+    ".fxye": read_gsas,
+    ".xra": read_gsas,
+    ".chi": read_chi,
+    ".cif": read_pdcif,
+    ".xyd": read_columns,
 }
 """Readers by file ending."""
 
@@ -139,6 +160,10 @@ def _assemble(
         raise InputError(
             f"no intensity above zero (the highest is {columns[0].max():g}); expected columns of "
             "position and intensity."
+        )
+    if np.ptp(columns[0]) == 0:
+        raise InputError(
+            f"all intensities are {columns[0][0]:g}; expected columns of position and intensity."
         )
     return MeasuredPattern(
         two_theta_deg=two_theta,

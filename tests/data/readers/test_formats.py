@@ -311,7 +311,7 @@ def test_a_table_without_rows_is_told(tmp_path, ending):
 def test_missing_sources_are_told(tmp_path):
     with pytest.raises(InputError, match=r"no such file or folder \(databases: mp:, optimade:"):
         read_materials([tmp_path / "absent.cif"])
-    with pytest.raises(InputError, match="no structure files; looked for"):
+    with pytest.raises(InputError, match=r"no structure files \(0 others\); looked for"):
         read_materials([tmp_path])
     with pytest.raises(InputError, match="nothing to read"):
         read_materials([])
@@ -368,3 +368,45 @@ def test_a_frame_that_promises_columns_is_not_believed(tmp_path, rows, n_atoms):
     assert read.dropped[-1].reason.endswith(
         "after frame 2, the rest is lost: a frame promises more columns than its lines have"
     )
+
+
+FRAME = """2
+Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 name={name} {more}
+Na 0 0 0
+Cl 2.5 2.5 2.5
+"""
+
+
+def test_blank_lines_between_frames_do_not_end_the_file(tmp_path):
+    file = tmp_path / "a.xyz"
+    frames = [FRAME.format(name=name, more="") for name in ("a", "b", "c")]
+    file.write_text("\n\n".join(frames) + "\n\n\n")
+    assert gather(open_source(file)).frame["name"].tolist() == ["a", "b", "c"]
+
+
+def test_what_says_that_it_is_not_periodic_is_refused(tmp_path):
+    file = tmp_path / "a.xyz"
+    pbcs = ['pbc="T T T"', 'pbc="F F F"', 'pbc="T T F"', ""]
+    file.write_text("".join(FRAME.format(name=at, more=pbc) for at, pbc in enumerate(pbcs)))
+    materials = gather(open_source(file))
+    assert materials.frame["name"].tolist() == [0, 3]
+    assert {"not periodic" in row.reason for row in materials.dropped} == {True}
+
+
+def test_folders_count_what_is_no_structure(tmp_path, rows):
+    folder = cif_folder(tmp_path / "cifs", rows[:2])
+    for name in ("POSCAR-001", "Si_POSCAR", "run.CONTCAR"):
+        (folder / name).write_text(rows[0][1].to(fmt="poscar"))
+    (folder / "notes.txt").write_text("x")
+    source = open_source(folder)
+    assert (len(source.files), source.n_other_files) == (5, 1)
+    assert len(gather(source)) == 5
+
+
+def test_notes_of_a_reader_are_a_column(tmp_path):
+    text = rock_salt().to(fmt="cif")
+    (tmp_path / "a.cif").write_text(text + text.replace("data_", "data_other"))
+    (tmp_path / "b.cif").write_text(text)
+    notes = gather(open_source(tmp_path)).frame["reading_note"].tolist()
+    assert notes[0].startswith("2 blocks contain crystals")
+    assert pd.isna(notes[1])

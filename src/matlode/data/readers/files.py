@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from matlode.data.batches import split_range
@@ -23,6 +24,8 @@ from matlode.data.tables import Materials
 from matlode.errors import InputError
 from matlode.records import DroppedRow, replace_surrogates
 
+MAX_COUNT_LENGTH = 20
+"""Largest length of the line with the number of atoms."""
 MAX_COLUMNS = 100
 """Largest number of columns of an extended XYZ frame without atoms, which has no line to count."""
 
@@ -37,13 +40,21 @@ def open_folder(path: str, options: ReadOptions) -> Source:
 
     Raises InputError if there are none.
     """
-    files = sorted(p for p in Path(path).rglob("*") if p.is_file() and is_structure_file(p))
+    everything = sorted(p for p in Path(path).rglob("*") if p.is_file())
+    files = [p for p in everything if is_structure_file(p)]
     if not files:
         raise InputError(
-            f"{path} contains no structure files; looked for {', '.join(CIF_ENDINGS)}, "
+            f"{path} contains no structure files ({len(everything)} others); looked for "
+            f"{', '.join(CIF_ENDINGS)}, "
             f"{', '.join(POSCAR_ENDINGS)} and {', '.join(POSCAR_NAMES)}*."
         )
-    return Source(name=path, chunks=_read_chunks(files), files=tuple(files), n_rows=len(files))
+    return Source(
+        name=path,
+        chunks=_read_chunks(files),
+        files=tuple(files),
+        n_other_files=len(everything) - len(files),
+        n_rows=len(files),
+    )
 
 
 def open_xyz(path: str, options: ReadOptions) -> Source:
@@ -63,49 +74,57 @@ def _read_chunks(files: Sequence[Path]) -> Iterator[Materials]:
 
 
 def _read_frames(path: Path) -> Iterator[dict[str, object] | DroppedRow]:
-    from ase.io import iread
-
     done = 0
     try:
-        before, broken = _check_frames(path)
-        readable = io.StringIO(before) if broken else path
-        for atoms in () if before == "" else iread(readable, index=":", format="extxyz"):
-            # ASE stores energies and similar quantities in a calculator
-            results = atoms.calc.results if atoms.calc else {}
-            yield {**_select_scalars(results), **_select_scalars(atoms.info), "structure": atoms}
+        for frame in _split_frames(path):
+            yield _parse_frame(frame)
             done += 1
-        if broken:
-            raise InputError(broken)
     except Exception as error:
-        # ASE can raise any exception for invalid content, and cannot find the next frame then
+        # ASE can raise any exception for invalid content; where the next frame begins is unknown
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         reason = f"cannot be read after frame {done}, the rest is lost: {text}"
         yield DroppedRow(str(path), reason, is_file=True)
 
 
-def _check_frames(path: Path) -> tuple[str | None, str]:
-    """Find the first frame that declares more atoms or columns than it contains.
+def _parse_frame(frame: str) -> dict[str, object]:
+    from ase.io import read
 
-    Returns the text before it and a description of the error; (None, "") if there is no such
-    frame. ASE would read such a file for hours or exhaust the memory, even if only the frames
-    before are requested.
+    atoms = read(io.StringIO(frame), index=0, format="extxyz")
+    # ASE stores energies and similar quantities in a calculator
+    results = atoms.calc.results if atoms.calc else {}
+    return {**_select_scalars(results), **_select_scalars(atoms.info), "structure": atoms}
+
+
+def _split_frames(path: Path) -> Iterator[str]:
+    """Yield the lines of each frame; blank lines between frames are skipped.
+
+    Raises InputError for a frame that declares more atoms or columns than it contains: ASE would
+    read such a file for hours or exhaust the memory.
     """
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-        end = 0
-        while (line := stream.readline()).strip().isdigit():
-            comment, words, broken = stream.readline(), MAX_COLUMNS, ""
-            for atom in range(int(line)):
+        line = stream.readline()
+        while line:
+            if not line.strip():
+                line = stream.readline()
+                continue
+            if not line.strip().isdigit() or len(line) > MAX_COUNT_LENGTH:
+                raise InputError(f'expected a number of atoms, found "{_show(line)}"')
+            n_atoms, lines = int(line), [line, stream.readline()]
+            while len(lines) < n_atoms + 2:
                 if not (found := stream.readline()):
-                    broken = "a frame promises more atoms than there are lines"
-                    break
-                words = len(found.split()) if atom == 0 else words
-            if _count_columns(comment) > words:
-                broken = "a frame promises more columns than its lines have"
-            if broken:
-                stream.seek(0)
-                return stream.read(end).decode(), broken
-            end = stream.tell()
-    return None, ""
+                    raise InputError("a frame promises more atoms than there are lines")
+                lines.append(found)
+            if _count_columns(lines[1]) > (len(lines[2].split()) if n_atoms else MAX_COLUMNS):
+                raise InputError("a frame promises more columns than its lines have")
+            line = stream.readline()
+            while line.lstrip().startswith(b"VEC"):  # cell vectors of an older format
+                lines.append(line)
+                line = stream.readline()
+            yield b"".join(lines).decode()
+
+
+def _show(line: bytes) -> str:
+    return line.strip()[:40].decode("utf-8", "replace")
 
 
 def _count_columns(comment: bytes) -> int:
@@ -124,4 +143,6 @@ def _count_columns(comment: bytes) -> int:
 
 
 def _select_scalars(values: dict[str, object]) -> dict[str, object]:
-    return {key: v for key, v in values.items() if isinstance(v, str | int | float) or v is None}
+    # ASE reads integers as those of NumPy
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    return {key: v for key, v in plain.items() if isinstance(v, str | int | float) or v is None}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from matlode.data.batches import split_range
 from matlode.data.crystals import Crystals
+from matlode.data.structures import NOTES
 from matlode.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Parsed:
     """Crystals of the items that could be parsed, in order."""
     reasons: tuple[str | None, ...]
     """For each item None, or the reason why it could not be parsed."""
+    notes: tuple[str, ...] = ()
+    """For each item that could be parsed, what was assumed; empty if nothing was."""
 
 
 def parse_all(
@@ -94,14 +97,16 @@ def _run(
 def _parse_batch(parse: Callable[[ItemT], Structure], batch: Sequence[ItemT]) -> Parsed:
     structures: list[Structure] = []
     reasons: list[str | None] = []
+    notes: list[str] = []
     for item in batch:
         try:
             with _time_limit(TIME_LIMIT_S):
                 structures.append(parse(item))
             reasons.append(None)
+            notes.append("; ".join(structures[-1].properties.get(NOTES, ())))
         except InputError as error:
             reasons.append(str(error))
-    return Parsed(Crystals.from_structures(structures), tuple(reasons))
+    return Parsed(Crystals.from_structures(structures), tuple(reasons), tuple(notes))
 
 
 def _join(parts: Sequence[Parsed]) -> Parsed:
@@ -110,6 +115,7 @@ def _join(parts: Sequence[Parsed]) -> Parsed:
     return Parsed(
         Crystals.concatenate([part.crystals for part in parts]),
         tuple(reason for part in parts for reason in part.reasons),
+        tuple(note for part in parts for note in part.notes),
     )
 
 

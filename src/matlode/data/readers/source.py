@@ -37,6 +37,8 @@ ItemT = TypeVar("ItemT")
 CHUNK = 2048
 """Rows converted at once, so that large files are never in memory as Python objects as a whole."""
 
+NOTE_COLUMN = "reading_note"
+"""Column with what was assumed in reading a crystal; only if something was."""
 UNKNOWN_LICENCE = "unknown"
 
 STRUCTURE_COLUMNS = (
@@ -77,6 +79,8 @@ class Source:
     chunks: Iterator[Materials]
     """Materials with unconverted labels; rows that cannot be used are in ``dropped``."""
     files: tuple[Path, ...] = ()
+    n_other_files: int = 0
+    """Number of files of a folder that are no structures by their names."""
     n_rows: float = math.inf
     """Number of rows; infinity if unknown before all rows are read."""
     licence: str = UNKNOWN_LICENCE
@@ -111,6 +115,9 @@ def pack(
         if reason is not None
     )
     kept = frame.iloc[[row for row, reason in enumerate(reasons) if reason is None]].copy()
+    notes = [n for n, problem in zip(parsed.notes, problems, strict=True) if problem is None]
+    if any(notes):
+        kept[NOTE_COLUMN] = [note or None for note in notes]
     kept["formula"] = compute_formulas(crystals)
     kept["volume_per_atom"] = crystals.volumes_per_atom_a3 if len(crystals) else np.zeros(0)
     return Materials(kept.reset_index(drop=True), crystals, dropped)
