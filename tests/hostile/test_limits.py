@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matlode.optimisation.ledger import Ledger
 
 from matlode.artefacts import lock_folder, save_artefact, write_text
 from matlode.data.tables import write_materials
 from matlode.errors import InputError, WriteError
 from matlode.jobs.search import resume, search
 from matlode.optimisation import studies
-from matlode.optimisation.ledger import Ledger
 from tests.conftest import SMALL_SEARCH
 from tests.hostile.readers import ROOT
 

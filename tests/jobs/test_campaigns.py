@@ -17,6 +17,7 @@ from pathlib import Path
 import optuna
 import pytest
 from filelock import FileLock
+from matlode.optimisation.ledger import Ledger
 
 from matlode.errors import GoalError, InputError
 from matlode.jobs.known import Known
@@ -24,7 +25,6 @@ from matlode.jobs.models import Models
 from matlode.jobs.search import Request, read_standing, resume, search
 from matlode.optimisation import studies
 from matlode.optimisation.campaign import Trials
-from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.studies import without_password
 from tests.conftest import SMALL_SEARCH
 from tests.optimisation.cheap import START, cheap_campaign

@@ -17,6 +17,7 @@ from matlode.cli.shared import (
     DataTable,
     KnownTable,
     make_examination,
+    open_engine,
     show_command_progress,
 )
 
@@ -154,7 +155,7 @@ def bench_discovery(
     from matlode.data.tables import find_full_table
     from matlode.jobs.known import Known
 
-    with show_command_progress(kept=True) as progress:
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
         known = Known(find_full_table(data))
         found = bench_discovery(
             n=structures,
@@ -162,6 +163,7 @@ def bench_discovery(
             examination=make_examination(known.materials, None),
             known=known,
             out=out,
+            engine=engine,
             progress=progress,
         )
     _print(found, as_json)

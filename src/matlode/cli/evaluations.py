@@ -22,6 +22,7 @@ from matlode.cli.shared import (
     DataTable,
     ModelsFolder,
     PropertiesFile,
+    open_engine,
     refuse,
     show_command_progress,
 )
@@ -210,10 +211,11 @@ def evaluate_potentials(
     """Two ML potentials, on known materials."""
     from matlode.evaluation.potentials import measure_potentials
 
-    with show_command_progress(kept=True) as progress:
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
         rows = measure_potentials(
-            data=data, models=models, n_structures=structures, keep=out, progress=progress
-        )
+            data=data, models=models, n_structures=structures, keep=out, engine=engine,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json([row.to_json() for row in rows])
     else:

@@ -14,6 +14,7 @@ from matlode.cli.shared import (
     Commands,
     DataTable,
     PropertiesFile,
+    open_engine,
     refuse,
     show_command_progress,
 )
@@ -137,8 +138,8 @@ def data_elements(
     from matlode.evidence.examination import Examination, compute_element_references
 
     examination = Examination(read_table(table) if table else load_starter())
-    with show_command_progress(kept=True) as progress:
-        references = compute_element_references(examination, out, progress)
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
+        references = compute_element_references(examination, out, progress, engine=engine)
     if as_json:
         print_json({potential: dict(found) for potential, found in references.energies.items()})
         return
