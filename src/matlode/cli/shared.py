@@ -153,7 +153,12 @@ Storage = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(min=0, help="Processes on this machine (default: one per core).")
+    int,
+    typer.Option(
+        envvar="MATLODE_WORKERS",
+        min=0,
+        help="Processes on this machine (default: one per core; not with --scheduler).",
+    ),
 ]
 Scheduler = Annotated[
     str | None,
@@ -167,11 +172,8 @@ Scheduler = Annotated[
 def open_engine(workers: int = 0, scheduler: str | None = None) -> Engine:
     """Where a command computes: a Dask cluster, processes (0: one per core), or this process."""
     from matlode.engine import Here, Processes
-    from matlode.errors import GoalError
 
     if scheduler is not None:
-        if workers:
-            raise GoalError("--workers and --scheduler exclude each other; leave one of them out.")
         from matlode.cluster import Cluster
 
         return Cluster(scheduler)
