@@ -160,6 +160,15 @@ Workers = Annotated[
         help="Processes on this machine (default: one per core; not with --scheduler).",
     ),
 ]
+FewWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes on this machine (default: this one with a thread per core; 0: one per "
+        "core).",
+    ),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(

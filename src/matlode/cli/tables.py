@@ -13,7 +13,9 @@ from matlode.cli.shared import (
     AsJson,
     Commands,
     DataTable,
+    FewWorkers,
     PropertiesFile,
+    Scheduler,
     open_engine,
     refuse,
     show_command_progress,
@@ -36,23 +38,14 @@ def data_features(
             autocompletion=completion.of(completion.ARRAYS),
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
-    ] = None,
+    workers: FewWorkers = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Compute patterns and descriptors, as memory-mapped arrays."""
-    from contextlib import ExitStack
-
     from matlode.representation.streaming import stream_table
 
-    with ExitStack() as stack:
-        client = None
-        if scheduler is not None:
-            from distributed import Client
-
-            client = stack.enter_context(Client(scheduler))
-        progress = stack.enter_context(show_command_progress())
-        header = stream_table(table, out, names or ["patterns"], client=client, progress=progress)
+    with show_command_progress() as progress, open_engine(workers, scheduler) as engine:
+        header = stream_table(table, out, names or ["patterns"], engine=engine, progress=progress)
     print(header)
 
 

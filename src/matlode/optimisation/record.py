@@ -72,7 +72,7 @@ class Record:
         campaigns, _ = _tables()
         database = _connect(url)
         record = cls(database, campaign, json.dumps(request, sort_keys=True))
-        with _convert_opening_errors(url):
+        with convert_opening_errors(url):
             campaigns.metadata.create_all(database)
             with database.begin() as connection:
                 begun = record._read_request(connection)
@@ -99,7 +99,7 @@ class Record:
         campaigns, _ = _tables()
         record = cls(_connect(url), campaign, "")
         request = None
-        with _convert_opening_errors(url):
+        with convert_opening_errors(url):
             if inspect(record.database).has_table(campaigns.name):
                 with record.database.connect() as connection:
                     request = record._read_request(connection)
@@ -248,7 +248,8 @@ def describe_cause(error: BaseException) -> str:
 
 
 @contextmanager
-def _convert_opening_errors(url: str) -> Iterator[None]:
+def convert_opening_errors(url: str) -> Iterator[None]:
+    """Convert the errors of a database that cannot be opened to InputError without passwords."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
@@ -264,7 +265,7 @@ def _convert_opening_errors(url: str) -> Iterator[None]:
 def _connect(url: str) -> sqlalchemy.Engine:
     from sqlalchemy import create_engine
 
-    with _convert_opening_errors(url):
+    with convert_opening_errors(url):
         is_file = url.startswith("sqlite")
         options = {"timeout": LOCK_S} if is_file else {}
         return create_engine(url, pool_pre_ping=not is_file, connect_args=options)
