@@ -13,19 +13,18 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from queue import LifoQueue
-from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeVar, cast, final
+from typing import Generic, ParamSpec, Protocol, TypeVar, cast, final
 from uuid import uuid4
 
 from matlode.errors import InputError
-
-if TYPE_CHECKING:
-    from joblib.externals.loky import ProcessPoolExecutor
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
@@ -216,6 +215,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._pid = 0
         self._values: Mapping[str, object] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -224,14 +224,15 @@ class _Worker:
         """Call in the process, which has the shared ``values``."""
         for _ in range(ATTEMPTS):
             try:
-                return cast(Result, self._start(values).submit(call).result())
+                return self._start(values).submit(call).result()
             except BrokenProcessPool:
                 if self._closed:
                     raise
                 self._end()
         raise InputError(
             f"a worker process was lost {ATTEMPTS} times in the same calculation; it may need more "
-            "memory than there is: use fewer --workers."
+            "memory than there is: use fewer --workers. (A script must start workers below "
+            '`if __name__ == "__main__":`.)'
         )
 
     def close(self) -> None:
@@ -241,34 +242,57 @@ class _Worker:
             self._end()
 
     def _start(self, values: Mapping[str, object]) -> ProcessPoolExecutor:
-        from joblib.externals.loky import ProcessPoolExecutor
-
         with self._lock:
             if self._closed:
                 raise BrokenProcessPool("closed")
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
-                    1,
-                    initializer=_begin_worker,
-                    initargs=(values, os.getpid()),
-                    env=dict.fromkeys(THREAD_LIMITS, "1"),
+                    1, get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
                 )
-            elif self._values is not values:
+                with _LIMIT_THREADS:
+                    first = self._pool.submit(os.getpid)
+                self._pid, self._values = first.result(), {}
+            if self._values is not values:
                 self._pool.submit(_set_values, values)
-            self._values = values
+                self._values = values
             return self._pool
 
     def _end(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, kill_workers=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            with suppress(OSError):  # it has ended already
+                os.kill(self._pid, signal.SIGTERM)
             self._pool = None
 
 
-def _begin_worker(values: Mapping[str, object], coordinator: int) -> None:
+class _LimitThreads:
+    """Processes that are started inside compute with one thread: libraries read the environment
+    when they are imported."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+        os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        self._lock.release()
+
+
+_LIMIT_THREADS = _LimitThreads()
+
+
+def _begin_worker(coordinator: int) -> None:
     """First call in a new process; ``coordinator`` is the id of the process that started it."""
     # Ctrl-C reaches all processes of a terminal; the coordinator ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _set_values(values)
     threading.Thread(target=_end_with, args=(coordinator,), daemon=True).start()
 
 

@@ -206,6 +206,16 @@ def bench_scale(
     _print(found, as_json)
 
 
+@commands.command("coordinator")
+def bench_coordinator(as_json: AsJson = False) -> None:
+    """How many workers one process keeps busy, by simulation."""
+    from matlode.benchmarks.coordinator import bench_coordinator
+
+    with show_command_progress() as progress:
+        found = bench_coordinator(progress=progress)
+    _print(found, as_json)
+
+
 def _print(found: Results, as_json: bool) -> None:
     if as_json:
         print_json(found)
