@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,9 @@ from matlode.jobs.search import Run, resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.screening.rule import Rule
 from tests import WORKER
+
+# a command would start a process per core, each of which imports what is there already
+os.environ["MATLODE_WORKERS"] = "1"
 
 settings.register_profile(
     "matlode", derandomize=True, deadline=None, max_examples=25, database=None

@@ -348,7 +348,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(few, tmp_path):
     assert f"Interrupted. `matlode resume {out}` continues the search." in rest
     assert "Traceback" not in rest
     shown = matlode("show", out)
-    assert "of 313 batches done, 0 in progress" in shown.stdout
+    assert "of 313 blocks done" in shown.stdout
 
 
 def test_doctor_finds_what_ships(tmp_path):

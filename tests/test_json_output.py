@@ -31,7 +31,7 @@ EVIDENCE_TYPES = {
     "stable_at_gamma": bool,
 }  # fmt: skip
 STANDING_TYPES = {
-    "batches_wanted": int, "batches_done": int, "workers": list, "best_merit": float,
+    "blocks_wanted": int, "blocks_done": int, "best_merit": float,
     "best_formula": str,
 }  # fmt: skip
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from matlode.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from matlode.cluster import Cluster
     from matlode.data.tables import load_starter, read_table
+    from matlode.engine import Processes
     from matlode.evaluation.properties import measure_scores, stored_scores
     from matlode.jobs.deprecated import Identifier, Toolbox
     from matlode.jobs.identify import identify
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.relax import relax_run
-    from matlode.jobs.search import Run, resume, search, work
+    from matlode.jobs.search import Run, resume, search
     from matlode.jobs.solve import solve
     from matlode.jobs.starts import SearchSettings
     from matlode.latent.space import LatentSpace
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from matlode.training.train import train_models
 
 _HOMES = {
+    "Cluster": "cluster",
     "Identifier": "jobs.deprecated",
     "Known": "jobs.known",
     "LatentSpace": "latent.space",
     "Models": "jobs.models",
+    "Processes": "engine",
     "Run": "jobs.search",
     "RunFolder": "run_folder",
     "SearchSettings": "jobs.starts",
@@ -66,14 +70,15 @@ _HOMES = {
     "stream_table": "representation.streaming",
     "train_models": "training.train",
     "tune": "paper.tune",
-    "work": "jobs.search",
 }
 
 __all__ = [
+    "Cluster",
     "Identifier",
     "Known",
     "LatentSpace",
     "Models",
+    "Processes",
     "Run",
     "RunFolder",
     "SearchSettings",
@@ -99,7 +104,6 @@ __all__ = [
     "stream_table",
     "train_models",
     "tune",
-    "work",
 ]
 
 

@@ -29,7 +29,7 @@ def test_materials_are_drawn_from_test_formulas():
 def test_scores_stand_side_by_side(tmp_path):
     pytest.importorskip("sevenn")
     rows = measure_potentials(
-        n_structures=2, potentials=["sevennet-0"], cache=tmp_path / "cache", n_jobs=1,
+        n_structures=2, potentials=["sevennet-0"], cache=tmp_path / "cache",
         keep=tmp_path / "models",
     )  # fmt: skip
     assert [(row.endpoint, row.model) for row in rows] == [

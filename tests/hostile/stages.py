@@ -122,9 +122,9 @@ def _search(folder: Path) -> None:
     search(maximize=["bulk_modulus"], out=run, settings=QUICK_SEARCH)
 
 
-def _finished_batches(folder: Path) -> int:
+def _finished_blocks(folder: Path) -> int:
     try:
-        return int(read_standing(folder / "run").batches_done)
+        return int(read_standing(folder / "run").blocks_done)
     except MatlodeError:  # no campaign yet
         return 0
 
@@ -140,7 +140,7 @@ def _relax(folder: Path) -> None:
     info = potentials.PotentialInfo("emt", "ase", "emt", "", corrected=True, load=_emt)
     potentials.POTENTIALS = MappingProxyType({**potentials.POTENTIALS, "emt": info})
     examination = Examination(
-        load_starter(), primary="emt", secondary="emt", cache=folder / "cache", n_jobs=1
+        load_starter(), primary="emt", secondary="emt", cache=folder / "cache"
     )
     files = sorted((folder / "given").glob("*.cif"))
     relax_files(make_sources(files), folder / "out", examination)
@@ -201,7 +201,7 @@ STAGES: Mapping[str, Stage] = {
         _search,
         ("run/candidates.csv", "run/candidates.json", "run/verdicts.csv", "run/trials.csv",
          "run/funnel.json", "run/known.json", "run/patterns.npz", "run/structures/*.cif"),
-        done=_finished_batches,
+        done=_finished_blocks,
         needs=("torch",),
     ),
     "relaxation": Stage(

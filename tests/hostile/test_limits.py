@@ -6,10 +6,8 @@ import os
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,6 @@ from matlode.artefacts import lock_folder, save_artefact, write_text
 from matlode.data.tables import write_materials
 from matlode.errors import InputError, WriteError
 from matlode.jobs.search import resume, search
-from matlode.optimisation import studies
-from matlode.optimisation.ledger import Ledger
 from tests.conftest import SMALL_SEARCH
 from tests.hostile.readers import ROOT
 
@@ -154,24 +150,6 @@ def test_a_limit_of_memory_never_gives_a_traceback_of_ours(tmp_path, starter, me
     else:  # libraries may die of it before we hear, by a signal or with words of their own
         assert done.returncode < 0 or "memory" in done.stderr.lower(), done.stderr[-2000:]
         assert "Traceback" not in done.stderr, done.stderr[-2000:]
-
-
-@pytest.mark.parametrize("days", [-400, 400])
-def test_a_clock_that_jumps_loses_no_batch(tmp_path, monkeypatch, days):
-    """Heartbeats then lie in the future, or long ago; a worker that comes later finds both."""
-    monkeypatch.setattr(studies, "GRACE_S", 1)
-    url = f"sqlite:///{tmp_path}/c.db"
-    ledger = Ledger.open(url, "a", {})
-    ledger.claim(2).finish(b"0", 0.0, "X")
-    ledger.claim(2).alive.stop()  # its worker is dead
-    with closing(sqlite3.connect(tmp_path / "c.db")) as database:
-        jump = f"datetime(heartbeat, '{days} days')"
-        database.execute(f"update trial_heartbeats set heartbeat = {jump}")
-        database.commit()
-    later = Ledger.open(url, "a", {})
-    later.claim(2).finish(b"1", 0.0, "X")
-    assert later.claim(2) is None
-    assert dict(later.finished()) == {0: b"0", 1: b"1"}
 
 
 def test_two_searches_for_one_folder_cannot_both_begin(tmp_path):

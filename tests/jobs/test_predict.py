@@ -11,6 +11,7 @@ from matlode import Toolbox, predict
 from matlode.cli.printing import print_json, print_json_list
 from matlode.data.readers import open_sources, read_material_parts, read_materials, source, tabular
 from matlode.data.tables import TABLE_FILE, read_parts, write_materials
+from matlode.engine import Processes
 from matlode.errors import InputError
 from matlode.jobs import predict as module
 from matlode.jobs.predict import stream_predictions
@@ -153,6 +154,13 @@ def test_missing_sources_are_told(tmp_path):
         predict([tmp_path / "nothing.cif"])
     with pytest.raises(InputError, match="no structure files"):
         predict([tmp_path])
+
+
+def test_two_workers_predict_the_same(starter, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 8)
+    few = starter.take(np.arange(20))
+    with Processes(2) as engine:
+        assert predict(few, engine=engine) == predict(few)
 
 
 def test_answers_come_before_all_is_read(folder, tmp_path, starter, monkeypatch):

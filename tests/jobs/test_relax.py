@@ -1,14 +1,18 @@
 """Evidence is gathered for files and runs, written down, and survives an interruption."""
 
 import json
+import re
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matlode.errors import InputError
+from matlode.engine import Here, Processes
+from matlode.errors import GoalError, InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
 from matlode.jobs.relax import Source, make_sources, relax_files, relax_run
@@ -25,7 +29,7 @@ def cu3au(edge_a=3.9):
 
 @pytest.fixture
 def examination(emt, starter, tmp_path):
-    return Examination(starter, primary="emt", secondary="emt", cache=tmp_path / "cache", n_jobs=1)
+    return Examination(starter, primary="emt", secondary="emt", cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -114,14 +118,63 @@ def test_an_interruption_keeps_what_is_done(examination, file, tmp_path, monkeyp
 def test_nothing_is_computed_twice(examination, monkeypatch):
     laboratory = examination.laboratories[0]
     work = [Calculation(cu3au(), laboratory, elastic=True)]
-    calculate(work, 1)
+    calculate(work, Here())
     assert work[0].is_done
 
     def again(calculation):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(module, "_run_calculation", again)
-    calculate(work, 1)
+    calculate(work, Here())
+
+
+OWN = """
+from ase.calculators.emt import EMT
+
+def make():
+    return EMT()
+
+make.corrected = True
+"""
+
+
+def test_an_own_calculator_computes_the_same_on_two_workers(starter, file, tmp_path, monkeypatch):
+    (tmp_path / "mypotential.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    other = tmp_path / "other.cif"
+    cu3au(4.0).to(str(other))
+    mine = "mypotential:make"
+    with Processes(2) as engine:
+        for name, where in (("here", None), ("there", engine)):
+            examination = Examination(
+                starter, primary=mine, secondary=mine, cache=tmp_path / name / "cache"
+            )
+            sources = make_sources([file, other, file])
+            relax_files(sources, tmp_path / name, examination, engine=where)
+    here, there = ((tmp_path / name / "evidence.csv").read_bytes() for name in ("here", "there"))
+    assert here == there
+    assert len(here.splitlines()) == 4
+    cached = [len(list((tmp_path / name / "cache").rglob("*.json"))) for name in ("here", "there")]
+    assert cached[0] == cached[1]
+    key = json.loads((tmp_path / "here" / "evidence.json").read_text())["judge"]
+    assert re.fullmatch("mypotential:make:[0-9a-f]{64}", key)
+
+
+def test_a_worker_with_a_cache_of_its_own_gives_its_results(examination, file):
+    (structure,) = [Structure.from_file(file)]
+    here = examination.laboratories[0]
+    elsewhere = replace(here, folder=here.folder / "elsewhere")
+    relaxed, elasticity = Calculation(structure, elsewhere, elastic=True).do()
+    assert not here.has_relaxed(structure)
+    here.keep(structure, relaxed, elasticity)
+    assert Calculation(structure, here, elastic=True).is_done
+
+
+@pytest.mark.parametrize("name", ["nosuchmodule:make", "math:nothing", ":", "math:"])
+def test_calculators_that_are_not_there_are_told(name, starter):
+    with pytest.raises(GoalError, match="expected MODULE:FACTORY"):
+        Examination(starter, primary=name)
 
 
 @pytest.mark.slow
@@ -135,7 +188,7 @@ def test_real_potentials_relax_rock_salt(tmp_path, monkeypatch):
     )
     salt.to(str(path))
     done = matlode(
-        "relax", path, "--out", tmp_path / "out", "--potential", "sevennet-0", "--jobs", 1,
+        "relax", path, "--out", tmp_path / "out", "--potential", "sevennet-0", "--workers", 1,
         "--no-hull", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

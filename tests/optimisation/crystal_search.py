@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.starts import Prepared, SearchSettings, prepare_campaign
+from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.goal_file import make_goal
+from matlode.optimisation.proposals import Proposals
 from matlode.optimisation.trials import Trials
 
 ELEMENTS = ("B", "C", "N", "O", "Al", "Si", "Ti", "V", "Cr", "Nb", "Mo", "W")
@@ -25,6 +29,13 @@ def prepare_search(models: Models, known: Known, **settings: object) -> Prepared
     goal = make_goal(SECTIONS, known_elements=known.elements, endpoints=models.endpoints)
     chosen = SearchSettings(**{**vars(SETTINGS), **settings})
     return prepare_campaign(goal, models, known, chosen)
+
+
+def evaluate_formulas(evaluator: CrystalEvaluator, formulas: Sequence[str]) -> Trials:
+    """The trials of formulas that come from no point."""
+    n = len(formulas)
+    points = np.full((n, evaluator.space.size), np.nan, dtype=np.float32)
+    return evaluator.evaluate(Proposals(points, tuple(formulas), np.zeros(n, dtype=np.int8)))
 
 
 def assert_same(a: Trials, b: Trials) -> None:

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from matlode.data.formulas import parse_formula
+from matlode.engine import Processes
 from matlode.errors import MatlodeError
 from matlode.jobs.models import Models
-from matlode.optimisation.campaign import BATCH, MAX_BATCHES, batch_size
-from matlode.optimisation.ledger import Ledger
+from matlode.optimisation.campaign import BLOCK
 from matlode.optimisation.trials import PROPOSERS
 from matlode.screening.chemistry import ChargeNeutral
 from tests.optimisation.crystal_search import ELEMENTS, SETTINGS, assert_same, prepare_search
@@ -16,8 +18,8 @@ def prepared(models, known):
     return prepare_search(models, known)
 
 
-def run(prepared, n_trials=SETTINGS.trials, ledger=None):
-    return prepared.campaign.run(prepared.known, n_trials, SETTINGS.seed, ledger=ledger)
+def run(prepared, n_trials=SETTINGS.trials, **options):
+    return prepared.campaign.run(prepared.known, n_trials, SETTINGS.seed, **options)
 
 
 @pytest.fixture(scope="module")
@@ -61,29 +63,18 @@ def test_the_same_seed_gives_the_same_trials(prepared, trials):
     assert_same(run(prepared), trials)
 
 
-def test_an_interrupted_campaign_ends_as_an_undisturbed_one(prepared, trials, tmp_path):
-    url = f"sqlite:///{tmp_path}/campaign.db"
-    ledger = Ledger.open(url, "c", {})
-    claim = ledger.claim(3)
-    claim.alive.stop()  # as dead as a worker can be in its own test
-    first = Ledger.open(url, "c", {})
-    first.release_all()
-    run(prepared, 64, first)
-    assert_same(run(prepared, ledger=Ledger.open(url, "c", {})), trials)
+def test_the_trials_do_not_depend_on_the_number_of_workers(prepared, trials):
+    for n in (2, 3):
+        with Processes(n) as engine:
+            assert_same(run(prepared, engine=engine), trials)
 
 
-def test_a_batch_that_fails_is_left_to_others(prepared, monkeypatch, tmp_path):
-    ledger = Ledger.open(f"sqlite:///{tmp_path}/campaign.db", "c", {})
-
-    def interrupted(self, *arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(prepared.campaign), "suggest", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(prepared, 64, ledger)
-    again = Ledger.open(f"sqlite:///{tmp_path}/campaign.db", "c", {}).claim(1)
-    assert again.batch == 0
-    again.alive.stop()
+def test_the_generation_decides(prepared, trials):
+    campaign = replace(prepared.campaign, generation=BLOCK)
+    found = campaign.run(prepared.known, SETTINGS.trials, SETTINGS.seed)
+    first = len(prepared.known) + 30
+    assert found.formulas[:first].tolist() == trials.formulas[:first].tolist()
+    assert found.formulas.tolist() != trials.formulas.tolist()
 
 
 def test_unbalanced_formulas_pay(trials):
@@ -107,14 +98,6 @@ def test_the_search_finds_better_materials_than_it_starts_from(prepared, found):
 def test_models_without_a_folder_are_asked_for(tmp_path):
     with pytest.raises(MatlodeError, match="matlode train"):
         _ = Models(tmp_path).space
-
-
-@pytest.mark.parametrize("n_trials", [1, BATCH, 2048, BATCH * MAX_BATCHES, 1_000_000])
-def test_long_campaigns_have_larger_batches(n_trials):
-    size = batch_size(n_trials)
-    assert size % BATCH == 0
-    assert -(-n_trials // size) <= MAX_BATCHES
-    assert size == BATCH or -(-n_trials // (size - BATCH)) > MAX_BATCHES
 
 
 def test_points_are_judged_as_decoded_when_asked(models, known):

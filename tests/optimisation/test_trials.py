@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from matlode.errors import InputError
-from matlode.optimisation.ledger import Ledger
 from matlode.optimisation.trials import Trials, TrialStore, select_diverse
 from matlode.realisation.blueprints import MAX_SPECIES, Blueprints
 from tests.optimisation.crystal_search import assert_same
@@ -54,25 +53,20 @@ def test_formulas_that_hardly_differ_are_one_proposal(trials):
     assert rows.tolist() == [1, 2]
 
 
-def test_batches_that_are_done_in_another_order_stand_in_theirs(trials):
-    ledger = Ledger.in_memory()
-    known, batches = trials.take(slice(5)), [trials.take(slice(a, a + 4)) for a in (5, 9, 13)]
+def test_blocks_that_are_added_in_another_order_stand_in_theirs(trials):
+    known, blocks = trials.take(slice(5)), [trials.take(slice(a, a + 4)) for a in (5, 9, 13)]
     gathered = TrialStore(known, n_trials=12, size=4)
-    claims = [ledger.claim(3) for _ in range(3)]
     for done, rows in (([], range(5)), ([2], [*range(5), *range(13, 17)]), ([0, 1], range(17))):
-        for batch in done:
-            claims[batch].finish(batches[batch].packed(), 0.0, "X")
-        gathered.add_finished(ledger)
+        for block in done:
+            gathered.add(block, blocks[block])
         assert_same(gathered.trials(), trials.take(np.array(rows)))
     assert gathered.formulas == set(trials.formulas[:17].tolist())
 
 
-def test_batches_with_fewer_trials_than_proposals_leave_no_gap(trials):
-    ledger = Ledger.in_memory()
+def test_blocks_with_fewer_trials_than_proposals_leave_no_gap(trials):
     gathered = TrialStore(trials.take(slice(5)), n_trials=8, size=4)
-    for rows in (slice(5, 7), slice(7, 7)):
-        ledger.claim(2).finish(trials.take(rows).packed(), 0.0, "X")
-    gathered.add_finished(ledger)
+    for block, rows in enumerate((slice(5, 7), slice(7, 7))):
+        gathered.add(block, trials.take(rows))
     assert_same(gathered.trials(), trials.take(slice(7)))
 
 
@@ -85,14 +79,12 @@ def test_a_damaged_record_is_refused(trials):
         trials.packed().replace(b"points", b"p"),
         trials.packed().replace(b"B1Ti1 ", b""),
     ):
-        with pytest.raises(InputError, match="the record of a batch"):
+        with pytest.raises(InputError, match="the record of a block"):
             Trials.unpacked(text)
 
 
 def test_formulas_longer_than_any_before_are_kept_whole(trials):
-    ledger = Ledger.in_memory()
     long = replace(trials.take(slice(5, 9)), formulas=np.array(4 * ["B" * 60]))
     gathered = TrialStore(trials.take(slice(5)), n_trials=4, size=4)
-    ledger.claim(1).finish(long.packed(), 0.0, "X")
-    gathered.add_finished(ledger)
+    gathered.add(0, long)
     assert gathered.trials().formulas.tolist() == [*trials.formulas[:5], *long.formulas]

@@ -3,18 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from matlode.optimisation.proposals import Draft, Ranking
 from matlode.optimisation.trials import PROPOSERS
-from tests.optimisation.crystal_search import SETTINGS, prepare_search
+from matlode.optimisation.variations import N_DRAWN
+from tests.optimisation.crystal_search import SETTINGS, evaluate_formulas, prepare_search
 
 
 @pytest.fixture(scope="module")
 def prepared(models, known):
     return prepare_search(models, known, n_start=400)
-
-
-def evaluate(prepared, first, n, seen=()):
-    variations, known = prepared.campaign.variations, prepared.known
-    return variations.evaluate(first, n, known, seen, np.random.default_rng(0))
 
 
 def test_the_opening_comes_first_then_a_share_of_each_batch(prepared):
@@ -35,14 +32,30 @@ def test_openings_are_new_formulas_within_the_limits(prepared, known):
 
 
 def test_variations_are_new_and_better_than_chance(prepared):
-    n = len(prepared.campaign.variations.opening)
-    found = evaluate(prepared, n, 64, seen=set(prepared.known.formulas.tolist()))
-    assert (found.proposers == PROPOSERS.index("variation")).all()
-    assert 8 <= len(found) <= 16
-    assert not set(found.formulas) & set(prepared.known.formulas)
-    goal = prepared.campaign.goal
-    assert all(goal.limits.admit(str(formula)) for formula in found.formulas)
-    assert found.gains.mean() > prepared.known.gains.mean()
+    known = prepared.known
+    seen = set(known.formulas.tolist())
+    varied = prepared.campaign.variations.vary(16, known, seen, np.random.default_rng(0))
+    assert len(set(varied)) == len(varied) == 16 * N_DRAWN
+    assert not seen & set(varied)
+    goal, evaluator = prepared.campaign.goal, prepared.campaign.evaluator
+    assert all(goal.limits.admit(formula) for formula in varied)
+    found = evaluate_formulas(evaluator, varied)
+    assert len(found) >= 32
+    assert found.gains.mean() > known.gains.mean()
+
+
+def test_the_best_variations_are_chosen_and_no_formula_twice(prepared):
+    evaluator = prepared.campaign.evaluator
+    draft = Draft(
+        np.zeros((2, 88), dtype=np.float32), ("BTi", "CTi"), ("B2W", "BTi", "CW", "CNb"), 2
+    )
+    scores = {"B2W": 1.0, "CW": 3.0, "CNb": 2.0, "BTi": 4.0, "BNb": 5.0}
+    ranking = Ranking([["CW", "BNb", "B2W"], ["BNb", "CW"]], scores)
+    chosen = evaluator.choose(draft, ranking, {"CTi"})
+    assert chosen.formulas == ("BTi", "CW", "CNb", "BNb")
+    names = [PROPOSERS[at] for at in chosen.proposers]
+    assert names == ["substitution", "variation", "variation", "sampler"]
+    assert np.isnan(chosen.points).all(axis=1).tolist() == [True, True, True, False]
 
 
 def test_without_substitutions_the_sampler_begins(models, known):

@@ -16,7 +16,6 @@ from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
 from matlode.data.tables import TABLE_FILE, write_materials
 from matlode.errors import GoalError, InputError
 from matlode.latent.space import load_view
-from matlode.optimisation.studies import SharedStudy
 from matlode.paper import tune as job
 from matlode.paper.spaces import find_first_choice, find_shipped_spaces, read_space
 from matlode.paper.tune import TuningSettings, tune
@@ -291,10 +290,10 @@ def test_a_study_that_is_stopped_anywhere_ends_as_an_undisturbed_one(
     pd.testing.assert_frame_equal(frame.drop(columns="number"), wanted.drop(columns="number"))
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_what_a_killed_trial_had_reached_prunes_no_other():
-    order = job._Order()
     # the name decides which trials belong to which bracket; a random one rarely prunes none of nine
-    study = optuna.create_study(study_name="killed", pruner=job.PRUNERS["hyperband"](9, order))
+    study = optuna.create_study(study_name="killed", pruner=job.PRUNERS["hyperband"](9))
 
     def is_pruned(trial, loss):
         for step in range(1, 10):
@@ -347,9 +346,8 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
     def slept(*args, report, **options):
         calls.append(1)
         if len(calls) == 2:
-            other = SharedStudy.open(url, COMPOSITIONS)
-            other.queue_running()
-            other.close()
+            study = optuna.load_study(study_name=COMPOSITIONS, storage=url)
+            job._queue_lost(study, alone=True)
         return train(*args, report=report, **options)
 
     monkeypatch.setattr(job, "train", slept)
@@ -361,13 +359,12 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
 def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, tmp_path):
     attempt = job._run_next_trial
 
-    def dies(shared, work):
-        (trial,) = shared.trials()[-1:]
-        first = job.START in trial.user_attrs and trial.state == TrialState.WAITING
-        if not first:
-            return attempt(shared, work)
-        shared.ask()
-        shared.queue_running()
+    def dies(study, work):
+        trial = study.get_trials()[-1]
+        if job.START not in trial.user_attrs or trial.state != TrialState.WAITING:
+            return attempt(study, work)
+        study.ask()
+        job._queue_lost(study, alone=True)
         return None
 
     monkeypatch.setattr(job, "_run_next_trial", dies)

@@ -91,6 +91,8 @@ def test_unknown_quantities_and_tables_say_so(table, tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_cluster_that_loses_a_worker_gives_the_same_files(table, tmp_path):
     distributed = pytest.importorskip("distributed")
+    from matlode.cluster import Cluster
+
     here, there = tmp_path / "here", tmp_path / "there"
     stream_table(table, here)
     killed = []
@@ -105,9 +107,9 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_files(table, tmp_path):
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
         ) as cluster,
-        distributed.Client(cluster) as client,
+        Cluster(cluster.scheduler_address) as engine,
     ):
-        stream_table(table, there, client=client, batch_rows=20, progress=kill_one)
+        stream_table(table, there, engine=engine, batch_rows=20, progress=kill_one)
     assert killed
     for name in ("patterns.npy", "unusable.csv", "arrays.json"):
         assert (there / name).read_bytes() == (here / name).read_bytes()

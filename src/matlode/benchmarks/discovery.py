@@ -16,6 +16,7 @@ from matlode.benchmarks.tables import Tables
 from matlode.data.formulas import canonicalise_formula, format_formula, parse_formula
 from matlode.data.structures import read_structure
 from matlode.data.tables import Materials
+from matlode.engine import Engine, Here
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.jobs.known import Known
@@ -61,6 +62,7 @@ def bench_discovery(
     examination: Examination,
     known: Known,
     out: Path = Path("discovery"),
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Tables:
     """Fractions of the proposals that meet each criterion, for three contestants.
@@ -81,7 +83,8 @@ def bench_discovery(
         "random points of the prior": [_sample_prior(n, models, known, one.seed) for one in each],
     }
     everything = [p for of in contestants.values() for of_seed in of for p in of_seed]
-    found = iter(examination.examine([proposed.structure for proposed in everything], progress))
+    structures = [proposed.structure for proposed in everything]
+    found = iter(examination.examine(structures, progress, engine=engine or Here()))
     rows, table = [], []
     for name, of in contestants.items():
         done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]

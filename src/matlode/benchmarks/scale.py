@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matlode.benchmarks.tables import Row, Tables
 from matlode.data.tables import TABLE_FILE, Materials, load_materials, read_table, write_materials
@@ -27,8 +26,9 @@ from matlode.jobs.shortlist import select_trials
 from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.evaluators import Evaluator
 from matlode.optimisation.goal_file import make_goal
-from matlode.optimisation.ledger import Ledger
-from matlode.optimisation.trials import Trials
+from matlode.optimisation.proposals import Draft, Proposals, Ranking
+from matlode.optimisation.record import Record
+from matlode.optimisation.trials import PROPOSERS, Trials
 from matlode.optimisation.valuation import Valuation
 from matlode.progress import Progress, silent
 from matlode.representation.composition import write_formulas
@@ -56,7 +56,7 @@ def bench_scale(
     own process.
 
     - Campaigns without models, up to ``n_trials``: points are evaluated by a simple formula, so
-      that the sampler, the ledger in SQLite and the selection of candidates are measured.
+      that the sampler, the record in SQLite and the selection of candidates are measured.
     - Campaigns with the models, up to a hundredth of ``n_trials``.
     - Tables up to ``n_structures`` rows are written, imported, converted to patterns and read.
       They repeat the rows of ``data`` (default: the starter set) with a small strain.
@@ -99,9 +99,18 @@ class LightEvaluator(Evaluator):
 
     valuation: Valuation
 
-    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+    def rank(self, draft: Draft) -> Ranking:
         """See Evaluator."""
-        points = np.asarray(points, dtype=np.float32)
+        return Ranking([], {})
+
+    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
+        """See Evaluator; every point."""
+        proposers = np.full(len(draft.points), PROPOSERS.index("sampler"), dtype=np.int8)
+        return Proposals(draft.points, None, proposers)
+
+    def evaluate(self, proposals: Proposals) -> Trials:
+        """See Evaluator."""
+        points = proposals.points
         order = np.argsort(-points, axis=1)[:, :3]
         amounts = np.zeros((len(points), 100), dtype=np.int64)
         scaled = np.take_along_axis(points, order, axis=1) * 4
@@ -128,8 +137,8 @@ def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
         campaign = replace(campaign, evaluator=evaluator, variations=None)
     began = time.perf_counter()
     file = folder / "campaign.db"
-    with closing(Ledger.open(f"sqlite:///{file}", "scale", {})) as ledger:
-        trials = campaign.run(prepared.known, n, settings.seed, ledger=ledger)
+    with closing(Record.open(f"sqlite:///{file}", "scale", {})) as record:
+        trials = campaign.run(prepared.known, n, settings.seed, record=record)
     searched = time.perf_counter()
     select_trials(trials, goal, settings)
     assert not light or len(trials) == n + len(prepared.known)

@@ -25,7 +25,7 @@ from matlode.errors import GoalError, suggest
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.starts import SearchSettings, prepare_campaign
-from matlode.optimisation.campaign import BATCH, Campaign
+from matlode.optimisation.campaign import BLOCK, Campaign
 from matlode.optimisation.goal import Goal, Scale, compute_merit
 from matlode.optimisation.goal_file import make_goal
 from matlode.optimisation.sampler import Array, History, Sampler, map_to_box
@@ -374,12 +374,12 @@ def _run_latent(campaign: Campaign, known: Trials, n_trials: int, seed: int) -> 
     merits = found.merits(campaign.goal)
     rows = select_diverse(found, merits, TOP, max_per_system=TOP)
     best = np.maximum.accumulate(merits)
-    ends = np.minimum(np.arange(BATCH, n_trials + 1, BATCH), len(merits)) - 1
+    ends = np.minimum(np.arange(BLOCK, n_trials + 1, BLOCK), len(merits)) - 1
     hits = _count_hits(found, merits)
     return LatentRun(
         evaluated=len(merits),
         best=best[ends].tolist(),
-        hits=[hits[end // BATCH] for end in ends.tolist()],
+        hits=[hits[end // BLOCK] for end in ends.tolist()],
         top=float(merits[rows].mean()),
         formulas=[str(formula) for formula in found.formulas[np.resize(rows, TOP)]],
         seconds=seconds,
@@ -390,7 +390,7 @@ def _count_hits(trials: Trials, merits: Array) -> list[int]:
     """Number of distinct formulas with a merit above HIT after each batch."""
     seen: set[str] = set()
     counts = []
-    for part in split_range(len(trials), BATCH):
+    for part in split_range(len(trials), BLOCK):
         seen |= set(trials.formulas[part][merits[part] > HIT].tolist())
         counts.append(len(seen))
     return counts
@@ -425,7 +425,7 @@ def _tabulate_latent(
 def _count_evaluations(best: Sequence[float], merit: float) -> int | None:
     """Evaluations, in whole batches, until ``best`` reaches a merit; None if it never does."""
     batches = np.flatnonzero(np.array(best) >= merit)
-    return None if not len(batches) else int(batches[0] + 1) * BATCH
+    return None if not len(batches) else int(batches[0] + 1) * BLOCK
 
 
 def _format_mean(values: Sequence[float]) -> str:
@@ -452,7 +452,7 @@ def bench_suggestions(
     points = rng.random((n_seen, n_dimensions))
     history = History(points, -(points**2).sum(axis=1))
     calls: dict[str, tuple[int, Callable[[int], Array]]] = {
-        name: (BATCH, partial(_suggest, sampler, history, bounds))
+        name: (BLOCK, partial(_suggest, sampler, history, bounds))
         for name, sampler in samplers.items()
     }
     calls |= {
@@ -511,7 +511,7 @@ def _draw_latent(runs: Mapping[str, Sequence[LatentRun]], stem: Path) -> list[Pa
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
         for colour, (name, values) in zip(_choose_colours(len(panel)), panel.items(), strict=True):
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-            x = BATCH * np.arange(1, len(middle) + 1)
+            x = BLOCK * np.arange(1, len(middle) + 1)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
             axis.plot(x, middle, color=colour, label=name, lw=1.4)
             traces.append(

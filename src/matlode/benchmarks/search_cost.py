@@ -39,7 +39,7 @@ STAGES = {
     "matlode.properties.models.PropertyModels.predict": "predict properties",
     "matlode.latent.space.LatentSpace.encode": "encode",
     "matlode.optimisation.valuation.Valuation.compute_gains": "merits",
-    "matlode.optimisation.ledger.Claim.finish": "write the record",
+    "matlode.optimisation.record.Record.write": "write the record",
     "matlode.jobs.search._screen": "screen the best",
     "matlode.jobs.search.find_polymorphs": "polymorphs",
     "matlode.jobs.search.write_results": "tables and structures",

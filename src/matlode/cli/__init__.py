@@ -37,7 +37,7 @@ class AllCommands(Commands):
     """The commands below `matlode`."""
 
     headings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "Find": ("search", "resume", "work", "show", "explain", "report", "relax", "properties"),
+        "Find": ("search", "resume", "show", "explain", "report", "relax", "properties"),
         "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
         "Your data": ("data",),
         "Models": ("train",),

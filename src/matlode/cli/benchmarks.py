@@ -17,6 +17,7 @@ from matlode.cli.shared import (
     DataTable,
     KnownTable,
     make_examination,
+    open_engine,
     show_command_progress,
 )
 
@@ -154,7 +155,7 @@ def bench_discovery(
     from matlode.data.tables import find_full_table
     from matlode.jobs.known import Known
 
-    with show_command_progress(kept=True) as progress:
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
         known = Known(find_full_table(data))
         found = bench_discovery(
             n=structures,
@@ -162,6 +163,7 @@ def bench_discovery(
             examination=make_examination(known.materials, None),
             known=known,
             out=out,
+            engine=engine,
             progress=progress,
         )
     _print(found, as_json)
@@ -201,6 +203,16 @@ def bench_scale(
 
     with show_command_progress() as progress:
         found = bench_scale(n_trials=trials, n_structures=structures, data=data, progress=progress)
+    _print(found, as_json)
+
+
+@commands.command("coordinator")
+def bench_coordinator(as_json: AsJson = False) -> None:
+    """How many workers one process keeps busy, by simulation."""
+    from matlode.benchmarks.coordinator import bench_coordinator
+
+    with show_command_progress() as progress:
+        found = bench_coordinator(progress=progress)
     _print(found, as_json)
 
 

@@ -17,10 +17,13 @@ from matlode.cli.printing import (
 )
 from matlode.cli.shared import (
     AsJson,
+    FewWorkers,
     KnownTable,
     ModelsFolder,
+    Scheduler,
     ScreensFile,
     load_screens,
+    open_engine,
     show_command_progress,
     split_symbols,
 )
@@ -37,6 +40,8 @@ def predict(
     known: KnownTable = None,
     models: ModelsFolder = None,
     screens: ScreensFile = None,
+    workers: FewWorkers = 1,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict properties, verdicts and the nearest known material."""
@@ -44,12 +49,13 @@ def predict(
     from matlode.jobs.models import Models
     from matlode.jobs.predict import stream_predictions
 
-    with show_command_progress() as progress:
+    with show_command_progress() as progress, open_engine(workers, scheduler) as engine:
         answers = stream_predictions(
             sources,
             models=Models(models),
             known=Known(known),
             screens=load_screens(screens),
+            engine=engine,
             progress=progress,
         )
         # a terminal shows how far it is until all is known

@@ -20,8 +20,11 @@ from matlode.cli.shared import (
     AsJson,
     Commands,
     DataTable,
+    FewWorkers,
     ModelsFolder,
     PropertiesFile,
+    Scheduler,
+    open_engine,
     refuse,
     show_command_progress,
 )
@@ -119,13 +122,19 @@ def evaluate_folds(
     data: DataTable = None,
     models: ModelsFolder = None,
     out: FoldsFolder = Path("folds"),
+    workers: FewWorkers = 1,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Cross-validate the property network. Continues where it was interrupted."""
     from matlode.evaluation.cross_validation import cross_validate
 
-    with show_command_progress(kept=True) as progress:
-        rows = cross_validate(split=split, data=data, out=out, models=models, progress=progress)
+    many = workers != 1 or scheduler is not None
+    with show_command_progress(kept=True) as progress, open_engine(workers, scheduler) as engine:
+        rows = cross_validate(
+            split=split, data=data, out=out, models=models, engine=engine if many else None,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json([row.to_json() for row in rows])
     else:
@@ -210,10 +219,11 @@ def evaluate_potentials(
     """Two ML potentials, on known materials."""
     from matlode.evaluation.potentials import measure_potentials
 
-    with show_command_progress(kept=True) as progress:
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
         rows = measure_potentials(
-            data=data, models=models, n_structures=structures, keep=out, progress=progress
-        )
+            data=data, models=models, n_structures=structures, keep=out, engine=engine,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json([row.to_json() for row in rows])
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +16,14 @@ from matlode.cli.shared import (
     AsJson,
     KnownTable,
     ModelsFolder,
+    Scheduler,
     ScreensFile,
     Storage,
+    Workers,
     given,
     load_screens,
     make_examination,
+    open_engine,
     parse_numbers,
     parse_pairs,
     refuse,
@@ -136,6 +140,8 @@ def search(
     campaign: Annotated[
         str | None, typer.Option(help="Name in the storage (default: that of the folder).")
     ] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
     screens: ScreensFile = None,
@@ -171,64 +177,49 @@ def search(
         refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
     # before the search, so that a missing package is reported first
     examination = make_examination(table.materials, models) if relax else None
-    with show_progress(lambda: _advise_after_interrupt(out, storage, relax)) as progress:
+    advise = partial(_advise_after_interrupt, out, storage, relax)
+    with show_progress(advise) as progress, open_engine(workers, scheduler) as engine:
         if examination is not None and rounds > 1:
             from matlode.jobs.rounds import search_in_rounds
 
             run = search_in_rounds(
                 rounds, relax, out=out, models=loaded, known=table, screens=limits,
-                examination=examination, progress=progress, **wishes,
+                examination=examination, engine=engine, progress=progress, **wishes,
             )  # fmt: skip
         else:
             run = run_search(
                 out=out, storage=storage, campaign=campaign, models=loaded, known=table,
-                screens=limits, progress=progress, **wishes,
+                screens=limits, engine=engine, progress=progress, **wishes,
             )  # fmt: skip
             if examination is not None:
                 from matlode.jobs.relax import relax_run
 
-                relax_run(run.folder, relax, examination, progress)
+                relax_run(run.folder, relax, examination, progress, engine=engine)
     _print_run(run, as_json)
 
 
 @commands.command()
 def resume(
-    ctx: typer.Context, run: RunPath, storage: Storage = None, as_json: AsJson = False
+    ctx: typer.Context,
+    run: RunPath,
+    storage: Storage = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a search that was interrupted."""
     from matlode.jobs.rounds import resume_rounds
     from matlode.jobs.search import resume as resume_run
     from matlode.run_folder import RunFolder
 
-    with show_progress(lambda: _advise_after_interrupt(run, storage)) as progress:
+    advise = partial(_advise_after_interrupt, run, storage)
+    with show_progress(advise) as progress, open_engine(workers, scheduler) as engine:
         if RunFolder(run).is_in_rounds:
             refuse(ctx, "storage", when=f"for {run}, a folder of rounds")
-            finished = resume_rounds(run, progress=progress)
+            finished = resume_rounds(run, engine=engine, progress=progress)
         else:
-            finished = resume_run(run, storage=storage, progress=progress)
+            finished = resume_run(run, storage=storage, engine=engine, progress=progress)
     _print_run(finished, as_json)
-
-
-@commands.command()
-def work(
-    storage: Annotated[str, typer.Argument(help="Database URL of the search (its --storage).")],
-    campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
-    known: KnownTable = None,
-    models: ModelsFolder = None,
-) -> None:
-    """Work on a search that another process began.
-
-    Evaluates batches until all are done.
-    """
-    from matlode.jobs.known import Known
-    from matlode.jobs.models import Models
-    from matlode.jobs.search import work as run_work
-
-    with show_command_progress(kept=True) as progress:
-        n = run_work(
-            storage, campaign, models=Models(models), known=Known(known), progress=progress
-        )
-    print(f"{campaign}: all {n} points are evaluated.")
 
 
 @commands.command(context_settings={"token_normalize_func": _present_name})
@@ -241,20 +232,21 @@ def relax(
     potential: Annotated[
         str,
         typer.Option(
-            help="ML potential for all results.",
+            help="ML potential for all results, or MODULE:FACTORY of any ASE calculator.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "sevennet-l3i5",
     second_potential: Annotated[
         str,
         typer.Option(
-            help="ML potential that the energies are checked with.",
+            help="Potential that the energies are checked with.",
             autocompletion=completion.of(completion.POTENTIALS),
         ),
     ] = "chgnet",
     hull: Annotated[bool, typer.Option(help="Energy above the hull of known phases.")] = True,
     elastic: Annotated[bool, typer.Option(help="Elastic constants and phonons at Γ.")] = True,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes (default: one per core).")] = 0,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
     out: Annotated[Path, typer.Option(help="Folder for the results of structure files.")] = Path(
         "relaxed"
     ),
@@ -273,13 +265,16 @@ def relax(
         refuse(ctx, "top", when="for structure files: all of them are relaxed")
     examination = replace(
         make_examination(Known(known).materials, models),
-        primary=potential, secondary=second_potential, n_jobs=jobs, hull=hull, elastic=elastic,
+        primary=potential, secondary=second_potential, hull=hull, elastic=elastic,
     )  # fmt: skip
-    with show_command_progress(kept=True) as progress:
+    with (
+        show_command_progress(kept=True) as progress,
+        open_engine(workers, scheduler) as engine,
+    ):
         if of_run:
-            rows = relax_run(sources[0], top, examination, progress)
+            rows = relax_run(sources[0], top, examination, progress, engine=engine)
         else:
-            rows = relax_files(make_sources(sources), out, examination, progress)
+            rows = relax_files(make_sources(sources), out, examination, progress, engine=engine)
     if as_json:
         print_json([row.to_columns() for row in rows])
     else:
@@ -320,8 +315,7 @@ def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
         else f"{where.best_formula}, merit {where.best_merit:.2f}"
     )
     print(
-        f"{run}: {where.batches_done} of {where.batches_wanted} batches done, "
-        f"{len(where.workers)} in progress; best: {best}. "
+        f"{run}: {where.blocks_done} of {where.blocks_wanted} blocks done; best: {best}. "
         f"`matlode resume {run}` continues the search."
     )
 

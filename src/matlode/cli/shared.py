@@ -17,6 +17,7 @@ from matlode.terminal import Volume, show_progress, volume
 
 if TYPE_CHECKING:
     from matlode.data.tables import Materials
+    from matlode.engine import Engine
     from matlode.evidence.examination import Examination
     from matlode.progress import Progress
 
@@ -147,10 +148,45 @@ Storage = Annotated[
     str | None,
     typer.Option(
         envvar="MATLODE_STORAGE",
-        help="Database URL that workers share, such as postgresql+psycopg://user@host/name "
+        help="Database URL of the record, such as postgresql+psycopg://user@host/name "
         "(default: a file in the run folder).",
     ),
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        envvar="MATLODE_WORKERS",
+        min=0,
+        help="Processes on this machine (default: one per core; not with --scheduler).",
+    ),
+]
+FewWorkers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes on this machine (default: this one with a thread per core; 0: one per "
+        "core).",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MATLODE_SCHEDULER",
+        help="Address of a Dask scheduler whose workers compute, such as tcp://host:8786.",
+    ),
+]
+
+
+def open_engine(workers: int = 0, scheduler: str | None = None) -> Engine:
+    """Where a command computes: a Dask cluster, processes (0: one per core), or this process."""
+    from matlode.engine import Here, Processes
+
+    if scheduler is not None:
+        from matlode.cluster import Cluster
+
+        return Cluster(scheduler)
+    return Here() if workers == 1 else Processes(workers)
 
 
 def show_command_progress(*, kept: bool = False) -> AbstractContextManager[Progress]:

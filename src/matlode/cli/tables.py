@@ -13,7 +13,10 @@ from matlode.cli.shared import (
     AsJson,
     Commands,
     DataTable,
+    FewWorkers,
     PropertiesFile,
+    Scheduler,
+    open_engine,
     refuse,
     show_command_progress,
 )
@@ -35,23 +38,14 @@ def data_features(
             autocompletion=completion.of(completion.ARRAYS),
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
-    ] = None,
+    workers: FewWorkers = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Compute patterns and descriptors, as memory-mapped arrays."""
-    from contextlib import ExitStack
-
     from matlode.representation.streaming import stream_table
 
-    with ExitStack() as stack:
-        client = None
-        if scheduler is not None:
-            from distributed import Client
-
-            client = stack.enter_context(Client(scheduler))
-        progress = stack.enter_context(show_command_progress())
-        header = stream_table(table, out, names or ["patterns"], client=client, progress=progress)
+    with show_command_progress() as progress, open_engine(workers, scheduler) as engine:
+        header = stream_table(table, out, names or ["patterns"], engine=engine, progress=progress)
     print(header)
 
 
@@ -140,8 +134,8 @@ def data_elements(
     from matlode.evidence.examination import Examination, compute_element_references
 
     examination = Examination(read_table(table) if table else load_starter())
-    with show_command_progress(kept=True) as progress:
-        references = compute_element_references(examination, out, progress)
+    with show_command_progress(kept=True) as progress, open_engine() as engine:
+        references = compute_element_references(examination, out, progress, engine=engine)
     if as_json:
         print_json({potential: dict(found) for potential, found in references.energies.items()})
         return

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, TRAIN, Fold
+from matlode.engine import Engine, Here, Shared, Task
 from matlode.errors import GoalError, suggest
 from matlode.evaluation.score_row import ScoreRow
 from matlode.latent.space import list_trained_faces
@@ -69,6 +70,7 @@ def cross_validate(
     data: Path | None = None,
     out: Path = Path("folds"),
     models: Path | None = None,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> list[ScoreRow]:
     """Cross-validate the property models: one row per endpoint and model, with each score's mean
@@ -76,8 +78,9 @@ def cross_validate(
 
     Every fold trains on the other folds' rows: for the standard face one network, for the
     reference face trees on the latent variables (default: both, if the reference's autoencoders
-    are in ``models``). The autoencoders, which see no labels, are not trained again. Folds that
-    are in ``out`` already are read, and an interrupted one continues from its checkpoint. Raises
+    are in ``models``). The autoencoders, which see no labels, are not trained again. The
+    workers of ``engine`` (default: this process) train, on paths that they share. Folds that are
+    in ``out`` already are read, and an interrupted one continues from its checkpoint. Raises
     GoalError for an unknown split or face.
     """
     faces = faces or list_trained_faces(models)
@@ -88,17 +91,30 @@ def cross_validate(
             raise GoalError(f'unknown face "{face}". {suggest(face, MEASURES)}')
     whole = TrainingTable.load(data)
     shared = Trainer.of(whole, out, progress, models=models)
+    if engine is not None:  # progress is shown by this process only
+        shared = replace(shared, progress=silent)
+    engine = engine or Here()
+    trainer = engine.share(shared)
+    open_folds: dict[Path, Task[FoldScores]] = {}
     for number in range(n_folds):
-        trainer = shared.with_fold(Fold(split, number, n_folds))
         for face in faces:
             name = f"{split}-{number}" if face == "standard" else f"{face}-{split}-{number}"
             file = out / f"{name}-of-{n_folds}-{whole.sha256[:12]}.json"
             if not file.exists():
-                out.mkdir(parents=True, exist_ok=True)
-                write_json(file, MEASURES[face](trainer, name))
-        progress("folds", number + 1, n_folds, split)
+                fold = Fold(split, number, n_folds)
+                open_folds[file] = engine.submit(_measure, trainer, face, fold, name)
+    out.mkdir(parents=True, exist_ok=True)
+    results = engine.gather(open_folds.values())
+    for done, (file, found) in enumerate(zip(open_folds, results, strict=True)):
+        write_json(file, found)
+        progress("folds", done + 1, len(open_folds), split)
     ending = f"{n_folds} folds by {split.replace('_', ' ')}"
     return [row for row in read_fold_rows(out, whole.sha256) if row.split == ending]
+
+
+def _measure(trainer: Shared[Trainer], face: Face, fold: Fold, name: str) -> FoldScores:
+    """Measure a fold, in a worker."""
+    return MEASURES[face](trainer.get().with_fold(fold), name)
 
 
 def measure_fold(trainer: Trainer, name: str) -> FoldScores:

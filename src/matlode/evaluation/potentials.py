@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.artefacts import save_artefact
 from matlode.data.splits import TEST
+from matlode.engine import Engine, Here
 from matlode.errors import InputError
 from matlode.evaluation.score_row import ScoreRow
 from matlode.evidence.dossier import POTENTIAL_ERRORS
@@ -58,7 +59,7 @@ def measure_potentials(
     n_structures: int = 100,
     potentials: Sequence[str] = (PRIMARY_POTENTIAL, SECOND_POTENTIAL),
     cache: Path | None = None,
-    n_jobs: int = 0,
+    engine: Engine | None = None,
     seed: int = 0,
     keep: Path | None = None,
     progress: Progress = silent,
@@ -72,15 +73,13 @@ def measure_potentials(
     the errors are saved in; reports show them. Raises InputError if the table has no such row.
     """
     known = _draw_rows(TrainingTable.load(data), n_structures, seed)
-    examination = Examination(
-        known.table.materials, models, cache=cache or get_cache_folder(), n_jobs=n_jobs
-    )
+    examination = Examination(known.table.materials, models, cache=cache or get_cache_folder())
     structures = [known.table.materials.crystals.structure(int(row)) for row in known.rows]
     found: dict[str, dict[str, Array]] = {}
     for name in potentials:
         of_potential = examination.laboratory(name)
         work = [Calculation(structure, of_potential, elastic=True) for structure in structures]
-        calculate(work, n_jobs, progress)
+        calculate(work, engine or Here(), progress)
         found[name] = _compute_properties(examination, name, structures)
     found[OUR_MODELS] = _predict_properties(known, Models(models))
     rows = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matlode.artefacts import convert_read_errors, find_model, load_artefact, save_artefact
 from matlode.data.tables import Materials
@@ -13,6 +15,9 @@ from matlode.errors import InputError
 from matlode.evidence.hull import collect_element_structures
 from matlode.evidence.laboratory import Laboratory
 from matlode.evidence.potentials import find_potential
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 ELEMENT_REFERENCES = "element-references"
 
@@ -46,6 +51,17 @@ class ElementReferences:
             header={"energies": self.energies, **header},
             arrays={},
         )
+
+    def list_missing(
+        self, symbols: Iterable[str], laboratory: Laboratory, materials: Materials
+    ) -> list[Structure]:
+        """Crystals in ``materials`` of the elements whose energies are not here."""
+        known = self.energies.get(find_potential(laboratory.potential).key, {})
+        found: list[Structure] = []
+        for symbol in sorted(set(symbols) - known.keys()):
+            with suppress(InputError):  # there is no crystal
+                found += collect_element_structures(materials, symbol).values()
+        return found
 
     def of(
         self, symbols: Iterable[str], laboratory: Laboratory, materials: Materials

@@ -7,7 +7,6 @@ evidence is assembled afterwards from the cache alone.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING
 from matlode.data.formulas import element_symbols
 from matlode.data.symmetry import RELAXATION_SYMPREC_A, find_primitive_cell, find_standard_cell
 from matlode.data.tables import Materials
+from matlode.engine import Engine
 from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence, describe_failure
+from matlode.evidence.elasticity import Elasticity
 from matlode.evidence.elements import ElementReferences, compute_element_energy
 from matlode.evidence.hull import (
     Competitors,
@@ -41,6 +42,7 @@ from matlode.evidence.potentials import (
     load_calculator,
 )
 from matlode.evidence.relaxation import Relaxed, to_ase_atoms
+from matlode.latent.forward import one_thread
 from matlode.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -61,11 +63,11 @@ class Calculation:
     laboratory: Laboratory
     elastic: bool = False
 
-    def do(self) -> None:
-        """Compute the results into the cache."""
+    def do(self) -> tuple[Relaxed, Elasticity | None]:
+        """Compute the results, into the cache of this machine."""
         relaxed = self.laboratory.relaxed(self.structure)
-        if self._needs_elasticity(relaxed):
-            self.laboratory.elasticity(relaxed)
+        needed = self._needs_elasticity(relaxed)
+        return relaxed, self.laboratory.elasticity(relaxed) if needed else None
 
     @property
     def is_possible(self) -> bool:
@@ -112,8 +114,6 @@ class Examination:
     secondary: str = SECOND_POTENTIAL
     """The potential that checks the energies."""
     cache: Path = field(default_factory=get_cache_folder)
-    n_jobs: int = 0
-    """Number of processes; 0: one per core."""
     hull: bool = True
     """Whether to compute energies above the hull."""
     elastic: bool = True
@@ -138,14 +138,17 @@ class Examination:
         return ElementReferences.load(self.models)
 
     def examine(
-        self, structures: Sequence[Structure], progress: Progress = silent
+        self, structures: Sequence[Structure], progress: Progress = silent, *, engine: Engine
     ) -> list[Evidence | None]:
         """Compute the evidence for each structure; None where a potential failed."""
-        self.compute(structures, progress)
+        self.compute(structures, progress, engine=engine)
         return self.evidence(structures)
 
-    def compute(self, structures: Sequence[Structure], progress: Progress = silent) -> None:
-        """Compute all results that the evidence for the structures needs into the cache.
+    def compute(
+        self, structures: Sequence[Structure], progress: Progress = silent, *, engine: Engine
+    ) -> None:
+        """Compute all results that the evidence for the structures needs into the cache, with the
+        workers of the ``engine``.
 
         An interruption keeps the finished calculations.
         """
@@ -166,9 +169,15 @@ class Examination:
             )
         ]
         work += [Calculation(phase, primary) for phase in phases.values()]
-        calculate(work, self.n_jobs, progress)
+        symbols = {symbol for structure in structures for symbol in _list_symbols(structure)}
+        work += [
+            Calculation(crystal, laboratory)
+            for laboratory in self.laboratories
+            for crystal in self.references.list_missing(symbols, laboratory, self.materials)
+        ]
+        calculate(work, engine, progress)
         products = self._find_products(structures, competitors)
-        calculate([Calculation(phase, secondary) for phase in products], self.n_jobs, progress)
+        calculate([Calculation(phase, secondary) for phase in products], engine, progress)
 
     def _find_products(
         self, structures: Sequence[Structure], competitors: Mapping[frozenset[str], Competitors]
@@ -296,7 +305,7 @@ class Examination:
 
 
 def compute_element_references(
-    examination: Examination, out: Path, progress: Progress = silent
+    examination: Examination, out: Path, progress: Progress = silent, *, engine: Engine
 ) -> ElementReferences:
     """Compute the energies of all elements that have a crystal with both potentials, and save them
     as an artefact in ``out``."""
@@ -311,7 +320,7 @@ def compute_element_references(
         for of_element in crystals.values()
         for structure in of_element.values()
     ]
-    calculate(work, examination.n_jobs, progress)
+    calculate(work, engine, progress)
     energies: dict[str, dict[str, float]] = {}
     for laboratory in laboratories:
         found = energies.setdefault(find_potential(laboratory.potential).key, {})
@@ -323,45 +332,52 @@ def compute_element_references(
     return references
 
 
-def calculate(work: Sequence[Calculation], n_jobs: int, progress: Progress = silent) -> None:
-    """Run calculations in order, in ``n_jobs`` processes (0: one per core).
+def calculate(work: Sequence[Calculation], engine: Engine, progress: Progress = silent) -> None:
+    """Run calculations in order with the workers of the ``engine``, none of them twice.
 
     ``progress`` receives an estimate of the time first, and the time left after each calculation.
     An interruption keeps the finished calculations.
     """
-    from joblib import Parallel, delayed
-
-    n_jobs = n_jobs or os.cpu_count() or 1
-    open_work = [c for c in work if c.is_possible and not c.is_done]
+    open_work: dict[str, Calculation] = {}
+    for calculation in work:
+        name = calculation.laboratory.name_result(calculation.structure)
+        if calculation.is_possible and (name not in open_work or calculation.elastic):
+            open_work[name] = calculation
+    open_work = {name: c for name, c in open_work.items() if not c.is_done}
     if not open_work:
         return
-    total = sum(calculation.cost for calculation in open_work)
+    costs = [calculation.cost for calculation in open_work.values()]
+    total, done = sum(costs), 0.0
     began = time.perf_counter()
-    progress("relax", 0, total, _estimate(open_work, n_jobs))
-    done = 0.0
-    parallel = Parallel(n_jobs=min(n_jobs, len(open_work)), return_as="generator_unordered")
-    tasks = (delayed(_run_calculation)(calculation) for calculation in open_work)
-    for calculation, problem in parallel(tasks):
-        done += calculation.cost
+    progress("relax", 0, total, _estimate([*open_work.values()], engine.n_workers))
+    tasks = [engine.submit(_run_calculation, calculation) for calculation in open_work.values()]
+    results = zip(open_work.values(), costs, engine.gather(tasks), strict=True)
+    for calculation, cost, (found, problem) in results:
+        if found is not None:
+            calculation.laboratory.keep(calculation.structure, *found)
+        done += cost
         left = (time.perf_counter() - began) / done * (total - done)
         note = f"{calculation.structure.formula}: {problem}; " if problem else ""
         progress("relax", done, total, f"{note}about {_format_duration(left)} left")
 
 
-def _run_calculation(calculation: Calculation) -> tuple[Calculation, str]:
-    """The calculation after running it, and why it failed; empty if it succeeded."""
+def _run_calculation(
+    calculation: Calculation,
+) -> tuple[tuple[Relaxed, Elasticity | None] | None, str]:
+    """The results of a calculation, or None and why it failed."""
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the potentials' packages warn on every evaluation
         try:
-            calculation.do()
+            load_calculator(calculation.laboratory.potential)  # imports what is limited next
+            with one_thread():
+                return calculation.do(), ""
         except Exception as error:  # potentials raise exceptions of any type
-            return calculation, f"{type(error).__name__}: {error}"
-    return calculation, ""
+            return None, f"{type(error).__name__}: {error}"
 
 
-def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
+def _estimate(work: Sequence[Calculation], n_workers: int) -> str:
     """Estimate the time from one evaluation per potential, of the calculation of median size."""
     seconds = 0.0
     for potential in {calculation.laboratory.potential for calculation in work}:
@@ -376,7 +392,7 @@ def _estimate(work: Sequence[Calculation], n_jobs: int) -> str:
         atoms.get_forces()
         each = (time.perf_counter() - began) / len(atoms)
         seconds += each * sum(calculation.cost for calculation in own)
-    return f"{len(work)} calculations, about {_format_duration(seconds / n_jobs)}"
+    return f"{len(work)} calculations, about {_format_duration(seconds / n_workers)}"
 
 
 def _format_duration(seconds: float) -> str:

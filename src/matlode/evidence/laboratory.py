@@ -59,6 +59,17 @@ class Laboratory:
             lambda: compute_elasticity(relaxed, self.potential),
         )
 
+    def keep(self, structure: Structure, relaxed: Relaxed, elasticity: Elasticity | None) -> None:
+        """Write results to the cache, from a worker that does not share it."""
+        if not self.has_relaxed(structure):
+            self._write(self._find_file("relaxed", structure, asdict(self.settings)), relaxed)
+        if elasticity is not None and not self.has_elasticity(relaxed):
+            self._write(self._find_file("elasticity", relaxed.structure, {}), elasticity)
+
+    def name_result(self, structure: Structure) -> str:
+        """A name of the result of ``relaxed``: of the structure, the potential and the settings."""
+        return self._find_file("relaxed", structure, asdict(self.settings)).stem
+
     def has_relaxed(self, structure: Structure) -> bool:
         """Whether the result of ``relaxed`` is in the cache."""
         return self._find_file("relaxed", structure, asdict(self.settings)).exists()
@@ -80,9 +91,13 @@ class Laboratory:
             return result(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # missing, damaged or from another version
             computed = compute()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, asdict(computed))
+            self._write(file, computed)
             return computed
+
+    @staticmethod
+    def _write(file: Path, result: Relaxed | Elasticity) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(result))
 
     def _find_file(self, kind: str, structure: Structure, settings: Mapping[str, object]) -> Path:
         key = {

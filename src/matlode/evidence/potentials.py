@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -32,10 +36,15 @@ class PotentialInfo:
     training energies do. Otherwise they are uncorrected VASP energies."""
     load: Callable[[str, str], Calculator]
     """Device, weights → ASE calculator."""
+    sha256: str = ""
+    """Checksum of the module of a calculator of one's own."""
 
     @property
     def key(self) -> str:
-        """Name, package version and weights, which identify a result."""
+        """Name, package version and weights, which identify a result; name and checksum for a
+        calculator of one's own."""
+        if self.sha256:
+            return f"{self.name}:{self.sha256}"
         return f"{self.name}:{self.package}-{_version(self.package)}:{self.weights}"
 
 
@@ -79,10 +88,14 @@ SECOND_POTENTIAL = "chgnet"
 
 
 def find_potential(name: str) -> PotentialInfo:
-    """The entry ``name`` of POTENTIALS.
+    """The entry ``name`` of POTENTIALS, or the ASE calculator that ``MODULE:FACTORY`` returns.
 
-    Raises GoalError for an unknown name, InputError if the package is not installed.
+    The factory is a function without arguments in an importable module. Energies are those of
+    uncorrected calculations, unless it has an attribute ``corrected`` that is true. Raises
+    GoalError for an unknown name, InputError if the package is not installed.
     """
+    if ":" in name:
+        return _find_factory(name)
     if name not in POTENTIALS:
         raise GoalError(f'unknown potential "{name}". {suggest(name, POTENTIALS)}')
     info = POTENTIALS[name]
@@ -94,6 +107,32 @@ def find_potential(name: str) -> PotentialInfo:
             'run pip install "matlode[relax]".'
         ) from error
     return info
+
+
+@cache
+def _find_factory(name: str) -> PotentialInfo:
+    module_name, _, factory_name = name.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        module = import_module(module_name)
+        factory = getattr(module, factory_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise GoalError(
+            f'no calculator "{name}" ({error}); expected MODULE:FACTORY, a function of an '
+            "importable module that returns an ASE calculator."
+        ) from error
+    file = getattr(module, "__file__", None)
+    content = Path(file).read_bytes() if file else name.encode()
+    return PotentialInfo(
+        name=name,
+        package="",
+        weights=name,
+        source="",
+        corrected=bool(getattr(factory, "corrected", False)),
+        load=lambda device, weights: factory(),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
 @cache

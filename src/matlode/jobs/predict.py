@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,17 @@ from matlode.data.formulas import format_formula
 from matlode.data.readers import open_sources, read_material_parts
 from matlode.data.readers.source import NOTE_COLUMN
 from matlode.data.tables import Materials
+from matlode.engine import Engine, Here, Shared
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.screens import load_rules
 from matlode.progress import Progress, silent
-from matlode.records import DroppedRow, Prediction, Verdict
+from matlode.records import Prediction, Verdict
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.environments import describe_crystals
 from matlode.screening.funnel import screen
-from matlode.screening.novelty import KnownMaterials
 from matlode.screening.rule import Rule
 
 CHUNK = 1024
@@ -75,6 +76,7 @@ def predict(
     models: Models | None = None,
     known: Known | None = None,
     screens: Mapping[str, object] | None = None,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> list[CrystalPrediction]:
     """Predict the properties of crystals in files (CIF, POSCAR), folders or Parquet tables.
@@ -84,7 +86,9 @@ def predict(
     Raises InputError if a source does not exist, GoalError for unknown ``screens``.
     """
     return list(
-        stream_predictions(sources, models=models, known=known, screens=screens, progress=progress)
+        stream_predictions(
+            sources, models=models, known=known, screens=screens, engine=engine, progress=progress
+        )
     )
 
 
@@ -95,9 +99,14 @@ def stream_predictions(
     models: Models | None = None,
     known: Known | None = None,
     screens: Mapping[str, object] | None = None,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Iterator[CrystalPrediction]:
-    """Yield what ``predict`` returns, holding only a part of the sources in memory at a time."""
+    """Yield what ``predict`` returns, holding only some parts of the sources in memory at a time.
+
+    The workers of ``engine`` (default: this process, which uses threads) predict; they find
+    ``models`` and ``known`` under the same paths.
+    """
     models, known = models or Models(), known or Known()
     if isinstance(sources, Materials):
         parts: Iterator[Materials] = _split(sources)
@@ -106,7 +115,8 @@ def stream_predictions(
         opened = open_sources(sources)
         # infinite if the length of a source is unknown
         parts, n_rows = read_material_parts(opened, CHUNK), sum(source.n_rows for source in opened)
-    return _predict_parts(parts, models, known, screens or {}, n_rows, progress)
+    predictor = _Predictor(models, known, screens or {})
+    return _predict_parts(parts, predictor, n_rows, engine or Here(), progress)
 
 
 def _split(materials: Materials) -> Iterator[Materials]:
@@ -115,31 +125,45 @@ def _split(materials: Materials) -> Iterator[Materials]:
         yield part if at + CHUNK >= len(materials) else replace(part, dropped=())
 
 
+@dataclass(frozen=True)
+class _Predictor:
+    """What predictions need, loaded for the first crystal."""
+
+    models: Models
+    known: Known
+    screens: Mapping[str, object]
+
+    @cached_property
+    def rules(self) -> Sequence[Rule]:
+        """The screens."""
+        return load_rules(self.models, self.known, self.screens)
+
+
 def _predict_parts(
     parts: Iterable[Materials],
-    models: Models,
-    known: Known,
-    screens: Mapping[str, object],
+    predictor: _Predictor,
     n_rows: float,
+    engine: Engine,
     progress: Progress,
 ) -> Iterator[CrystalPrediction]:
     done = 0
-    rules: tuple[Rule, ...] | None = None
-    for part in parts:
-        if len(part):
-            if rules is None:
-                rules = load_rules(models, known, screens)
-            yield from _predict_part(part, models, known.catalogue, rules)
-        yield from map(_refuse, part.dropped)
-        done += len(part) + len(part.dropped)
+    shared = engine.share(predictor)
+    for answers in engine.stream(partial(_predict_part, shared), parts):
+        yield from answers
+        done += len(answers)
         progress("predict", done, n_rows)
     if done != n_rows:
         progress("predict", done, done)
 
 
-def _predict_part(
-    materials: Materials, models: Models, known: KnownMaterials, rules: Sequence[Rule]
-) -> list[CrystalPrediction]:
+def _predict_part(shared: Shared[_Predictor], part: Materials) -> list[CrystalPrediction]:
+    """The predictions of a part, in a worker."""
+    refused = [CrystalPrediction(row.id, row.is_file, error=row.reason) for row in part.dropped]
+    return [*_predict_crystals(part, shared.get()), *refused] if len(part) else refused
+
+
+def _predict_crystals(materials: Materials, predictor: _Predictor) -> list[CrystalPrediction]:
+    models, known = predictor.models, predictor.known.catalogue
     keep, patterns, refused = simulate_possible(materials.crystals)
     names = list(map(str, materials.frame["id"]))
     is_file = materials.frame.get("is_file", [False] * len(names))
@@ -162,7 +186,7 @@ def _predict_part(
         crystals=describe_crystals(good.crystals),
     )  # fmt: skip
     nearest = known.nearest(compositions)
-    for position, screened in enumerate(screen(candidates, rules)):
+    for position, screened in enumerate(screen(candidates, predictor.rules)):
         candidate, (index, _) = screened.candidate, nearest[position]
         row = int(keep[position])
         answers[row] = replace(
@@ -176,7 +200,3 @@ def _predict_part(
             error=None,
         )
     return answers
-
-
-def _refuse(dropped: DroppedRow) -> CrystalPrediction:
-    return CrystalPrediction(dropped.id, dropped.is_file, error=dropped.reason)

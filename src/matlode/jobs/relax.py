@@ -11,6 +11,7 @@ from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula, compute_formulas, format_formula
 from matlode.data.structures import read_structure
 from matlode.data.symmetry import make_symmetrised_cif
+from matlode.engine import Engine, Here
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import find_potential
@@ -46,14 +47,16 @@ def relax_run(
     progress: Progress = silent,
     *,
     skip: Collection[str] = (),
+    engine: Engine | None = None,
 ) -> list[EvidenceRow]:
     """Examine the ``n`` best candidates of a run that have a structure, without those with a
     (canonical) formula in ``skip``.
 
     Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder, and its report
-    again; the table of candidates does not change. Returns the rows of evidence.csv. After
-    Ctrl-C the same files hold what is computed by then; the same call continues. Raises
-    InputError if the folder is not a finished run.
+    again; the table of candidates does not change. The workers of ``engine`` (default: this
+    process) compute. Returns the rows of evidence.csv. After Ctrl-C the same files hold what is
+    computed by then; the same call continues. Raises InputError if the folder is not a finished
+    run.
     """
     sources = [
         Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
@@ -62,13 +65,18 @@ def relax_run(
     ][:n]
     with lock_folder(folder):
         try:
-            return relax_files(sources, folder, examination, progress)
+            return relax_files(sources, folder, examination, progress, engine=engine)
         finally:  # also with what an interruption leaves
             write_report(folder)
 
 
 def relax_files(
-    sources: Sequence[Source], out: Path, examination: Examination, progress: Progress = silent
+    sources: Sequence[Source],
+    out: Path,
+    examination: Examination,
+    progress: Progress = silent,
+    *,
+    engine: Engine | None = None,
 ) -> list[EvidenceRow]:
     """Examine structures in files; write the evidence to ``out`` and return its rows.
 
@@ -76,7 +84,7 @@ def relax_files(
     """
     structures = [read_structure(source.file) for source in sources]
     try:
-        examination.compute(structures, progress)
+        examination.compute(structures, progress, engine=engine or Here())
     except KeyboardInterrupt:
         _write_evidence(sources, examination.evidence(structures), out, examination)
         raise

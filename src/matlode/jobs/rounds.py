@@ -17,6 +17,7 @@ from matlode.artefacts import convert_read_errors, inside, write_text
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
+from matlode.engine import Engine
 from matlode.errors import InputError
 from matlode.evidence.examination import Examination
 from matlode.jobs.known import Known
@@ -78,6 +79,7 @@ def search_in_rounds(
     known: Known,
     screens: Mapping[str, object],
     examination: Examination,
+    engine: Engine | None = None,
     progress: Progress = silent,
     **wishes: Unpack[Wishes],
 ) -> Run:
@@ -112,11 +114,11 @@ def search_in_rounds(
         )
     )
     return _run_rounds(
-        n_rounds, n_relaxed, out, models, known, screens, examination, progress, wishes
+        n_rounds, n_relaxed, out, models, known, screens, examination, engine, progress, wishes
     )
 
 
-def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
+def resume_rounds(out: Path, *, engine: Engine | None = None, progress: Progress = silent) -> Run:
     """Continue rounds that were interrupted; finished searches and relaxations are not repeated.
 
     Raises InputError if ``out`` is not a folder of rounds.
@@ -133,7 +135,7 @@ def resume_rounds(out: Path, *, progress: Progress = silent) -> Run:
     examination = Examination(known.materials, folder)
     return _run_rounds(
         request.rounds, request.relaxed, out, models, known, request.screens, examination,
-        progress, wishes,
+        engine, progress, wishes,
     )  # fmt: skip
 
 
@@ -145,6 +147,7 @@ def _run_rounds(
     known: Known,
     screens: Mapping[str, object],
     examination: Examination,
+    engine: Engine | None,
     progress: Progress,
     wishes: Wishes,
 ) -> Run:
@@ -155,13 +158,15 @@ def _run_rounds(
     for number in range(1, n_rounds + 1):
         folder = out / f"round-{number}"
         if RunFolder(folder).is_begun:  # before an interruption
-            run = resume(folder, progress=progress)
+            run = resume(folder, engine=engine, progress=progress)
         else:
             run = search(
-                out=folder, models=current, known=known, screens=screens, progress=progress,
-                **wishes,
+                out=folder, models=current, known=known, screens=screens, engine=engine,
+                progress=progress, **wishes,
             )  # fmt: skip
-        rows_of_round = relax_run(folder, n_relaxed, examination, progress, skip=done)
+        rows_of_round = relax_run(
+            folder, n_relaxed, examination, progress, skip=done, engine=engine
+        )
         done |= {canonicalise_formula(row.formula) for row in rows_of_round}
         answers.append(_collect_answers(folder, models, current))
         rows.append({"round": number, **_measure_errors(answers[-1])})

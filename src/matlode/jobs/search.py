@@ -26,6 +26,7 @@ from matlode.artefacts import (
     lock_folder,
 )
 from matlode.data.tables import checksum
+from matlode.engine import Engine, Here
 from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.candidate_table import ALWAYS_SHOWN, write_results
 from matlode.jobs.deprecated import accept_toolbox
@@ -46,13 +47,12 @@ from matlode.jobs.shortlist import (
 from matlode.jobs.starts import JUDGES, Prepared, SearchSettings, prepare_campaign
 from matlode.latent.forward import one_thread
 from matlode.notebook import html_table
-from matlode.optimisation.campaign import batch_size
+from matlode.optimisation.campaign import count_blocks
 from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.goal_file import make_goal, merge_options, read_goal_file
-from matlode.optimisation.ledger import Ledger, LedgerState
+from matlode.optimisation.record import Record, usable_storage
 from matlode.optimisation.samplers import SAMPLERS
-from matlode.optimisation.studies import usable_storage
 from matlode.optimisation.trials import Trials
 from matlode.progress import Progress, silent
 from matlode.records import Prediction
@@ -127,6 +127,7 @@ def search(
     models: Models | None = None,
     known: Known | None = None,
     screens: Mapping[str, object] | None = None,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Search the latent space, screen, realise as crystal structures, and write a run folder.
@@ -135,10 +136,10 @@ def search(
     further endpoints, ``elements`` the only ones allowed, ``exclude`` those that never are.
     The folder ``out`` must be new or empty; it then holds candidates.csv and .json,
     verdicts.csv, structures/*.cif, patterns.npz, trials.csv, map.csv, details.json, funnel.json,
-    provenance.json and report.html. Batches of the search are kept in ``storage`` (a database
-    URL; default: a file in the folder) under the name ``campaign`` (default: that of the folder):
-    other workers may join, and ``resume`` goes on after an interruption. The same arguments give
-    the same table.
+    provenance.json and report.html. Finished blocks of the search are kept in ``storage`` (a
+    database URL; default: a file in the folder) under the name ``campaign`` (default: that of the
+    folder), so that ``resume`` continues after an interruption. The workers of ``engine``
+    (default: this process) evaluate. The same arguments give the same table, on any engine.
 
     Raises GoalError for a goal that makes no sense, InputError if ``out`` is in use.
     """
@@ -156,10 +157,16 @@ def search(
     request.goal()  # raises for an impossible goal, before a folder is made
     folder = _new_folder(Path(out))
     request.save(folder, storage, campaign or folder.resolve().name)
-    return _run(folder, request, storage, progress)
+    return _run(folder, request, storage, engine, progress, is_new=True)
 
 
-def resume(folder: str | Path, *, storage: str | None = None, progress: Progress = silent) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    storage: str | None = None,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> Run:
     """Go on with a search that was interrupted; of one that is finished, the run.
 
     ``storage`` is needed again where the search was given one: URLs may hold passwords, so
@@ -170,42 +177,7 @@ def resume(folder: str | Path, *, storage: str | None = None, progress: Progress
     run = RunFolder(folder)
     if run.has_results and run.has_report:
         return Run(folder, run.read_candidate_table(), run.read_provenance().content)
-    return _run(folder, Request.load(folder), storage, progress)
-
-
-def work(
-    url: str,
-    campaign: str,
-    *,
-    models: Models | None = None,
-    known: Known | None = None,
-    progress: Progress = silent,
-) -> int:
-    """Do batches of a campaign that another process began, until all are done; returns how
-    many points the campaign has then.
-
-    Raises InputError if there is no such campaign, GoalError if the models or known materials
-    here are others.
-    """
-    with one_thread(), usable_storage(url):
-        return _work(url, campaign, models or Models(), known or Known(), progress)
-
-
-def _work(url: str, campaign: str, models: Models, known: Known, progress: Progress) -> int:
-    ledger, wanted = Ledger.join(url, campaign)
-    settings = SearchSettings(**wanted["settings"])
-    request = Request(wanted["goal"], settings, models, known, wanted["screens"])
-    if json.loads(json.dumps(request.decisive())) != wanted:
-        raise GoalError(
-            f'"{campaign}" was begun with other models or known materials than those here; '
-            "give the same --models and --known."
-        )
-    prepared = prepare_campaign(request.goal(), models, known, settings)
-    with closing(ledger):
-        trials = prepared.campaign.run(
-            prepared.known, settings.trials, settings.seed, ledger=ledger, progress=progress
-        )
-    return len(trials) - len(prepared.known)
+    return _run(folder, Request.load(folder), storage, engine, progress)
 
 
 @dataclass(frozen=True)
@@ -245,7 +217,7 @@ class Request:
         return goal
 
     def decisive(self) -> dict[str, Any]:
-        """What two workers must agree on."""
+        """What the results depend on."""
         table = self.known.table
         return {
             "goal": dict(self.sections),
@@ -295,50 +267,62 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing(LedgerState):
+class Standing:
     """How far an unfinished search is."""
 
-    batches_wanted: int
+    blocks_done: int
+    blocks_wanted: int
+    best_merit: float | None
+    """None before the first block is done."""
+    best_formula: str | None
 
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode show --json`` prints."""
-        return {"batches_wanted": self.batches_wanted, **asdict(self)}
+        return asdict(self)
 
 
 def read_standing(folder: Path, storage: str | None = None) -> Standing:
-    """Where an unfinished search stands: batches done and wanted, workers, the best so far."""
+    """Where an unfinished search stands: blocks done and wanted, the best so far."""
     request = RunFolder(folder).read_request()
     if request.shared and storage is None:
-        raise InputError(f"{folder} keeps its batches elsewhere; give --storage.")
+        raise InputError(f"{folder} keeps its record elsewhere; give --storage.")
     url = storage or _local_storage(folder)
     n_trials = _settings(SearchSettings(), request.settings).trials
-    wanted = -(-n_trials // batch_size(n_trials))
-    with usable_storage(url), closing(Ledger.join(url, request.campaign)[0]) as ledger:
-        return Standing(batches_wanted=wanted, **vars(ledger.standing()))
+    with usable_storage(url), closing(Record.join(url, request.campaign)) as record:
+        state = record.read_state()
+        return Standing(blocks_wanted=count_blocks(n_trials), **state._asdict())
 
 
-def _run(folder: Path, request: Request, storage: str | None, progress: Progress) -> Run:
+def _run(
+    folder: Path,
+    request: Request,
+    storage: str | None,
+    engine: Engine | None,
+    progress: Progress,
+    *,
+    is_new: bool = False,
+) -> Run:
     saved = RunFolder(folder).read_request()
     if saved.shared and storage is None:
-        raise InputError(f"{folder} keeps its batches elsewhere; give --storage again.")
+        raise InputError(f"{folder} keeps its record elsewhere; give --storage again.")
     url = storage or _local_storage(folder)
     with (
         one_thread(),  # the last digits of a product must not depend on how many are free
         lock_folder(folder),
         usable_storage(url),
-        closing(Ledger.open(url, saved.campaign, request.decisive())) as ledger,
+        closing(Record.open(url, saved.campaign, request.decisive(), is_new=is_new)) as record,
     ):
-        if storage is None:
-            ledger.release_all()
-        return _finish(folder, request, ledger, progress)
+        return _finish(folder, request, record, engine or Here(), progress)
 
 
 def _local_storage(folder: Path) -> str:
     return f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
 
 
-def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) -> Run:
-    """Run all stages; an interrupted search continues from the batches in the ledger."""
+def _finish(
+    folder: Path, request: Request, record: Record, engine: Engine, progress: Progress
+) -> Run:
+    """Run all stages; an interrupted search continues from the blocks in the record."""
     models, known, settings = request.models, request.known, request.settings
     watch = Stopwatch()
     with watch.stage("load"):
@@ -351,8 +335,9 @@ def _finish(folder: Path, request: Request, ledger: Ledger, progress: Progress) 
         progress("load", 3, 3, f"{len(prepared.known)} known starting points")
     with watch.stage("search"):
         trials = prepared.campaign.run(
-            prepared.known, settings.trials, settings.seed, ledger=ledger, progress=progress
-        )
+            prepared.known, settings.trials, settings.seed,
+            engine=engine, record=record, progress=progress,
+        )  # fmt: skip
     with watch.stage("screen"):
         rules = load_rules(models, known, request.screens)
         screened, references, funnel = _screen(trials, prepared, request, rules, progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.wishes import KnownFormulas, draw_like_points, make_preferences
-from matlode.optimisation.campaign import Campaign
+from matlode.optimisation.campaign import GENERATION, Campaign
 from matlode.optimisation.evaluators import CrystalEvaluator, Evaluator, PointEvaluator
 from matlode.optimisation.goal import DEFAULT_RISK, Goal, Scale
 from matlode.optimisation.preferences import Decoded
@@ -49,6 +49,9 @@ class SearchSettings:
     """Share of the trials, the first ones, that are substitutions into the best known materials."""
     varied_share: float = 0.25
     """Share of the other trials that vary the best trials so far; the rest are latent points."""
+    generation: int = GENERATION
+    """Number of proposals that are made from the trials of the finished generations; BLOCK of them
+    are evaluated by one worker, so that ``generation`` / BLOCK workers have work."""
     seed: int = 0
     sampler: str = "tpe"
     """One of SAMPLERS."""
@@ -112,13 +115,15 @@ def prepare_campaign(
         parents = known_rows[np.argsort(-trials.merits(goal), kind="stable")]
         n_substituted = round(settings.substituted_share * settings.trials)
         opening = _list_substitutions(goal, models, known, parents, n_substituted, crystals.library)
-        variations = Variations(crystals, opening, settings.varied_share)
+        variations = Variations(goal, crystals.library, opening, settings.varied_share)
         evaluator = crystals
     like = draw_like_points(goal, models.space, known, trials.points, rng)
     trials = Trials.concatenate([trials, evaluator.evaluate_points(like)])
     sampler = SAMPLERS[settings.sampler]
     return Prepared(
-        Campaign(evaluator, models.space.bounds, sampler, variations), trials, known_rows
+        Campaign(evaluator, models.space.bounds, sampler, variations, settings.generation),
+        trials,
+        known_rows,
     )
 
 

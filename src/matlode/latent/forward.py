@@ -7,7 +7,7 @@ both implementations.
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
+from matlode.engine import count_threads
 from matlode.errors import ArtefactError
 from matlode.representation.descriptors import tabulate_element_properties
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -91,12 +92,12 @@ def map_blocks(function: Callable[..., Output], *columns: NDArray[np.generic]) -
     """
     starts = range(0, max(len(columns[0]), 1), ROWS_AT_ONCE)
     blocks = [[column[at : at + ROWS_AT_ONCE] for column in columns] for at in starts]
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread(), ThreadPoolExecutor(count_threads()) as pool:
         return list(pool.map(function, *zip(*blocks, strict=True)))
 
 
 class _OneThread:
-    """Limits BLAS to one thread while any caller is inside the context."""
+    """Limits BLAS and PyTorch to one thread while any caller is inside the context."""
 
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
@@ -104,11 +105,10 @@ class _OneThread:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Limit BLAS in the block: more threads sum in another order and change last digits."""
+        """Limit threads in the block: more of them sum in another order and change last digits."""
         with self._lock:
             if self._inside == 0:
-                limit = _blas().limit(limits=1, user_api="blas")
-                self._restore = limit.restore_original_limits
+                self._restore = _limit_threads()
             self._inside += 1
         try:
             yield
@@ -120,7 +120,23 @@ class _OneThread:
 
 
 one_thread = _OneThread()
-"""A context in which BLAS uses one thread; blocks of rows are what runs side by side."""
+"""A context in which products use one thread; blocks of rows are what runs side by side."""
+
+
+def _limit_threads() -> Callable[[], None]:
+    """Limit products to one thread; returns a function that lifts the limit."""
+    limit = _blas().limit(limits=1, user_api="blas")
+    torch = sys.modules.get("torch")  # where it was never imported, it computes nothing
+    if torch is None:
+        return limit.restore_original_limits
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def restore() -> None:
+        limit.restore_original_limits()
+        torch.set_num_threads(before)
+
+    return restore
 
 
 @cache

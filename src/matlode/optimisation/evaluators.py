@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from matlode.latent.networks import COMPOSITION_LATENT
 from matlode.latent.space import LatentSpace
 from matlode.optimisation.goal import STABILITY
 from matlode.optimisation.preferences import Decoded, Near
-from matlode.optimisation.trials import Proposer, Trials
+from matlode.optimisation.proposals import Draft, Proposals, Ranking
+from matlode.optimisation.trials import PROPOSERS, Proposer, Trials
 from matlode.optimisation.valuation import Valuation
 from matlode.properties.models import PropertyModels
 from matlode.realisation.blueprints import Blueprints, find_substitutions
@@ -30,31 +32,52 @@ N_CRYSTALS = 8
 
 
 class Evaluator(ABC):
-    """Evaluates what a search proposes."""
+    """Evaluates what a search proposes, in two steps that need nothing but their arguments (and
+    may be taken by any worker), with a choice between them."""
 
     valuation: Valuation
 
     @abstractmethod
-    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
-        """Decode points (n, 88) and evaluate the results: at most n trials.
+    def rank(self, draft: Draft) -> Ranking:
+        """Decode the points of a draft to formulas and score these. Formulas meet the limits of
+        the goal by construction."""
 
-        Formulas meet the limits of the goal by construction. ``seen`` are formulas that were
-        evaluated before.
-        """
+    @abstractmethod
+    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
+        """Choose what is evaluated; ``seen`` are formulas that are proposed or evaluated
+        already."""
+
+    @abstractmethod
+    def evaluate(self, proposals: Proposals) -> Trials:
+        """Evaluate n proposals: at most n trials, in their order."""
+
+    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
+        """Decode points (n, 88) and evaluate the results: at most n trials."""
+        draft = Draft(np.asarray(points, dtype=np.float32))
+        return self.evaluate(self.choose(draft, self.rank(draft), seen))
 
 
 @dataclass(frozen=True)
 class PointEvaluator(Evaluator):
-    """Predicts properties of the decoded formula and pattern, as in Korolev et al. 2020."""
+    """Predicts properties of the decoded formula and pattern, as in Korolev et al. 2020; formulas
+    may repeat."""
 
     valuation: Valuation
     space: LatentSpace
     models: PropertyModels
 
-    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
-        """See Evaluator; formulas may repeat."""
-        points = np.asarray(points, dtype=np.float32)
-        goal = self.valuation.goal
+    def rank(self, draft: Draft) -> Ranking:
+        """See Evaluator; points are decoded when they are evaluated."""
+        return Ranking([], {})
+
+    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
+        """See Evaluator; every point."""
+        n = len(draft.points)
+        return Proposals(draft.points, None, np.full(n, PROPOSERS.index("sampler"), dtype=np.int8))
+
+    def evaluate(self, proposals: Proposals) -> Trials:
+        """See Evaluator."""
+        points, goal = proposals.points, self.valuation.goal
         amounts = self.space.formulas(points, goal.limits)
         patterns = self.space.pattern.decode(points[:, COMPOSITION_LATENT:])
         compositions = amounts / amounts.sum(axis=1, keepdims=True)
@@ -81,78 +104,77 @@ class CrystalEvaluator(Evaluator):
     """Templates that may be used."""
     volumes: TemplateVolumes
 
-    def evaluate_points(self, points: NDArray[np.floating], seen: Container[str] = ()) -> Trials:
-        """See Evaluator; each formula is new: of the likeliest ones of a point, the most familiar.
-        Points without a new formula that has a template are left out."""
-        points = np.asarray(points, dtype=np.float32)
-        likeliest = self.space.list_formulas(points, N_FORMULAS, self.valuation.goal.limits)
+    def rank(self, draft: Draft) -> Ranking:
+        """See Evaluator."""
+        likeliest = self.space.list_formulas(draft.points, N_FORMULAS, self.valuation.goal.limits)
         choices = [
             [
                 formula
                 for formula in write_formulas(amounts[amounts.any(axis=1)])
-                if formula not in seen and self.library.has_template(formula)
+                if self.library.has_template(formula)
             ]
             for amounts in likeliest
         ]
-        chosen = self._choose_formulas(choices)
-        rows = [row for row, formula in enumerate(chosen) if formula is not None]
-        formulas = [formula for formula in chosen if formula is not None]
-        return self.evaluate_formulas(formulas, points[rows], proposer="sampler")
+        distinct = list(dict.fromkeys([*chain.from_iterable(choices), *draft.varied]))
+        scores = self.valuation.score_formulas(distinct).tolist()
+        return Ranking(choices, dict(zip(distinct, scores, strict=True)))
 
-    def _choose_formulas(self, choices: Sequence[Sequence[str]]) -> list[str | None]:
-        """The best formula of each list, before anything is predicted; of equals, the first. None
-        if all are taken by the lists before."""
-        distinct = list(dict.fromkeys(formula for of_one in choices for formula in of_one))
-        score = dict(zip(distinct, self.valuation.score_formulas(distinct).tolist(), strict=True))
-        taken: set[str] = set()
-        chosen: list[str | None] = []
-        for of_one in choices:
-            free = [formula for formula in of_one if formula not in taken]
-            best = max(free, key=score.__getitem__) if free else None
-            chosen.append(best)
-            if best is not None:
-                taken.add(best)
-        return chosen
+    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
+        """See Evaluator; each formula is new: those of the opening, the variations of the highest
+        scores, and of each point the formula of the highest score (of equals, the likeliest).
+        Points without a new formula that has a template are left out."""
+        chosen: dict[str, tuple[Proposer, NDArray[np.float32]]] = {}
+        none = np.full(self.space.size, np.nan, dtype=np.float32)
 
-    def evaluate_formulas(
-        self,
-        formulas: Sequence[str],
-        points: NDArray[np.float32] | None = None,
-        *,
-        proposer: Proposer,
-    ) -> Trials:
-        """Evaluate the best crystal of each formula; those without any are left out.
+        def are_new(formulas: Iterable[str]) -> list[str]:
+            return [
+                formula for formula in formulas if formula not in seen and formula not in chosen
+            ]
 
-        ``points`` (n, 88) are the latent points that decode to the formulas (default: those of
-        the crystals).
+        chosen |= dict.fromkeys(are_new(draft.opening), ("substitution", none))
+        varied = sorted(are_new(draft.varied), key=lambda formula: -ranking.scores[formula])
+        chosen |= dict.fromkeys(varied[: draft.n_varied], ("variation", none))
+        for point, choices in zip(draft.points, ranking.choices, strict=True):
+            if free := are_new(choices):
+                chosen[max(free, key=ranking.scores.__getitem__)] = "sampler", point
+        points = np.array([point for _, point in chosen.values()], dtype=np.float32)
+        proposers = [PROPOSERS.index(proposer) for proposer, _ in chosen.values()]
+        return Proposals(
+            points.reshape(-1, self.space.size), tuple(chosen), np.array(proposers, dtype=np.int8)
+        )
+
+    def evaluate(self, proposals: Proposals) -> Trials:
+        """See Evaluator; a formula is represented by its best crystal, and left out without any.
+
+        Formulas that come from no point get the points that their crystals encode to.
         """
-        owners, crystals, patterns = self._evaluate(formulas, points, proposer)
+        assert proposals.formulas is not None
+        owners, crystals, patterns = self._evaluate(proposals.formulas)
         chances = crystals.values[:, self.valuation.goal.endpoints.index(STABILITY)]
         # the first of equals is the substitution of smallest distance
         order = np.lexsort([np.arange(len(owners)), -chances, owners])
         best = order[np.unique(owners[order], return_index=True)[1]]
-        chosen = crystals.take(best)
-        if points is not None or not len(best):
-            return chosen
-        encoded = self.space.encode(chosen.compositions, patterns[best], refine=0)
-        return replace(chosen, points=encoded)
+        chosen, rows = crystals.take(best), owners[best]
+        points = proposals.points[rows]
+        pointless = np.flatnonzero(np.isnan(points).any(axis=1))
+        if len(pointless):
+            compositions = chosen.compositions[pointless]
+            points[pointless] = self.space.encode(compositions, patterns[best[pointless]], refine=0)
+        return replace(chosen, points=points, proposers=proposals.proposers[rows])
 
-    def evaluate_crystals(
-        self, formulas: Sequence[str], *, proposer: Proposer
-    ) -> tuple[NDArray[np.intp], Trials]:
+    def evaluate_crystals(self, formulas: Sequence[str]) -> tuple[NDArray[np.intp], Trials]:
         """Evaluate up to N_CRYSTALS crystals of each formula.
 
         Returns the places (m,) of the formulas that they belong to, and the crystals as trials
         whose latent points are not known (NaN).
         """
-        owners, crystals, _ = self._evaluate(formulas, None, proposer)
+        owners, crystals, _ = self._evaluate(formulas)
         return owners, crystals
 
     def _evaluate(
-        self, formulas: Sequence[str], points: NDArray[np.float32] | None, proposer: Proposer
+        self, formulas: Sequence[str]
     ) -> tuple[NDArray[np.intp], Trials, NDArray[np.float32]]:
-        """As ``evaluate_crystals``, with the ``points`` (n, 88) of the formulas if they are given,
-        and with the patterns (m, 1601) of the crystals."""
+        """As ``evaluate_crystals``, with the patterns (m, 1601) of the crystals."""
         owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
         of_formulas = compute_formula_vectors(formulas)
         compositions = of_formulas[owners]
@@ -162,7 +184,7 @@ class CrystalEvaluator(Evaluator):
         rows, patterns, _ = simulate_possible(crystals)
         owners, compositions = owners[rows], compositions[rows]
         if not len(rows):
-            return owners, self._make_none(proposer), patterns
+            return owners, self._make_none(), patterns
         estimates = self.models.predict(
             compositions,
             patterns,
@@ -180,12 +202,11 @@ class CrystalEvaluator(Evaluator):
         named = [formulas[owner] for owner in owners]
         decoded = Decoded(encoded, named, compositions, patterns)
         trials = Trials.of(
-            encoded if points is None else points[owners],
+            encoded,
             named,
             *self.valuation.compute_gains(decoded, estimates),
             self.valuation.tabulate(estimates),
             blueprints=blueprints.take(rows),
-            proposer=proposer,
         )
         return owners, trials, patterns
 
@@ -194,7 +215,7 @@ class CrystalEvaluator(Evaluator):
         """Whether a preference looks at the latent points of the crystals."""
         return any(isinstance(preference, Near) for preference in self.valuation.preferences)
 
-    def _make_none(self, proposer: Proposer) -> Trials:
+    def _make_none(self) -> Trials:
         columns = (np.zeros((0, width)) for width in self.valuation.widths)
         points = np.zeros((0, self.space.size), dtype=np.float32)
-        return Trials.of(points, [], *columns, proposer=proposer)
+        return Trials.of(points, [], *columns)

@@ -17,7 +17,6 @@ from matlode.data.formulas import chemical_system
 from matlode.data.spool import MappedArray
 from matlode.errors import InputError
 from matlode.optimisation.goal import Goal, compute_merit
-from matlode.optimisation.ledger import Ledger
 from matlode.realisation.blueprints import Blueprints
 from matlode.representation.composition import compute_formula_vectors
 
@@ -127,7 +126,7 @@ class Trials:
     @classmethod
     def unpacked(cls, text: bytes) -> Trials:
         """Restore the trials from ``packed``; raises InputError if the record is damaged."""
-        with convert_read_errors("the record of a batch", InputError):
+        with convert_read_errors("the record of a block", InputError):
             record = json.loads(text)
             numbers = {
                 name: np.frombuffer(b64decode(record[name][2]), record[name][0]).reshape(
@@ -150,9 +149,9 @@ def _number_columns() -> list[str]:
 
 
 class TrialStore:
-    """Trials of the known materials, followed by preallocated room for every batch.
+    """Trials of the known materials, followed by preallocated room for every block.
 
-    Adding a batch copies nothing, and the arrays are memory-mapped.
+    Adding a block copies nothing, and the arrays are memory-mapped.
     """
 
     def __init__(self, known: Trials, n_trials: int, size: int) -> None:
@@ -167,14 +166,10 @@ class TrialStore:
         self.formulas: set[str] = set()
         """Those of all trials."""
         self._put(0, known)
-        self.batches: set[int] = set()
-        """Numbers of the finished batches."""
 
-    def add_finished(self, ledger: Ledger) -> None:
-        """Add the batches that were finished in the ledger since the last call."""
-        for batch, record in ledger.finished(except_for=self.batches):
-            self._put(self._n_known + batch * self._size, Trials.unpacked(record))
-            self.batches.add(batch)
+    def add(self, block: int, trials: Trials) -> None:
+        """Add the trials of a finished block: ``size`` or fewer."""
+        self._put(self._n_known + block * self._size, trials)
 
     def _put(self, at: int, trials: Trials) -> None:
         rows = slice(at, at + len(trials))
@@ -190,7 +185,7 @@ class TrialStore:
         self.formulas.update(trials.formulas.tolist())
 
     def trials(self) -> Trials:
-        """Trials of the finished batches, in order of the batches; a read-only view."""
+        """Trials of the finished blocks, in order of the blocks; a read-only view."""
         n = int(self._is_done.sum())
         everything = Trials(**{name: column.values for name, column in self._columns.items()})
         if self._is_done[:n].all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from matlode.data.formulas import element_symbols, parse_formula
 from matlode.latent.formula_search import FormulaLimits
-from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.formula_edits import FormulaEditor
+from matlode.optimisation.goal import Goal
 from matlode.optimisation.sampler import History, select_best_rows
 from matlode.optimisation.trials import Trials
+from matlode.realisation.prototypes import PrototypeLibrary
 
 N_PARENTS = 64
 """Trials, the best ones, that are varied; at most MAX_PER_SYSTEM of one chemical system."""
@@ -26,9 +27,11 @@ MAX_ATTEMPTS = 50
 
 @dataclass(frozen=True)
 class Variations:
-    """Proposes formulas beside the sampler and evaluates their crystals."""
+    """Proposes formulas beside the sampler."""
 
-    evaluator: CrystalEvaluator
+    goal: Goal
+    library: PrototypeLibrary
+    """Templates that may be used."""
     opening: tuple[str, ...]
     """Formulas of the first trials, canonical."""
     share: float
@@ -40,28 +43,14 @@ class Variations:
         n_opening = len(self.opening[first : first + n])
         return n_opening, round(self.share * (n - n_opening))
 
-    def evaluate(
-        self, first: int, n: int, trials: Trials, seen: Collection[str], rng: np.random.Generator
-    ) -> Trials:
-        """Evaluate those of the proposals ``first`` to ``first + n`` that are made here (see
-        ``count``); ``trials`` are finished, ``seen`` are their formulas."""
-        n_opening, n_varied = self.count(first, n)
-        opening = [f for f in self.opening[first : first + n_opening] if f not in seen]
-        varied = self.vary(n_varied, trials, {*seen, *opening}, rng)
-        return Trials.concatenate(
-            [
-                self.evaluator.evaluate_formulas(opening, proposer="substitution"),
-                self.evaluator.evaluate_formulas(varied, proposer="variation"),
-            ]
-        )
-
     def vary(
         self, n: int, trials: Trials, seen: Container[str], rng: np.random.Generator
     ) -> list[str]:
-        """Up to ``n`` new formulas with a template that meet the limits of the goal."""
+        """Draw N_DRAWN new formulas for each of ``n`` that will be evaluated, or fewer; they have a
+        template and meet the limits of the goal."""
         if n == 0:
             return []
-        merits = trials.merits(self.evaluator.valuation.goal)
+        merits = trials.merits(self.goal)
         history = History(trials.points, merits, trials.systems)
         parents = select_best_rows(history, N_PARENTS, max_per_group=MAX_PER_SYSTEM)
         found: dict[str, None] = {}
@@ -77,18 +66,16 @@ class Variations:
             formula = edit(amounts, rng)
             if formula not in seen and self._is_possible(formula):
                 found.setdefault(formula)
-        scores = self.evaluator.valuation.score_formulas(list(found))
-        best = np.argsort(-scores, kind="stable")[:n]
-        return [list(found)[at] for at in best]
+        return list(found)
 
     def _is_possible(self, formula: str) -> bool:
-        return self._limits.admit(formula) and self.evaluator.library.has_template(formula)
+        return self._limits.admit(formula) and self.library.has_template(formula)
 
     @cached_property
     def _limits(self) -> FormulaLimits:
-        return self.evaluator.valuation.goal.limits
+        return self.goal.limits
 
     @cached_property
     def _editor(self) -> FormulaEditor:
         allowed = [element_symbols()[z] for z in np.flatnonzero(self._limits.allowed)]
-        return FormulaEditor(self.evaluator.library, allowed)
+        return FormulaEditor(self.library, allowed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import closing, contextmanager, nullcontext
-from copy import copy
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +19,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from matlode.artefacts import lock_folder, write_text
 from matlode.data.splits import CALIBRATION, TEST, TRAIN
 from matlode.errors import ArtefactError, GoalError, InputError, suggest
 from matlode.latent.training import train
-from matlode.optimisation.studies import Alive, Retries, SharedStudy, places, usable_storage
+from matlode.optimisation.record import convert_opening_errors, usable_storage
 from matlode.paper.spaces import (
     Range,
     convert_choice,
@@ -46,6 +49,10 @@ from matlode.training.trainer import Trainer
 
 MAX_RETRIES = 3
 """Largest number of repetitions of a lost trial, which may be the cause of the loss."""
+HEARTBEAT_S = 5
+"""Interval between the heartbeats of a process that works on a trial of a shared study."""
+GRACE_S = 60
+"""Time without a heartbeat after which a process is considered lost."""
 ROUNDS_PER_REPORT = 50
 """Boosting rounds between two reports of the loss."""
 START = "start"
@@ -171,24 +178,19 @@ def tune(
     folder.mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{folder / 'study.db'}"
     alone = lock_folder(folder) if storage is None else nullcontext()
-    with alone, usable_storage(url), _silence_optuna():
-        order = _Order()
-        opened = SharedStudy.open(
-            url,
-            study or model,
-            retries=Retries(MAX_RETRIES, kept=(START,)),
-            sampler=_PlacedTPE(settings.seed, order),
-            pruner=PRUNERS[settings.pruner](task.n_steps, order),
-        )
-        with closing(opened):
-            _check_budget(opened.study, budget)
-            if storage is None:
-                opened.queue_running()
-            _run_trials(opened, spec, ranges, task, settings, progress)
-            frame = _tabulate_trials(opened.study, [r.name for r in ranges])
-            write_text(folder / "trials.csv", frame.to_csv(index=False))
-            tuning = _summarise(opened.study, spec, ranges, task, folder)
-            _write_results(tuning, opened.study, frame, settings)
+    with (
+        alone,
+        _silence_optuna(),
+        usable_storage(url),
+        _open_study(url, study or model, settings, task, shared=storage is not None) as opened,
+    ):
+        _check_budget(opened, budget)
+        _queue_lost(opened, alone=storage is None)
+        _run_trials(opened, spec, ranges, task, settings, progress)
+        frame = _tabulate_trials(opened, [r.name for r in ranges])
+        write_text(folder / "trials.csv", frame.to_csv(index=False))
+        tuning = _summarise(opened, spec, ranges, task, folder)
+        _write_results(tuning, opened, frame, settings)
     return tuning
 
 
@@ -293,39 +295,63 @@ TUNED = tuple(
 """Models that can be tuned."""
 
 
-class _Order:
-    """Places of the trials in a study. Unlike Optuna's numbers, they do not depend on repetitions
-    of lost trials."""
-
-    def __init__(self) -> None:
-        self._places: dict[int, int] = {}
-
-    def place(self, study: optuna.Study, number: int) -> int:
-        """Place of a trial (0, 1, 2, ...); a repeated trial has the place of the first."""
-        if number not in self._places:  # places do not change
-            self._places = places(study._storage.get_all_trials(study._study_id, deepcopy=False))
-        return self._places[number]
+def _find_first(trial: FrozenTrial) -> int:
+    """Number of the first trial of which this one is a repetition, or its own."""
+    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if first is None else first
 
 
-class _PlacedHyperband(optuna.pruners.HyperbandPruner):
-    """Hyperband with brackets by the places of trials, and without competition by lost trials."""
-
-    def __init__(self, steps: int, order: _Order) -> None:
-        super().__init__(max_resource=steps)
-        self._order = order
-
-    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        if trial.state == TrialState.FAIL:
-            return -1
-        placed = copy(trial)
-        placed.number = self._order.place(study, trial.number)
-        return super()._get_bracket_id(study, placed)
+def _find_place(study: optuna.Study, trial: FrozenTrial) -> int:
+    """Place of a trial (0, 1, 2, ...), which does not depend on repetitions of lost trials."""
+    first = _find_first(trial)
+    before = (t for t in study.get_trials(deepcopy=False) if t.number < first)
+    return sum(_find_first(t) == t.number for t in before)
 
 
-PRUNERS: Mapping[str, Callable[[int, _Order], optuna.pruners.BasePruner]] = {
-    "hyperband": _PlacedHyperband,
-    "median": lambda steps, order: optuna.pruners.MedianPruner(),
-    "none": lambda steps, order: optuna.pruners.NopPruner(),
+@dataclass(frozen=True)
+class _Hyperband(optuna.pruners.BasePruner):
+    """Hyperband by asynchronous successive halving (Li et al., arXiv:1810.05934): of the trials of
+    a bracket that reach a rung, the best third goes on. Lost trials do not compete."""
+
+    steps: int
+    """Reports of a complete trial."""
+    factor: int = 3
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """See BasePruner; called after every report."""
+        step, bracket = trial.last_step, self._find_bracket(study, trial)
+        rungs = [self.factor**rung for rung in range(bracket, self._n_brackets)]
+        if step is None or step not in rungs:
+            return False
+        loss = trial.intermediate_values[step]
+        others = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if other.state != TrialState.FAIL
+            and other.number != trial.number
+            and step in other.intermediate_values
+            and self._find_bracket(study, other) == bracket
+        ]
+        n_best = max(1, (len(others) + 1) // self.factor)
+        return not loss <= sorted([*others, loss])[n_best - 1]
+
+    @property
+    def _n_brackets(self) -> int:
+        return int(math.log(self.steps, self.factor)) + 1
+
+    def _find_bracket(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        """Bracket 0, in which halving begins after the first step, gets the most trials."""
+        n = self._n_brackets
+        shares = [math.ceil(n * self.factor**left / (left + 1)) for left in reversed(range(n))]
+        name = f"{study.study_name}_{_find_place(study, trial)}"
+        drawn = zlib.crc32(name.encode()) % sum(shares)
+        return int(np.searchsorted(np.cumsum(shares), drawn, side="right"))
+
+
+PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "hyperband": _Hyperband,
+    "median": lambda steps: optuna.pruners.MedianPruner(),
+    "none": lambda steps: optuna.pruners.NopPruner(),
 }
 """Name → function that builds the pruner for trials with a given number of steps."""
 
@@ -334,13 +360,12 @@ class _PlacedTPE(optuna.samplers.BaseSampler):
     """TPE seeded by the seed and the place of the trial, so that a study depends neither on
     interruptions nor on the assignment of trials to processes."""
 
-    def __init__(self, seed: int, order: _Order) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._order = order
         self.sampler = optuna.samplers.TPESampler(seed=seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        entropy = [self.seed, self._order.place(study, trial.number)]
+        entropy = [self.seed, _find_place(study, trial)]
         seed = np.random.SeedSequence(entropy).generate_state(1)[0]
         self.sampler = optuna.samplers.TPESampler(seed=int(seed))
 
@@ -365,6 +390,48 @@ class _PlacedTPE(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> object:
         return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+@contextmanager
+def _open_study(
+    url: str, name: str, settings: TuningSettings, task: _Task, *, shared: bool
+) -> Iterator[optuna.Study]:
+    """Open a study; that of a ``shared`` storage repeats the trials of silent processes."""
+    options = {"connect_args": {"timeout": GRACE_S}} if url.startswith("sqlite") else {}
+    heartbeat: dict[str, Any] = {}
+    if shared:
+        heartbeat = {
+            "heartbeat_interval": HEARTBEAT_S,
+            "grace_period": GRACE_S,
+            "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+        }
+    with convert_opening_errors(url):
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=options, **heartbeat)
+    try:
+        yield optuna.create_study(
+            study_name=name,
+            storage=storage,
+            load_if_exists=True,
+            sampler=_PlacedTPE(settings.seed),
+            pruner=PRUNERS[settings.pruner](task.n_steps),
+        )
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _queue_lost(study: optuna.Study, *, alone: bool) -> None:
+    """Queue repetitions of failed trials that have none; ``alone``, also of the running ones."""
+    if alone:
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False)
+    repeated = {
+        n for trial in trials for n in RetryHeartbeatStaleTrialCallback.retry_history(trial)
+    }
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.number not in repeated:
+            RetryHeartbeatStaleTrialCallback(MAX_RETRIES)(study, trial)
 
 
 @contextmanager
@@ -400,7 +467,7 @@ def _shorten(value: object) -> str:
 
 
 def _run_trials(
-    shared: SharedStudy,
+    study: optuna.Study,
     spec: ModelSpec,
     space: tuple[Range, ...],
     task: _Task,
@@ -430,8 +497,8 @@ def _run_trials(
             raise optuna.TrialPruned from error
 
     while True:
-        shared.queue_lost()
-        trials = shared.trials()
+        optuna.storages.fail_stale_trials(study)
+        trials = study.get_trials(deepcopy=False)
         counts = _count_states(trials)
         finished = counts["complete"] + counts["pruned"]
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
@@ -444,37 +511,29 @@ def _run_trials(
             time.sleep(1)  # the trials of other processes may be lost
             continue
         if not any(START in t.user_attrs for t in trials):
-            shared.study.enqueue_trial(find_first_choice(spec, space), user_attrs={START: True})
-        _run_next_trial(shared, attempt)
+            study.enqueue_trial(find_first_choice(spec, space), user_attrs={START: True})
+        _run_next_trial(study, attempt)
 
 
-def _run_next_trial(shared: SharedStudy, attempt: Callable[[optuna.Trial], float]) -> None:
+def _run_next_trial(study: optuna.Study, attempt: Callable[[optuna.Trial], float]) -> None:
     """Run the next trial and report its result, unless another process considered it lost.
 
     A trial that ends with an error or an interruption is repeated later.
     """
-    trial = shared.ask()
-    alive = Alive(shared, trial)
-    value: float | None = None
-    state: TrialState | None = None
+    begun: list[int] = []
+
+    def note_and_attempt(trial: optuna.Trial) -> float:
+        begun.append(trial.number)
+        return attempt(trial)
+
     try:
-        value = attempt(trial)
-    except optuna.TrialPruned:
-        state = TrialState.PRUNED
-    except optuna.exceptions.UpdateFinishedTrialError:
-        if not shared.is_given_up(trial):
+        study.optimize(note_and_attempt, n_trials=1)
+    except (UpdateFinishedTrialError, ValueError):
+        if not begun or study.get_trials(deepcopy=False)[begun[0]].state != TrialState.FAIL:
             raise
-        return
     except BaseException:
-        shared.give_up(trial)
+        _queue_lost(study, alone=False)
         raise
-    finally:
-        alive.stop()
-    try:
-        shared.study.tell(trial, value, state)
-    except ValueError:
-        if not shared.is_given_up(trial):
-            raise
 
 
 def _suggest_value(trial: optuna.Trial, r: Range) -> Value:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals, pack_crystals
 from matlode.data.formulas import element_symbols
+from matlode.engine import count_threads
 from matlode.errors import (
     CellError,
     EmptyPatternError,
@@ -219,7 +219,7 @@ def simulate_patterns(
     columns lattice, numbers and frac_coords. Intensities are kinematic with Lorentz-polarisation
     factor (see ``reflections``); partial and mixed occupancies are taken into account.
     Reflections with two_theta_min_deg ≤ 2θ ≤ two_theta_max_deg contribute. ``n_threads`` is the
-    number of threads (None: all cores).
+    number of threads (None: ``count_threads``).
 
     Raises EmptyPatternError if a crystal has no reflection on the grid, ScatteringError if an
     element has no scattering factor, and CellError for a cell without volume. All have the
@@ -335,12 +335,13 @@ def simulate_peaks(
 
 
 def run_in_chunks(work: Callable[[slice], None], n: int, n_threads: int | None) -> None:
-    """Call ``work`` with slices that cover 0..n - 1, from several threads (None: all cores)."""
+    """Call ``work`` with slices that cover 0..n - 1, from several threads (None:
+    ``count_threads``)."""
     chunks = split_range(n, CHUNK)
     if len(chunks) == 1:  # starting threads takes longer than processing one chunk
         work(chunks[0])
         return
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads or count_threads()) as pool:
         # the kernels release the interpreter lock; list() re-raises exceptions of the threads
         list(pool.map(work, chunks))
 

@@ -1,20 +1,18 @@
 """Compute patterns and descriptors of tables of any size and write them to .npy files.
 
-A table is read part by part. Each part is computed by threads or on a Dask cluster, and written
-to its rows of ``NAME.npy``, so that memory does not grow with the table. The crystals are sent
-with the tasks, so workers need no shared file system, and the task of a lost worker is repeated
-by another one.
+A table is read part by part. Each part is computed by an engine and written to its rows of
+``NAME.npy``, so that memory does not grow with the table. The crystals are sent with the tasks, so
+workers need no shared file system.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +22,7 @@ from matlode.artefacts import write_text
 from matlode.data.cleaning import find_problems
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.tables import BATCH_ROWS, count_rows, read_crystal_batches
+from matlode.engine import Engine, Here
 from matlode.errors import InputError, PatternError, suggest
 from matlode.progress import Progress, silent
 from matlode.representation.composition import composition_vectors
@@ -38,10 +37,6 @@ from matlode.representation.diffraction import (
     DiffractionSettings,
     simulate_patterns,
 )
-
-if TYPE_CHECKING:
-    from distributed import Client
-    from distributed import Future as DaskFuture
 
 HEADER = "arrays.json"
 UNUSABLE = "unusable.csv"
@@ -80,7 +75,7 @@ def stream_table(
     names: Sequence[str] = ("patterns",),
     *,
     settings: DiffractionSettings = STANDARD_SETTINGS,
-    client: Client | None = None,
+    engine: Engine | None = None,
     batch_rows: int = BATCH_ROWS,
     progress: Progress = silent,
 ) -> Path:
@@ -88,8 +83,8 @@ def stream_table(
 
     Writes NAME.npy, (rows of the table, width) float32, to the folder ``out``; it can be read with
     ``numpy.load(mmap_mode="r")``. Rows of crystals that cannot be used are zero; they are listed
-    with the reason in unusable.csv. ``client`` is a Dask client; without one, threads of this
-    process are used, with the same result. Returns the path of the header, arrays.json, which is
+    with the reason in unusable.csv. The workers of ``engine`` (default: this process, which uses
+    threads) compute, with the same result. Returns the path of the header, arrays.json, which is
     written last. Raises InputError for unknown names and unreadable tables.
     """
     for name in names:
@@ -99,11 +94,9 @@ def stream_table(
     out.mkdir(parents=True, exist_ok=True)
     (out / HEADER).unlink(missing_ok=True)
     shapes = {name: (n_rows, QUANTITIES[name].width(settings)) for name in names}
-    batches = read_crystal_batches(table, batch_rows)
-    parts = (
-        _compute_with_threads(batches, names, settings)
-        if client is None
-        else _compute_on_cluster(batches, names, settings, client)
+    parts = (engine or Here()).stream(
+        partial(compute_part, names=names, settings=settings),
+        read_crystal_batches(table, batch_rows),
     )
     unusable: list[tuple[int, str]] = []
     done = 0
@@ -112,13 +105,13 @@ def stream_table(
             name: stack.enter_context(_RowFile(out / f"{name}.npy", shape))
             for name, shape in shapes.items()
         }
-        for start, part in parts:
+        for part in parts:
             for name, values in part.arrays.items():
-                files[name].write(start, values)
-            unusable += [(start + row, reason) for row, reason in part.unusable]
+                files[name].write(done, values)
+            unusable += [(done + row, reason) for row, reason in part.unusable]
             done += part.n_rows
             progress("crystals", done, n_rows)
-    frame = pd.DataFrame(sorted(unusable), columns=["row", "reason"])
+    frame = pd.DataFrame(unusable, columns=["row", "reason"])
     write_text(out / UNUSABLE, frame.to_csv(index=False))
     header = {
         "table": table.name,
@@ -132,7 +125,7 @@ def stream_table(
 
 
 class _RowFile:
-    """A .npy file of float32 rows that are written in any order.
+    """A .npy file of float32 rows.
 
     The file is not mapped, since mapped pages count as memory of the process until written.
     """
@@ -165,12 +158,7 @@ class Part:
     """Rows of this part that cannot be used, with the reason."""
 
 
-def compute_part(
-    crystals: Crystals,
-    names: Sequence[str],
-    settings: DiffractionSettings,
-    n_threads: int | None = None,
-) -> Part:
+def compute_part(crystals: Crystals, names: Sequence[str], settings: DiffractionSettings) -> Part:
     """Compute the quantities of some crystals; those of unusable crystals are zero."""
     unusable = {row: why for row, why in enumerate(find_problems(crystals)) if why}
     wanted = {"patterns", "pattern-descriptors"} & set(names)
@@ -181,7 +169,7 @@ def compute_part(
         usable = crystals if good.all() else crystals.take(good)
         try:
             if wanted:
-                patterns = simulate_patterns(usable, settings, n_threads=n_threads)
+                patterns = simulate_patterns(usable, settings)
             break
         except PatternError as error:
             rows = np.flatnonzero(good)[list(error.indices)]
@@ -195,48 +183,3 @@ def compute_part(
             values = whole
         arrays[name] = values
     return Part(len(crystals), arrays, sorted(unusable.items()))
-
-
-def _compute_with_threads(
-    batches: Iterator[Crystals], names: Sequence[str], settings: DiffractionSettings
-) -> Iterator[tuple[int, Part]]:
-    """Yield first rows and parts in order; the next part is read while one is computed."""
-    start = 0
-    with ThreadPoolExecutor(1) as reader:
-        coming: Future[Crystals | None] = reader.submit(next, batches, None)
-        while (crystals := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield start, compute_part(crystals, names, settings)
-            start += len(crystals)
-
-
-def _compute_on_cluster(
-    batches: Iterator[Crystals],
-    names: Sequence[str],
-    settings: DiffractionSettings,
-    client: Client,
-) -> Iterator[tuple[int, Part]]:
-    """Yield first rows and parts as workers finish them; two per thread are submitted at a time."""
-    from distributed import as_completed
-
-    threads = sum(worker["nthreads"] for worker in client.scheduler_info(-1)["workers"].values())
-    starts: dict[str, int] = {}
-    start = 0
-
-    def submit() -> DaskFuture | None:
-        nonlocal start
-        crystals = next(batches, None)
-        if crystals is None:
-            return None
-        future = client.submit(compute_part, crystals, names, settings, n_threads=1, pure=False)
-        starts[future.key] = start
-        start += len(crystals)
-        return future
-
-    first = [future for future in (submit() for _ in range(2 * max(threads, 1))) if future]
-    waiting = as_completed(first)
-    for future in waiting:
-        yield starts.pop(future.key), future.result()
-        future.release()
-        if (another := submit()) is not None:
-            waiting.add(another)

@@ -8,7 +8,6 @@ lattice symmetry, in three passes with decreasing peak width.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from matlode.artefacts import write_atomically, write_json
 from matlode.data.batches import split_range
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.tables import Materials
+from matlode.engine import count_threads
 from matlode.errors import ArtefactError, ScatteringError
 from matlode.progress import Progress, silent
 from matlode.representation.diffraction import CHUNK, compute_chunk_peaks, find_scattering_factors
@@ -180,7 +180,7 @@ class KnownLines:
         best = best[scores[best] > 0]
         few = self.exact(rows[best])
         factors = find_scattering_factors(few, MATCH_SETTINGS)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(count_threads()) as pool:
             found = list(
                 pool.map(
                     lambda i: _unfitted(
@@ -223,8 +223,8 @@ class KnownLines:
                 scores[part], best[part],
             )  # fmt: skip
 
-        step = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        step = max(1, -(-len(rows) // (4 * count_threads())))
+        with ThreadPoolExecutor(count_threads()) as pool:
             list(pool.map(work, split_range(len(rows), step)))
         return scores, -shifts[best + half]
 
@@ -357,5 +357,5 @@ def _lines(crystals: Crystals) -> list[_Lines]:
         return bins[used], amplitudes[used], counts
 
     starts = range(0, len(crystals), CHUNK)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_threads()) as pool:
         return list(pool.map(work, (slice(a, min(a + CHUNK, len(crystals))) for a in starts)))

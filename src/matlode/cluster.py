@@ -1,0 +1,125 @@
+"""The engine of a Dask cluster. Dask repeats the calls of lost workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, final
+from uuid import uuid4
+
+from matlode import engine
+from matlode.engine import Engine, Shared, Task
+from matlode.errors import InputError
+from matlode.version import __version__
+
+try:
+    from distributed import Client, WorkerPlugin
+    from distributed.scheduler import KilledWorker
+except ImportError as error:
+    raise InputError(
+        'a Dask cluster needs the package distributed: run pip install "matlode[cluster]".'
+    ) from error
+
+if TYPE_CHECKING:
+    from distributed import Future, Worker
+
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
+
+CONNECTION_S = 30
+"""Time within which the scheduler must answer."""
+
+
+@final
+class Cluster(Engine):
+    """Computes on the workers of a Dask scheduler, which may come and go.
+
+    Raises InputError if the scheduler does not answer, or for workers with another version.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            self._client = Client(address, timeout=CONNECTION_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no Dask scheduler answers at {address} ({error}); start one with "
+                "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`."
+            ) from None
+        self._keys: list[str] = []
+        self._check_versions()
+
+    def _check_versions(self) -> None:
+        found = {**self._client.run(_get_version)}
+        for worker, version in found.items():
+            if version != __version__:
+                raise InputError(
+                    f"the worker {worker} has matlode {version}, not {__version__}; install the "
+                    "same version everywhere."
+                )
+
+    @property
+    def n_workers(self) -> int:  # type: ignore[override]
+        """See Engine; at least 1, since workers may join later."""
+        return max(1, sum(self._client.nthreads().values()))
+
+    def submit(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Task[Result]:
+        """See Engine."""
+        return _ClusterTask(self._client.submit(function, *arguments, **options, pure=False))
+
+    def share(self, value: Value) -> Shared[Value]:
+        """See Engine. The scheduler keeps the value for workers that join later."""
+        self._keys.append(f"matlode-{uuid4().hex}")
+        self._client.register_plugin(_Sharing(self._keys[-1], value), name=self._keys[-1])
+        return Shared(self._keys[-1])
+
+    def close(self) -> None:
+        """See Engine; the cluster stays."""
+        for key in self._keys:
+            self._client.unregister_worker_plugin(key)
+        self._client.close()
+
+
+@dataclass(frozen=True)
+class _ClusterTask(Generic[Result]):
+    future: Future
+
+    def result(self) -> Result:
+        """See Task."""
+        try:
+            result: Result = self.future.result()
+        except KilledWorker as error:
+            raise InputError(
+                f"several workers were lost in the same calculation ({error}); it may need more "
+                "memory than a worker has."
+            ) from error
+        self.future.release()
+        return result
+
+    def cancel(self) -> None:
+        """See Task."""
+        self.future.cancel()
+
+
+class _Sharing(WorkerPlugin):  # type: ignore[misc]
+    """Gives a value to workers, also to those that join later."""
+
+    def __init__(self, key: str, value: Any) -> None:
+        self.key, self.value = key, value
+
+    def setup(self, worker: Worker) -> None:
+        """See WorkerPlugin."""
+        engine._SHARED[self.key] = self.value
+
+    def teardown(self, worker: Worker) -> None:
+        """See WorkerPlugin."""
+        engine._SHARED.pop(self.key, None)
+
+
+def _get_version() -> str:
+    return __version__

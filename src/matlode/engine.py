@@ -1,0 +1,315 @@
+"""Where calls are computed: in this process, in processes of this machine, or on a Dask cluster.
+
+One coordinator submits calls and gathers their results in order, so nothing depends on the number
+of workers or on which of them is faster. The call of a lost worker is repeated by another one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from queue import LifoQueue
+from typing import Generic, ParamSpec, Protocol, TypeVar, cast, final
+from uuid import uuid4
+
+from matlode.errors import InputError
+
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
+
+ATTEMPTS = 3
+"""A call that loses this many workers is given up: it may be the cause."""
+WATCH_S = 1.0
+"""Interval at which a worker looks whether its coordinator is still there."""
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Task(Protocol[Result_co]):
+    """A submitted call."""
+
+    def result(self) -> Result_co:
+        """Wait for the result; raises what the call raised."""
+
+    def cancel(self) -> object:
+        """Do not begin the call, if it has not begun."""
+
+
+_SHARED: dict[str, object] = {}
+"""Values that this process has, by key."""
+
+
+@dataclass(frozen=True)
+class Shared(Generic[Value]):
+    """A value that every worker has, such as models; it is sent once and not with each call."""
+
+    key: str
+
+    def get(self) -> Value:
+        """The value, in a worker."""
+        return cast(Value, _SHARED[self.key])
+
+
+class Engine(ABC):
+    """Computes calls of importable functions. As a context manager, it is closed at the end."""
+
+    n_workers: int
+    """Calls that are computed at the same time."""
+
+    @abstractmethod
+    def submit(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Task[Result]:
+        """Submit a call; calls begin in the order of their submission."""
+
+    @abstractmethod
+    def share(self, value: Value) -> Shared[Value]:
+        """Give a value to every worker, until the engine is closed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel what is left and end the workers."""
+
+    def gather(self, tasks: Iterable[Task[Result]]) -> Iterator[Result]:
+        """Yield the results in the order of the tasks; an error or the end of the iteration
+        cancels the tasks that are left."""
+        left = deque(tasks)
+        try:
+            while left:
+                # a result that was yielded is not kept
+                yield left.popleft().result()
+        finally:
+            for task in left:
+                task.cancel()
+
+    def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield ``function(item)`` for each item, in order; two items per worker are in memory."""
+        source = iter(items)
+        waiting = deque(self.submit(function, item) for item in islice(source, 2 * self.n_workers))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(self.submit(function, item) for item in islice(source, 1))
+                yield result
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@final
+class Here(Engine):
+    """Computes in this process, each call when its result is wanted."""
+
+    n_workers = 1
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+
+    def submit(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Task[Result]:
+        """See Engine."""
+        return _Later(partial(function, *arguments, **options))
+
+    def share(self, value: Value) -> Shared[Value]:
+        """See Engine."""
+        self._keys.append(uuid4().hex)
+        _SHARED[self._keys[-1]] = value
+        return Shared(self._keys[-1])
+
+    def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See Engine; one item is in memory."""
+        return map(function, items)
+
+    def close(self) -> None:
+        """See Engine."""
+        while self._keys:
+            del _SHARED[self._keys.pop()]
+
+
+@dataclass(frozen=True)
+class _Later(Generic[Result]):
+    """A call that has not begun."""
+
+    result: Callable[[], Result]
+
+    def cancel(self) -> None:
+        """Nothing to do."""
+
+
+@final
+class Processes(Engine):
+    """Computes in processes of this machine, one thread each (default: one per core).
+
+    A process starts with its first call. Each is a pool of its own, so that one that is killed
+    takes only its own call with it.
+    """
+
+    def __init__(self, n_workers: int = 0) -> None:
+        self.n_workers = n_workers or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self.n_workers, thread_name_prefix="matlode")
+        self._workers = [_Worker() for _ in range(self.n_workers)]
+        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one has been started already
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._values: dict[str, object] = {}
+
+    def submit(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Task[Result]:
+        """See Engine."""
+
+        def run() -> Result:
+            worker = self._idle.get()
+            try:
+                return worker.run(self._values, partial(function, *arguments, **options))
+            finally:
+                self._idle.put(worker)
+
+        return self._threads.submit(run)
+
+    def share(self, value: Value) -> Shared[Value]:
+        """See Engine."""
+        key = uuid4().hex
+        self._values = {**self._values, key: value}
+        return Shared(key)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+
+
+class _Worker:
+    """One process, started when it is needed and again when it was lost."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._pid = 0
+        self._values: Mapping[str, object] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, values: Mapping[str, object], call: Callable[[], Result]) -> Result:
+        """Call in the process, which has the shared ``values``."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._start(values).submit(call).result()
+            except BrokenProcessPool:
+                if self._closed:
+                    raise
+                self._end()
+        raise InputError(
+            f"a worker process was lost {ATTEMPTS} times in the same calculation; it may need more "
+            "memory than there is: use fewer --workers. (A script must start workers below "
+            '`if __name__ == "__main__":`.)'
+        )
+
+    def close(self) -> None:
+        """End the process and whatever it computes."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _start(self, values: Mapping[str, object]) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._closed:
+                raise BrokenProcessPool("closed")
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    1, get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
+                )
+                with _LIMIT_THREADS:
+                    first = self._pool.submit(os.getpid)
+                self._pid, self._values = first.result(), {}
+            if self._values is not values:
+                self._pool.submit(_set_values, values)
+                self._values = values
+            return self._pool
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            with suppress(OSError):  # it has ended already
+                os.kill(self._pid, signal.SIGTERM)
+            self._pool = None
+
+
+class _LimitThreads:
+    """Processes that are started inside compute with one thread: libraries read the environment
+    when they are imported."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+        os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        self._lock.release()
+
+
+_LIMIT_THREADS = _LimitThreads()
+
+
+def _begin_worker(coordinator: int) -> None:
+    """First call in a new process; ``coordinator`` is the id of the process that started it."""
+    # Ctrl-C reaches all processes of a terminal; the coordinator ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(coordinator,), daemon=True).start()
+
+
+def _set_values(values: Mapping[str, object]) -> None:
+    _SHARED.clear()
+    _SHARED.update(values)
+
+
+def _end_with(coordinator: int) -> None:
+    """End this process when its coordinator is gone, killed for instance."""
+    while os.getppid() == coordinator:
+        time.sleep(WATCH_S)
+    os._exit(1)
+
+
+def count_threads() -> int:
+    """Threads that this process may compute with: $OMP_NUM_THREADS (1 in a worker), by default one
+    per core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else os.cpu_count() or 1
