@@ -5,6 +5,7 @@ import pytest
 from matlode import completion
 from matlode.data.cells import Cell
 from matlode.data.splits import SPLITS
+from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.evidence.potentials import POTENTIALS
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.tune import PRUNERS
@@ -21,6 +22,7 @@ from matlode.training.model_table import MODELS
     [
         (completion.PROPERTIES, [*ENDPOINTS, *DERIVATIONS]),
         (completion.PROTOTYPES, FAMILIES),
+        (completion.CRYSTAL_SYSTEMS, CRYSTAL_SYSTEMS),
         (completion.SAMPLERS, SAMPLERS),
         (completion.POTENTIALS, POTENTIALS),
         (completion.SPLITS, SPLITS),

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.relax import relax_run
-    from matlode.jobs.search import Run, resume, search, work
+    from matlode.jobs.runs import Run, explain
+    from matlode.jobs.search import resume, search, work
     from matlode.jobs.solve import solve
     from matlode.jobs.starts import SearchSettings
+    from matlode.jobs.verify import relax
+    from matlode.jobs.xrd import xrd
     from matlode.latent.space import LatentSpace
     from matlode.paper.reproduce import reproduce
     from matlode.paper.tune import tune
@@ -41,12 +44,13 @@ _HOMES = {
     "Known": "jobs.known",
     "LatentSpace": "latent.space",
     "Models": "jobs.models",
-    "Run": "jobs.search",
+    "Run": "jobs.runs",
     "RunFolder": "run_folder",
     "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.deprecated",
     "check_data": "training.check_data",
     "composition_vectors": "representation.composition",
+    "explain": "jobs.runs",
     "identify": "jobs.identify",
     "import_data": "jobs.import_data",
     "load_starter": "data.tables",
@@ -54,6 +58,7 @@ _HOMES = {
     "predict": "jobs.predict",
     "read_pattern": "representation.patterns",
     "read_table": "data.tables",
+    "relax": "jobs.verify",
     "relax_run": "jobs.relax",
     "reproduce": "paper.reproduce",
     "resume": "jobs.search",
@@ -67,6 +72,7 @@ _HOMES = {
     "train_models": "training.train",
     "tune": "paper.tune",
     "work": "jobs.search",
+    "xrd": "jobs.xrd",
 }
 
 __all__ = [
@@ -80,6 +86,7 @@ __all__ = [
     "Toolbox",
     "check_data",
     "composition_vectors",
+    "explain",
     "identify",
     "import_data",
     "load_starter",
@@ -87,6 +94,7 @@ __all__ = [
     "predict",
     "read_pattern",
     "read_table",
+    "relax",
     "relax_run",
     "reproduce",
     "resume",
@@ -100,6 +108,7 @@ __all__ = [
     "train_models",
     "tune",
     "work",
+    "xrd",
 ]
 
 

@@ -19,6 +19,8 @@ from matlode.errors import GridMismatchError, InputError, suggest
 from matlode.jobs.deprecated import accept_identifier
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
+from matlode.jobs.options import Names
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.report.match_figures import Overlay, check_ending, draw_matches
 from matlode.representation.diffraction import simulate_possible
@@ -120,8 +122,8 @@ class Identification:
 def identify(
     pattern: str | Path | MeasuredPattern,
     *,
-    elements: Sequence[str] | None = None,
-    require: Sequence[str] | None = None,
+    elements: Names | None = None,
+    require: Names | None = None,
     wavelength: str | float | None = None,
     top: int = 10,
     plot: Path | None = None,
@@ -136,6 +138,10 @@ def identify(
 
     Raises InputError for a file that is not a powder pattern and for unknown elements,
     GridMismatchError if the measured range is too short.
+
+    >>> found = identify("salt.xy", elements="Na,Cl")  # doctest: +SKIP
+    >>> found.phases[0].formula  # doctest: +SKIP
+    'NaCl'
     """
     models, known = models or Models(), known or Known()
     allowed, required = _make_mask(elements), _make_mask(require)
@@ -248,12 +254,12 @@ def _guess_composition(
     )
 
 
-def _make_mask(symbols: Sequence[str] | None) -> NDArray[np.bool_] | None:
+def _make_mask(symbols: Names | None) -> NDArray[np.bool_] | None:
     if symbols is None:
         return None
     mask = np.zeros(MAX_ATOMIC_NUMBER, bool)
     known = atomic_numbers()
-    for symbol in symbols:
+    for symbol in parse_names(symbols):
         if symbol not in known:
             raise InputError(f'unknown element "{symbol}". {suggest(symbol, known)}')
         mask[known[symbol] - 1] = True

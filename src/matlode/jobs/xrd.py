@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from matlode.artefacts import write_text
 from matlode.data.formulas import format_formula
-from matlode.data.readers import read_materials
+from matlode.data.readers import Sources, read_materials
 from matlode.data.tables import Materials
 from matlode.errors import PatternError
 from matlode.progress import Progress, silent
@@ -19,6 +18,7 @@ from matlode.representation.diffraction import (
     simulate_patterns,
     simulate_peaks,
 )
+from matlode.representation.radiation import find_wavelength
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ListedPeak:
     reflections: tuple[ListedReflection, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PeakList:
     """The peaks of one crystal, or why there are none."""
 
@@ -49,13 +49,55 @@ class PeakList:
     error: str | None
     peaks: tuple[ListedPeak, ...] = ()
 
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"PeakList({self.id}: {self.error})"
+        return f"PeakList({self.formula}: {len(self.peaks)} peaks)"
+
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode xrd --json`` prints."""
         return asdict(self)
 
 
+GRID_STEP_DEG = 0.05
+"""Step of the 2θ grid of written patterns."""
+
+
+def xrd(
+    sources: Sources,
+    *,
+    wavelength: str | float = "CuKa",
+    two_theta_min_deg: float = 10.0,
+    two_theta_max_deg: float = 90.0,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> list[PeakList]:
+    """List the powder peaks of crystals: 2θ, d, intensity, indices with multiplicities.
+
+    ``sources`` are paths, pymatgen Structures, ASE Atoms or frames; ``wavelength`` is a length in
+    Å or a radiation such as "MoKa1". The folder ``out`` gets the patterns as text. A crystal that
+    cannot be read, or has no peaks, has the reason in ``error``. Raises InputError for an unknown
+    radiation and for sources that do not exist.
+
+    >>> xrd("salt.cif")
+    [PeakList(NaCl: 10 peaks)]
+    >>> [round(peak.two_theta_deg, 1) for peak in xrd("salt.cif")[0].peaks[:2]]
+    [27.4, 31.7]
+    """
+    settings = DiffractionSettings(
+        wavelength_angstrom=find_wavelength(wavelength),
+        two_theta_min_deg=two_theta_min_deg,
+        two_theta_max_deg=two_theta_max_deg,
+        n_points=round((two_theta_max_deg - two_theta_min_deg) / GRID_STEP_DEG) + 1,
+    )
+    lists = list_peaks(sources, settings, progress)
+    if out is not None:
+        write_patterns(sources, Path(out), settings)
+    return lists
+
+
 def list_peaks(
-    sources: Sequence[str | Path], settings: DiffractionSettings, progress: Progress = silent
+    sources: Sources, settings: DiffractionSettings, progress: Progress = silent
 ) -> list[PeakList]:
     """List the peaks of crystals.
 
@@ -89,9 +131,7 @@ def _list_peaks_of(materials: Materials, row: int, settings: DiffractionSettings
     return PeakList(name, formula, None, peaks)
 
 
-def write_patterns(
-    sources: Sequence[str | Path], out: Path, settings: DiffractionSettings
-) -> list[Path]:
+def write_patterns(sources: Sources, out: Path, settings: DiffractionSettings) -> list[Path]:
     """One text file of 2θ and intensity (strongest 1) per readable crystal, named by its id."""
     materials = read_materials(sources)
     out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from matlode.artefacts import (
     save_artefact,
 )
 from matlode.errors import ArtefactError, GoalError, GridMismatchError
-from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.formula_limits import FormulaLimits
 from matlode.latent.networks import (
     AUTOENCODERS,
     COMPOSITION_LATENT,
