@@ -64,10 +64,7 @@ def make_sections(
     {'maximize': ['bulk_modulus'], 'within': {'band_gap': '1..2'},
      'elements': {'forbidden': ['Co', 'Pb']}}
     """
-    if isinstance(goal, str | Path):
-        sections = read_goal_file(Path(goal))
-    else:
-        sections = dict(goal or {})
+    sections = read_goal_file(Path(goal)) if isinstance(goal, str | Path) else dict(goal or {})
     like, like_pattern = (
         path and str(path) for path in (options.get("like"), options.get("like_pattern"))
     )
