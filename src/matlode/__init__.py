@@ -15,6 +15,7 @@ from matlode.version import __version__ as __version__
 if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
     from matlode.evaluation.properties import measure_scores, stored_scores
+    from matlode.exchange.formats import export
     from matlode.jobs.deprecated import Identifier, Toolbox
     from matlode.jobs.identify import identify
     from matlode.jobs.import_data import import_data
@@ -51,6 +52,7 @@ _HOMES = {
     "check_data": "training.check_data",
     "composition_vectors": "representation.composition",
     "explain": "jobs.runs",
+    "export": "exchange.formats",
     "identify": "jobs.identify",
     "import_data": "jobs.import_data",
     "load_starter": "data.tables",
@@ -87,6 +89,7 @@ __all__ = [
     "check_data",
     "composition_vectors",
     "explain",
+    "export",
     "identify",
     "import_data",
     "load_starter",

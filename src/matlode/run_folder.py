@@ -53,6 +53,9 @@ ROUNDS_FILE: Final = "rounds.json"
 CAMPAIGN_FILE: Final = "campaign.db"
 """Batches of the search, unless they are in a database elsewhere."""
 CANDIDATES_FILE: Final = "candidates.json"
+CANDIDATES_SCHEMA: Final = 1
+"""Version of candidates.json (docs/candidates.schema.json); it changes when a column changes its
+meaning or goes."""
 CANDIDATES_TABLE: Final = "candidates.csv"
 VERDICTS_FILE: Final = "verdicts.csv"
 DETAILS_FILE: Final = "details.json"

@@ -37,8 +37,19 @@ class AllCommands(Commands):
     """The commands below `matlode`."""
 
     headings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "Find": ("search", "resume", "work", "show", "explain", "report", "relax", "properties"),
+        "Find": (
+            "search",
+            "resume",
+            "work",
+            "show",
+            "explain",
+            "report",
+            "relax",
+            "export",
+            "properties",
+        ),
         "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
+        "Use elsewhere": ("export",),
         "Your data": ("data",),
         "Models": ("train",),
         "Measure": ("evaluate", "bench"),

@@ -360,6 +360,28 @@ def report(run: RunPath) -> None:
     print(write_report(run))
 
 
+@commands.command()
+def export(
+    run: RunPath,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="cif, poscar, extxyz, ase-db, pymatgen, optimade, csv or lemat.",
+            autocompletion=completion.of(completion.FORMATS),
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New file; a new folder for cif and poscar.")],
+    top: Annotated[int | None, typer.Option(min=1, help="Best candidates (default: all).")] = None,
+) -> None:
+    """Write the candidates of a search in a format of other programs.
+
+    A crystal that potentials relaxed is written as relaxed.
+    """
+    from matlode.exchange.formats import export as run_export
+
+    print(run_export(run, to, out, top=top))
+
+
 def _advise_after_interrupt(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
     """How to continue after Ctrl-C in a search."""
     from matlode.run_folder import RunFolder

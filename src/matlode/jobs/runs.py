@@ -16,6 +16,7 @@ from matlode.artefacts import convert_read_errors
 from matlode.data.formulas import canonicalise_formula
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
+from matlode.exchange.formats import export
 from matlode.notebook import html_table
 from matlode.records import Prediction
 from matlode.run_folder import RunFolder
@@ -93,6 +94,10 @@ class Run:
         from matlode.report.html import write_report
 
         return write_report(self.folder)
+
+    def export(self, to: str, out: str | Path, *, top: int | None = None) -> Path:
+        """Write the candidates in a format of other programs; see ``export``."""
+        return export(self.folder, to, out, top=top)
 
     def __len__(self) -> int:
         return len(self._rows)

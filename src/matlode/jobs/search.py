@@ -56,7 +56,13 @@ from matlode.optimisation.studies import usable_storage
 from matlode.optimisation.trials import Trials
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
-from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder
+from matlode.run_folder import (
+    CANDIDATES_FILE,
+    CANDIDATES_SCHEMA,
+    REQUEST_FILE,
+    STRUCTURES_FOLDER,
+    RunFolder,
+)
 from matlode.run_records import FunnelRow, Places, SavedRequest
 from matlode.screening.rule import Rule
 from matlode.version import __version__
@@ -452,6 +458,7 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
     models, table = request.models, request.known.table
     return {
         "schema": 1,
+        "schemas": {CANDIDATES_FILE: CANDIDATES_SCHEMA},
         "goal": {"words": goal.in_words(), "shown": goal.shown, **asdict(goal)},
         "settings": asdict(request.settings),
         "known_materials": {
