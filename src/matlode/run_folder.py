@@ -103,6 +103,10 @@ def explain_candidate(
 class RunFolder:
     """The folder of a search, or of the results of ``matlode relax`` alone.
 
+    >>> folder = RunFolder(Path("runs/hard"))
+    >>> folder.has_report, len(folder.read_candidates())
+    (True, 20)
+
     Readers raise InputError if their file is damaged, or missing where it must be there
     (``read_patterns`` ArtefactError for damaged arrays); writers raise WriteError if the disk or
     the folder does not allow it.

@@ -28,7 +28,11 @@ def stored_scores(
     endpoints: Sequence[str] | None = None, *, models: Path | None = None
 ) -> list[ScoreRow]:
     """Read the scores in the models' headers, measured when they were trained: one row per
-    endpoint and model."""
+    endpoint and model.
+
+    >>> {row.endpoint for row in stored_scores(["bulk_modulus"])}
+    {'bulk_modulus'}
+    """
     wanted = _find_endpoints(endpoints, list_endpoints(models))
     stored = list(read_stored_scores(models))
     return [
@@ -55,6 +59,8 @@ def measure_scores(
     the composition predicts it. Endpoints with fewer than MIN_ROWS labelled test rows are
     left out. Raises InputError if none remains, GoalError for unknown names and for properties
     whose definition differs from that of their model.
+
+    >>> measure_scores(["bulk_modulus"])  # doctest: +SKIP
     """
     own = read_properties(properties) if properties else {}
     loaded = Models(models)

@@ -62,9 +62,7 @@ def read_crystals(folder: RunFolder, top: int | None = None) -> list[ExportedCry
     table = folder.read_evidence()
     examined = {} if table is None else {row.source_file: row for row in table.structures}
     stories = {found.rank: found.story or "" for found in folder.read_details().candidates}
-    # whole seconds, as OPTIMADE compares them
-    ended = (folder.path / PROVENANCE_FILE).stat().st_mtime
-    created = datetime.fromtimestamp(int(ended), UTC)
+    created = datetime.fromtimestamp((folder.path / PROVENANCE_FILE).stat().st_mtime, UTC)
     crystals = []
     for row in folder.read_candidates()[:top]:
         path = folder.find_structure(row)

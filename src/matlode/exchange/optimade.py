@@ -31,7 +31,10 @@ def write_lines(crystals: Sequence[ExportedCrystal]) -> Iterator[str]:
     implementation = {"name": "matlode", "version": __version__}
     meta = {"api_version": __api_version__, "implementation": implementation}
     yield json.dumps({"x-optimade": {"meta": meta}})
-    columns = [crystal.to_columns() for crystal in crystals]
+    columns = [
+        {**crystal.to_columns(), "created": f"{crystal.created:%Y-%m-%dT%H:%M:%SZ}"}
+        for crystal in crystals
+    ]
     yield json.dumps({
         "type": "info", "id": "structures",
         "description": "Crystals that matlode proposes; not synthesised.",
@@ -57,7 +60,8 @@ def _make_line(crystal: ExportedCrystal, row: dict[str, Cell]) -> str:
 
     attributes = from_pymatgen(crystal.structure).model_dump(exclude_none=True)
     attributes |= {
-        "last_modified": crystal.created.isoformat().replace("+00:00", "Z"),
+        # null is allowed; servers that load JSON lines compare a date with text, and fail
+        "last_modified": None,
         "immutable_id": crystal.name,
         **{PREFIX + name: value for name, value in row.items() if name != "id"},
     }

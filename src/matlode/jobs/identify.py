@@ -92,7 +92,7 @@ class CompositionGuess:
     """Why there is no guess, if there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identification:
     """What a measured pattern contains."""
 
@@ -108,6 +108,10 @@ class Identification:
     """Best phases for what the first one leaves unexplained."""
     symmetry: SymmetryGuess
     composition: CompositionGuess
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{p.formula} ({p.match:.2f})" for p in self.phases[:3]) or "no phase"
+        return f"Identification({self.pattern}: {best}; {self.symmetry.answer})"
 
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode identify --json`` prints."""
@@ -139,9 +143,8 @@ def identify(
     Raises InputError for a file that is not a powder pattern and for unknown elements,
     GridMismatchError if the measured range is too short.
 
-    >>> found = identify("salt.xy", elements="Na,Cl")  # doctest: +SKIP
-    >>> found.phases[0].formula  # doctest: +SKIP
-    'NaCl'
+    >>> identify("salt.xy", elements="Na,Cl")  # doctest: +SKIP
+    Identification(salt.xy: NaCl (1.00); cubic)
     """
     models, known = models or Models(), known or Known()
     allowed, required = _make_mask(elements), _make_mask(require)

@@ -91,6 +91,10 @@ def import_data(
     Rows and files that cannot be used are listed with reasons in dropped.csv. Raises InputError
     if a source cannot be read at all, or if a requested column does not exist or cannot be
     converted.
+
+    >>> imported = import_data(["salt.cif"], Path("table"))
+    >>> imported.table.name, imported.dropped
+    ('materials.parquet', ())
     """
     settings = settings or ImportSettings()
     if not sources:

@@ -103,7 +103,10 @@ def _drop_empty(options: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _list_names(names: Names | None) -> list[str] | None:
-    return None if names is None else parse_names(names)
+    if names is None:
+        return None
+    parts = [names] if isinstance(names, str) else names
+    return [name for part in parts for name in parse_names(part)]
 
 
 def _list_objectives(names: Names | Mapping[str, float] | None) -> object:

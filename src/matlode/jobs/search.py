@@ -161,6 +161,9 @@ def resume(folder: str | Path, *, storage: str | None = None, progress: Progress
     ``storage`` is needed again where the search was given one: URLs may hold passwords, so
     they are not kept. Raises InputError for what is no run folder, and while another process
     works on it.
+
+    >>> len(resume("runs/hard"))
+    20
     """
     folder = Path(folder)
     run = RunFolder(folder)
@@ -182,6 +185,9 @@ def work(
 
     Raises InputError if there is no such campaign, GoalError if the models or known materials
     here are others.
+
+    >>> work("postgresql+psycopg://me@host/searches", "hard")  # doctest: +SKIP
+    8192
     """
     with one_thread(), usable_storage(url):
         return _work(url, campaign, models or Models(), known or Known(), progress)

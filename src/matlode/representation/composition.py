@@ -31,6 +31,10 @@ def composition_vectors(
 
     Column z - 1 belongs to the element with atomic number z; rows sum to 1. The order of the
     sites is irrelevant.
+
+    >>> from matlode.testing import rutile
+    >>> composition_vectors([rutile("TiO2")])[0, [7, 21]].round(3).tolist()
+    [0.667, 0.333]
     """
     crystals = pack_crystals(structures)
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)

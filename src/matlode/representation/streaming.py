@@ -91,6 +91,9 @@ def stream_table(
     with the reason in unusable.csv. ``client`` is a Dask client; without one, threads of this
     process are used, with the same result. Returns the path of the header, arrays.json, which is
     written last. Raises InputError for unknown names and unreadable tables.
+
+    >>> stream_table(Path("materials.parquet"), Path("arrays"))  # doctest: +SKIP
+    PosixPath('arrays/arrays.json')
     """
     for name in names:
         if name not in QUANTITIES:

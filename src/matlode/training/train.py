@@ -46,6 +46,8 @@ def train_models(
 
     Raises GoalError for unknown names and invalid settings, and InputError for labels that no
     head can learn from, both before anything is trained.
+
+    >>> headers = train_models(data=Path("materials.parquet"))  # doctest: +SKIP
     """
     own = read_properties(properties) if properties else {}
     models = list_models({**list_endpoints(out), **own}.values())
