@@ -80,7 +80,7 @@ def xrd(
     radiation and for sources that do not exist.
 
     >>> xrd("salt.cif")
-    [PeakList(NaCl: 10 peaks)]
+    [PeakList(NaCl: 9 peaks)]
     >>> [round(peak.two_theta_deg, 1) for peak in xrd("salt.cif")[0].peaks[:2]]
     [27.4, 31.7]
     """
