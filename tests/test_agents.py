@@ -28,7 +28,7 @@ def test_a_tool_has_the_options_of_its_command(name):
     properties = tool.input_schema["properties"]
     text = " ".join(matlode(name, "--help").stdout.split())
     for key, schema in properties.items():
-        assert f"--{key.replace('_', '-')}" in text or f" {key} <" in text
+        assert f"--{key.replace('_', '-')}" in text or f" {key}" in text
         assert schema["description"].split()[0] in text
     assert set(tool.input_schema["required"]) <= set(properties)
 

@@ -18,6 +18,7 @@ from pymatgen.io.cif import CifFile
 
 from matlode.data.readers import read_materials
 from matlode.data.structures import read_structure
+from matlode.data.symmetry import make_symmetrised_cif
 from matlode.errors import GoalError, InputError
 from matlode.evidence.hull import correct_energy
 from matlode.exchange.crystals import read_crystals
@@ -46,7 +47,7 @@ def run(hard_run, tmp_path_factory):
         source = path / row.structure_file
         structure = read_structure(source)
         structure.apply_strain(STRAIN)
-        file = folder.write_relaxed(source.stem, structure.to(fmt="cif"))
+        file = folder.write_relaxed(source.stem, make_symmetrised_cif(structure))
         rows.append(
             evidence_row(
                 formula=row.formula, source_file=source.name, relaxed_file=file, relaxed=at_rest,

@@ -59,6 +59,7 @@ def read_crystals(folder: RunFolder, top: int | None = None) -> list[ExportedCry
 
     Raises InputError if the folder is not a finished run, or lacks a structure file.
     """
+    folder.read_provenance()  # raises for what is no finished run
     table = folder.read_evidence()
     examined = {} if table is None else {row.source_file: row for row in table.structures}
     stories = {found.rank: found.story or "" for found in folder.read_details().candidates}

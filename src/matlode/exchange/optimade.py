@@ -63,7 +63,7 @@ def _make_line(crystal: ExportedCrystal, row: dict[str, Cell]) -> str:
         # null is allowed; servers that load JSON lines compare a date with text, and fail
         "last_modified": None,
         "immutable_id": crystal.name,
-        **{PREFIX + name: value for name, value in row.items() if name != "id"},
+        **{PREFIX + name: v for name, v in row.items() if name != "id" and v is not None},
     }
     resource = StructureResource(id=crystal.name, type="structures", attributes=attributes)
     line: str = resource.model_dump_json(exclude_unset=True)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -122,7 +123,8 @@ class Run:
         )
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {len(self)} candidates; {self._goal['words']})"
+        goal = shorten(self._goal["words"], 80, placeholder=" ...")
+        return f"Run({str(self.folder)!r}: {len(self)} candidates; {goal})"
 
     def _repr_html_(self) -> str:
         """For notebooks: the goal and the first candidates."""
