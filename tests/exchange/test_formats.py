@@ -24,6 +24,7 @@ from matlode.evidence.hull import correct_energy
 from matlode.exchange.crystals import read_crystals
 from matlode.exchange.formats import FORMATS, export
 from matlode.exchange.schema import make_candidates_schema
+from matlode.jobs.runs import Run
 from matlode.run_folder import RunFolder
 from matlode.run_records import EvidenceTable
 from tests.command_line import matlode
@@ -79,6 +80,14 @@ def test_relaxed_crystals_stand_for_those_that_potentials_relaxed(run, crystals)
     assert growth == pytest.approx((1 + STRAIN) ** 3, rel=1e-4)
     assert crystals[1].energy_ev == ENERGY_EV_PER_ATOM * len(crystals[1].structure)
     assert crystals[0].energy_ev is None
+
+
+def test_a_run_shows_its_evidence(run, crystals):
+    found = Run.load(run)
+    assert found.evidence["relaxed"].tolist() == [True, False]
+    assert found[1].evidence is None
+    assert "above the hull" in repr(found[2].evidence)
+    assert_same([found[2].relaxed_structure()], crystals[1:2])
 
 
 def test_cifs_come_back_with_audit_names(run, crystals, tmp_path):
