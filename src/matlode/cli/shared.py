@@ -174,6 +174,6 @@ def make_examination(materials: Materials, models: Path | None) -> Examination:
 
 
 def fail_if_nothing_read(errors: Sequence[str | None]) -> None:
-    """End with exit status 1 if every source has an error, so that scripts notice."""
-    if errors and all(error is not None for error in errors):
+    """End with exit status 1 if no source is without an error, so that scripts notice."""
+    if all(error is not None for error in errors):
         raise typer.Exit(1)

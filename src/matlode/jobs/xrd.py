@@ -90,25 +90,14 @@ def xrd(
         two_theta_max_deg=two_theta_max_deg,
         n_points=round((two_theta_max_deg - two_theta_min_deg) / GRID_STEP_DEG) + 1,
     )
-    lists = list_peaks(sources, settings, progress)
-    if out is not None:
-        write_patterns(sources, Path(out), settings)
-    return lists
-
-
-def list_peaks(
-    sources: Sources, settings: DiffractionSettings, progress: Progress = silent
-) -> list[PeakList]:
-    """List the peaks of crystals.
-
-    A file that cannot be read, or a crystal without peaks, has the reason in ``error``.
-    """
     materials = read_materials(sources)
     lists = []
     for row in range(len(materials)):
         progress("peaks", row, len(materials))
         lists.append(_list_peaks_of(materials, row, settings))
     progress("peaks", len(materials), len(materials))
+    if out is not None:
+        _write_patterns(materials, Path(out), settings)
     return lists + [PeakList(dropped.id, "", dropped.reason) for dropped in materials.dropped]
 
 
@@ -131,16 +120,14 @@ def _list_peaks_of(materials: Materials, row: int, settings: DiffractionSettings
     return PeakList(name, formula, None, peaks)
 
 
-def write_patterns(sources: Sources, out: Path, settings: DiffractionSettings) -> list[Path]:
-    """One text file of 2θ and intensity (strongest 1) per readable crystal, named by its id."""
-    materials = read_materials(sources)
+def _write_patterns(materials: Materials, out: Path, settings: DiffractionSettings) -> None:
+    """One text file of 2θ and intensity (strongest 1) per crystal, named by its id."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
     for row in range(len(materials)):
         try:
             pattern = simulate_patterns(materials.crystals.take([row]), settings)[0]
         except PatternError:
-            continue  # list_peaks gives the reason
+            continue  # the list gives the reason
         stem = Path(str(materials.frame["id"].iloc[row])).stem.replace(":", "-")
         lines = [
             f"# wavelength = {settings.wavelength_angstrom:g}",
@@ -148,6 +135,4 @@ def write_patterns(sources: Sources, out: Path, settings: DiffractionSettings) -
         ]
         pairs = zip(settings.grid, np.asarray(pattern), strict=True)
         lines += [f"{angle:.4f} {height:.7g}" for angle, height in pairs]
-        paths.append(out / f"{stem}.xy")
-        write_text(paths[-1], "\n".join(lines) + "\n")
-    return paths
+        write_text(out / f"{stem}.xy", "\n".join(lines) + "\n")
