@@ -2,9 +2,11 @@
 
 import pytest
 
+from matlode import import_data, stored_scores, stream_table, train_models
 from matlode.errors import GoalError
 from matlode.jobs.goal_check import check_goal
 from matlode.jobs.options import make_sections
+from matlode.testing import rutile
 
 
 @pytest.mark.parametrize("names", ["bulk_modulus,density", ["bulk_modulus", "density"],
@@ -55,3 +57,15 @@ def test_ranges_are_texts_or_mappings():
         make_sections(None, within="band_gap")
     with pytest.raises(GoalError, match="is not a number"):
         make_sections(None, near="band_gap=one")
+
+
+def test_other_functions_take_one_name_as_well(tmp_path):
+    names = {"bulk_modulus", "band_gap"}
+    assert {row.endpoint for row in stored_scores("bulk_modulus, band_gap")} == names
+    rutile().to(filename=str(tmp_path / "rutile.cif"))
+    imported = import_data(str(tmp_path / "rutile.cif"), tmp_path / "table")
+    assert imported.provenance["rows"]["kept"] == 1
+    header = stream_table(imported.table, tmp_path / "arrays", "patterns")
+    assert (header.parent / "patterns.npy").exists()
+    with pytest.raises(GoalError, match='unknown model "bulk"'):
+        train_models("bulk", out=tmp_path / "models")

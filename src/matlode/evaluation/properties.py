@@ -13,6 +13,7 @@ from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
 from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
 from matlode.properties.models import list_endpoints
@@ -25,12 +26,12 @@ from matlode.training.table import TrainingTable
 
 
 def stored_scores(
-    endpoints: Sequence[str] | None = None, *, models: Path | None = None
+    endpoints: str | Sequence[str] | None = None, *, models: Path | None = None
 ) -> list[ScoreRow]:
     """Read the scores in the models' headers, measured when they were trained: one row per
     endpoint and model.
 
-    >>> {row.endpoint for row in stored_scores(["bulk_modulus"])}
+    >>> {row.endpoint for row in stored_scores("bulk_modulus")}
     {'bulk_modulus'}
     """
     wanted = _find_endpoints(endpoints, list_endpoints(models))
@@ -44,7 +45,7 @@ def stored_scores(
 
 
 def measure_scores(
-    endpoints: Sequence[str] | None = None,
+    endpoints: str | Sequence[str] | None = None,
     *,
     data: Path | None = None,
     models: Path | None = None,
@@ -137,8 +138,10 @@ def score_baselines(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[
     }
 
 
-def _find_endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
-    return [find_endpoint(name, known) for name in names or known]
+def _find_endpoints(
+    names: str | Sequence[str] | None, known: Mapping[str, Endpoint]
+) -> list[Endpoint]:
+    return [find_endpoint(name, known) for name in (parse_names(names) if names else known)]
 
 
 def _make_row(

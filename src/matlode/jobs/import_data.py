@@ -80,7 +80,7 @@ class Imported:
 
 
 def import_data(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: Path,
     *,
     settings: ImportSettings | None = None,
@@ -97,6 +97,7 @@ def import_data(
     ('materials.parquet', ())
     """
     settings = settings or ImportSettings()
+    sources = [sources] if isinstance(sources, str | Path) else sources
     if not sources:
         raise InputError("nothing to import: name at least one file, folder, table or database.")
     with SpooledTables() as spool:

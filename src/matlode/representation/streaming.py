@@ -77,7 +77,7 @@ QUANTITIES = {
 def stream_table(
     table: Path,
     out: Path,
-    names: Sequence[str] = ("patterns",),
+    names: str | Sequence[str] = ("patterns",),
     *,
     settings: DiffractionSettings = STANDARD_SETTINGS,
     client: Client | None = None,
@@ -95,6 +95,7 @@ def stream_table(
     >>> stream_table(Path("materials.parquet"), Path("arrays"))  # doctest: +SKIP
     PosixPath('arrays/arrays.json')
     """
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in QUANTITIES:
             raise InputError(f'unknown quantity "{name}". {suggest(name, QUANTITIES)}')
