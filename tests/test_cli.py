@@ -431,12 +431,12 @@ def test_tables_on_narrow_terminals_wrap_and_lose_nothing(capsys, monkeypatch):
 
 def test_the_time_at_the_end_is_wall_time(run_folder, monkeypatch):
     folder, done = run_folder
-    assert re.search(r"candidates in [\d.]+ (s|min)", done.stdout)
+    assert re.search(r"candidates in \d+ s", done.stdout)
     seconds = sum(json.loads((folder / "provenance.json").read_text())["seconds"].values())
     clock = iter([0.0, 3 * 3600.0])
     monkeypatch.setattr("matlode.cli.searches.time.perf_counter", lambda: next(clock, 3 * 3600.0))
     again = matlode("resume", folder)  # finished, so that nothing else is measured
-    assert "candidates in 3 h 0 min" in again.stdout
+    assert "candidates in 10800 s" in again.stdout
     assert seconds < 3600
 
 

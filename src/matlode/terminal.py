@@ -133,9 +133,9 @@ class Lines:
         self._last, self._ended = now, done >= total
         known = math.isfinite(total)
         left = (now - self._began) / done * (total - done) if 0 < done < total and known else None
-        times = f"took {describe_duration(now - self._began)}" if done >= total else ""
+        times = f"took {_duration(now - self._began)}" if done >= total else ""
         if left is not None:
-            times = f"about {describe_duration(left)} left"
+            times = f"about {_duration(left)} left"
         parts = [f"{done:,.0f} of {total:,.0f}" if known else f"{done:,.0f}", times, note]
         self._line = f"[{now - self._start:7.1f} s] {stage}: " + ", ".join(filter(None, parts))
         if done >= total or now - self._written_at >= self._interval_s:
@@ -148,10 +148,9 @@ class Lines:
             self._line, self._written_at = "", self._last
 
 
-def describe_duration(seconds: float) -> str:
-    """Write a time in at most two units.
-
-    >>> describe_duration(3.21), describe_duration(75), describe_duration(8000)
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(3.21), _duration(75), _duration(8000)
     ('3.2 s', '1 min 15 s', '2 h 13 min')
     """
     if seconds < 60:

@@ -22,7 +22,7 @@ from matlode.cli.shared import (
     refuse,
     show_command_progress,
 )
-from matlode.terminal import describe_duration, show_progress
+from matlode.terminal import show_progress
 
 if TYPE_CHECKING:
     from matlode.jobs.runs import Run
@@ -414,5 +414,5 @@ def _print_run(run: Run, as_json: bool, started: float) -> None:
     if notable := folder.read_details().notable_elements:
         print(f"Elements: {notable}.")
     n_candidates = sum(not row.is_known for row in rows)
-    took = describe_duration(time.perf_counter() - started)
-    print(f"\n{n_candidates} candidates in {took}. Look at {folder.report_path}")
+    seconds = time.perf_counter() - started
+    print(f"\n{n_candidates} candidates in {seconds:.0f} s. Look at {folder.report_path}")
