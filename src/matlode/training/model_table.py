@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from matlode.latent.networks import (
     ReferenceCompositionVAE,
@@ -181,7 +182,7 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(
                 optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
             ),
-            tensors=build_symmetry_tensors,
+            tensors=partial(build_symmetry_tensors, face="reference"),
         ),
     )
 }  # fmt: skip
