@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matlode.artefacts import write_json
 from matlode.data.splits import SPLITS, TEST, Fold
 from matlode.errors import GoalError, suggest
 from matlode.evaluation.score_row import ScoreRow
-from matlode.latent.space import FACES
+from matlode.latent.space import list_trained_faces
 from matlode.progress import Progress, silent
 from matlode.records import Face
 from matlode.training.model_spec import ModelSpec
@@ -27,7 +27,7 @@ N_PARTS = 10
 def measure_symmetry(
     *,
     split: str = "random",
-    faces: tuple[Face, ...] = FACES,
+    faces: Sequence[Face] | None = None,
     data: Path | None = None,
     out: Path = Path("folds"),
     models: Path | None = None,
@@ -35,7 +35,7 @@ def measure_symmetry(
     progress: Progress = silent,
 ) -> list[ScoreRow]:
     """Train classifiers on nine tenths of a table and score them on the rest: one row per face
-    and kind of input.
+    and kind of input (default: both faces, if the reference's autoencoders are in ``models``).
 
     The random split is the paper's; equal formulas are then in both parts. Scores that are in
     ``out`` already are read. Raises GoalError for an unknown split.
@@ -46,7 +46,7 @@ def measure_symmetry(
     n = int((Fold(split, 0, N_PARTS).roles(trainer.table.materials.frame) == TEST).sum())
     return [
         row
-        for face in faces
+        for face in faces or list_trained_faces(models)
         for row in make_symmetry_rows(
             face,
             measure_symmetry_split(trainer, face, split, out, epochs=epochs),
