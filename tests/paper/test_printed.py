@@ -49,7 +49,7 @@ def test_each_row_is_predicted_once_by_a_model_that_did_not_learn_it(trainer, tm
 def test_finished_folds_are_read_and_others_made(trainer, tmp_path, monkeypatch):
     first = job.measure_folds(trainer, STABLE, "random", tmp_path, FEW)
     assert all(((fold.value > 0) & (fold.value < 1)).all() for fold in first)
-    monkeypatch.setattr(job, "_train_stability", None)
+    monkeypatch.setattr(job, "train_stability", None)
     again = job.measure_folds(trainer, STABLE, "random", tmp_path, FEW)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.value, other.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -216,31 +216,30 @@ def _predict_fold(
     known = ~np.isnan(labels)
     test, learn = known & (roles == TEST), known & (roles != TEST)
     if quantity.network:
-        roles = np.where(known, roles, "")
-        value = _train_stability(points, labels, roles, settings.network)[test]
+        network = train_stability(points, labels, np.where(known, roles, ""), settings.network)
+        value = network.chance(single(points[test])).numpy().astype(float)
     else:
-        value = fit_and_predict(
-            quantity, points[learn], labels[learn], points[test], settings.trees
-        )
+        value = fit_model(quantity, points[learn], labels[learn], settings.trees)(points[test])
     return Predicted(labels[test], value)
 
 
-def fit_and_predict(
-    quantity: Quantity, points: Array, labels: Array, new: Array, settings: TreeSettings
-) -> Array:
-    """Boosted trees learned from points (n, 88) and labels (n,): predictions of new ones (m,)."""
+def fit_model(
+    quantity: Quantity, points: Array, labels: Array, settings: TreeSettings
+) -> Callable[[Array], Array]:
+    """Boosted trees of points (n, 88) and labels (n,): a function of points (m, 88) that predicts
+    the quantity (m,)."""
     if quantity.is_class:
-        return fit_trees(points, labels, settings, objective="binary:logistic").predict(new)
+        return fit_trees(points, labels, settings, objective="binary:logistic").predict
     centre, scale = float(labels.mean()), SPREAD / float(labels.std())
     trees = fit_trees(points, (labels - centre) * scale, settings, objective="reg:squarederror")
-    return centre + trees.predict(new) / scale
+    return lambda new: centre + trees.predict(new) / scale
 
 
-def _train_stability(
+def train_stability(
     points: Array, labels: Array, roles: NDArray[np.str_], settings: TrainingSettings
-) -> NDArray[np.float64]:
-    """Probabilities (n,) of the paper's stability network, trained on the rows of TRAIN and stopped
-    by those of CALIBRATION."""
+) -> ReferenceFormationNet:
+    """The paper's stability network, trained on the rows of TRAIN and stopped by those of
+    CALIBRATION, of points (n, 88) with labels 0 or 1 (n,)."""
     network = MODELS[FORMATION_NET].build_network()
     assert isinstance(network, ReferenceFormationNet)
     parts = [
@@ -249,7 +248,7 @@ def _train_stability(
     ]
     network.fit(parts[0][0])
     train(network, *parts, settings, device=torch.device("cpu"))
-    return network.chance(single(points)).numpy().astype(float)
+    return network
 
 
 def average_scores(
