@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.benchmarks.tables import Row
 from matlode.data.formulas import element_symbols, format_formula, write_formula
+from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace
 from matlode.optimisation.sampler import Array, History, Sampler
 from matlode.optimisation.tpe import TPESampler
+from matlode.paper.printed_scores import (
+    QUANTITIES,
+    FoldSettings,
+    Quantity,
+    fit_model,
+    read_labels,
+    train_stability,
+)
 from matlode.screening.plausibility import PatternBands
+from matlode.screening.symmetry import SymmetryClassifier
+from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
+from matlode.training.trainer import Trainer
 
 BATCH = 64
 PAPER_SAMPLER = TPESampler(multivariate=False)
@@ -62,6 +75,44 @@ def _name(amounts: NDArray[np.int64]) -> str:
     symbols = element_symbols()
     present = {symbols[z]: int(amounts[z]) for z in np.flatnonzero(amounts)}
     return format_formula(write_formula(present))
+
+
+def propose_materials(
+    trainer: Trainer,
+    models: Path,
+    quantity: Quantity,
+    settings: FoldSettings,
+    *,
+    n_trials: int,
+    n: int,
+    seed: int,
+) -> Proposals:
+    """The ``n`` best of ``n_trials`` points that maximise ``quantity``, decoded and filtered.
+
+    Trees and the stability network learn from all labelled rows; the autoencoders and the
+    space-group classifier are those in ``models``.
+    """
+    points = np.hstack(trainer.reference.points)
+    labels = read_labels(quantity, trainer.table)
+    known = ~np.isnan(labels)
+    found = search_points(
+        trainer.reference.space.bounds,
+        fit_model(quantity, points[known], labels[known], settings.trees),
+        History(points[known].astype(float), labels[known], n_known=int(known.sum())),
+        n_trials=n_trials,
+        rng=np.random.default_rng(seed),
+    )
+    signs = read_labels(QUANTITIES["formation_probability"], trainer.table)
+    roles = np.where(np.isnan(signs), "", trainer.table.roles)
+    stability = train_stability(points, signs, roles, settings.network)
+    return filter_points(
+        found,
+        trainer.reference.space,
+        n=n,
+        stability=lambda new: stability.chance(single(new)).numpy(),
+        groups=SymmetryClassifier.load(models, name=REFERENCE_SYMMETRY_MODEL).predict,
+        bands=PatternBands.load(),
+    )
 
 
 def search_points(
