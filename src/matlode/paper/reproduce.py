@@ -35,7 +35,7 @@ from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.latent_search import propose_materials
 from matlode.paper.printed_figures import draw_printed
 from matlode.paper.printed_scores import QUANTITIES, SPLITS, FoldSettings, measure_folds
-from matlode.paper.printed_table import Folds, tabulate_printed
+from matlode.paper.printed_table import tabulate_printed
 from matlode.paper.reproduction_page import Section, format_csv, write_reproduction
 from matlode.paper.spaces import find_default_choice, find_shipped_spaces, read_space
 from matlode.progress import Progress, silent
