@@ -149,8 +149,8 @@ MODELS: Mapping[str, ModelSpec] = {
             network=ReferencePatternVAE,
             has_sizes=True,
             settings=TrainingSettings(
-                optimizer="adamax", learning_rate=2e-3, batch_size=128, max_epochs=16,
-                patience=16, warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7, precision="bfloat16",
+                optimizer="adamax", learning_rate=2e-3, batch_size=128, max_epochs=24,
+                patience=24, warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7, precision="bfloat16",
             ),
             tensors=build_pattern_tensors,
         ),
