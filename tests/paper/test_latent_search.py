@@ -42,14 +42,13 @@ def test_the_search_stays_in_the_box_and_improves_on_what_was_known():
 def test_proposals_are_the_best_points_decoded_with_a_verdict_of_each_filter():
     _, found = search(1, n_trials=64)
     space = make_space()
-    rng = np.random.default_rng(0)
     proposals = filter_points(
         found,
         space,
         n=5,
         stability=lambda points: np.where(points[:, 0] > 0, 0.9, 0.1),
         groups=lambda patterns: np.full((len(patterns), 230), 1 / 230),
-        bands=PatternBands.fit(rng.random((50, 1601), dtype=np.float32)),
+        bands=PatternBands.load(),
     )
     assert proposals.merits[0] == found.merits.max()
     assert (np.diff(proposals.merits) <= 0).all()
