@@ -8,6 +8,7 @@ from matlode.data.symmetry import N_SPACE_GROUPS
 from matlode.errors import GoalError
 from matlode.evaluation import symmetry as job
 from matlode.screening.symmetry_nets import ReferenceSymmetryNet
+from matlode.training.encoding import EncodedTable
 from matlode.training.table import TrainingTable
 
 
@@ -31,14 +32,24 @@ def test_both_faces_are_scored_once_on_a_tenth(tmp_path, monkeypatch):
     few = np.sort(np.random.default_rng(0).permutation(len(whole.materials))[:300])
     small = replace(whole, materials=whole.materials.take(few))
     monkeypatch.setattr(TrainingTable, "load", classmethod(lambda cls, path=None: small))
-    rows = job.measure_symmetry(split="random", out=tmp_path, epochs=1)
+    # the reference's autoencoder does not ship: it reads patterns as if decoded without error
+    decoders = []
+
+    def decode(encoding):
+        decoders.append(encoding.face)
+        return encoding.table.patterns.astype(np.float16)
+
+    monkeypatch.setattr(EncodedTable, "decoded_patterns", property(decode))
+    faces = ["standard", "reference"]
+    rows = job.measure_symmetry(split="random", faces=faces, out=tmp_path, epochs=1)
+    assert set(decoders) == {"standard", "reference"}
     assert {row.model.split(",")[0] for row in rows} == {"standard", "reference"}
     for row in rows:
         assert 10 <= row.rows <= 60
         assert 0 <= row.scores["space_group"] <= row.scores["space_group_top_5"] <= 1
     # what is there is read, not trained again
     monkeypatch.setattr(job, "fit_symmetry", None)
-    assert job.measure_symmetry(split="random", out=tmp_path) == rows
+    assert job.measure_symmetry(split="random", faces=faces, out=tmp_path) == rows
 
 
 def test_unknown_splits_are_told(tmp_path):

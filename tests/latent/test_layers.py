@@ -10,6 +10,7 @@ from matlode.latent.layers import (
     ACTIVATIONS,
     INITIALIZERS,
     FourierConv,
+    SparseDropout,
     initialise_weights,
     make_activation,
     make_convolution,
@@ -61,3 +62,26 @@ def test_weights_fit_either_form_of_a_convolution():
     assert not isinstance(short, FourierConv)
     direct = nn.Conv2d(104, 51, (1, 37), padding=(0, 18))
     direct.load_state_dict(long.state_dict())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_sparse_dropout_drops_at_its_rate_and_keeps_the_mean(channels_last):
+    torch.manual_seed(0)
+    x = torch.ones(40, 5, 1, 1000)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    x.requires_grad_(True)
+    y = SparseDropout(0.05)(x)
+    assert (y == 0).float().mean().item() == pytest.approx(0.05, rel=5 * DRAWN)
+    assert y.mean().item() == pytest.approx(1, abs=0.05 * 5 * DRAWN)
+    assert y.is_contiguous(memory_format=torch.channels_last) or not channels_last
+    y.sum().backward()
+    # what was dropped learns nothing, the rest as it was scaled
+    torch.testing.assert_close(x.grad, y.detach())
+
+
+def test_sparse_dropout_is_for_training():
+    x = torch.randn(3, 50)
+    assert torch.equal(SparseDropout(0.5).eval()(x), x)
+    assert torch.equal(SparseDropout(0.0)(x), x)
+    assert not torch.equal(SparseDropout(0.5)(x), x)

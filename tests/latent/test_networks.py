@@ -106,6 +106,20 @@ def test_noise_is_drawn_in_training_only(key):
     assert model.training_loss((x,))["loss"] != model.training_loss((x,))["loss"]
 
 
+@pytest.mark.parametrize("view", ["composition", "pattern"])
+def test_the_reference_draws_with_the_authors_noise(view):
+    assert AUTOENCODERS["reference", view]().latent_noise == 1e-4
+    torch.manual_seed(0)
+    key = ("reference", view)
+    spreads = []
+    for noise in (1e-4, 1.0):
+        model = TINY[key](latent_noise=noise, dropout=0.0)
+        model.load_state_dict(network(key).state_dict())
+        losses = [model.train().training_loss((data(key),))["loss"].item() for _ in range(5)]
+        spreads.append(max(losses) - min(losses))
+    assert spreads[0] < 0.01 * spreads[1]
+
+
 @every
 def test_every_weight_is_learned(key):
     model = network(key).train()

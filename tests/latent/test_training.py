@@ -323,6 +323,15 @@ def test_progress_is_told_after_every_epoch():
     assert all("held-out" in note for *_, note in told)
 
 
+def test_products_in_bfloat16_lead_to_about_the_same_loss():
+    _, exact = fit(SHORT)
+    model, log = fit(replace(SHORT, precision="bfloat16"))
+    assert log != exact
+    # the three digits of bfloat16
+    assert log[-1]["validation_loss"] == pytest.approx(exact[-1]["validation_loss"], rel=0.05)
+    assert all(weight.dtype == torch.float32 for weight in weights(model))
+
+
 def test_the_log_is_written_as_csv_too(tmp_path):
     path = tmp_path / "logs" / "net.csv"
     log = train(regressor(), rows(), rows(40, seed=1), SHORT, log_file=path, device=CPU)

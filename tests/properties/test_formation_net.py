@@ -25,3 +25,14 @@ def test_its_size_is_the_papers():
     # Table S1: three layers of 171 units on 24 + 64 latent variables
     n = 88 * 171 + 171 + 2 * (171 * 171 + 171) + 171 + 1
     assert sum(p.numel() for p in ReferenceFormationNet().parameters()) == n
+
+
+def test_it_does_not_depend_on_the_units_of_the_latent_variables():
+    points = torch.randn(50, 88)
+    chances = []
+    for scale in (1.0, 1e-3):
+        torch.manual_seed(0)
+        network = ReferenceFormationNet().eval()
+        network.fit(scale * points)
+        chances.append(network.chance(scale * points))
+    torch.testing.assert_close(*chances, rtol=1e-4, atol=1e-5)

@@ -13,7 +13,8 @@ from matlode.properties.intervals import COVERAGE
 MISSING, UNCOUNTED = "not measured", "not stored"
 UNPRINTED = "–"
 MEASURES = {
-    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "mae_ln": "MAE of ln", "r2_ln": "R² of ln",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "mae_ln": "MAE of ln", "rmse_ln": "RMSE of ln",
+    "r2_ln": "R² of ln",
     "auc": "AUC", "accuracy": "accuracy", "f1": "F1",
 }  # fmt: skip
 """score → its name in tables."""

@@ -1,7 +1,10 @@
-"""Building blocks of the paper's networks: activations and initialisers under Keras' names, and
-convolutions, long ones by Fourier transform."""
+"""Building blocks of the paper's networks: activations and initialisers under Keras' names,
+dropout, and convolutions, long ones by Fourier transform."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +48,50 @@ def initialise_weights(model: nn.Module, scheme: str) -> None:
                 nn.init.trunc_normal_(layer.weight, std=variance**0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class SparseDropout(nn.Module):
+    """Dropout with a small ``rate``, the same in law as ``nn.Dropout`` and faster.
+
+    Instead of a number per element, the elements that become zero are drawn: a Poisson number of
+    them, uniformly and with replacement, so that each is hit with probability ``rate``,
+    independently of the others.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; unchanged in evaluation mode."""
+        if not (self.training and self.rate):
+            return x
+        dropped: Tensor = _Dropped.apply(x, self.rate)
+        return dropped
+
+
+class _Dropped(torch.autograd.Function):
+    """Elements set to zero, the others scaled so that the mean is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
+        hits = torch.poisson(torch.tensor(-x.numel() * math.log1p(-rate), dtype=torch.float64))
+        ctx.rows, ctx.scale = torch.randint(x.numel(), (int(hits),)), 1 / (1 - rate)
+        return _zero_elements(x * ctx.scale, ctx.rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return _zero_elements(gradient * ctx.scale, ctx.rows), None
+
+
+def _zero_elements(x: Tensor, rows: Tensor) -> Tensor:
+    """Set the elements ``rows`` of ``x`` to zero, counted in the order of channels-last memory,
+    in place where possible."""
+    last = x.movedim(1, -1) if x.ndim == 4 else x
+    flat = last.reshape(-1)
+    flat.index_fill_(0, rows, 0)
+    return flat.view(last.shape).movedim(-1, 1) if x.ndim == 4 else flat.view(x.shape)
 
 
 MANY_PRODUCTS = 1000

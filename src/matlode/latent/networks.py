@@ -17,7 +17,12 @@ from matlode.errors import GoalError
 from matlode.latent.formula_limits import FormulaLimits
 from matlode.latent.formula_search import find_likeliest_formulas
 from matlode.latent.forward import N_COARSE
-from matlode.latent.layers import channels_last, initialise_weights, make_activation
+from matlode.latent.layers import (
+    SparseDropout,
+    channels_last,
+    initialise_weights,
+    make_activation,
+)
 from matlode.representation.descriptors import (
     sort_by_electronegativity,
     tabulate_element_properties,
@@ -46,6 +51,8 @@ class VariationalAutoencoder(nn.Module, ABC):
     """
 
     latent_size: int
+    latent_noise: float = 1.0
+    """Factor of the standard deviation of q(z|x) in the draw of z during training."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,14 +75,19 @@ class VariationalAutoencoder(nn.Module, ABC):
         mean, log_variance = self.encode(x)
         z = mean
         if self.training:
-            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+            noise = self.latent_noise * torch.randn_like(mean)
+            z = mean + torch.exp(0.5 * log_variance) * noise
         reconstruction = self.reconstruction_loss(x, z).mean()
         kl = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).mean()
         return {"loss": reconstruction + warmth * kl, "reconstruction": reconstruction, "kl": kl}
 
 
 class ReferenceCompositionVAE(VariationalAutoencoder):
-    """The paper's compositional VAE: 100 → 95 → 50 → 24 and its mirror (Table S1)."""
+    """The paper's compositional VAE: 100 → 95 → 50 → 24 and its mirror (Table S1).
+
+    The authors draw latent points with ``latent_noise`` 1e-4, which makes it nearly an
+    autoencoder; with 1 the posterior collapses to the prior.
+    """
 
     latent_size = COMPOSITION_LATENT
 
@@ -86,8 +98,10 @@ class ReferenceCompositionVAE(VariationalAutoencoder):
         dropout: float = 4.49e-6,
         activation: str = "selu",
         initializer: str = "he_normal",
+        latent_noise: float = 1e-4,
     ) -> None:
         super().__init__()
+        self.latent_noise = latent_noise
         first, second = units
         self.encoder = nn.Sequential(
             *_dense(N_COMPOSITION, first, dropout, activation),
@@ -146,12 +160,14 @@ class ReferencePatternVAE(VariationalAutoencoder):
         dropout: float = 0.0204,
         activation: str = "selu",
         initializer: str = "lecun_normal",
+        latent_noise: float = 1e-4,
     ) -> None:
         super().__init__()
+        self.latent_noise = latent_noise
         a, b, c = filters
         first, second = units
         self.pool = pool
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SparseDropout(dropout)
         self.activation = make_activation(activation)
         self.down = nn.ModuleList(_convolution(i, o, kernel) for i, o in ((1, a), (a, b), (b, c)))
         length = N_PATTERN
@@ -183,7 +199,9 @@ class ReferencePatternVAE(VariationalAutoencoder):
             hidden = self.dropout(self.activation(convolution(hidden)))
             hidden = F.max_pool2d(hidden, (1, self.pool))
         hidden = self.encoder(hidden.flatten(1))
-        return self.mean(hidden), self.log_variance(hidden).clamp(max=MAX_LOG_VARIANCE)
+        with torch.autocast(x.device.type, enabled=False):  # latent variables need all digits
+            hidden = hidden.float()
+            return self.mean(hidden), self.log_variance(hidden).clamp(max=MAX_LOG_VARIANCE)
 
     def decode(self, z: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Intensities 0..1."""
@@ -196,10 +214,12 @@ class ReferencePatternVAE(VariationalAutoencoder):
         return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
     def _logits(self, z: Tensor) -> Tensor:
-        hidden = self.decoder(z).unflatten(1, (1, N_PATTERN, -1)).permute(0, 3, 1, 2)
+        with torch.autocast(z.device.type, enabled=False):  # see encode
+            hidden = self.decoder[:3](z)
+        hidden = self.decoder[3:](hidden).unflatten(1, (1, N_PATTERN, -1)).permute(0, 3, 1, 2)
         for convolution in self.up:
             hidden = self.dropout(self.activation(convolution(hidden)))
-        logits: Tensor = self.last(hidden).flatten(1)
+        logits: Tensor = self.last(hidden).flatten(1).float()
         return logits
 
 
@@ -413,7 +433,7 @@ def single(data: NDArray[np.floating]) -> Tensor:
 
 
 def _dense(n_in: int, n_out: int, dropout: float, activation: str) -> list[nn.Module]:
-    return [nn.Linear(n_in, n_out), make_activation(activation), nn.Dropout(dropout)]
+    return [nn.Linear(n_in, n_out), make_activation(activation), SparseDropout(dropout)]
 
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Module:

@@ -49,7 +49,14 @@ class TrainingSettings:
     """Σ|w| of kernels is added to the loss with this weight."""
     l2: float = 0.0
     """Σw² of kernels is added to the loss with this weight."""
+    precision: str = "float32"
+    """Of matrix products and convolutions during training, one of PRECISIONS. Weights, their
+    updates and held-out losses are always in single precision. "bfloat16" is faster on processors
+    with instructions for it, and slower on others."""
     seed: int = 0
+
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Trainable(Protocol):
@@ -206,7 +213,10 @@ def _train_epoch(
                 min(1.0, fraction / settings.warm_up_epochs) if settings.warm_up_epochs else 1.0
             )
             batch = tuple(tensor[rows].to(device) for tensor in data)
-            terms = _loss(model, batch, warmth=warmth)
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+            ):
+                terms = _loss(model, batch, warmth=warmth)
             optimizer.zero_grad()
             terms["loss"].backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)

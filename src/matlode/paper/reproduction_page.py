@@ -55,7 +55,7 @@ def write_reproduction(
     (out / "tables").mkdir(parents=True, exist_ok=True)
     for section in sections:
         if section.rows:
-            write_text(out / "tables" / f"{section.name}.csv", _format_csv(section.rows))
+            write_text(out / "tables" / f"{section.name}.csv", format_csv(section.rows))
     page = (
         make_page_environment("matlode.paper", "matlode.report")
         .get_template("reproduction.html.j2")
@@ -81,7 +81,8 @@ def write_reproduction(
     return out / "index.html"
 
 
-def _format_csv(rows: Sequence[Row]) -> str:
+def format_csv(rows: Sequence[Row]) -> str:
+    """Rows, which have the same headings, as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -22,8 +22,8 @@ BUDGET = (
 loss."""
 HEADS = "reference-heads"
 """Table of a space file for all heads without their own table."""
-KERAS_RATES = {"sgd": 1e-2}
-"""Optimizer → default learning rate in Keras if it is not 1e-3. Each optimizer is tried with its
+KERAS_RATES = {"adadelta": 1.0, "adagrad": 1e-2, "adamax": 2e-3, "nadam": 2e-3, "sgd": 1e-2}
+"""Optimizer → default learning rate in Keras 2.3 if it is not 1e-3. Each optimizer is tried with its
 default."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from matlode.latent.networks import (
     ReferenceCompositionVAE,
@@ -124,7 +125,7 @@ MODELS: Mapping[str, ModelSpec] = {
         ),
         ModelSpec(name=PLAUSIBILITY_MODEL, kind="bands", face="standard", train=train_bands),
         ModelSpec(name=FORMULA_LISTS, kind="formula-lists", face="standard", train=train_lists),
-        # Table S1; epochs, batch size and learning rate are not in it: Keras' defaults
+        # Table S1; not in it: batch size, epochs, and the learning rate, here Keras 2.3's default
         ModelSpec(
             name="reference-composition-vae",
             kind="autoencoder",
@@ -134,8 +135,8 @@ MODELS: Mapping[str, ModelSpec] = {
             network=ReferenceCompositionVAE,
             has_sizes=True,
             settings=TrainingSettings(
-                optimizer="nadam", schedule="constant", batch_size=64, max_epochs=60, patience=6,
-                warm_up_epochs=0.0, l1=1.94e-7, l2=1.09e-6,
+                optimizer="nadam", learning_rate=2e-3, batch_size=128, max_epochs=200,
+                patience=200, warm_up_epochs=0.0, l1=1.94e-7, l2=1.09e-6,
             ),
             tensors=build_formula_tensors,
         ),
@@ -148,8 +149,8 @@ MODELS: Mapping[str, ModelSpec] = {
             network=ReferencePatternVAE,
             has_sizes=True,
             settings=TrainingSettings(
-                optimizer="adamax", schedule="constant", batch_size=64, max_epochs=60, patience=4,
-                warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7,
+                optimizer="adamax", learning_rate=2e-3, batch_size=128, max_epochs=24,
+                patience=24, warm_up_epochs=0.0, l1=1.46e-6, l2=6.42e-7, precision="bfloat16",
             ),
             tensors=build_pattern_tensors,
         ),
@@ -181,7 +182,7 @@ MODELS: Mapping[str, ModelSpec] = {
             settings=TrainingSettings(
                 optimizer="adamax", schedule="constant", batch_size=128, max_epochs=12, patience=4
             ),
-            tensors=build_symmetry_tensors,
+            tensors=partial(build_symmetry_tensors, face="reference"),
         ),
     )
 }  # fmt: skip

@@ -335,6 +335,7 @@ def train_formation_net(trainer: Trainer, spec: ModelSpec) -> None:
     network = spec.build_network()
     assert isinstance(network, ReferenceFormationNet)
     train_data, held_out = (build_formation_tensors(trainer, role) for role in (TRAIN, CALIBRATION))
+    network.fit(train_data[0])
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training)
     scores = {}
     for case in CASES:

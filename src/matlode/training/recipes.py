@@ -15,6 +15,7 @@ from matlode.data.splits import CALIBRATION, TEST, TRAIN, split_by_formula
 from matlode.latent.networks import PATTERN_LATENT, VariationalAutoencoder
 from matlode.latent.pairing import Pairing, PairingNet
 from matlode.latent.space import BOUND_QUANTILES, REFINEMENT_STEPS, load_view, save_view
+from matlode.records import Face
 from matlode.representation.augmentation import Augmentation, simulate_augmented_patterns
 from matlode.representation.composition import compute_formula_vectors, find_integer_amounts
 from matlode.representation.diffraction import STANDARD_SETTINGS
@@ -178,7 +179,7 @@ def train_symmetry(trainer: Trainer, spec: ModelSpec) -> None:
             "architecture": dict(spec.architecture),
             "epochs": epochs,
             "test_rows": int(trainer.select_rows(TEST).sum()),
-            "scores": score_symmetry_cases(trainer, classifier),
+            "scores": score_symmetry_cases(trainer, classifier, spec.face),
         },
         name=spec.name,
     )
@@ -190,13 +191,14 @@ def fit_symmetry(
     """Train and calibrate a classifier; returns it with the number of epochs.
 
     The standard network learns from crystals strained anew in every epoch, the reference from
-    the patterns as they are.
+    patterns that its own autoencoder has decoded.
     """
     assert isinstance(network, SymmetryNet | ReferenceSymmetryNet)
+    assert spec.tensors is not None
     table = trainer.table
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64) - 1
-    cases = trainer.standard.patterns_by_case
-    train_data = build_symmetry_tensors(trainer, TRAIN)
+    cases = trainer.find_encoding(spec.face).patterns_by_case
+    train_data = spec.tensors(trainer, TRAIN)
     fresh = None
     if isinstance(network, SymmetryNet):
         crystals = table.materials.crystals.take(trainer.select_rows(TRAIN))
@@ -208,7 +210,7 @@ def fit_symmetry(
             decoded = pattern.decode(pattern.encode(strained))
             return [torch.from_numpy(strained), torch.from_numpy(decoded), *train_data[2:]]
 
-    held_out = build_symmetry_tensors(trainer, CALIBRATION)
+    held_out = spec.tensors(trainer, CALIBRATION)
     log = trainer.fit(spec.name, network, train_data, held_out, spec.training, fresh)
     held = trainer.select_rows(CALIBRATION)
     compositions = table.compositions[held]
@@ -222,24 +224,28 @@ def fit_symmetry(
     return replace(classifier, levels=levels), len(log)
 
 
-def build_symmetry_tensors(trainer: Trainer, role: str) -> list[torch.Tensor]:
-    """Simulated and decoded patterns (m, 1601), compositions (m, 100) and space groups minus one
-    (m,)."""
+def build_symmetry_tensors(
+    trainer: Trainer, role: str, *, face: Face = "standard"
+) -> list[torch.Tensor]:
+    """Simulated patterns and those that the autoencoder of ``face`` decodes (m, 1601),
+    compositions (m, 100) and space groups minus one (m,)."""
     rows, table = trainer.select_rows(role), trainer.table
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64)[rows] - 1
-    patterns = [of_case[rows] for of_case in trainer.standard.patterns_by_case.values()]
+    encoding = trainer.find_encoding(face)
+    patterns = [of_case[rows] for of_case in encoding.patterns_by_case.values()]
     arrays = [*patterns, table.compositions[rows].astype(np.float32), labels]
     return [torch.from_numpy(array) for array in arrays]
 
 
 def score_symmetry_cases(
-    trainer: Trainer, classifier: SymmetryClassifier
+    trainer: Trainer, classifier: SymmetryClassifier, face: Face
 ) -> dict[str, dict[str, float]]:
-    """Scores on the test rows, per case, with and without the composition."""
+    """Scores on the test rows, per case, with and without the composition; ``face`` is that of the
+    autoencoder that decodes the patterns."""
     table, test = trainer.table, trainer.select_rows(TEST)
     labels = table.materials.frame["space_group"].to_numpy(dtype=np.int64)[test] - 1
     scores = {}
-    for case, patterns in trainer.standard.patterns_by_case.items():
+    for case, patterns in trainer.find_encoding(face).patterns_by_case.items():
         for known, compositions in (("with", table.compositions[test]), ("without", None)):
             probabilities = classifier.predict(patterns[test], compositions)
             key = f"{case} pattern, {known} composition"

@@ -11,13 +11,14 @@ from typing import TypeGuard
 from matlode.artefacts import read_toml, write_text
 from matlode.errors import GoalError, suggest
 from matlode.latent.layers import ACTIVATIONS, INITIALIZERS
-from matlode.latent.training import OPTIMIZERS
+from matlode.latent.training import OPTIMIZERS, PRECISIONS
 from matlode.training.model_spec import ModelSpec, Setting
 
 CHOICES: Mapping[str, Collection[str]] = {
     "activation": ACTIVATIONS,
     "initializer": INITIALIZERS,
     "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
     "schedule": ("one_cycle", "constant"),
 }
 SHARES = ("subsample", "colsample_bytree", "colsample_bylevel")
