@@ -216,7 +216,7 @@ def test_help_lists_every_command_under_a_heading_users_first():
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("evaluate", "properties latent folds symmetry realisation screens potentials accuracy"),
+        ("evaluate", "properties latent folds symmetry realisation screens potentials designs accuracy"),
         ("train", "models properties"),
         ("bench", "xrd predict search search-cost rediscovery discovery identify scale"),
         ("data", "features import elements prototypes info check"),
