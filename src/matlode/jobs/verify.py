@@ -34,7 +34,7 @@ def relax(
 
     ``sources`` is a search (``Run`` or its folder), whose ``top`` best candidates are relaxed
     into its own folder, or structure files, whose results go to ``out``. ``potential`` computes
-    all results, ``second_potential`` checks the energies. The workers of ``engine`` (default: this
+    all results, ``second_potential`` checks the energies; the workers of ``engine`` (default: this
     process) compute. Needs the extra ``relax``.
 
     Raises GoalError for an unknown potential, InputError for one that is not installed and for
