@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from matlode import completion
 from matlode.cli import app
+from matlode.cli.printing import print_table
 from matlode.data.tables import find_starter, write_materials
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 from matlode.testing import rock_salt, rutile
@@ -397,3 +398,54 @@ def test_identify_prints_phases_and_keeps_its_index(tmp_path, starter):
     refused = matlode("identify", sample, *given, "--elements", "Sn,Ox")
     assert refused.returncode == 1
     assert "unknown element" in refused.stderr
+
+
+def test_commands_that_read_nothing_end_with_1(tmp_path):
+    (tmp_path / "bad.cif").write_text("data_bad\n_cell_length_a five\n")
+    rock_salt("NaCl").to(filename=str(tmp_path / "good.cif"))
+    for words in (["predict"], ["predict", "--json"], ["xrd"], ["xrd", "--json"]):
+        bad = matlode(*words, tmp_path / "bad.cif")
+        assert bad.returncode == 1
+        assert "readable" in bad.stdout
+        assert matlode(*words, tmp_path / "bad.cif", tmp_path / "good.cif").returncode == 0
+    nothing = matlode("data", "import", tmp_path / "bad.cif", "--out", tmp_path / "table")
+    assert nothing.returncode == 1
+    assert "0 materials, 1 dropped" in nothing.stdout
+
+
+def test_tables_in_pipes_lose_nothing(capsys):
+    long, wide = "x" * 180, "y" * 120
+    print_table(["a", "b"], [[long, wide]], title="t")
+    assert re.search(f"{long} +{wide}", capsys.readouterr().out)
+
+
+def test_tables_on_narrow_terminals_wrap_and_lose_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("matlode.cli.printing.stdout_is_terminal", lambda: True)
+    print_table(["a", "b"], [["x" * 100, "y" * 30]])
+    printed = capsys.readouterr().out
+    assert (printed.count("x"), printed.count("y")) == (100, 30)
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 60
+
+
+def test_the_time_at_the_end_is_wall_time(run_folder, monkeypatch):
+    folder, done = run_folder
+    assert re.search(r"candidates in \d+ s", done.stdout)
+    seconds = sum(json.loads((folder / "provenance.json").read_text())["seconds"].values())
+    clock = iter([0.0, 3 * 3600.0])
+    monkeypatch.setattr("matlode.cli.searches.time.perf_counter", lambda: next(clock, 3 * 3600.0))
+    again = matlode("resume", folder)  # finished, so that nothing else is measured
+    assert "candidates in 10800 s" in again.stdout
+    assert seconds < 3600
+
+
+def test_options_of_symmetry_and_price_limit_a_search(tmp_path):
+    words = ["search", "--maximize", "bulk_modulus,shear_modulus", "--out", tmp_path / "run"]
+    impossible = matlode(*words, "--space-group", "225", "--crystal-system", "hexagonal")
+    assert impossible.returncode == 1
+    assert "belong to none of the crystal systems" in impossible.stderr
+    cheap = matlode(*words, "--max-price", "1", "--require", "Pt")
+    assert "max_price = 1 forbids it" in cheap.stderr
+    assert "toxic = false forbids it" in matlode(*words, "--no-toxic", "--require", "Pb").stderr
+    assert not (tmp_path / "run").exists()

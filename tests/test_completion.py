@@ -5,7 +5,9 @@ import pytest
 from matlode import completion
 from matlode.data.cells import Cell
 from matlode.data.splits import SPLITS
+from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.evidence.potentials import POTENTIALS
+from matlode.exchange.formats import FORMATS
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.paper.tune import PRUNERS
 from matlode.properties.derived import DERIVATIONS
@@ -21,7 +23,9 @@ from matlode.training.model_table import MODELS
     [
         (completion.PROPERTIES, [*ENDPOINTS, *DERIVATIONS]),
         (completion.PROTOTYPES, FAMILIES),
+        (completion.CRYSTAL_SYSTEMS, CRYSTAL_SYSTEMS),
         (completion.SAMPLERS, SAMPLERS),
+        (completion.FORMATS, FORMATS),
         (completion.POTENTIALS, POTENTIALS),
         (completion.SPLITS, SPLITS),
         (completion.PRUNERS, PRUNERS),

@@ -23,6 +23,7 @@ ROOMS = (
     "evidence",
     "optimisation",
     "report",
+    "exchange",
     "jobs",
     "training",
     "benchmarks",

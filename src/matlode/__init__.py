@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matlode.data.tables import load_starter, read_table
     from matlode.engine import Processes
     from matlode.evaluation.properties import measure_scores, stored_scores
+    from matlode.exchange.formats import export
     from matlode.jobs.deprecated import Identifier, Toolbox
     from matlode.jobs.identify import identify
     from matlode.jobs.import_data import import_data
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
     from matlode.jobs.relax import relax_run
-    from matlode.jobs.search import Run, resume, search
+    from matlode.jobs.runs import Run, explain
+    from matlode.jobs.search import resume, search
     from matlode.jobs.solve import solve
     from matlode.jobs.starts import SearchSettings
+    from matlode.jobs.verify import relax
+    from matlode.jobs.xrd import xrd
     from matlode.latent.space import LatentSpace
     from matlode.paper.reproduce import reproduce
     from matlode.paper.tune import tune
@@ -45,12 +49,14 @@ _HOMES = {
     "LatentSpace": "latent.space",
     "Models": "jobs.models",
     "Processes": "engine",
-    "Run": "jobs.search",
+    "Run": "jobs.runs",
     "RunFolder": "run_folder",
     "SearchSettings": "jobs.starts",
     "Toolbox": "jobs.deprecated",
     "check_data": "training.check_data",
     "composition_vectors": "representation.composition",
+    "explain": "jobs.runs",
+    "export": "exchange.formats",
     "identify": "jobs.identify",
     "import_data": "jobs.import_data",
     "load_starter": "data.tables",
@@ -58,6 +64,7 @@ _HOMES = {
     "predict": "jobs.predict",
     "read_pattern": "representation.patterns",
     "read_table": "data.tables",
+    "relax": "jobs.verify",
     "relax_run": "jobs.relax",
     "reproduce": "paper.reproduce",
     "resume": "jobs.search",
@@ -70,6 +77,7 @@ _HOMES = {
     "stream_table": "representation.streaming",
     "train_models": "training.train",
     "tune": "paper.tune",
+    "xrd": "jobs.xrd",
 }
 
 __all__ = [
@@ -85,6 +93,8 @@ __all__ = [
     "Toolbox",
     "check_data",
     "composition_vectors",
+    "explain",
+    "export",
     "identify",
     "import_data",
     "load_starter",
@@ -92,6 +102,7 @@ __all__ = [
     "predict",
     "read_pattern",
     "read_table",
+    "relax",
     "relax_run",
     "reproduce",
     "resume",
@@ -104,6 +115,7 @@ __all__ = [
     "stream_table",
     "train_models",
     "tune",
+    "xrd",
 ]
 
 

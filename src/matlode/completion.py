@@ -26,7 +26,11 @@ PROTOTYPES = (
     "antifluorite", "rutile", "pyrite", "cadmium iodide", "molybdenite", "skutterudite",
     "tetradymite", "half-Heusler", "Heusler", "inverse Heusler", "ThCr2Si2", "A15", "Laves",
 )  # fmt: skip
+CRYSTAL_SYSTEMS = (
+    "triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic",
+)  # fmt: skip
 SAMPLERS = ("tpe", "tpe-independent", "gp", "cma-es", "gradient", "map-elites", "random")
+FORMATS = ("cif", "poscar", "extxyz", "ase-db", "pymatgen", "optimade", "csv", "lemat")
 POTENTIALS = ("sevennet-l3i5", "sevennet-0", "chgnet")
 SPLITS = ("random", "formula", "chemical_system", "prototype")
 PRUNERS = ("hyperband", "median", "none")

@@ -123,7 +123,7 @@ class CrystalFacts:
     """Makes the crystal itself as a pymatgen Structure; None where it is not at hand."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Candidate:
     """A material that a search proposes or a file contains; the input of screening rules."""
 
@@ -151,6 +151,9 @@ class Candidate:
         if self.crystal is not None:
             return self.crystal.space_group
         return int(self.space_groups.argmax()) + 1
+
+    def __repr__(self) -> str:
+        return f"Candidate({self.formula}, space group {self.space_group})"
 
     def _repr_html_(self) -> str:
         """Show the predictions and the pattern in notebooks."""

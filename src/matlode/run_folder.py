@@ -53,6 +53,9 @@ ROUNDS_FILE: Final = "rounds.json"
 CAMPAIGN_FILE: Final = "campaign.db"
 """Batches of the search, unless they are in a database elsewhere."""
 CANDIDATES_FILE: Final = "candidates.json"
+CANDIDATES_SCHEMA: Final = 1
+"""Version of candidates.json (docs/candidates.schema.json); it changes when a column changes its
+meaning or goes."""
 CANDIDATES_TABLE: Final = "candidates.csv"
 VERDICTS_FILE: Final = "verdicts.csv"
 DETAILS_FILE: Final = "details.json"
@@ -99,6 +102,10 @@ def explain_candidate(
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a search, or of the results of ``matlode relax`` alone.
+
+    >>> folder = RunFolder(Path("runs/hard"))
+    >>> folder.has_report, len(folder.read_candidates())
+    (True, 20)
 
     Readers raise InputError if their file is damaged, or missing where it must be there
     (``read_patterns`` ArtefactError for damaged arrays); writers raise WriteError if the disk or

@@ -432,7 +432,7 @@ class Mechanics:
         return {"bulk_modulus": self.bulk_modulus_gpa, "shear_modulus": self.shear_modulus_gpa}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EvidenceRow:
     """A structure that two potentials examined: a row of evidence.csv and evidence.json.
 
@@ -465,6 +465,12 @@ class EvidenceRow:
     """Column such as ``bulk_modulus_gpa`` → what the models predicted."""
     calculations: Mapping[str, object] = field(default_factory=dict)
     """What evidence.json holds beyond the table: the relaxations, the hull and the elasticity."""
+
+    def __repr__(self) -> str:
+        state = self.fell_apart or ("relaxed" if self.relaxed else "not at rest")
+        above = None if self.hull is None else self.hull.energy_above_hull_ev
+        hull = "" if above is None else f", {above:.3f} eV/atom above the hull"
+        return f"EvidenceRow({self.formula}: {state}{hull})"
 
     def to_columns(self) -> dict[str, Cell]:
         """The flat row, in the order of the table's columns; without what was not computed."""

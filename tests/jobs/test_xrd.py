@@ -8,8 +8,7 @@ from numpy.testing import assert_allclose
 from pymatgen.io.cif import CifWriter
 
 from matlode.benchmarks.diffraction import bench_diffraction
-from matlode.jobs.xrd import list_peaks, write_patterns
-from matlode.representation.diffraction import STANDARD_SETTINGS
+from matlode.jobs.xrd import xrd
 from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import read_pattern
 from matlode.testing import FAST_ENGINE, OTHER_ENGINE, rock_salt
@@ -23,7 +22,7 @@ def files(tmp_path):
 
 
 def test_peaks_of_files_with_reasons_for_bad_ones(files):
-    salt, broken = list_peaks(files, STANDARD_SETTINGS)
+    salt, broken = xrd(files)
     assert (salt.formula, salt.error) == ("NaCl", None)
     strongest = max(salt.peaks, key=lambda peak: peak.intensity)
     assert strongest.d_angstrom == pytest.approx(2.8201, abs=1e-4)
@@ -31,8 +30,15 @@ def test_peaks_of_files_with_reasons_for_bad_ones(files):
     assert broken.error
 
 
+def test_crystals_in_memory_are_listed_in_order():
+    salt, again = xrd(one for one in (rock_salt(), rock_salt()))
+    assert salt.peaks == again.peaks
+    shorter = xrd(rock_salt(), wavelength="MoKa1")[0].peaks[0].two_theta_deg
+    assert shorter < salt.peaks[0].two_theta_deg
+
+
 def test_json_is_what_it_always_was(files):
-    salt, broken = (peaks.to_json() for peaks in list_peaks(files, STANDARD_SETTINGS))
+    salt, broken = (peaks.to_json() for peaks in xrd(files))
     assert list(salt) == ["id", "formula", "error", "peaks"]
     first = json.loads(json.dumps(salt))["peaks"][0]
     assert list(first) == ["two_theta_deg", "d_angstrom", "intensity", "reflections"]
@@ -41,7 +47,8 @@ def test_json_is_what_it_always_was(files):
 
 
 def test_written_patterns_are_read_back(files, tmp_path):
-    (path,) = write_patterns(files, tmp_path / "out", STANDARD_SETTINGS)
+    xrd(files, out=tmp_path / "out")
+    (path,) = (tmp_path / "out").iterdir()
     gridded = to_grid(read_pattern(path), background=None, match_width=False)
     assert path.name == "salt.xy"
     assert np.argmax(gridded.intensity) == pytest.approx((31.73 - 10) / 0.05, abs=1)

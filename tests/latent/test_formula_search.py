@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
+from matlode.latent.formula_limits import FormulaLimits
+from matlode.latent.formula_search import find_likeliest_formulas
 from matlode.latent.space import LatentSpace
 
 N = 100

@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
 from matlode.data.formulas import element_symbols, parse_formula
-from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.formula_limits import FormulaLimits
 from matlode.latent.networks import (
     AUTOENCODERS,
     N_COMPOSITION,

@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from matlode.cli import (
+    agents,
     benchmarks,
     checks,
     crystals,
@@ -39,6 +40,7 @@ class AllCommands(Commands):
     headings: ClassVar[Mapping[str, Sequence[str]]] = {
         "Find": ("search", "resume", "show", "explain", "report", "relax", "properties"),
         "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
+        "Use elsewhere": ("export", "mcp"),
         "Your data": ("data",),
         "Models": ("train",),
         "Measure": ("evaluate", "bench"),
@@ -55,7 +57,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help and errors: drawing boxes would take half of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (searches, properties, crystals, paper, checks):
+for module in (searches, properties, crystals, paper, checks, agents):
     app.add_typer(module.commands)
 app.add_typer(tables.commands, name="data")
 app.add_typer(training.commands, name="train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,12 +22,15 @@ from matlode.cli.shared import (
     ModelsFolder,
     Scheduler,
     ScreensFile,
+    fail_if_nothing_read,
     load_screens,
     open_engine,
     show_command_progress,
-    split_symbols,
 )
 from matlode.terminal import stdout_is_terminal
+
+if TYPE_CHECKING:
+    from matlode.jobs.predict import CrystalPrediction
 
 commands = typer.Typer()
 
@@ -60,13 +63,21 @@ def predict(
         )
         # a terminal shows how far it is until all is known
         if as_json and not stdout_is_terminal():
-            print_json_list(answer.to_json() for answer in answers)
+            errors: list[str | None] = []
+            print_json_list(_keep_error(answer, errors) for answer in answers)
+            fail_if_nothing_read(errors)
             return
         together = list(answers)
     if as_json:
         print_json([answer.to_json() for answer in together])
     else:
         print_predictions(together)
+    fail_if_nothing_read([answer.error for answer in together])
+
+
+def _keep_error(answer: CrystalPrediction, errors: list[str | None]) -> dict[str, object]:
+    errors.append(answer.error)
+    return answer.to_json()
 
 
 @commands.command()
@@ -154,8 +165,8 @@ def identify(
     with show_command_progress() as progress:
         answer = run_identify(
             pattern,
-            elements=split_symbols(elements),
-            require=split_symbols(require),
+            elements=elements,
+            require=require,
             wavelength=wavelength,
             top=top,
             plot=plot,
@@ -187,22 +198,16 @@ def xrd(
     as_json: AsJson = False,
 ) -> None:
     """List powder peaks: 2θ, d, intensity, indices with multiplicities."""
-    from matlode.jobs.xrd import list_peaks, write_patterns
-    from matlode.representation.diffraction import DiffractionSettings
-    from matlode.representation.radiation import find_wavelength
+    from matlode.jobs.xrd import xrd as list_peaks
 
-    settings = DiffractionSettings(
-        wavelength_angstrom=find_wavelength(wavelength),
-        two_theta_min_deg=low,
-        two_theta_max_deg=high,
-        n_points=round((high - low) / 0.05) + 1,
-    )
     with show_command_progress() as progress:
-        answers = list_peaks(sources, settings, progress)
-        if out is not None:
-            write_patterns(sources, out, settings)
+        answers = list_peaks(
+            sources, wavelength=wavelength, two_theta_min_deg=low, two_theta_max_deg=high,
+            out=out, progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json([answer.to_json() for answer in answers])
+        fail_if_nothing_read([answer.error for answer in answers])
         return
     for answer in answers:
         title = f"{answer.id}: {answer.formula or answer.error}"
@@ -216,3 +221,4 @@ def xrd(
             for peak in answer.peaks
         ]
         print_table(["2θ / °", "d / Å", "intensity", "h k l × multiplicity"], rows, title=title)
+    fail_if_nothing_read([answer.error for answer in answers])

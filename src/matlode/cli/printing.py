@@ -39,16 +39,23 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: s
     """Print columns under headings; texts are not interpreted."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    table = Table(*headings, box=box.SIMPLE, title=title or None, pad_edge=False)
+    table = Table(box=box.SIMPLE, title=title or None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a narrow terminal wraps, but loses nothing
     for row in rows:
         table.add_row(*row)
-    # a pipe has no width: a fixed one suits logs and other programs
-    console = Console(
-        width=None if stdout_is_terminal() else 150, highlight=False, markup=False
-    )  # brackets are text
+    console = Console(highlight=False, markup=False)  # brackets are text
+    if not stdout_is_terminal():  # a pipe has no width
+        console.width = WIDEST
+        console.width = max(Measurement.get(console, console.options, table).maximum, len(title))
     console.print(table)
+
+
+WIDEST = 10_000
+"""Most characters in a line of a table that does not go to a terminal."""
 
 
 def _cell(value: object) -> str:

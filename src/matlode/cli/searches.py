@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from difflib import get_close_matches
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,23 +19,18 @@ from matlode.cli.shared import (
     ScreensFile,
     Storage,
     Workers,
-    given,
+    is_given,
     load_screens,
     make_examination,
     open_engine,
-    parse_numbers,
-    parse_pairs,
     refuse,
     show_command_progress,
-    split_symbols,
 )
 from matlode.terminal import show_progress
 
 if TYPE_CHECKING:
-    from matlode.jobs.rounds import Wishes
-    from matlode.jobs.search import Run, Standing
-    from matlode.run_folder import RunFolder
-    from matlode.run_records import CandidateRow
+    from matlode.jobs.runs import Run
+    from matlode.jobs.search import Standing
 
 
 RunPath = Annotated[Path, typer.Argument(help="Folder of a search.")]
@@ -58,14 +52,14 @@ def search(
     maximize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to maximize; `matlode properties` lists them.",
+            help="Properties to maximize, with commas between; `matlode properties` lists them.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
     minimize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Property to minimize.",
+            help="Properties to minimize.",
             autocompletion=completion.of(completion.PROPERTIES),
         ),
     ] = None,
@@ -88,6 +82,12 @@ def search(
     ] = None,
     require: Annotated[str | None, typer.Option(help="Elements that must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Forbidden elements, such as Co,Pb.")] = None,
+    max_price: Annotated[
+        float | None, typer.Option(min=0, help="Highest price of an element in $/kg.")
+    ] = None,
+    no_toxic: Annotated[
+        bool, typer.Option("--no-toxic", help="Without As, Be, Cd, Hg, Ni, Pb and Tl.")
+    ] = False,
     formula: Annotated[
         str | None, typer.Option(help="Stoichiometry, such as ABX3 or A2BO4.")
     ] = None,
@@ -96,6 +96,16 @@ def search(
         typer.Option(
             help="Structure of all crystals: perovskite, spinel, rock salt, ...",
             autocompletion=completion.of(completion.PROTOTYPES),
+        ),
+    ] = None,
+    space_group: Annotated[
+        str | None, typer.Option(help="Numbers or symbols of space groups: 225,P6/mmm.")
+    ] = None,
+    crystal_system: Annotated[
+        str | None,
+        typer.Option(
+            help="Crystal systems, such as cubic,hexagonal.",
+            autocompletion=completion.of(completion.CRYSTAL_SYSTEMS),
         ),
     ] = None,
     like: Annotated[
@@ -148,33 +158,27 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search for materials, screen them, build crystal structures."""
-    from matlode.jobs.known import Known
-    from matlode.jobs.models import Models
-    from matlode.jobs.search import search as run_search
-    from matlode.optimisation.goal_file import merge_options, read_goal_file
+    started = time.perf_counter()
+    from matlode.jobs.goal_check import check_goal
+    from matlode.jobs.options import make_sections
 
-    sections = {
-        "near": parse_numbers(near),
-        "within": parse_pairs(within),
-        "elements": given(required=split_symbols(require)),
-        "formula": given(stoichiometry=formula),
-        "symmetry": given(prototype=prototype),
-        "prefer": given(like=like, like_pattern=like_pattern and str(like_pattern)),
-        "search": given(trials=trials, seed=seed, sampler=sampler, risk=risk),
-    }
-    loaded, table = Models(models), Known(known)
-    limits = load_screens(screens)
-    wishes: Wishes = {
-        "maximize": maximize or (),
-        "minimize": minimize or (),
-        "elements": split_symbols(elements),
-        "exclude": split_symbols(exclude) or (),
-        "goal": merge_options(read_goal_file(goal) if goal else {}, given(**sections)),
-    }
+    sections = make_sections(
+        goal, maximize=maximize, minimize=minimize, near=near, within=within, elements=elements,
+        require=require, exclude=exclude, max_price=max_price, no_toxic=no_toxic, formula=formula,
+        prototype=prototype, space_group=space_group, crystal_system=crystal_system, like=like,
+        like_pattern=like_pattern, trials=trials, seed=seed, sampler=sampler, risk=risk,
+    )  # fmt: skip
+    check_goal(sections, models, known)  # before what follows imports PyTorch
     if rounds > 1 and not relax:
         ctx.fail("--rounds needs --relax N: each round learns from N verified candidates.")
     if rounds > 1:
         refuse(ctx, "storage", "campaign", when="with --rounds, which keeps each search in --out")
+    from matlode.jobs.known import Known
+    from matlode.jobs.models import Models
+    from matlode.jobs.search import search as run_search
+
+    loaded, table = Models(models), Known(known)
+    limits = load_screens(screens)
     # before the search, so that a missing package is reported first
     examination = make_examination(table.materials, models) if relax else None
     advise = partial(_advise_after_interrupt, out, storage, relax)
@@ -184,18 +188,18 @@ def search(
 
             run = search_in_rounds(
                 rounds, relax, out=out, models=loaded, known=table, screens=limits,
-                examination=examination, engine=engine, progress=progress, **wishes,
+                examination=examination, engine=engine, progress=progress, goal=sections,
             )  # fmt: skip
         else:
             run = run_search(
-                out=out, storage=storage, campaign=campaign, models=loaded, known=table,
-                screens=limits, engine=engine, progress=progress, **wishes,
+                goal=sections, out=out, storage=storage, campaign=campaign, models=loaded,
+                known=table, screens=limits, engine=engine, progress=progress,
             )  # fmt: skip
             if examination is not None:
                 from matlode.jobs.relax import relax_run
 
                 relax_run(run.folder, relax, examination, progress, engine=engine)
-    _print_run(run, as_json)
+    _print_run(run, as_json, started)
 
 
 @commands.command()
@@ -208,6 +212,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Continue a search that was interrupted."""
+    started = time.perf_counter()
     from matlode.jobs.rounds import resume_rounds
     from matlode.jobs.search import resume as resume_run
     from matlode.run_folder import RunFolder
@@ -219,7 +224,7 @@ def resume(
             finished = resume_rounds(run, engine=engine, progress=progress)
         else:
             finished = resume_run(run, storage=storage, engine=engine, progress=progress)
-    _print_run(finished, as_json)
+    _print_run(finished, as_json, started)
 
 
 @commands.command(context_settings={"token_normalize_func": _present_name})
@@ -256,25 +261,22 @@ def relax(
 ) -> None:
     """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.known import Known
-    from matlode.jobs.relax import make_sources, relax_files, relax_run
+    from matlode.jobs.models import Models
+    from matlode.jobs.verify import relax as run_relax
 
-    of_run = len(sources) == 1 and sources[0].is_dir()
-    if of_run:
+    if len(sources) == 1 and sources[0].is_dir():
         refuse(ctx, "out", when="for a search: the results go into its folder")
     else:
         refuse(ctx, "top", when="for structure files: all of them are relaxed")
-    examination = replace(
-        make_examination(Known(known).materials, models),
-        primary=potential, secondary=second_potential, hull=hull, elastic=elastic,
-    )  # fmt: skip
     with (
         show_command_progress(kept=True) as progress,
         open_engine(workers, scheduler) as engine,
     ):
-        if of_run:
-            rows = relax_run(sources[0], top, examination, progress, engine=engine)
-        else:
-            rows = relax_files(make_sources(sources), out, examination, progress, engine=engine)
+        rows = run_relax(
+            sources, top=top, potential=potential, second_potential=second_potential, hull=hull,
+            elastic=elastic, out=out, models=Models(models), known=Known(known), engine=engine,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json([row.to_columns() for row in rows])
     else:
@@ -283,7 +285,11 @@ def relax(
 
 @commands.command()
 def show(
-    ctx: typer.Context, run: RunPath, storage: Storage = None, as_json: AsJson = False
+    ctx: typer.Context,
+    run: RunPath,
+    top: Annotated[int, typer.Option(min=1, help="Number of candidates to print.")] = 25,
+    storage: Storage = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the candidates of a search, or its progress."""
     from matlode.artefacts import convert_read_errors
@@ -300,9 +306,10 @@ def show(
     refuse(ctx, "storage", when=f"for {run}: the search is finished")
     with convert_read_errors(run, InputError):
         if as_json:
-            print_json([row.to_columns() for row in rows])
+            last = top if is_given(ctx, "top") else len(rows)  # a program gets all of them
+            print_json([row.to_columns() for row in rows if row.rank <= last])
         else:
-            print_candidates(rows, folder.read_provenance())
+            print_candidates(rows, folder.read_provenance(), top)
 
 
 def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
@@ -323,46 +330,20 @@ def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
 @commands.command()
 def explain(
     run: RunPath,
-    formula: Annotated[str, typer.Argument(help="Formula of a candidate.")],
+    candidate: Annotated[str, typer.Argument(help="Formula or rank of a candidate.")],
     as_json: AsJson = False,
 ) -> None:
     """Explain the rank of a candidate: its verdicts and reasons."""
     from matlode.artefacts import convert_read_errors
-    from matlode.data.formulas import canonicalise_formula
     from matlode.errors import InputError
-    from matlode.run_folder import RunFolder
+    from matlode.jobs.runs import Run
+    from matlode.jobs.runs import explain as explain_candidate
 
-    wanted = canonicalise_formula(formula)
-    folder = RunFolder(run)
-    rows = folder.read_candidates()
     with convert_read_errors(run, InputError):
-        row = next((row for row in rows if canonicalise_formula(row.formula) == wanted), None)
-        if row is not None and as_json:
-            print_json(row.to_columns())
-            return
-    if row is not None:
-        _print_explanation(folder, row)
-        return
-    near = get_close_matches(formula, [row.formula for row in rows], n=3, cutoff=0.4)
-    advice = f" Similar: {', '.join(near)}." if near else ""
-    raise InputError(f"{formula} is not among the {len(rows)} candidates of {run}.{advice}")
-
-
-def _print_explanation(folder: RunFolder, row: CandidateRow) -> None:
-    explanation = folder.explain(row)
-    print(f"{row.rank}. {row.formula}: {row.verdict}, {row.novelty}")
-    for missed in explanation.missed or ():
-        print(f"  note {missed}")
-    if explanation.missed is None and not row.in_ranges:  # a run without records of it
-        print("  note outside the ranges of the goal")
-    for found in explanation.verdicts:
-        print(f"  {_OUTCOMES[found.outcome]} {found.verdict.rule}: {found.verdict.reason}")
-    print(f"  {explanation.story}")
-    print(f"  nearest known: {row.nearest_known}; file: {row.structure_file}")
-
-
-_OUTCOMES = {"passed": "ok", "failed": "NO", "noted": "note"}
-"""Outcome of a rule → how it is printed."""
+        if as_json:
+            print_json(Run(run)[candidate].row.to_columns())
+        else:
+            print(explain_candidate(run, candidate))
 
 
 @commands.command()
@@ -371,6 +352,28 @@ def report(run: RunPath) -> None:
     from matlode.report.html import write_report
 
     print(write_report(run))
+
+
+@commands.command()
+def export(
+    run: RunPath,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="cif, poscar, extxyz, ase-db, pymatgen, optimade, csv or lemat.",
+            autocompletion=completion.of(completion.FORMATS),
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New file; a new folder for cif and poscar.")],
+    top: Annotated[int | None, typer.Option(min=1, help="Best candidates (default: all).")] = None,
+) -> None:
+    """Write the candidates of a search in a format of other programs.
+
+    A crystal that potentials relaxed is written as relaxed.
+    """
+    from matlode.exchange.formats import export as run_export
+
+    print(run_export(run, to, out, top=top))
 
 
 def _advise_after_interrupt(out: Path, storage: str | None, n_relaxed: int = 0) -> str:
@@ -391,7 +394,8 @@ def _advise_after_interrupt(out: Path, storage: str | None, n_relaxed: int = 0) 
     return f"{again}, and `matlode relax {out}` relaxes afterwards." if n_relaxed else f"{again}."
 
 
-def _print_run(run: Run, as_json: bool) -> None:
+def _print_run(run: Run, as_json: bool, started: float) -> None:
+    """Print the candidates, and how long it took since ``started`` (``time.perf_counter``)."""
     from matlode.run_folder import RunFolder
 
     folder = RunFolder(run.folder)
@@ -401,8 +405,8 @@ def _print_run(run: Run, as_json: bool) -> None:
         return
     provenance = folder.read_provenance()
     print_candidates(rows, provenance)
-    seconds = sum(provenance.seconds.values())
     if notable := folder.read_details().notable_elements:
         print(f"Elements: {notable}.")
     n_candidates = sum(not row.is_known for row in rows)
+    seconds = time.perf_counter() - started
     print(f"\n{n_candidates} candidates in {seconds:.0f} s. Look at {folder.report_path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
@@ -210,45 +209,7 @@ def make_examination(materials: Materials, models: Path | None) -> Examination:
     return Examination(materials, models)
 
 
-def split_symbols(text: str | None) -> list[str] | None:
-    """Split a list of elements: ["B", "C"] of "B, C"."""
-    if text is None:
-        return None
-    return [part for part in text.replace(" ", ",").split(",") if part]
-
-
-def given(**options: object) -> dict[str, object]:
-    """Return the options that have a value."""
-    return {name: value for name, value in options.items() if value not in (None, {}, [])}
-
-
-def parse_numbers(texts: list[str] | None) -> dict[str, float]:
-    """{"band_gap": 1.4} of ["band_gap=1.4"]; raises GoalError for what is not a number."""
-    from matlode.errors import GoalError
-
-    numbers = {}
-    for name, value in parse_pairs(texts).items():
-        try:
-            numbers[name] = float(value)
-        except ValueError as error:
-            raise GoalError(
-                f'"{name}={value}": {value!r} is not a number; write a number, such as {name}=1.4.'
-            ) from error
-    return numbers
-
-
-def parse_pairs(texts: list[str] | None) -> dict[str, str]:
-    """{"band_gap": "1.1..1.7"} of ["band_gap=1.1..1.7"]."""
-    from matlode.errors import GoalError
-
-    pairs = {}
-    for text in texts or ():
-        name, sign, value = text.partition("=")
-        if name.strip().endswith(("<", ">")):  # band_gap>=1
-            name, value = name.strip()[:-1], name.strip()[-1] + value
-        elif not sign and (found := re.fullmatch(r"([^<>]+)([<>].*)", text)):
-            name, value = found[1], found[2]
-        if not value.strip():
-            raise GoalError(f'"{text}": write a property and a value, such as band_gap=1.4.')
-        pairs[name.strip()] = value.strip()
-    return pairs
+def fail_if_nothing_read(errors: Sequence[str | None]) -> None:
+    """End with exit status 1 if no source is without an error, so that scripts notice."""
+    if all(error is not None for error in errors):
+        raise typer.Exit(1)

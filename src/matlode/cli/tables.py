@@ -116,6 +116,8 @@ def data_import(
         print(f"  {others} other files were no structures by their names")
     for reason, count in rows["dropped_by_reason"].items():
         print(f"{count:8d} {reason}")
+    if not rows["kept"]:
+        raise typer.Exit(1)  # nothing could be read or used
 
 
 @commands.command("elements")

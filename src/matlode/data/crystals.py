@@ -30,7 +30,7 @@ MAX_ATOMIC_NUMBER = 100
 """Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Crystals:
     """A batch of n periodic crystals with m atoms in total.
 
@@ -50,6 +50,9 @@ class Crystals:
 
     def __len__(self) -> int:
         return len(self.lattices)
+
+    def __repr__(self) -> str:
+        return f"Crystals({len(self)} crystals, {len(self.numbers)} atoms)"
 
     @property
     def n_atoms(self) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from matlode.data.splits import TEST, TRAIN
 from matlode.errors import GoalError, InputError
 from matlode.evaluation.score_row import ScoreRow
 from matlode.jobs.models import Models
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.properties.endpoints import Endpoint, Estimates, find_endpoint
 from matlode.properties.models import list_endpoints
@@ -25,10 +26,14 @@ from matlode.training.table import TrainingTable
 
 
 def stored_scores(
-    endpoints: Sequence[str] | None = None, *, models: Path | None = None
+    endpoints: str | Sequence[str] | None = None, *, models: Path | None = None
 ) -> list[ScoreRow]:
     """Read the scores in the models' headers, measured when they were trained: one row per
-    endpoint and model."""
+    endpoint and model.
+
+    >>> {row.endpoint for row in stored_scores("bulk_modulus")}
+    {'bulk_modulus'}
+    """
     wanted = _find_endpoints(endpoints, list_endpoints(models))
     stored = list(read_stored_scores(models))
     return [
@@ -40,7 +45,7 @@ def stored_scores(
 
 
 def measure_scores(
-    endpoints: Sequence[str] | None = None,
+    endpoints: str | Sequence[str] | None = None,
     *,
     data: Path | None = None,
     models: Path | None = None,
@@ -55,6 +60,8 @@ def measure_scores(
     the composition predicts it. Endpoints with fewer than MIN_ROWS labelled test rows are
     left out. Raises InputError if none remains, GoalError for unknown names and for properties
     whose definition differs from that of their model.
+
+    >>> measure_scores(["bulk_modulus"])  # doctest: +SKIP
     """
     own = read_properties(properties) if properties else {}
     loaded = Models(models)
@@ -131,8 +138,10 @@ def score_baselines(endpoint: Endpoint, table: TrainingTable) -> dict[str, dict[
     }
 
 
-def _find_endpoints(names: Sequence[str] | None, known: Mapping[str, Endpoint]) -> list[Endpoint]:
-    return [find_endpoint(name, known) for name in names or known]
+def _find_endpoints(
+    names: str | Sequence[str] | None, known: Mapping[str, Endpoint]
+) -> list[Endpoint]:
+    return [find_endpoint(name, known) for name in (parse_names(names) if names else known)]
 
 
 def _make_row(

@@ -189,6 +189,14 @@ def correct_energy(structure: Structure, energy_per_atom: float, potential: str)
     potential's energies already include them."""
     if find_potential(potential).corrected:
         return energy_per_atom
+    return float(make_entry(structure, energy_per_atom, potential).energy_per_atom)
+
+
+def make_entry(
+    structure: Structure, energy_per_atom: float, potential: str
+) -> ComputedStructureEntry:
+    """pymatgen's entry of a structure: its energy (eV/atom) by a potential, with the Materials
+    Project's corrections of 2020 as adjustments unless the energy already includes them."""
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     hubbards = _find_hubbards(structure)
@@ -202,11 +210,12 @@ def correct_energy(structure: Structure, energy_per_atom: float, potential: str)
             "potcar_symbols": [f"PBE {element}" for element in structure.composition],
         },
     )
-    with warnings.catch_warnings():
-        # pymatgen warns that alloys have no oxidation states; they need no anion correction
-        warnings.simplefilter("ignore")
-        _load_corrections().process_entry(entry, inplace=True)
-    return float(entry.energy_per_atom)
+    if not find_potential(potential).corrected:
+        with warnings.catch_warnings():
+            # pymatgen warns that alloys have no oxidation states; they need no anion correction
+            warnings.simplefilter("ignore")
+            _load_corrections().process_entry(entry, inplace=True)
+    return entry
 
 
 @cache

@@ -19,6 +19,8 @@ from matlode.errors import GridMismatchError, InputError, suggest
 from matlode.jobs.deprecated import accept_identifier
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
+from matlode.jobs.options import Names
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.report.match_figures import Overlay, check_ending, draw_matches
 from matlode.representation.diffraction import simulate_possible
@@ -91,7 +93,7 @@ class CompositionGuess:
     """Why there is no guess, if there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identification:
     """What a measured pattern contains."""
 
@@ -108,6 +110,10 @@ class Identification:
     symmetry: SymmetryGuess
     composition: CompositionGuess
 
+    def __repr__(self) -> str:
+        best = ", ".join(f"{p.formula} ({p.match:.2f})" for p in self.phases[:3]) or "no phase"
+        return f"Identification({self.pattern}: {best}; {self.symmetry.answer})"
+
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode identify --json`` prints."""
         found = asdict(self)
@@ -121,8 +127,8 @@ class Identification:
 def identify(
     pattern: str | Path | MeasuredPattern,
     *,
-    elements: Sequence[str] | None = None,
-    require: Sequence[str] | None = None,
+    elements: Names | None = None,
+    require: Names | None = None,
     wavelength: str | float | None = None,
     top: int = 10,
     plot: Path | None = None,
@@ -137,6 +143,9 @@ def identify(
 
     Raises InputError for a file that is not a powder pattern and for unknown elements,
     GridMismatchError if the measured range is too short.
+
+    >>> identify("salt.xy", elements="Na,Cl")  # doctest: +SKIP
+    Identification(salt.xy: NaCl (1.00); cubic)
     """
     models, known = models or Models(), known or Known()
     allowed, required = _make_mask(elements), _make_mask(require)
@@ -249,12 +258,12 @@ def _guess_composition(
     )
 
 
-def _make_mask(symbols: Sequence[str] | None) -> NDArray[np.bool_] | None:
+def _make_mask(symbols: Names | None) -> NDArray[np.bool_] | None:
     if symbols is None:
         return None
     mask = np.zeros(MAX_ATOMIC_NUMBER, bool)
     known = atomic_numbers()
-    for symbol in symbols:
+    for symbol in parse_names(symbols):
         if symbol not in known:
             raise InputError(f'unknown element "{symbol}". {suggest(symbol, known)}')
         mask[known[symbol] - 1] = True

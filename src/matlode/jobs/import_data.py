@@ -80,7 +80,7 @@ class Imported:
 
 
 def import_data(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: Path,
     *,
     settings: ImportSettings | None = None,
@@ -91,8 +91,13 @@ def import_data(
     Rows and files that cannot be used are listed with reasons in dropped.csv. Raises InputError
     if a source cannot be read at all, or if a requested column does not exist or cannot be
     converted.
+
+    >>> imported = import_data(["salt.cif"], Path("table"))
+    >>> imported.table.name, imported.dropped
+    ('materials.parquet', ())
     """
     settings = settings or ImportSettings()
+    sources = [sources] if isinstance(sources, str | Path) else sources
     if not sources:
         raise InputError("nothing to import: name at least one file, folder, table or database.")
     with SpooledTables() as spool:

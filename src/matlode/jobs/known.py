@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """A table of known materials; each view of it is made when it is first used."""
+    """A table of known materials; each view of it is made when it is first used.
+
+    >>> known = Known()
+    >>> len(known.materials), "W" in known.elements
+    (5785, True)
+    """
 
     table: Path | None = None
     """Parquet table of structures (default: the starter set)."""
     index: Path | None = None
     """Folder of the table's index for search-match (default: one in the user's cache)."""
-    progress: Progress = silent
+    progress: Progress = field(default=silent, repr=False)
     """Reporter of the index being built."""
 
     @cached_property

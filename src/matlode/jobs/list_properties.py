@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.tables import Materials, load_starter
-from matlode.properties.derived import DERIVATIONS
+from matlode.data.tables import load_starter
+from matlode.properties.derived import DERIVATIONS, compute_labels
 from matlode.properties.endpoints import ENDPOINTS, Endpoint
 from matlode.properties.models import list_endpoints
 from matlode.properties.stored import StoredScore, read_stored_scores
-from matlode.representation.composition import compute_formula_vectors, compute_mean_masses
 
 MEANINGS: Mapping[str, str] = {
     "formation_energy": "energy of formation from the elements, PBE",
@@ -72,25 +71,12 @@ def list_properties(models: Path | None = None) -> list[PropertyInfo]:
     known = list_endpoints(models)
     derived = {name: derivation.endpoint for name, derivation in DERIVATIONS.items()}
     endpoints = {**ENDPOINTS, **derived, **{n: e for n, e in known.items() if n not in ENDPOINTS}}
-    labels = _labels(known, load_starter())
+    labels = compute_labels(known, load_starter())
     scores = {s.endpoint: s for s in read_stored_scores(models) if s.model == MEASURED_MODEL}
     return [
         _info(name, endpoint, labels[name], scores.get(name))
         for name, endpoint in endpoints.items()
     ]
-
-
-def _labels(
-    endpoints: Mapping[str, Endpoint], materials: Materials
-) -> dict[str, NDArray[np.float64]]:
-    """Labels (n,) of every property, NaN where unknown; of derived ones by their formula."""
-    labels = {name: endpoint.labels(materials) for name, endpoint in endpoints.items()}
-    masses = compute_mean_masses(compute_formula_vectors(materials.frame["formula"].tolist()))
-    for name, derivation in DERIVATIONS.items():
-        inputs = [labels[needed] for needed in derivation.needs]
-        value = derivation.formula(*inputs, *([masses] if derivation.by_mass else []))
-        labels[name] = np.where(np.isnan(inputs).any(axis=0), np.nan, value)
-    return labels
 
 
 def _info(

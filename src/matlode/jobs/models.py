@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Models:
-    """The trained models of a folder; each is read from disk when it is first used."""
+    """The trained models of a folder; each is read from disk when it is first used.
+
+    >>> Models().endpoints["bulk_modulus"].unit
+    'GPa'
+    """
 
     folder: Path | None = None
     """Folder of models; any that it lacks is taken from those that ship with matlode."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
+from html import escape
 
 import numpy as np
 
 from matlode.data.formulas import format_formula
-from matlode.data.readers import open_sources, read_material_parts
+from matlode.data.readers import Sources, open_sources, read_material_parts
 from matlode.data.readers.source import NOTE_COLUMN
 from matlode.data.tables import Materials
 from matlode.engine import Engine, Here, Shared
@@ -18,6 +18,7 @@ from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.screens import load_rules
+from matlode.notebook import html_table
 from matlode.progress import Progress, silent
 from matlode.records import Prediction, Verdict
 from matlode.representation.composition import composition_vectors
@@ -30,7 +31,7 @@ CHUNK = 1024
 """Crystals predicted at once: patterns of a chunk take 6.5 MB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrystalPrediction:
     """Everything that is predicted for one crystal, or why nothing is."""
 
@@ -52,6 +53,23 @@ class CrystalPrediction:
     error: str | None = None
     """Why the crystal could not be read or has no pattern; None for all others."""
 
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"CrystalPrediction({self.name}: {self.error})"
+        verdict = "accepted" if self.accepted else "rejected"
+        return (
+            f"CrystalPrediction({self.name}: {self.formula}, space group {self.space_group}, "
+            f"{verdict})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: all predictions."""
+        rows = [
+            [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
+        ]
+        heading = f"<p>{escape(repr(self))}</p>"
+        return heading + html_table(["property", "value (90 % interval)", "unit"], rows)
+
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode predict --json`` prints."""
         verdict = None if self.accepted is None else "accepted" if self.accepted else "rejected"
@@ -71,7 +89,7 @@ class CrystalPrediction:
 
 @accept_toolbox
 def predict(
-    sources: Sequence[str | Path] | Materials,
+    sources: Sources | Materials,
     *,
     models: Models | None = None,
     known: Known | None = None,
@@ -79,11 +97,20 @@ def predict(
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> list[CrystalPrediction]:
-    """Predict the properties of crystals in files (CIF, POSCAR), folders or Parquet tables.
+    """Predict the properties of crystals.
 
-    Returns one record per crystal, in order; those that cannot be read follow the others of
-    their part of at least 1,024 and give the reason in ``error``.
+    ``sources`` is one or several of: paths of files (CIF, POSCAR, ...), folders and tables,
+    pymatgen Structures, ASE Atoms, pandas frames with a crystal in each row. Returns one record
+    per crystal, in order; those that cannot be read follow the others of their part of at least
+    1,024 and give the reason in ``error``.
     Raises InputError if a source does not exist, GoalError for unknown ``screens``.
+
+    >>> predict("salt.cif")
+    [CrystalPrediction(salt.cif: NaCl, space group 225, accepted)]
+    >>> from ase.build import bulk
+    >>> copper, = predict(bulk("Cu"))
+    >>> copper.predictions["bulk_modulus"].unit
+    'GPa'
     """
     return list(
         stream_predictions(
@@ -94,7 +121,7 @@ def predict(
 
 @accept_toolbox
 def stream_predictions(
-    sources: Sequence[str | Path] | Materials,
+    sources: Sources | Materials,
     *,
     models: Models | None = None,
     known: Known | None = None,
@@ -106,6 +133,10 @@ def stream_predictions(
 
     The workers of ``engine`` (default: this process, which uses threads) predict; they find
     ``models`` and ``known`` under the same paths.
+
+    >>> for answer in stream_predictions("salt.cif"):
+    ...     print(answer.formula, answer.space_group)
+    NaCl 225
     """
     models, known = models or Models(), known or Known()
     if isinstance(sources, Materials):

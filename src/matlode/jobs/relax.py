@@ -56,7 +56,9 @@ def relax_run(
     again; the table of candidates does not change. The workers of ``engine`` (default: this
     process) compute. Returns the rows of evidence.csv. After Ctrl-C the same files hold what is
     computed by then; the same call continues. Raises InputError if the folder is not a finished
-    run.
+    run. ``relax`` is the same with simpler arguments.
+
+    >>> relax_run(Path("runs/hard"), 3, Examination(load_starter()))  # doctest: +SKIP
     """
     sources = [
         Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))

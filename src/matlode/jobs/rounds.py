@@ -23,7 +23,8 @@ from matlode.evidence.examination import Examination
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.relax import relax_run
-from matlode.jobs.search import Run, resume, search
+from matlode.jobs.runs import Run
+from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
 from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent

@@ -9,13 +9,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from matlode.artefacts import (
     convert_read_errors,
@@ -31,8 +29,11 @@ from matlode.errors import GoalError, InputError, suggest
 from matlode.jobs.candidate_table import ALWAYS_SHOWN, write_results
 from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.details import find_polymorphs, write_details
+from matlode.jobs.goal_check import check_goal
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
+from matlode.jobs.options import Names, Numbers, Ranges, make_sections
+from matlode.jobs.runs import Run
 from matlode.jobs.screens import load_rules
 from matlode.jobs.shortlist import (
     Proposal,
@@ -46,56 +47,25 @@ from matlode.jobs.shortlist import (
 )
 from matlode.jobs.starts import JUDGES, Prepared, SearchSettings, prepare_campaign
 from matlode.latent.forward import one_thread
-from matlode.notebook import html_table
 from matlode.optimisation.campaign import count_blocks
 from matlode.optimisation.evaluators import CrystalEvaluator
 from matlode.optimisation.goal import Goal
-from matlode.optimisation.goal_file import make_goal, merge_options, read_goal_file
+from matlode.optimisation.goal_file import make_goal, merge_options
 from matlode.optimisation.record import Record, usable_storage
 from matlode.optimisation.samplers import SAMPLERS
 from matlode.optimisation.trials import Trials
 from matlode.progress import Progress, silent
-from matlode.records import Prediction
 from matlode.report.html import write_report
-from matlode.run_folder import REQUEST_FILE, STRUCTURES_FOLDER, RunFolder
+from matlode.run_folder import (
+    CANDIDATES_FILE,
+    CANDIDATES_SCHEMA,
+    REQUEST_FILE,
+    STRUCTURES_FOLDER,
+    RunFolder,
+)
 from matlode.run_records import FunnelRow, Places, SavedRequest
 from matlode.screening.rule import Rule
 from matlode.version import __version__
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished search."""
-
-    folder: Path
-    candidates: pd.DataFrame
-    """The candidates in candidates.csv, without the known materials above them."""
-    provenance: Mapping[str, Any]
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the goal and the first candidates."""
-        goal = self.provenance["goal"]
-        columns = ["rank", "formula", *goal["shown"], "space_group", "novelty", "verdict"]
-        return (
-            f"<p>{escape(goal['words'])}: {len(self.candidates)} candidates in "
-            f"{escape(str(self.folder))}, with details in report.html.</p>"
-            + html_table(
-                [name.replace("_", " ") for name in columns],
-                [[_cell(row, name) for name in columns]
-                 for _, row in self.candidates.head(N_IN_NOTEBOOK).iterrows()],
-            )
-        )  # fmt: skip
-
-
-N_IN_NOTEBOOK = 25
-"""Number of candidates that a notebook shows."""
-
-
-def _cell(row: pd.Series, name: str) -> str:
-    """Format a value of the table, with its interval if there is one."""
-    if f"{name}_low" in row:
-        return Prediction(row[name], row[f"{name}_low"], row[f"{name}_high"], "").in_words()
-    return str(row[name])
 
 
 @dataclass
@@ -115,11 +85,26 @@ class Stopwatch:
 @accept_toolbox
 def search(
     *,
-    maximize: Sequence[str] = (),
-    minimize: Sequence[str] = (),
-    elements: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    goal: Path | Mapping[str, Any] | None = None,
+    maximize: Names | Mapping[str, float] | None = None,
+    minimize: Names | Mapping[str, float] | None = None,
+    near: Numbers | None = None,
+    within: Ranges | None = None,
+    elements: Names | None = None,
+    require: Names | None = None,
+    exclude: Names | None = None,
+    max_price: float | None = None,
+    no_toxic: bool = False,
+    formula: str | None = None,
+    prototype: str | None = None,
+    space_group: Names | int | Sequence[int] | None = None,
+    crystal_system: Names | None = None,
+    like: str | Path | None = None,
+    like_pattern: str | Path | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    sampler: str | None = None,
+    risk: float | None = None,
+    goal: str | Path | Mapping[str, Any] | None = None,
     out: str | Path = "runs/search",
     storage: str | None = None,
     campaign: str | None = None,
@@ -132,8 +117,11 @@ def search(
 ) -> Run:
     """Search the latent space, screen, realise as crystal structures, and write a run folder.
 
-    ``goal`` is a goal file (docs/goal.md) or its sections; ``maximize`` and ``minimize`` name
-    further endpoints, ``elements`` the only ones allowed, ``exclude`` those that never are.
+    The first keywords are the options of `matlode search` (docs/goal.md); a text where several
+    names are meant holds one, or several with commas between. ``goal`` is a goal file or its
+    sections; the options come on top of it. ``settings`` are all settings of a search; ``trials``,
+    ``seed``, ``sampler`` and ``risk`` replace theirs.
+
     The folder ``out`` must be new or empty; it then holds candidates.csv and .json,
     verdicts.csv, structures/*.cif, patterns.npz, trials.csv, map.csv, details.json, funnel.json,
     provenance.json and report.html. Finished blocks of the search are kept in ``storage`` (a
@@ -142,18 +130,26 @@ def search(
     (default: this process) evaluate. The same arguments give the same table, on any engine.
 
     Raises GoalError for a goal that makes no sense, InputError if ``out`` is in use.
+
+    >>> run = search(
+    ...     maximize="bulk_modulus", within={"density": "< 8"}, exclude="Co,Pb", trials=8192,
+    ...     out="runs/light",
+    ... )  # doctest: +SKIP
+    >>> search(maximize="bulk_module")
+    Traceback (most recent call last):
+    matlode.errors.GoalError: unknown property "bulk_module". Did you mean "bulk_modulus"?
     """
-    sections = dict(goal) if isinstance(goal, Mapping) else read_goal_file(goal) if goal else {}
-    chosen = {} if elements is None else {"allowed": list(elements)}
-    options = {
-        "maximize": list(maximize),
-        "minimize": list(minimize),
-        "elements": {**chosen, **({"forbidden": list(exclude)} if exclude else {})},
-    }
-    sections = merge_options(sections, {name: option for name, option in options.items() if option})
+    models, known = models or Models(), known or Known()
+    sections = make_sections(
+        goal, maximize=maximize, minimize=minimize, near=near, within=within, elements=elements,
+        require=require, exclude=exclude, max_price=max_price, no_toxic=no_toxic, formula=formula,
+        prototype=prototype, space_group=space_group, crystal_system=crystal_system, like=like,
+        like_pattern=like_pattern, trials=trials, seed=seed, sampler=sampler, risk=risk,
+    )  # fmt: skip
+    check_goal(sections, models.folder, known.table)
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     screens = {**(screens or {}), **sections.get("screens", {})}
-    request = Request(sections, settings, models or Models(), known or Known(), screens)
+    request = Request(sections, settings, models, known, screens)
     request.goal()  # raises for an impossible goal, before a folder is made
     folder = _new_folder(Path(out))
     request.save(folder, storage, campaign or folder.resolve().name)
@@ -172,11 +168,14 @@ def resume(
     ``storage`` is needed again where the search was given one: URLs may hold passwords, so
     they are not kept. Raises InputError for what is no run folder, and while another process
     works on it.
+
+    >>> len(resume("runs/hard"))
+    20
     """
     folder = Path(folder)
     run = RunFolder(folder)
     if run.has_results and run.has_report:
-        return Run(folder, run.read_candidate_table(), run.read_provenance().content)
+        return Run(folder)
     return _run(folder, Request.load(folder), storage, engine, progress)
 
 
@@ -365,7 +364,7 @@ def _finish(
     progress("write", 2, 3, "report")
     write_report(folder)
     progress("write", 3, 3, str(folder))
-    return Run(folder, run.read_candidate_table(), provenance)
+    return Run(folder)
 
 
 def _screen(
@@ -447,6 +446,7 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
     models, table = request.models, request.known.table
     return {
         "schema": 1,
+        "schemas": {CANDIDATES_FILE: CANDIDATES_SCHEMA},
         "goal": {"words": goal.in_words(), "shown": goal.shown, **asdict(goal)},
         "settings": asdict(request.settings),
         "known_materials": {

@@ -22,7 +22,7 @@ from matlode.representation.pattern_peaks import require_peaks
 from matlode.representation.patterns import read_pattern
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """A structure for a measured pattern."""
 
@@ -38,6 +38,12 @@ class Solution:
     file: str | None
     """Name of its CIF in the output folder, if there is one."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Solution({self.rank}. {self.formula}, space group {self.space_group}, "
+            f"match {self.match:.2f}, from {self.template})"
+        )
+
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode solve --json`` prints."""
         return asdict(self)
@@ -45,13 +51,13 @@ class Solution:
 
 @accept_toolbox
 def solve(
-    pattern: Path,
+    pattern: str | Path,
     formula: str,
     *,
     n: int = 5,
     wavelength: str | float | None = None,
     hide_known: bool = False,
-    out: Path | None = None,
+    out: str | Path | None = None,
     models: Models | None = None,
     known: Known | None = None,
     progress: Progress = silent,
@@ -66,8 +72,12 @@ def solve(
     Raises InputError for a file that is not a powder pattern, a text that is not a formula, and
     if no known structure has the stoichiometry; GridMismatchError if the measured range is too
     short.
+
+    >>> solve("salt.xy", "NaCl", n=1)
+    [Solution(1. NaCl, space group 225, match 1.00, from NaCl (mp-22862))]
     """
     models, known = models or Models(), known or Known()
+    out = None if out is None else Path(out)
     name = canonicalise_formula(formula)
     measured = to_grid(require_peaks(read_pattern(pattern, wavelength=wavelength))).intensity
     progress("solve", 0, n + 2, "models and known materials")

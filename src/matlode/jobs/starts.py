@@ -38,7 +38,11 @@ JUDGES = ("crystals", "points")
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """Length and breadth of a search."""
+    """Length and breadth of a search.
+
+    >>> SearchSettings(trials=2048).sampler
+    'tpe'
+    """
 
     trials: int = 8192
     """Number of proposals that are evaluated."""

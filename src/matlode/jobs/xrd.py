@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from matlode.artefacts import write_text
 from matlode.data.formulas import format_formula
-from matlode.data.readers import read_materials
+from matlode.data.readers import Sources, read_materials
 from matlode.data.tables import Materials
 from matlode.errors import PatternError
 from matlode.progress import Progress, silent
@@ -19,6 +18,7 @@ from matlode.representation.diffraction import (
     simulate_patterns,
     simulate_peaks,
 )
+from matlode.representation.radiation import find_wavelength
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ListedPeak:
     reflections: tuple[ListedReflection, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PeakList:
     """The peaks of one crystal, or why there are none."""
 
@@ -49,24 +49,55 @@ class PeakList:
     error: str | None
     peaks: tuple[ListedPeak, ...] = ()
 
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"PeakList({self.id}: {self.error})"
+        return f"PeakList({self.formula}: {len(self.peaks)} peaks)"
+
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode xrd --json`` prints."""
         return asdict(self)
 
 
-def list_peaks(
-    sources: Sequence[str | Path], settings: DiffractionSettings, progress: Progress = silent
-) -> list[PeakList]:
-    """List the peaks of crystals.
+GRID_STEP_DEG = 0.05
+"""Step of the 2θ grid of written patterns."""
 
-    A file that cannot be read, or a crystal without peaks, has the reason in ``error``.
+
+def xrd(
+    sources: Sources,
+    *,
+    wavelength: str | float = "CuKa",
+    two_theta_min_deg: float = 10.0,
+    two_theta_max_deg: float = 90.0,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> list[PeakList]:
+    """List the powder peaks of crystals: 2θ, d, intensity, indices with multiplicities.
+
+    ``sources`` are paths, pymatgen Structures, ASE Atoms or frames; ``wavelength`` is a length in
+    Å or a radiation such as "MoKa1". The folder ``out`` gets the patterns as text. A crystal that
+    cannot be read, or has no peaks, has the reason in ``error``. Raises InputError for an unknown
+    radiation and for sources that do not exist.
+
+    >>> xrd("salt.cif")
+    [PeakList(NaCl: 9 peaks)]
+    >>> [round(peak.two_theta_deg, 1) for peak in xrd("salt.cif")[0].peaks[:2]]
+    [27.4, 31.7]
     """
+    settings = DiffractionSettings(
+        wavelength_angstrom=find_wavelength(wavelength),
+        two_theta_min_deg=two_theta_min_deg,
+        two_theta_max_deg=two_theta_max_deg,
+        n_points=round((two_theta_max_deg - two_theta_min_deg) / GRID_STEP_DEG) + 1,
+    )
     materials = read_materials(sources)
     lists = []
     for row in range(len(materials)):
         progress("peaks", row, len(materials))
         lists.append(_list_peaks_of(materials, row, settings))
     progress("peaks", len(materials), len(materials))
+    if out is not None:
+        _write_patterns(materials, Path(out), settings)
     return lists + [PeakList(dropped.id, "", dropped.reason) for dropped in materials.dropped]
 
 
@@ -89,18 +120,14 @@ def _list_peaks_of(materials: Materials, row: int, settings: DiffractionSettings
     return PeakList(name, formula, None, peaks)
 
 
-def write_patterns(
-    sources: Sequence[str | Path], out: Path, settings: DiffractionSettings
-) -> list[Path]:
-    """One text file of 2θ and intensity (strongest 1) per readable crystal, named by its id."""
-    materials = read_materials(sources)
+def _write_patterns(materials: Materials, out: Path, settings: DiffractionSettings) -> None:
+    """One text file of 2θ and intensity (strongest 1) per crystal, named by its id."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
     for row in range(len(materials)):
         try:
             pattern = simulate_patterns(materials.crystals.take([row]), settings)[0]
         except PatternError:
-            continue  # list_peaks gives the reason
+            continue  # the list gives the reason
         stem = Path(str(materials.frame["id"].iloc[row])).stem.replace(":", "-")
         lines = [
             f"# wavelength = {settings.wavelength_angstrom:g}",
@@ -108,6 +135,4 @@ def write_patterns(
         ]
         pairs = zip(settings.grid, np.asarray(pattern), strict=True)
         lines += [f"{angle:.4f} {height:.7g}" for angle, height in pairs]
-        paths.append(out / f"{stem}.xy")
-        write_text(paths[-1], "\n".join(lines) + "\n")
-    return paths
+        write_text(out / f"{stem}.xy", "\n".join(lines) + "\n")

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.errors import GoalError
-from matlode.latent.formula_search import FormulaLimits, find_likeliest_formulas
+from matlode.latent.formula_limits import FormulaLimits
+from matlode.latent.formula_search import find_likeliest_formulas
 from matlode.latent.forward import N_COARSE
 from matlode.latent.layers import channels_last, initialise_weights, make_activation
 from matlode.representation.descriptors import (

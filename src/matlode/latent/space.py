@@ -23,7 +23,7 @@ from matlode.artefacts import (
     save_artefact,
 )
 from matlode.errors import ArtefactError, GoalError, GridMismatchError
-from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.formula_limits import FormulaLimits
 from matlode.latent.networks import (
     AUTOENCODERS,
     COMPOSITION_LATENT,
@@ -119,15 +119,15 @@ class View:
         return np.concatenate(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LatentSpace:
     """Encodes materials to points of the latent space and decodes points to materials.
 
     A point is (24 composition variables, 64 pattern variables); the prior of each is N(0, 1).
     The standard models also include a joint prior of the two parts (``pairing``).
 
-    >>> LatentSpace.load().size
-    88
+    >>> LatentSpace.load()
+    LatentSpace(standard, 88 variables)
     """
 
     composition: View
@@ -135,6 +135,9 @@ class LatentSpace:
     face: Face
     pairing: Pairing | None = None
     """Joint prior of composition and pattern variables; None for the reference models."""
+
+    def __repr__(self) -> str:
+        return f"LatentSpace({self.face}, {self.size} variables)"
 
     @property
     def size(self) -> int:

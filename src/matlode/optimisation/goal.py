@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.formulas import atomic_numbers
-from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.formula_limits import FormulaLimits
 from matlode.properties.endpoints import Endpoint, Estimates
 from matlode.records import Prediction
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from matlode.artefacts import read_toml
 from matlode.data.formulas import atomic_numbers, format_formula, parse_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
-from matlode.latent.formula_search import MAX_SITES
+from matlode.latent.formula_limits import MAX_SITES
 from matlode.optimisation.goal import (
     DEFAULT_RISK,
     STABILITY,
@@ -118,11 +117,11 @@ def merge_options(sections: Mapping[str, object], options: Mapping[str, object])
             merged[name] = option
         elif isinstance(given, Mapping):
             wanted = (
-                option if isinstance(option, Mapping) else dict.fromkeys(_parse_names(option), 1.0)
+                option if isinstance(option, Mapping) else dict.fromkeys(parse_names(option), 1.0)
             )
             merged[name] = merge_options(given, wanted)
         elif isinstance(option, list):
-            merged[name] = [*_parse_names(given), *option]
+            merged[name] = [*parse_names(given), *option]
         else:
             merged[name] = option
     return merged
@@ -216,7 +215,7 @@ def _parse_objectives(
         if isinstance(wishes, Mapping):
             weights: Mapping[str, object] = wishes
         else:
-            names = _parse_names(wishes)
+            names = parse_names(wishes)
             weights = dict.fromkeys(names, 1.0)
             if len(weights) < len(names):
                 raise GoalError(f"{section}: a property is named more than once; name it once.")
@@ -297,7 +296,7 @@ def _parse_formula_wishes(
             f"[formula] has {' and '.join(kinds)}; each defines the formula, keep only one."
         )
     allowed, without = _select_allowed(elements, known_elements, _list_named(formula))
-    required = tuple(check_symbols(_parse_names(elements.get("required", ()))))
+    required = tuple(check_symbols(parse_names(elements.get("required", ()))))
     fewest, most = _parse_element_numbers(elements)
     if "number" not in elements:
         fewest = min(fewest, len(allowed))
@@ -361,7 +360,7 @@ def _list_named(formula: Mapping[str, object]) -> set[str]:
     named |= {name for name, _ in _PART.findall(str(formula.get("exact", "")))}
     named |= {name for name, _ in _PART.findall(str(formula.get("stoichiometry", "")))}
     for symbols in _read_table(formula, "sites").values():
-        named |= {name.capitalize() for name in _parse_names(symbols)}
+        named |= {name.capitalize() for name in parse_names(symbols)}
     return named
 
 
@@ -371,15 +370,15 @@ def _select_allowed(
     """The elements that meet all limits, and the kinds of elements that are left out, as text."""
     wanted = list(known_elements)
     if "allowed" in elements:
-        wanted = check_symbols(_parse_names(elements["allowed"]))
-    required = check_symbols(_parse_names(elements.get("required", ())))
+        wanted = check_symbols(parse_names(elements["allowed"]))
+    required = check_symbols(parse_names(elements.get("required", ())))
     unknown = [s for s in [*wanted, *required] if s not in known_elements]
     if unknown:
         raise GoalError(
             f"{', '.join(unknown)}: no known material contains it, so nothing can be predicted; "
             "leave it out or pass a table that contains it with --known."
         )
-    forbidden = check_symbols(_parse_names(elements.get("forbidden", ())))
+    forbidden = check_symbols(parse_names(elements.get("forbidden", ())))
     both = sorted(set(required) & set(forbidden))
     if both:
         raise GoalError(f"{', '.join(both)}: both required and forbidden.")
@@ -473,7 +472,7 @@ def parse_stoichiometry(
     found = []
     for name, number in parts:
         if name in sites:
-            symbols = check_symbols(_parse_names(sites[name]))
+            symbols = check_symbols(parse_names(sites[name]))
         elif name in placeholders:
             symbols = list(allowed)
         else:
@@ -494,6 +493,8 @@ def _check_sites(
     text: str, sites: Sequence[tuple[int, tuple[str, ...]]], required: Sequence[str]
 ) -> None:
     """Raise GoalError unless distinct elements, with all required ones, fit on the sites."""
+    from scipy.optimize import linear_sum_assignment
+
     fits = np.array([mask_elements(symbols) for _, symbols in sites])
     cost = np.where(fits, 1.0, 1e6) - fits * mask_elements(tuple(required))
     total = cost[linear_sum_assignment(cost)].sum()
@@ -525,7 +526,7 @@ def _parse_space_groups(symmetry: Mapping[str, object]) -> tuple[int, ...]:
     numbers = set(range(1, 231))
     if "crystal_systems" in symmetry:
         numbers = set()
-        for name in _parse_names(symmetry["crystal_systems"]):
+        for name in parse_names(symmetry["crystal_systems"]):
             if name not in CRYSTAL_SYSTEMS:
                 raise GoalError(
                     f'unknown crystal system "{name}". {suggest(name, CRYSTAL_SYSTEMS)}'
@@ -584,8 +585,12 @@ def _check_subset(symbols: Iterable[str], allowed: Sequence[str], what: str) -> 
         raise GoalError(f"{what}: {', '.join(excluded)} is not among the allowed elements.")
 
 
-def _parse_names(value: object) -> list[str]:
-    """Names from a list, or from a text with commas or spaces between them."""
+def parse_names(value: object) -> list[str]:
+    """Names from a list, or from a text with commas or spaces between them.
+
+    >>> parse_names("Li, Fe")
+    ['Li', 'Fe']
+    """
     if isinstance(value, str):
         return [part for part in re.split(r"[,\s]+", value) if part]
     if not isinstance(value, Iterable):

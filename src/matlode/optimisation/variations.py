@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from matlode.data.formulas import element_symbols, parse_formula
-from matlode.latent.formula_search import FormulaLimits
+from matlode.latent.formula_limits import FormulaLimits
 from matlode.optimisation.formula_edits import FormulaEditor
 from matlode.optimisation.goal import Goal
 from matlode.optimisation.sampler import History, select_best_rows

@@ -81,6 +81,9 @@ def reproduce(
     the shipped ones. Each curve of Figure S8 summarises ``n_seeds`` runs. ``quick`` uses few
     rows, one epoch and two short runs, to check that everything works; its numbers are
     meaningless. Returns the path of the page.
+
+    >>> reproduce(quick=True)  # doctest: +SKIP
+    PosixPath('reproduction/index.html')
     """
     out.mkdir(parents=True, exist_ok=True)
     if quick:

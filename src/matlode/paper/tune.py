@@ -162,6 +162,8 @@ def tune(
 
     Raises GoalError for unknown models, pruners and ranges, and for a study with another budget;
     InputError for a storage that cannot be used or too few rows.
+
+    >>> tune("reference-composition-vae").best  # doctest: +SKIP
     """
     settings = settings or TuningSettings()
     _check_settings(model, settings)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.properties.endpoints import Endpoint, Estimates
-from matlode.representation.composition import compute_mean_masses
-from matlode.representation.geometry import compute_densities
+from matlode.representation.composition import (
+    compute_densities,
+    compute_formula_vectors,
+    compute_mean_masses,
+)
+
+if TYPE_CHECKING:
+    from matlode.data.tables import Materials
 
 Array = NDArray[np.floating]
 
@@ -226,3 +233,16 @@ DERIVATIONS: Mapping[str, Derivation] = MappingProxyType(
     }
 )
 """name → derived property."""
+
+
+def compute_labels(
+    endpoints: Mapping[str, Endpoint], materials: Materials
+) -> dict[str, NDArray[np.float64]]:
+    """Labels (n,) of ``endpoints`` and derived properties, NaN where unknown."""
+    labels = {name: endpoint.labels(materials) for name, endpoint in endpoints.items()}
+    masses = compute_mean_masses(compute_formula_vectors(materials.frame["formula"].tolist()))
+    for name, derivation in DERIVATIONS.items():
+        inputs = [labels[needed] for needed in derivation.needs]
+        value = derivation.formula(*inputs, *([masses] if derivation.by_mass else []))
+        labels[name] = np.where(np.isnan(inputs).any(axis=0), np.nan, value)
+    return labels

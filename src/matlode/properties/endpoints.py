@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError, suggest
 from matlode.records import Cell
+
+if TYPE_CHECKING:
+    from matlode.data.tables import Materials  # pandas, which a goal is checked without
 
 Task = Literal["regression", "probability"]
 Transform = Literal["none", "log"]

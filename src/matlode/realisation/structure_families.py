@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from matlode.data.tables import Materials
 from matlode.errors import GoalError, InputError, suggest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from matlode.data.tables import Materials
 
 SHELL = 1.33
 """Atoms up to this multiple of the shortest distance belong to the first coordination shell."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pymatgen.core import Structure
 
+ATOMIC_MASS_G = 1.66053906660e-24
 EXACT = 1e-6
 """Largest deviation of fractions that equal those of a formula: the accuracy of float32."""
 COMPLEXITY_COST = 0.003
@@ -30,6 +31,10 @@ def composition_vectors(
 
     Column z - 1 belongs to the element with atomic number z; rows sum to 1. The order of the
     sites is irrelevant.
+
+    >>> from matlode.testing import rutile
+    >>> composition_vectors([rutile("TiO2")])[0, [7, 21]].round(3).tolist()
+    [0.667, 0.333]
     """
     crystals = pack_crystals(structures)
     owners = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
@@ -54,6 +59,13 @@ def compute_formula_vectors(formulas: Sequence[str]) -> NDArray[np.float64]:
 def compute_mean_masses(compositions: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return mean atomic masses (n,), in u, of compositions (n, 100)."""
     return np.asarray(compositions, float) @ _tabulate_masses()
+
+
+def compute_densities(
+    volumes_per_atom_a3: NDArray[np.floating], mean_masses: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return densities in g/cm³ of volumes per atom (Å³) and mean atomic masses (u)."""
+    return np.asarray(mean_masses, float) * ATOMIC_MASS_G / (volumes_per_atom_a3 * 1e-24)
 
 
 @cache

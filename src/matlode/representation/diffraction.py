@@ -178,7 +178,7 @@ class Reflection(NamedTuple):
     """Number of planes; hkl and -hkl count separately."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Peaks:
     """The peaks of one crystal in order of angle."""
 
@@ -190,6 +190,10 @@ class Peaks:
     """(n,), integrated intensities, the strongest 1; those below 1e-5 are left out."""
     reflections: tuple[tuple[Reflection, ...], ...]
     """Families of lattice planes that contribute to each peak, strongest first."""
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{angle:.2f}°" for angle in self.two_theta_deg[:3])
+        return f"Peaks({len(self.two_theta_deg)} peaks: {first}, ...)"
 
     def _repr_html_(self) -> str:
         """Show the peak list in notebooks."""
@@ -224,6 +228,10 @@ def simulate_patterns(
     Raises EmptyPatternError if a crystal has no reflection on the grid, ScatteringError if an
     element has no scattering factor, and CellError for a cell without volume. All have the
     indices of the crystals.
+
+    >>> from matlode.testing import rutile
+    >>> simulate_patterns([rutile("TiO2")]).shape
+    (1, 1601)
     """
     crystals = pack_crystals(structures)
     require_cells(crystals)
@@ -293,6 +301,10 @@ def simulate_peaks(
     """Simulate the peak list of one crystal, with indices and multiplicities.
 
     Raises the same errors as ``simulate_patterns``.
+
+    >>> from matlode.testing import rutile
+    >>> simulate_peaks(rutile("TiO2")).two_theta_deg[:2].round(1).tolist()
+    [27.5, 36.1]
     """
     from matlode.representation.reflections import (
         WEAK_PEAK,

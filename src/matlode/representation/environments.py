@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.symmetry import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, find_space_group
 from matlode.records import CrystalFacts
-from matlode.representation.composition import composition_vectors, compute_mean_masses
+from matlode.representation.composition import (
+    composition_vectors,
+    compute_densities,
+    compute_mean_masses,
+)
 from matlode.representation.diffraction import run_in_chunks
 from matlode.representation.environment_kernels import DEGREES, N_SHELLS, describe_surroundings
 from matlode.representation.geometry import (
-    compute_densities,
     measure_geometry,
     tabulate_covalent_radii,
 )

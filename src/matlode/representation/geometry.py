@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
 from matlode.data.formulas import element_symbols
-from matlode.representation.composition import composition_vectors, compute_mean_masses
+from matlode.representation.composition import (
+    composition_vectors,
+    compute_densities,
+    compute_mean_masses,
+)
 
-ATOMIC_MASS_G = 1.66053906660e-24
 BOUND_RATIO = 2.0
 """An atom whose nearest neighbour is further than this multiple of the sum of their radii is
 isolated."""
@@ -57,13 +60,6 @@ def measure_geometry(crystals: Crystals) -> Geometry:
         np.minimum.reduceat(nearest, crystals.offsets[:-1]),
         np.add.reduceat(isolated, crystals.offsets[:-1]),
     )
-
-
-def compute_densities(
-    volumes_per_atom_a3: NDArray[np.floating], mean_masses: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return densities in g/cm³ of volumes per atom (Å³) and mean atomic masses (u)."""
-    return np.asarray(mean_masses, float) * ATOMIC_MASS_G / (volumes_per_atom_a3 * 1e-24)
 
 
 @cache

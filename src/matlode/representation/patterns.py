@@ -66,7 +66,7 @@ SAME_POSITION_DEG: Final = 1e-5
 """Positions closer than this are equal; it is below the resolution of any goniometer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MeasuredPattern:
     """A measured powder pattern of n points."""
 
@@ -82,6 +82,11 @@ class MeasuredPattern:
     """Path of the file."""
     notes: tuple[str, ...] = ()
     """Assumptions and changes."""
+
+    def __repr__(self) -> str:
+        first, last = self.two_theta_deg[[0, -1]]
+        n = len(self.two_theta_deg)
+        return f"MeasuredPattern({self.source}: {n:,} points, 2θ = {first:g} to {last:g}°)"
 
     def _repr_html_(self) -> str:
         """Show the pattern and its metadata in notebooks."""
@@ -109,6 +114,9 @@ def read_pattern(
     header, else 2θ. Descending patterns are reversed, and repeated positions are averaged.
     Assumptions and changes are described in the notes. Raises InputError, with the name of the
     file and the place of the error, if the file is not a powder pattern.
+
+    >>> read_pattern("salt.xy")
+    MeasuredPattern(salt.xy: 1,601 points, 2θ = 10 to 90°)
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())

@@ -72,7 +72,7 @@ QUANTITIES = {
 def stream_table(
     table: Path,
     out: Path,
-    names: Sequence[str] = ("patterns",),
+    names: str | Sequence[str] = ("patterns",),
     *,
     settings: DiffractionSettings = STANDARD_SETTINGS,
     engine: Engine | None = None,
@@ -86,7 +86,11 @@ def stream_table(
     with the reason in unusable.csv. The workers of ``engine`` (default: this process, which uses
     threads) compute, with the same result. Returns the path of the header, arrays.json, which is
     written last. Raises InputError for unknown names and unreadable tables.
+
+    >>> stream_table(Path("materials.parquet"), Path("arrays"))  # doctest: +SKIP
+    PosixPath('arrays/arrays.json')
     """
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in QUANTITIES:
             raise InputError(f'unknown quantity "{name}". {suggest(name, QUANTITIES)}')

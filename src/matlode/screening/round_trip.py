@@ -34,7 +34,7 @@ class RoundTrip(Rule):
 
     def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
-        from matlode.latent.formula_search import FormulaLimits
+        from matlode.latent.formula_limits import FormulaLimits
 
         if not candidates:
             return []

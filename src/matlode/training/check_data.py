@@ -138,6 +138,9 @@ def check_data(
     file ``properties``; nothing is trained.
 
     Raises InputError if the table or the file cannot be read, GoalError for an invalid property.
+
+    >>> check_data(Path("materials.parquet")).rows  # doctest: +SKIP
+    74762
     """
     own = read_properties(properties) if properties else {}
     loaded = TrainingTable.load(table)

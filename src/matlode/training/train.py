@@ -10,6 +10,7 @@ from typing import Any
 from matlode.artefacts import HEADER_FILE, convert_write_errors, load_header, lock_folder
 from matlode.errors import GoalError, suggest
 from matlode.latent.training import TrainingSettings
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.properties.heads import read_endpoint
 from matlode.properties.models import hash_foundations, head_name, list_endpoints
@@ -22,7 +23,7 @@ from matlode.training.trainer import Trainer
 
 
 def train_models(
-    names: list[str] | None = None,
+    names: str | list[str] | None = None,
     *,
     data: Path | None = None,
     out: Path = Path("models"),
@@ -46,7 +47,10 @@ def train_models(
 
     Raises GoalError for unknown names and invalid settings, and InputError for labels that no
     head can learn from, both before anything is trained.
+
+    >>> headers = train_models(data=Path("materials.parquet"))  # doctest: +SKIP
     """
+    names = parse_names(names) if names else None
     own = read_properties(properties) if properties else {}
     models = list_models({**list_endpoints(out), **own}.values())
     if own and not names:

@@ -6,9 +6,11 @@ write the function and add one line to ``SCHEMES`` or ``ENDINGS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,12 +23,16 @@ from matlode.data.readers.databases import (
     open_optimade,
 )
 from matlode.data.readers.files import open_file, open_folder, open_xyz
+from matlode.data.readers.memory import Crystal, is_crystal, open_crystals, open_frame
 from matlode.data.readers.source import ReadOptions, Source
 from matlode.data.readers.tabular import open_csv, open_json, open_json_lines, open_parquet
 from matlode.data.tables import Materials
 from matlode.errors import InputError
 
 Reader = Callable[[str, ReadOptions], Source]
+Sources: TypeAlias = str | Path | pd.DataFrame | Crystal | Sequence[str | Path | Crystal]
+"""One source or several: paths of files and folders, ``scheme:name`` of databases, pymatgen
+Structures, ASE Atoms, pandas frames."""
 
 SCHEMES: dict[str, Reader] = {
     "mp": open_materials_project,
@@ -75,19 +81,48 @@ def gather(source: Source) -> Materials:
     return joined(list(source.chunks))
 
 
-def open_sources(sources: Sequence[str | Path]) -> list[Source]:
-    """Open several sources.
+def open_sources(sources: Sources) -> list[Source]:
+    """Open one source or several, in order.
 
-    Raises InputError if the list is empty, a source does not exist, or a folder contains no
-    readable files.
+    Raises InputError if there is none, a path does not exist, a folder contains no readable
+    files, or an object is no crystal.
     """
-    if not sources:
+    several = _list_sources(sources)
+    if not several:
         raise InputError("nothing to read; give at least one CIF, POSCAR, table or folder.")
-    return [open_source(source) for source in sources]
+    opened: list[Source] = []
+    n_crystals = 0
+    for are_crystals, group in groupby(several, is_crystal):
+        members = list(group)
+        if are_crystals:
+            opened.append(open_crystals(members, n_crystals))
+            n_crystals += len(members)
+        else:
+            opened += map(_open_any, members)
+    return opened
 
 
-def read_materials(sources: Sequence[str | Path]) -> Materials:
-    """Read the crystals of files, tables, folders and databases in order, labels unconverted.
+def _list_sources(sources: Sources) -> list[object]:
+    is_one = isinstance(sources, str | Path | pd.DataFrame) or is_crystal(sources)
+    if is_one or not isinstance(sources, Iterable):
+        return [sources]
+    return list(sources)
+
+
+def _open_any(source: object) -> Source:
+    if isinstance(source, pd.DataFrame):
+        return open_frame(source)
+    if isinstance(source, str | Path):
+        return open_source(source)
+    raise InputError(
+        f"a {type(source).__name__} is nothing to read crystals from; give paths, pymatgen "
+        "Structures, ASE Atoms or pandas frames."
+    )
+
+
+def read_materials(sources: Sources) -> Materials:
+    """Read the crystals of files, tables, folders, databases and objects in order, labels
+    unconverted.
 
     Rows and files that cannot be used are in ``dropped`` with the reason. Raises InputError as
     ``open_sources`` does.
