@@ -36,6 +36,10 @@ class Cluster(Engine):
     """Computes on the workers of a Dask scheduler, which may come and go.
 
     Raises InputError if the scheduler does not answer, or for workers with another version.
+
+    >>> from matlode import search
+    >>> with Cluster("tcp://host:8786") as engine:  # doctest: +SKIP
+    ...     search(maximize="bulk_modulus", engine=engine)
     """
 
     def __init__(self, address: str) -> None:

@@ -169,6 +169,10 @@ class Processes(Engine):
 
     A process starts with its first call. Each is a pool of its own, so that one that is killed
     takes only its own call with it.
+
+    >>> from matlode import search
+    >>> with Processes(4) as engine:  # doctest: +SKIP
+    ...     search(maximize="bulk_modulus", engine=engine)
     """
 
     def __init__(self, n_workers: int = 0) -> None:

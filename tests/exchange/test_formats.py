@@ -22,6 +22,7 @@ from matlode.data.symmetry import make_symmetrised_cif
 from matlode.errors import GoalError, InputError
 from matlode.evidence.hull import correct_energy
 from matlode.exchange.crystals import read_crystals
+from matlode.exchange.entries import _is_corrected
 from matlode.exchange.formats import FORMATS, export
 from matlode.exchange.schema import make_candidates_schema
 from matlode.jobs.runs import Run
@@ -205,3 +206,19 @@ def test_the_schema_of_candidates_is_the_published_one(run):
     assert f"urn:matlode:candidates:{provenance['schemas']['candidates.json']}" == schema["$id"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate([{**rows[0], "rank": "first"}], schema)
+
+
+@pytest.mark.parametrize(
+    ("key", "corrected"),
+    [("chgnet:chgnet-9:0.3.0", True), ("sevennet-0:sevenn-9:7net-0", False),
+     ("tests.exchange.test_formats:calculator:0123", True)],
+)  # fmt: skip
+def test_corrections_are_known_without_the_package(key, corrected):
+    assert _is_corrected(key) is corrected
+
+
+def calculator():
+    """A calculator of one's own."""
+
+
+calculator.corrected = True

@@ -189,14 +189,14 @@ def correct_energy(structure: Structure, energy_per_atom: float, potential: str)
     potential's energies already include them."""
     if find_potential(potential).corrected:
         return energy_per_atom
-    return float(make_entry(structure, energy_per_atom, potential).energy_per_atom)
+    return float(make_entry(structure, energy_per_atom, corrected=False).energy_per_atom)
 
 
 def make_entry(
-    structure: Structure, energy_per_atom: float, potential: str
+    structure: Structure, energy_per_atom: float, *, corrected: bool
 ) -> ComputedStructureEntry:
-    """pymatgen's entry of a structure: its energy (eV/atom) by a potential, with the Materials
-    Project's corrections of 2020 as adjustments unless the energy already includes them."""
+    """pymatgen's entry of a structure: its energy (eV/atom), with the Materials Project's
+    corrections of 2020 as adjustments unless the energy already includes them (``corrected``)."""
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     hubbards = _find_hubbards(structure)
@@ -210,7 +210,7 @@ def make_entry(
             "potcar_symbols": [f"PBE {element}" for element in structure.composition],
         },
     )
-    if not find_potential(potential).corrected:
+    if not corrected:
         with warnings.catch_warnings():
             # pymatgen warns that alloys have no oxidation states; they need no anion correction
             warnings.simplefilter("ignore")

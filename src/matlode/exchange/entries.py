@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from matlode.evidence.hull import make_entry
+from matlode.evidence.potentials import POTENTIALS, find_potential
 from matlode.exchange.crystals import ExportedCrystal
 
 if TYPE_CHECKING:
@@ -26,9 +27,20 @@ def make_entries(crystals: Iterable[ExportedCrystal]) -> list[ComputedStructureE
         entry = make_entry(
             crystal.structure,
             crystal.energy_ev / len(crystal.structure),
-            crystal.potential.partition(":")[0],
+            corrected=_is_corrected(crystal.potential),
         )
         entry.entry_id = crystal.name
         entry.data |= crystal.to_columns()
         entries.append(entry)
     return entries
+
+
+def _is_corrected(key: str) -> bool:
+    """Whether the energies of a potential include the corrections, by its ``PotentialInfo.key``.
+
+    Raises GoalError for a calculator of one's own that cannot be imported here.
+    """
+    for name, info in POTENTIALS.items():
+        if key.startswith(f"{name}:"):  # its package need not be installed
+            return info.corrected
+    return find_potential(key.rpartition(":")[0]).corrected
