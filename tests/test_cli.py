@@ -218,7 +218,7 @@ def test_help_lists_every_command_under_a_heading_users_first():
     [
         ("evaluate", "properties latent folds symmetry realisation screens potentials designs accuracy"),
         ("train", "models properties"),
-        ("bench", "xrd predict search search-cost rediscovery discovery identify scale"),
+        ("bench", "xrd predict search search-cost rediscovery discovery identify scale coordinator"),
         ("data", "features import elements prototypes info check"),
     ],
 )
