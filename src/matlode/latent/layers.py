@@ -4,7 +4,8 @@ dropout, and convolutions, long ones by Fourier transform."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +67,9 @@ class SparseDropout(nn.Module):
         """Any shape; unchanged in evaluation mode."""
         if not (self.training and self.rate):
             return x
-        dropped: Tensor = _Dropped.apply(x, self.rate)
-        return dropped
+        # torch gives the method no types
+        drop = cast(Callable[[Tensor, float], Tensor], _Dropped.apply)
+        return drop(x, self.rate)
 
 
 class _Dropped(torch.autograd.Function):
