@@ -216,9 +216,15 @@ def test_help_lists_every_command_under_a_heading_users_first():
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("evaluate", "properties latent folds symmetry realisation screens potentials designs accuracy"),
+        (
+            "evaluate",
+            "properties latent folds symmetry realisation screens potentials designs accuracy",
+        ),
         ("train", "models properties"),
-        ("bench", "xrd predict search search-cost rediscovery discovery identify scale coordinator"),
+        (
+            "bench",
+            "xrd predict search search-cost rediscovery discovery identify scale coordinator",
+        ),
         ("data", "features import elements prototypes info check"),
     ],
 )

@@ -23,8 +23,8 @@ loss."""
 HEADS = "reference-heads"
 """Table of a space file for all heads without their own table."""
 KERAS_RATES = {"adadelta": 1.0, "adagrad": 1e-2, "adamax": 2e-3, "nadam": 2e-3, "sgd": 1e-2}
-"""Optimizer → default learning rate in Keras 2.3 if it is not 1e-3. Each optimizer is tried with its
-default."""
+"""Optimizer → default learning rate in Keras 2.3 if it is not 1e-3. Each optimizer is tried with
+its default."""
 
 
 @dataclass(frozen=True)
