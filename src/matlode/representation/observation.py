@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matlode.representation.diffraction import DiffractionSettings
+from matlode.representation.kalpha2 import strip_kalpha2
 from matlode.representation.pattern_grid import GriddedPattern, to_grid
 from matlode.representation.patterns import MeasuredPattern
 
@@ -25,6 +26,8 @@ _FIRST_LOG_Q, _LAST_LOG_Q = np.log(np.sin(_HALF_ANGLES)).tolist()
 N_LOG_Q: Final = int((_LAST_LOG_Q - _FIRST_LOG_Q) / LOG_Q_STEP) + 1
 POINTS_PER_SIGMA: Final = 3.0
 """Grid points per standard deviation of the peaks, so that broad profiles need few points."""
+SHRINKAGE: Final = 3.0
+"""Intensities below this many standard deviations of the noise are set to 0."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Observation:
     @classmethod
     def of(cls, pattern: MeasuredPattern) -> Observation:
         """Convert a measured pattern. Raises the same errors as ``to_grid``."""
-        return cls(to_grid(pattern, MATCH_SETTINGS), pattern.source)
+        gridded = to_grid(strip_kalpha2(pattern), MATCH_SETTINGS)
+        return cls(_suppress_noise(gridded), pattern.source)
 
     @property
     def limits_deg(self) -> tuple[float, float]:
@@ -117,6 +121,16 @@ class Observation:
         broad = gaussian_filter1d(sums, sigma / LOG_Q_STEP, mode="constant")
         roots = np.sqrt(broad.clip(min=0)) * seen
         return View(_FIRST_LOG_Q, LOG_Q_STEP, sigma, _normalise(roots), seen.astype(float))
+
+
+def _suppress_noise(gridded: GriddedPattern) -> GriddedPattern:
+    """Shrink intensities near the noise towards 0, as square roots make much of them.
+
+    This is the non-negative garrotte (Breiman, Technometrics 37, 373, 1995).
+    """
+    observed = gridded.intensity
+    ratio = SHRINKAGE * gridded.noise / observed.clip(min=1e-12)
+    return replace(gridded, intensity=observed * (1 - ratio**2).clip(min=0))
 
 
 def _normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:

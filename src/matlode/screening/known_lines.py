@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_atomically, write_json
@@ -36,12 +37,16 @@ from matlode.representation.observation import (
 from matlode.representation.strained_lines import CellFit, Factors, FitCosts, StrainedLines
 
 KIND: Final = "known-lines"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 HEADER: Final = "index.json"
 N_LINES: Final = 96
 """Number of lines per crystal in the index: the strongest."""
 MERGED: Final = 2.0
 """Lines within this many bins in ln Q (0.3 % of a length) are merged in the index."""
+MEASURED_PER_COMPUTED: Final = 0.99
+"""Median ratio of the cell lengths of 325 measured crystals (COD/AMCSD) to those of the same phases
+as computed with density functionals."""
+MEASURED_DATABASES: Final = ("COD/AMCSD",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,9 @@ class KnownLines:
     formulas: NDArray[np.str_]
     """(n,), canonical."""
     space_groups: NDArray[np.int64]
+    expected_scales: NDArray[np.float32]
+    """(n,), expected lengths of a sample's cell relative to those in the table. ``crystals`` and
+    lines have the expected cells."""
     bins: NDArray[np.uint16]
     """(m,), positions of lines in ln Q."""
     amplitudes: NDArray[np.float32]
@@ -118,7 +126,9 @@ class KnownLines:
     def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
         """Build the index; materials with an element without scattering factor are left out."""
         materials = select_scattering(materials)
+        scales = np.where(find_computed(materials.frame), MEASURED_PER_COMPUTED, 1.0)
         crystals = materials.crystals
+        crystals = replace(crystals, lattices=crystals.lattices * scales[:, None, None])
         parts = []
         for chunk in split_range(len(crystals), 64 * CHUNK):
             parts += _lines(crystals.take(np.arange(chunk.start, chunk.stop)))
@@ -130,6 +140,7 @@ class KnownLines:
             frame["id"].to_numpy(str),
             frame["formula"].to_numpy(str),
             _space_groups(materials),
+            scales.astype(np.float32),
             np.concatenate([np.zeros(0, np.uint16), *(bins for bins, _, _ in parts)]),
             np.concatenate([np.zeros(0, np.float32), *(amplitudes for _, amplitudes, _ in parts)]),
             np.cumsum(counts),
@@ -282,7 +293,7 @@ class KnownLines:
 
 
 CRYSTAL_ARRAYS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets")
-LINE_ARRAYS = ("ids", "formulas", "space_groups", "bins", "amplitudes", "starts")
+LINE_ARRAYS = ("ids", "formulas", "space_groups", "expected_scales", "bins", "amplitudes", "starts")
 
 
 def keep_distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
@@ -320,6 +331,19 @@ def _identity(source: str) -> dict[str, object]:
     """Entries of the header that must agree for an index to be used."""
     made_with = {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
     return {"kind": KIND, "schema": SCHEMA, "source": source, **made_with}
+
+
+def find_computed(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Find the rows of a table whose cells were computed: (n,).
+
+    Cells are measured in MEASURED_DATABASES, and in the user's own files, which name no database
+    and no energy.
+    """
+    if "database" in frame:
+        return ~frame["database"].isin(MEASURED_DATABASES).to_numpy(bool)
+    if "formation_energy_per_atom" in frame:
+        return frame["formation_energy_per_atom"].notna().to_numpy(bool)
+    return np.zeros(len(frame), bool)
 
 
 def _space_groups(materials: Materials) -> NDArray[np.int64]:
