@@ -28,6 +28,10 @@ POINTS_PER_SIGMA: Final = 3.0
 """Grid points per standard deviation of the peaks, so that broad profiles need few points."""
 SHRINKAGE: Final = 3.0
 """Intensities below this many standard deviations of the noise are set to 0."""
+OFFSET_SIGMAS: Final = 2.5
+"""Largest error of the background, in standard deviations of the noise."""
+OFFSET_WINDOW_DEG: Final = 3.0
+"""Width of the window in which this error is estimated."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,17 @@ class Observation:
 def _suppress_noise(gridded: GriddedPattern) -> GriddedPattern:
     """Shrink intensities near the noise towards 0, as square roots make much of them.
 
-    This is the non-negative garrotte (Breiman, Technometrics 37, 373, 1995).
+    The background runs along the lower edge of the noise: the local median is subtracted, at most
+    OFFSET_SIGMAS. The rest is multiplied by the non-negative garrotte (Breiman, Technometrics 37,
+    373, 1995).
     """
-    observed = gridded.intensity
-    ratio = SHRINKAGE * gridded.noise / observed.clip(min=1e-12)
-    return replace(gridded, intensity=observed * (1 - ratio**2).clip(min=0))
+    from scipy.ndimage import median_filter
+
+    noise = gridded.noise
+    middle = median_filter(gridded.intensity, round(OFFSET_WINDOW_DEG / gridded.settings.step))
+    observed = gridded.intensity - np.minimum(middle, OFFSET_SIGMAS * noise)
+    ratio = SHRINKAGE * noise / observed.clip(min=1e-12)
+    return replace(gridded, intensity=observed.clip(min=0) * (1 - ratio**2).clip(min=0))
 
 
 def _normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,6 +35,8 @@ BACKGROUND_SCALE_DEG: Final = 0.9
 """Length scale of the background: wider than peaks, narrower than amorphous humps."""
 BACKGROUND_ASYMMETRY: Final = 0.3
 """Weight of points just above the background; that of points below is 0.7."""
+PEAK_SIGMAS: Final = 6.0
+"""Smallest prominence of peaks in standard deviations of the noise."""
 NOISE_WINDOW_DEG: Final = 3.0
 """Width of the window in which the noise is estimated; peaks fill less than half of it."""
 
@@ -103,7 +105,7 @@ def to_grid(
     stretches = _find_stretches(measured)
     if match_width:
         if peak_sigma_deg is None:
-            peak_sigma_deg = _measure_sigma(curve, stretches, settings.step)
+            peak_sigma_deg = _measure_sigma(curve, noise, stretches, settings.step)
         kernel_deg = _find_kernel(peak_sigma_deg, settings, notes)
         curve = _broaden(curve, stretches, kernel_deg / settings.step)
         # sum of the squares of a normalised Gaussian's values
@@ -220,14 +222,17 @@ def _find_stretches(measured: NDArray[np.bool_]) -> list[slice]:
     return [slice(*pair) for pair in edges.reshape(-1, 2).tolist()]
 
 
-def _measure_sigma(curve: NDArray[np.float64], stretches: list[slice], step: float) -> float | None:
+def _measure_sigma(
+    curve: NDArray[np.float64], noise: NDArray[np.float64], stretches: list[slice], step: float
+) -> float | None:
     """Return the median standard deviation of the strong peaks in degrees; None without any."""
     from scipy.signal import find_peaks, peak_widths
 
     highest = max(np.ptp(curve[stretch]) for stretch in stretches)
     widths: list[float] = []
     for stretch in stretches:
-        peaks, _ = find_peaks(curve[stretch], prominence=STRONG_PEAK * highest)
+        limits = np.maximum(STRONG_PEAK * highest, PEAK_SIGMAS * noise[stretch])
+        peaks, _ = find_peaks(curve[stretch], prominence=limits)
         widths += peak_widths(curve[stretch], peaks, rel_height=0.5)[0].tolist()
     return float(np.median(widths)) * step / FWHM_PER_SIGMA if widths else None
 
