@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from matlode.representation.diffraction import DiffractionSettings
 from matlode.representation.kalpha2 import strip_kalpha2
-from matlode.representation.pattern_grid import GriddedPattern, to_grid
+from matlode.representation.pattern_grid import PEAK_SIGMAS, GriddedPattern, to_grid
 from matlode.representation.patterns import MeasuredPattern
 
 MATCH_SETTINGS: Final = DiffractionSettings(
@@ -68,6 +68,12 @@ class Observation:
         """First and last measured 2θ."""
         seen = MATCH_SETTINGS.grid[self.gridded.measured]
         return float(seen[0]), float(seen[-1])
+
+    @property
+    def has_peaks(self) -> bool:
+        """Whether any intensity stands above the noise."""
+        height = self.gridded.intensity / self.gridded.noise.clip(min=1e-12)
+        return bool(height.max() >= PEAK_SIGMAS)
 
     def without(self, profile: NDArray[np.floating]) -> Observation:
         """Subtract a calculated profile (n_points,), in units of the total observed intensity."""
