@@ -26,6 +26,10 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
+MeasuredScans = Annotated[
+    Path | None,
+    typer.Option(help="Folder of measured patterns with known phases, instead of simulated ones."),
+]
 Results = Mapping[str, Sequence[Mapping[str, object]]]
 """Title of a table → its rows."""
 
@@ -174,12 +178,18 @@ def bench_identify(
     out: Annotated[
         Path | None, typer.Option(help="Folder for finished parts (default: kept nowhere).")
     ] = None,
+    measured: MeasuredScans = None,
     as_json: AsJson = False,
 ) -> None:
     """How often the phase of a powder pattern is found."""
     from matlode.benchmarks.identify import bench_identify
+    from matlode.benchmarks.identify_scans import bench_scans
     from matlode.data.tables import find_full_table
 
+    if measured is not None:
+        with show_command_progress() as progress:
+            _print(bench_scans(measured, find_full_table(data), progress=progress), as_json)
+        return
     with show_command_progress(kept=out is not None) as progress:
         found = bench_identify(
             find_full_table(data), n_patterns=structures, out=out, progress=progress

@@ -27,7 +27,7 @@ from matlode.representation.pattern_grid import to_grid
 from matlode.representation.patterns import MeasuredPattern, read_pattern
 from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, keep_distinct
 from matlode.screening.mixtures import MixturePhase, find_mixture
-from matlode.screening.phase_probability import CONFIDENCE, CONFIDENT
+from matlode.screening.phase_probability import CONFIDENCE, CONFIDENT, measure_overlap
 from matlode.screening.symmetry import SymmetryClassifier, compute_system_probabilities
 
 SURE_OF_SYSTEM = 0.8
@@ -181,7 +181,7 @@ def identify(
     lines = known.lines
     matches = find_phases(lines, seen, allowed, required) if seen.has_peaks else []
     phases = _describe_phases(matches, seen, lines, top)
-    probability = CONFIDENCE.compute(matches, phases[0].missing) if matches else 0.0
+    probability = CONFIDENCE.compute(matches, seen)
     mixture = _find_mixture(matches, seen, lines, allowed, required)
     symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
     if plot is not None:
@@ -384,12 +384,9 @@ def _compute_cell(match: Match, lines: KnownLines) -> tuple[float, ...]:
 def _describe_phases(
     matches: Sequence[Match], seen: Observation, lines: KnownLines, top: int
 ) -> tuple[Phase, ...]:
-    view = seen.view(STANDARD_MATCH.passes[-1].sigma_deg)
-    observed = view.roots**2
     phases = []
     for rank, match in enumerate(matches[:top], start=1):
-        profile = match.lines.profile(match.fit, view)
-        common = float(np.minimum(profile, observed).sum())
+        overlap = measure_overlap(match, seen)
         group = int(lines.space_groups[match.row])
         phases.append(
             Phase(
@@ -404,8 +401,8 @@ def _describe_phases(
                 cell=_compute_cell(match, lines),
                 zero_shift_deg=round(match.fit.zero_deg, 3),
                 damping_a2=round(match.fit.damping_a2, 2),
-                explained=round(common / max(float(observed.sum()), 1e-12), 3),
-                missing=round(1 - common / max(float(profile.sum()), 1e-12), 3),
+                explained=round(overlap.explained, 3),
+                missing=round(overlap.missing, 3),
             )
         )
     return tuple(phases)

@@ -17,7 +17,7 @@ from matlode.properties.endpoints import VOLUME
 from matlode.realisation.builder import MEASURED, different
 from matlode.records import Candidate, RealisedStructure
 from matlode.representation.composition import compute_formula_vectors
-from matlode.representation.pattern_grid import to_grid
+from matlode.representation.observation import clean_pattern
 from matlode.representation.patterns import read_pattern
 
 
@@ -68,7 +68,7 @@ def solve(
     """
     models, known = models or Models(), known or Known()
     name = canonicalise_formula(formula)
-    measured = to_grid(read_pattern(pattern, wavelength=wavelength)).intensity
+    measured = clean_pattern(read_pattern(pattern, wavelength=wavelength)).intensity
     progress("solve", 0, n + 2, "models and known materials")
     (candidate,) = models.predict_candidates(
         [name], compute_formula_vectors([name]), measured[None], case="simulated"

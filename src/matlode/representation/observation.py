@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.representation.diffraction import DiffractionSettings
+from matlode.representation.diffraction import STANDARD_SETTINGS, DiffractionSettings
 from matlode.representation.kalpha2 import strip_kalpha2
 from matlode.representation.pattern_grid import PEAK_SIGMAS, GriddedPattern, to_grid
 from matlode.representation.patterns import MeasuredPattern
@@ -60,8 +60,7 @@ class Observation:
     @classmethod
     def of(cls, pattern: MeasuredPattern) -> Observation:
         """Convert a measured pattern. Raises the same errors as ``to_grid``."""
-        gridded = to_grid(strip_kalpha2(pattern), MATCH_SETTINGS)
-        return cls(_suppress_noise(gridded), pattern.source)
+        return cls(clean_pattern(pattern, MATCH_SETTINGS), pattern.source)
 
     @property
     def limits_deg(self) -> tuple[float, float]:
@@ -131,6 +130,16 @@ class Observation:
         broad = gaussian_filter1d(sums, sigma / LOG_Q_STEP, mode="constant")
         roots = np.sqrt(broad.clip(min=0)) * seen
         return View(_FIRST_LOG_Q, LOG_Q_STEP, sigma, _normalise(roots), seen.astype(float))
+
+
+def clean_pattern(
+    pattern: MeasuredPattern, settings: DiffractionSettings = STANDARD_SETTINGS
+) -> GriddedPattern:
+    """Convert a pattern to the grid of ``settings`` without Kα2 lines, background and noise.
+
+    Raises the same errors as ``to_grid``.
+    """
+    return _suppress_noise(to_grid(strip_kalpha2(pattern), settings))
 
 
 def _suppress_noise(gridded: GriddedPattern) -> GriddedPattern:

@@ -383,11 +383,13 @@ def find_computed(frame: pd.DataFrame) -> NDArray[np.bool_]:
     Cells are measured in MEASURED_DATABASES, and in the user's own files, which name no database
     and no energy.
     """
-    if "database" in frame:
-        return ~frame["database"].isin(MEASURED_DATABASES).to_numpy(bool)
+    computed = np.zeros(len(frame), bool)
     if "formation_energy_per_atom" in frame:
-        return frame["formation_energy_per_atom"].notna().to_numpy(bool)
-    return np.zeros(len(frame), bool)
+        computed |= frame["formation_energy_per_atom"].notna().to_numpy(bool)
+    if "database" in frame:
+        computed |= frame["database"].notna().to_numpy(bool)
+        computed &= ~frame["database"].isin(MEASURED_DATABASES).to_numpy(bool)
+    return computed
 
 
 def _find_hull_energies(

@@ -28,7 +28,7 @@ N_BLOCKS: Final = 8
 class MixtureSettings:
     """When another phase is added to a mixture."""
 
-    n_effective: float = 60.0
+    n_effective: float = 120.0
     """Number of independent observations in a pattern."""
     per_phase: float = 6.0
     """Price of a phase, in units of the logarithm of a likelihood."""

@@ -7,39 +7,73 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from matlode.screening.known_lines import Match
+import numpy as np
+
+from matlode.representation.observation import Observation
+from matlode.screening.known_lines import STANDARD_MATCH, Match
 
 CONFIDENT: Final = 0.5
 """Probability below which there is no confident match."""
+LARGEST_MARGIN: Final = 0.1
+"""Larger differences between scores tell no more."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Common intensity of an observed pattern and the calculated one of a phase."""
+
+    explained: float
+    """Share of the observed intensity that the phase explains."""
+    missing: float
+    """Share of the calculated intensity that is not observed."""
+
+
+def measure_overlap(match: Match, seen: Observation) -> Overlap:
+    """Compare the profiles of a match and a pattern at the width of the last pass."""
+    view = seen.view(STANDARD_MATCH.passes[-1].sigma_deg)
+    observed, profile = view.roots**2, match.lines.profile(match.fit, view)
+    common = float(np.minimum(profile, observed).sum())
+    return Overlap(
+        explained=common / max(float(observed.sum()), 1e-12),
+        missing=1 - common / max(float(profile.sum()), 1e-12),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence:
     """Logistic regression of whether the best match is right."""
 
-    constant: float = 0.0
-    score: float = 0.0
+    constant: float
+    score: float
     """Per unit of the score of the best match."""
-    margin: float = 0.0
-    """Per unit of the difference between the scores of the two best phases, up to LARGEST_MARGIN."""
-    missing: float = 0.0
+    margin: float
+    """Per unit of the difference between the scores of the two best phases, up to
+    LARGEST_MARGIN."""
+    missing: float
     """Per share of the calculated intensity that is not observed."""
+    explained: float
+    """Per share of the observed intensity that is explained."""
 
-    def compute(self, matches: Sequence[Match], missing: float) -> float:
-        """Return the probability that the first of ``matches`` (distinct, best first) is right.
+    def compute(self, matches: Sequence[Match], seen: Observation) -> float:
+        """Return the probability that the first of ``matches`` is right, 0 without any.
 
-        ``missing`` is the share of its calculated intensity that is not observed. Without a
-        second phase the margin is LARGEST_MARGIN.
+        The matches are distinct phases, the best first.
         """
+        if not matches:
+            return 0.0
         best = matches[0].score
         second = matches[1].score if len(matches) > 1 else -math.inf
-        margin = min(best - second, LARGEST_MARGIN)
+        overlap = measure_overlap(matches[0], seen)
         logit = (
-            self.constant + self.score * best + self.margin * margin + self.missing * missing
+            self.constant
+            + self.score * best
+            + self.margin * min(best - second, LARGEST_MARGIN)
+            + self.missing * overlap.missing
+            + self.explained * overlap.explained
         )
         return 1 / (1 + math.exp(-logit))
 
 
-LARGEST_MARGIN: Final = 0.1
-"""Larger differences of scores tell no more."""
-CONFIDENCE: Final = Confidence(constant=-20.0, score=22.0, margin=40.0, missing=-1.0)
+CONFIDENCE: Final = Confidence(
+    constant=-20.0, score=22.0, margin=40.0, missing=-1.0, explained=0.0
+)
