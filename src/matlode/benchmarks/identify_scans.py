@@ -155,9 +155,7 @@ def _tabulate_probabilities(answers: Sequence[ScanAnswer]) -> list[Row]:
     return rows
 
 
-def compute_calibration_error(
-    stated: NDArray[np.floating], right: NDArray[np.bool_]
-) -> float:
+def compute_calibration_error(stated: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
     """Mean difference of stated probability (n,) and share of right answers in N_BINS bins."""
     bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
     gaps = [len(b) * abs(stated[b].mean() - right[b].mean()) for b in bins if len(b)]

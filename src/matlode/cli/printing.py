@@ -261,6 +261,8 @@ def print_identified(answer: Identification) -> None:
 
 def print_summary_of_patterns(answers: Sequence[Identification | FailedPattern]) -> None:
     """Print one line per pattern."""
+    from matlode.jobs.identify import FailedPattern
+
     rows = []
     for one in answers:
         if isinstance(one, FailedPattern):

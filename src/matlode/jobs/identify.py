@@ -356,9 +356,7 @@ def _find_mixture(
     return find_mixture(lines, seen, rows, STANDARD_MATCH, wanted=wanted, first=first)
 
 
-def _describe_mixture(
-    mixture: Sequence[MixturePhase], lines: KnownLines
-) -> tuple[PhasePart, ...]:
+def _describe_mixture(mixture: Sequence[MixturePhase], lines: KnownLines) -> tuple[PhasePart, ...]:
     return tuple(
         PhasePart(
             id=str(lines.ids[phase.match.row]),

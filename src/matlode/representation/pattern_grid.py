@@ -237,9 +237,7 @@ def _measure_sigma(
     return float(np.median(widths)) * step / FWHM_PER_SIGMA if widths else None
 
 
-def _find_kernel(
-    sigma_deg: float | None, settings: DiffractionSettings, notes: list[str]
-) -> float:
+def _find_kernel(sigma_deg: float | None, settings: DiffractionSettings, notes: list[str]) -> float:
     """Return the width of the Gaussian that broadens the peaks to those of ``settings``."""
     wanted = settings.peak_sigma_deg
     if sigma_deg is None or sigma_deg >= wanted:

@@ -74,23 +74,15 @@ class StrainedLines:
     """(k, 6), derivative of the metric with respect to each strain."""
 
     @classmethod
-    def of(
-        cls,
-        crystals: Crystals,
-        index: int,
-        factors: Factors | None = None,
-        texture: NDArray[np.float64] = NO_TEXTURE,
-    ) -> StrainedLines:
+    def of(cls, crystals: Crystals, index: int, factors: Factors | None = None) -> StrainedLines:
         """Return the lines of one crystal of a batch.
 
-        ``factors`` are the result of ``find_scattering_factors`` for the batch (None: computed);
-        ``texture`` (4,) is the axis of the crystallites and March's r (Dollase, J. Appl.
-        Crystallogr. 19, 267, 1986).
+        ``factors`` are the result of ``find_scattering_factors`` for the batch (None: computed).
         Raises ScatteringError for elements without scattering factors.
         """
         cell = crystals.lattices[index]
         factors = factors or find_scattering_factors(crystals, MATCH_SETTINGS)
-        hkl, intensity = _find_reflections(crystals, index, *factors, texture)
+        hkl, intensity = _find_reflections(crystals, index, *factors)
         h, k, ell = hkl
         star = np.linalg.inv(cell)
         tensors = find_lattice_strains(cell)
@@ -122,9 +114,7 @@ class StrainedLines:
         if strain_only:
             steps[n:] = 0
         shapes = [costs.shape] * (n - 1)
-        weights = np.array(
-            [costs.scale, *shapes, costs.zero_per_deg2, costs.damping_per_a4]
-        )
+        weights = np.array([costs.scale, *shapes, costs.zero_per_deg2, costs.damping_per_a4])
         score, match = fit_cell(
             self.metric, self.directions, values, steps, weights, self.products, self.intensity,
             MATCH_SETTINGS.wavelength_angstrom, view.start, view.step, view.sigma, view.roots,
@@ -132,18 +122,21 @@ class StrainedLines:
         )  # fmt: skip
         return CellFit(match, score, values[:n], float(values[n]), float(values[n + 1]))
 
-    def compare(self, fit: CellFit, view: View) -> float:
-        """Return the cosine similarity of the square roots of the profile of a fit and the
-        observed one."""
-        return self._draw(fit, view)[0]
-
     def draw(self, fit: CellFit, view: View) -> NDArray[np.float64]:
         """Return (n,), the calculated profile on the grid of a view; 0 where not measured.
 
         The sum over a line is proportional to its intensity (electrons² of the cell, with Lorentz
         and polarisation factors), whatever the width and the step of the view.
         """
-        return self._draw(fit, view)[1] * (view.step / view.sigma)
+        from matlode.representation.line_kernels import match_profile
+
+        profile = np.empty(len(view.roots))
+        match_profile(
+            self.metric + fit.strains @ self.directions, fit.zero_deg, fit.damping_a2,
+            self.products, self.intensity, MATCH_SETTINGS.wavelength_angstrom, view.start,
+            view.step, view.sigma, view.roots, view.seen, profile,
+        )  # fmt: skip
+        return np.asarray(profile * view.seen * (view.step / view.sigma))
 
     def profile(self, fit: CellFit, view: View) -> NDArray[np.float64]:
         """Return (n,), the calculated profile on the grid of a view.
@@ -154,17 +147,6 @@ class StrainedLines:
         profile = self.draw(fit, view)
         root_scale = (np.sqrt(profile) @ view.roots) / max(float(profile.sum()), 1e-12)
         return np.asarray(profile * root_scale**2)
-
-    def _draw(self, fit: CellFit, view: View) -> tuple[float, NDArray[np.float64]]:
-        from matlode.representation.line_kernels import match_profile
-
-        profile = np.empty(len(view.roots))
-        match = match_profile(
-            self.metric + fit.strains @ self.directions, fit.zero_deg, fit.damping_a2,
-            self.products, self.intensity, MATCH_SETTINGS.wavelength_angstrom, view.start,
-            view.step, view.sigma, view.roots, view.seen, profile,
-        )  # fmt: skip
-        return match, profile * view.seen
 
     def two_theta_deg(self, fit: CellFit) -> NDArray[np.float64]:
         """Return (m,), the positions of the lines of a fit, ascending."""
@@ -186,11 +168,7 @@ def _pack_symmetric(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _find_reflections(
-    crystals: Crystals,
-    index: int,
-    factors: NDArray[np.float64],
-    per_s: float,
-    texture: NDArray[np.float64],
+    crystals: Crystals, index: int, factors: NDArray[np.float64], per_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return indices (3, n) and intensities (n,) of the lines of a crystal."""
     from matlode.representation.reflections import bound_reflections, compute_reflections
@@ -205,7 +183,7 @@ def _find_reflections(
     hkl = np.empty((3, room))
     n = compute_reflections(
         cell, cell, crystals.frac_coords[at], crystals.occupancies[at], crystals.numbers[at],
-        texture, g_min, g_max, MATCH_SETTINGS.wavelength_angstrom, factors, per_s,
+        NO_TEXTURE, g_min, g_max, MATCH_SETTINGS.wavelength_angstrom, factors, per_s,
         g2, height, multiplicity, hkl,
     )  # fmt: skip
     strong = np.flatnonzero(height[:n] > WEAK_LINE * height[:n].max(initial=0.0))

@@ -341,8 +341,18 @@ class KnownLines:
 
 
 CRYSTAL_ARRAYS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets")
-LINE_ARRAYS = ("ids", "formulas", "space_groups", "expected_scales", "n_strains", "made",
-    "hull_energies", "bins", "amplitudes", "starts")
+LINE_ARRAYS = (
+    "ids",
+    "formulas",
+    "space_groups",
+    "expected_scales",
+    "n_strains",
+    "made",
+    "hull_energies",
+    "bins",
+    "amplitudes",
+    "starts",
+)
 
 
 def keep_distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
