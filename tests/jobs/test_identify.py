@@ -58,7 +58,8 @@ def test_cassiterite_is_found_with_its_cell_and_symmetry(answer, starter, cassit
 def test_json_is_what_it_always_was(answer, known, sample):
     found = json.loads(json.dumps(answer.to_json(), allow_nan=False))
     assert list(found) == [
-        "pattern", "wavelength_angstrom", "notes", "known", "phases", "beside", "symmetry",
+        "pattern", "wavelength_angstrom", "notes", "known", "answer", "probability", "phases",
+        "mixture", "symmetry",
         "composition",
     ]  # fmt: skip
     assert list(found["phases"][0]) == [
@@ -118,7 +119,8 @@ def test_a_second_phase_is_found_in_what_the_first_leaves(known):
     other = simulate_measured_pattern(crystals, 40, 40, LADDER[0], np.random.default_rng(1))
     both = type(mixed)(**{**vars(mixed), "intensity": mixed.intensity + 0.6 * other.intensity})
     found = identify(both, known=known)
-    told = {p.formula for p in found.phases[:1] + found.beside[:1]}
+    told = {part.formula for part in found.mixture}
+    assert sum(part.weight_fraction for part in found.mixture) == pytest.approx(1, abs=1e-3)
     second = identify(other, known=known).phases[0].formula
     assert told == {"SnO2", second}
 

@@ -56,7 +56,7 @@ def test_answers_differ_and_are_kept(solved):
 def test_json_is_what_it_always_was(solved):
     answers, _ = solved
     assert list(answers[0].to_json()) == [
-        "rank", "formula", "space_group", "match", "volume_per_atom_a3", "template",
+        "rank", "formula", "space_group", "match", "score", "rwp", "volume_per_atom_a3", "template",
         "substitution", "file",
     ]  # fmt: skip
 

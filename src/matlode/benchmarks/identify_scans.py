@@ -125,7 +125,9 @@ def _tabulate_ranks(answers: Sequence[ScanAnswer]) -> list[Row]:
     for half, some in halves.items():
         for condition in CONDITIONS:
             own = [one for one in some if one.condition == condition]
-            row: Row = {"scans": half, "condition": condition, "n": len(own)}
+            row: dict[str, str | int | float | bool | None] = {
+                "scans": half, "condition": condition, "n": len(own)
+            }  # fmt: skip
             for name, below in (("rank 1", 1), ("rank 5", 5)):
                 hits = [one.rank is not None and one.rank < below for one in own]
                 share = float(np.mean(hits))
@@ -164,17 +166,21 @@ def compute_calibration_error(stated: NDArray[np.floating], right: NDArray[np.bo
 
 def _tabulate_scans(answers: Sequence[ScanAnswer]) -> list[Row]:
     rows: list[Row] = []
-    for one in answers:
-        if one.condition == CONDITIONS[0]:
-            row: Row = {
-                "id": one.scan.id,
-                "phase": f"{one.scan.formula} {one.scan.family}",
-                "in the table": one.known,
-                "first, blind": one.best,
-                "probability": one.probability,
+    for blind, *others in zip(*[iter(answers)] * len(CONDITIONS), strict=True):
+        ranks = {
+            f"rank, {one.condition}": None if one.rank is None else one.rank + 1
+            for one in (blind, *others)
+        }
+        rows.append(
+            {
+                "id": blind.scan.id,
+                "phase": f"{blind.scan.formula} {blind.scan.family}",
+                "in the table": blind.known,
+                "first, blind": blind.best,
+                "probability": blind.probability,
+                **ranks,
             }
-            rows.append(row)
-        row[f"rank, {one.condition}"] = None if one.rank is None else one.rank + 1
+        )
     return rows
 
 

@@ -57,18 +57,18 @@ def read_scans(folder: Path) -> list[LabelledScan]:
     """Read the table of scans: columns id, formula, crystal_system, two_theta_deg, intensity."""
     return [
         LabelledScan(
-            id=row.id,
-            formula=canonicalise_formula(row.formula),
-            family=name_family(row.crystal_system),
+            id=row["id"],
+            formula=canonicalise_formula(row["formula"]),
+            family=name_family(row["crystal_system"]),
             pattern=MeasuredPattern(
-                two_theta_deg=np.array(row.two_theta_deg, float),
-                intensity=np.array(row.intensity, float),
+                two_theta_deg=np.array(row["two_theta_deg"], float),
+                intensity=np.array(row["intensity"], float),
                 sigma=None,
                 wavelength_angstrom=CU_K_ALPHA1_ANGSTROM,
-                source=row.id,
+                source=row["id"],
             ),
         )
-        for row in pd.read_parquet(folder / SINGLE_PHASES).itertuples()
+        for row in pd.read_parquet(folder / SINGLE_PHASES).to_dict("records")
     ]
 
 

@@ -84,6 +84,9 @@ def solve(
         bool, typer.Option(help="Leave out known structures of this formula.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Refine the best with rietx, into --out (extra).")
+    ] = False,
     known: KnownTable = None,
     library: Library = None,
     models: ModelsFolder = None,
@@ -102,6 +105,7 @@ def solve(
             wavelength=wavelength,
             hide_known=hide_known,
             out=out,
+            refine=refine,
             models=Models(models),
             known=Known(known, library=tuple(library or ())),
             progress=progress,
@@ -111,12 +115,13 @@ def solve(
         return
     rows = [
         [
-            str(a.rank), f"{a.match:.3f}", str(a.space_group), f"{a.volume_per_atom_a3:.2f}",
+            str(a.rank), f"{a.match:.3f}", f"{a.rwp:.3f}", str(a.space_group),
+            f"{a.volume_per_atom_a3:.2f}",
             f"{a.template}: {a.substitution}", a.file or "",
         ]
         for a in answers
     ]  # fmt: skip
-    headings = ["", "match", "space group", "Å³/atom", "from", "file"]
+    headings = ["", "match", "Rwp", "space group", "Å³/atom", "from", "file"]
     print_table(headings, rows, title=answers[0].formula)
 
 

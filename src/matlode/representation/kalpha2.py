@@ -32,10 +32,10 @@ def strip_kalpha2(pattern: MeasuredPattern) -> MeasuredPattern:
     Kα2 lines: instruments with monochromators have none, and many files give the wavelength of
     Kα1 for patterns of both lines.
     """
-    lines = _find_doublet(pattern.wavelength_angstrom)
-    if lines is None:
+    anode = find_anode(pattern.wavelength_angstrom)
+    if anode is None:
         return pattern
-    alpha1, alpha2 = lines
+    alpha1, alpha2 = (find_wavelength(f"{anode}Ka{line}") for line in "12")
     # where Kα1 of the reflection is whose Kα2 is at each point
     sines = np.sin(np.radians(pattern.two_theta_deg / 2)) * alpha1 / alpha2
     partners = 2 * np.degrees(np.arcsin(sines))
@@ -54,11 +54,12 @@ def strip_kalpha2(pattern: MeasuredPattern) -> MeasuredPattern:
     )
 
 
-def _find_doublet(wavelength_angstrom: float) -> tuple[float, float] | None:
+def find_anode(wavelength_angstrom: float) -> str | None:
+    """Symbol of the anode whose Kα1, or mean of Kα1 and Kα2, is a wavelength; None if of none."""
     for anode in ANODES:
-        alpha1, alpha2, mean = (find_wavelength(f"{anode}Ka{n}") for n in ("1", "2", ""))
-        if min(abs(wavelength_angstrom / one - 1) for one in (alpha1, mean)) < SAME_WAVELENGTH:
-            return alpha1, alpha2
+        lengths = [find_wavelength(f"{anode}Ka{line}") for line in ("1", "")]
+        if min(abs(wavelength_angstrom / one - 1) for one in lengths) < SAME_WAVELENGTH:
+            return anode
     return None
 
 

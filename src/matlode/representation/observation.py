@@ -23,7 +23,7 @@ _HALF_ANGLES = np.radians(
     np.array([MATCH_SETTINGS.two_theta_min_deg, MATCH_SETTINGS.two_theta_max_deg]) / 2
 )
 _FIRST_LOG_Q, _LAST_LOG_Q = np.log(np.sin(_HALF_ANGLES)).tolist()
-N_LOG_Q: Final = int((_LAST_LOG_Q - _FIRST_LOG_Q) / LOG_Q_STEP) + 1
+N_LOG_Q: Final = int((_LAST_LOG_Q - _FIRST_LOG_Q) / LOG_Q_STEP) + 2
 POINTS_PER_SIGMA: Final = 3.0
 """Grid points per standard deviation of the peaks, so that broad profiles need few points."""
 SHRINKAGE: Final = 3.0

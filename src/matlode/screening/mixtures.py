@@ -94,6 +94,17 @@ def find_mixture(
     return _weigh(chosen, fit)
 
 
+def compute_rwp(match: Match, seen: Observation) -> float:
+    """Weighted profile R factor of one phase, without background, at the width of SIGMA_DEG."""
+    view = seen.view(SIGMA_DEG)
+    observed = view.roots**2
+    weights = view.seen / (observed + FLOOR * observed.max())
+    profile = match.lines.draw(match.fit, view)
+    scale = (weights * observed) @ profile / max(float((weights * profile) @ profile), 1e-300)
+    left = observed - scale * profile
+    return float(np.sqrt((weights * left) @ left / ((weights * observed) @ observed)))
+
+
 class _Fit:
     """Fits of the scales of phases to one pattern."""
 
