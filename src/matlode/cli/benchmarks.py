@@ -197,6 +197,21 @@ def bench_identify(
     _print(found, as_json)
 
 
+@commands.command("solve")
+def bench_solve(
+    measured: Annotated[Path, typer.Option(help="Folder of measured patterns with known phases.")],
+    data: DataTable = None,
+    as_json: AsJson = False,
+) -> None:
+    """How often a structure is found for a measured pattern, its formula hidden."""
+    from matlode.benchmarks.solve_scans import bench_solve
+    from matlode.data.tables import find_full_table
+
+    with show_command_progress() as progress:
+        found = bench_solve(measured, find_full_table(data), progress)
+    _print(found, as_json)
+
+
 @commands.command("scale")
 def bench_scale(
     data: DataTable = None,

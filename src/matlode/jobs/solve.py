@@ -87,7 +87,7 @@ def solve(
     )  # fmt: skip
     solutions: list[Solution] = []
     progress("solve", 1, n + 2, "cells are fitted to the pattern")
-    for rank, one in zip(range(1, n + 1), _keep_different(found), strict=False):
+    for rank, one in zip(range(1, n + 1), keep_different(found), strict=False):
         solutions.append(_make_solution(rank, name, one, out))
         progress("solve", rank + 1, n + 2, f"match {one.built.match:.3f}")
     progress("solve", n + 2, n + 2)
@@ -105,7 +105,7 @@ def solve(
     return solutions
 
 
-def _keep_different(found: Iterable[SolvedStructure]) -> Iterator[SolvedStructure]:
+def keep_different(found: Iterable[SolvedStructure]) -> Iterator[SolvedStructure]:
     """Keep the first of equivalent structures; several templates may be of one type."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 

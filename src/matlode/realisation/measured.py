@@ -34,8 +34,10 @@ from matlode.screening.known_lines import (
 from matlode.screening.mixtures import compute_rwp
 from matlode.screening.phase_prior import Prior
 
-N_TEMPLATES: Final = 600
+N_TEMPLATES: Final = 1500
 """Number of substitutions that are compared with the pattern."""
+MAX_PER_TYPE: Final = 12
+"""Number of them with one space group and cell size."""
 DISTANCE_COST: Final = 0.15
 """Reduction of the score per unit of substitution distance."""
 SOLVE_MATCH: Final = MatchSettings(
@@ -78,7 +80,7 @@ def solve_pattern(
     with overlapping atoms are left out. Nothing is found without a template.
     """
     substitutions = builder.library.substitutions(
-        formula, N_TEMPLATES, exclude_own=exclude_own, space_groups=()
+        formula, N_TEMPLATES, exclude_own=exclude_own, max_per_type=MAX_PER_TYPE
     )
     if not substitutions:
         return
