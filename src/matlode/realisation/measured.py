@@ -34,9 +34,9 @@ from matlode.screening.known_lines import (
 from matlode.screening.mixtures import compute_rwp
 from matlode.screening.phase_prior import Prior
 
-N_TEMPLATES: Final = 1500
+N_TEMPLATES: Final = 3000
 """Number of substitutions that are compared with the pattern."""
-MAX_PER_TYPE: Final = 12
+MAX_PER_TYPE: Final = 40
 """Number of them with one space group and cell size."""
 DISTANCE_COST: Final = 0.15
 """Reduction of the score per unit of substitution distance."""
