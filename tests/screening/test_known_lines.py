@@ -59,7 +59,7 @@ def elements(*symbols):
     return mask
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.985, 1.015])
+@pytest.mark.parametrize("scale", [0.99, 0.975, 1.005])
 @pytest.mark.parametrize("row", [7, 120, 301, 433, 555])
 def test_a_known_structure_comes_first_also_stretched(known, materials, row, scale):
     best = known.search(clean(materials.crystals, row, scale=scale))[0]
