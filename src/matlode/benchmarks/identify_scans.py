@@ -125,6 +125,8 @@ def _tabulate_ranks(answers: Sequence[ScanAnswer]) -> list[Row]:
     for half, some in halves.items():
         for condition in CONDITIONS:
             own = [one for one in some if one.condition == condition]
+            if not own:
+                continue
             row: dict[str, str | int | float | bool | None] = {
                 "scans": half, "condition": condition, "n": len(own)
             }  # fmt: skip

@@ -79,6 +79,8 @@ def _summarise(rows: list[Row]) -> list[Row]:
     halves = {"all": rows, "not for learning": [r for r in rows if not r["for learning"]]}
     summary: list[Row] = []
     for name, some in halves.items():
+        if not some:
+            continue
         ranks = [row["rank"] for row in some]
         first = float(np.mean([rank == 1 for rank in ranks]))
         five = float(np.mean([rank is not None for rank in ranks]))
