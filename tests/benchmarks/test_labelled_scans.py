@@ -36,7 +36,9 @@ def test_scans_are_read(folder):
 
 
 def test_known_phases_are_counted(folder):
-    found = bench_scans(folder, folder / "table" / "materials.parquet", folder / "index")
+    table = folder / "table" / "materials.parquet"
+    found = bench_scans(folder, table, folder / "index", folder / "out")
+    assert (folder / "out" / "reliability.png").exists()
     assert [row["n"] for row in found["single phases"][:3]] == [1, 1, 1]
     assert [row["rank 1"] for row in found["single phases"][:3]] == [1, 1, 1]
     first, second = found["each scan"]

@@ -141,6 +141,7 @@ def test_noise_is_no_phase(known, sample):
     assert found.answer == "no peaks above the noise"
     assert found.probability == 0
     assert found.phases == found.mixture == ()
+    assert found.symmetry.why == found.composition.why == "no peaks above the noise"
 
 
 def test_a_wrong_phase_is_no_confident_match(known, sample):

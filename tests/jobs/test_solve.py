@@ -66,6 +66,11 @@ def test_what_cannot_be_solved_is_told(measured, tmp_path):
         solve(measured, "B33C3N11")
     with pytest.raises(MatlodeError):
         solve(measured, "not a formula")
+    noise = tmp_path / "noise.xy"
+    x = STANDARD_SETTINGS.two_theta_deg
+    np.savetxt(noise, np.column_stack([x, np.random.default_rng(0).poisson(200, len(x))]))
+    with pytest.raises(InputError, match="no peaks above the noise"):
+        solve(noise, "TiO2")
     empty = tmp_path / "empty.xy"
     empty.write_text("")
     with pytest.raises(InputError, match=r"empty\.xy"):

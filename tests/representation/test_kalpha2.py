@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from matlode.representation.kalpha2 import RATIO, find_anode, strip_kalpha2
 from matlode.representation.patterns import MeasuredPattern
@@ -44,6 +45,12 @@ def test_the_doublet_becomes_its_first_line(alpha1_only, wavelength):
 
 def test_a_pattern_of_one_line_is_not_changed(alpha1_only):
     assert strip_kalpha2(alpha1_only) is alpha1_only
+
+
+def test_peaks_wider_than_the_doublet_are_not_changed(alpha1_only):
+    wide = gaussian_filter1d(alpha1_only.intensity, 10)
+    pattern = replace(alpha1_only, intensity=wide)
+    assert strip_kalpha2(pattern) is pattern
 
 
 def test_wavelengths_of_no_anode_are_not_changed(alpha1_only):

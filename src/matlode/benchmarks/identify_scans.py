@@ -26,6 +26,7 @@ from matlode.data.symmetry import crystal_system
 from matlode.jobs.identify import find_phases
 from matlode.jobs.known import Known
 from matlode.progress import Progress, silent
+from matlode.report.drawing import COLOURS, TRUE, pyplot
 from matlode.representation.observation import Observation
 from matlode.screening.known_lines import STANDARD_MATCH, KnownLines
 from matlode.screening.mixtures import find_mixture
@@ -54,9 +55,15 @@ class ScanAnswer:
 
 
 def bench_scans(
-    folder: Path, table: Path | None, index: Path | None = None, progress: Progress = silent
+    folder: Path,
+    table: Path | None,
+    index: Path | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
 ) -> Tables:
     """Identify the labelled scans and mixtures in a folder (see ``labelled_scans``).
+
+    The folder ``out`` gets a figure of stated probabilities and shares of right answers.
 
     A phase counts as found if formula and crystal family are right. Settings were learned on the
     half of the scans for which ``is_for_learning`` is true; the others are shown apart.
@@ -70,6 +77,8 @@ def bench_scans(
         answers += [_identify(scan, name, lines, families, phases) for name in CONDITIONS]
         progress("scans", number + 1, len(scans))
     known = [one for one in answers if one.known]
+    if out is not None:
+        _draw_reliability(answers, out / "reliability.png")
     return {
         "single phases": _tabulate_ranks(known),
         "probability": _tabulate_probabilities(answers),
@@ -164,6 +173,29 @@ def compute_calibration_error(stated: NDArray[np.floating], right: NDArray[np.bo
     bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
     gaps = [len(b) * abs(stated[b].mean() - right[b].mean()) for b in bins if len(b)]
     return float(sum(gaps)) / len(stated)
+
+
+def _draw_reliability(answers: Sequence[ScanAnswer], path: Path) -> None:
+    """Draw the share of right answers over the stated probability, in N_BINS bins of each."""
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
+    axes.plot([0, 1], [0, 1], color=TRUE, lw=0.8)
+    for number, condition in enumerate(CONDITIONS):
+        own = [one for one in answers if one.condition == condition]
+        stated = np.array([one.probability for one in own])
+        right = np.array([one.rank == 0 for one in own])
+        bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
+        shares = [right[b].mean() for b in bins]
+        errors = [np.sqrt(r * (1 - r) / len(b)) for b, r in zip(bins, shares, strict=True)]
+        axes.errorbar(
+            [stated[b].mean() for b in bins], shares, errors, fmt="o-", lw=0.8, ms=4,
+            color=COLOURS[number + 1], label=condition,
+        )  # fmt: skip
+    axes.set(xlabel="stated probability", ylabel="share of right answers")
+    axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def _tabulate_scans(answers: Sequence[ScanAnswer]) -> list[Row]:

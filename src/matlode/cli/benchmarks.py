@@ -188,7 +188,8 @@ def bench_identify(
 
     if measured is not None:
         with show_command_progress() as progress:
-            _print(bench_scans(measured, find_full_table(data), progress=progress), as_json)
+            found = bench_scans(measured, find_full_table(data), out=out, progress=progress)
+        _print(found, as_json)
         return
     with show_command_progress(kept=out is not None) as progress:
         found = bench_identify(

@@ -183,7 +183,10 @@ def identify(
     phases = _describe_phases(matches, seen, lines, top)
     probability = CONFIDENCE.compute(matches, seen)
     mixture = _find_mixture(matches, seen, lines, allowed, required)
-    symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
+    if seen.has_peaks:
+        symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
+    else:
+        symmetry, composition = SymmetryGuess(why=NO_PEAKS), CompositionGuess(why=NO_PEAKS)
     if plot is not None:
         _draw(plot, mixture, seen, lines)
     return Identification(

@@ -80,10 +80,12 @@ def solve(
     if refine and out is None:
         raise InputError("a refinement needs a folder for its output; give --out.")
     measured = read_pattern(pattern, wavelength=wavelength)
+    seen = Observation.of(measured)
+    if not seen.has_peaks:
+        raise InputError(f"{pattern}: no peaks above the noise; measure for longer.")
     progress("solve", 0, n + 2, "models and known materials")
     found = solve_pattern(
-        known.builder, models.expected_volume, name, Observation.of(measured),
-        exclude_own=hide_known,
+        known.builder, models.expected_volume, name, seen, exclude_own=hide_known
     )  # fmt: skip
     solutions: list[Solution] = []
     progress("solve", 1, n + 2, "cells are fitted to the pattern")

@@ -23,14 +23,18 @@ BASELINE_DEG: Final = 3.0
 MOST_NEGATIVE: Final = 0.04
 """Largest intensity below the background, relative to that above it, after the removal from a
 pattern with Kα2; the removal from a pattern without digs a hole beside every sharp peak."""
+WIDEST_PEAK_DEG: Final = 0.3
+"""Full width of peaks that hide the two lines; nothing is removed then."""
+STRONG_PEAK: Final = 0.25
+"""Smallest prominence of the peaks that tell the width, relative to the range of the pattern."""
 
 
 def strip_kalpha2(pattern: MeasuredPattern) -> MeasuredPattern:
     """Remove the Kα2 lines (Rachinger, J. Sci. Instrum. 25, 254, 1948).
 
-    The pattern is returned as it is if its wavelength is of no known anode, or if it has no
-    Kα2 lines: instruments with monochromators have none, and many files give the wavelength of
-    Kα1 for patterns of both lines.
+    The pattern is returned as it is if its wavelength is of no known anode, if its peaks are
+    wider than the doublet, or if it has no Kα2 lines: instruments with monochromators have none,
+    and many files give the wavelength of Kα1 for patterns of both lines.
     """
     anode = find_anode(pattern.wavelength_angstrom)
     if anode is None:
@@ -43,7 +47,7 @@ def strip_kalpha2(pattern: MeasuredPattern) -> MeasuredPattern:
     stripped = total / (1 + RATIO)
     for _ in range(ITERATIONS):
         stripped = total - RATIO * np.interp(partners, pattern.two_theta_deg, stripped)
-    if not _has_kalpha2(pattern, stripped):
+    if _measure_width(pattern) > WIDEST_PEAK_DEG or not _has_kalpha2(pattern, stripped):
         return pattern
     mean = abs(pattern.wavelength_angstrom / alpha1 - 1) > SAME_WAVELENGTH / 2
     return replace(
@@ -61,6 +65,18 @@ def find_anode(wavelength_angstrom: float) -> str | None:
         if min(abs(wavelength_angstrom / one - 1) for one in lengths) < SAME_WAVELENGTH:
             return anode
     return None
+
+
+def _measure_width(pattern: MeasuredPattern) -> float:
+    """Median full width of the strong peaks at half height, in degrees."""
+    from scipy.signal import find_peaks, peak_widths
+
+    limit = STRONG_PEAK * np.ptp(pattern.intensity)
+    peaks, _ = find_peaks(pattern.intensity, prominence=limit)
+    if not len(peaks):
+        return 0.0
+    step = float(np.median(np.diff(pattern.two_theta_deg)))
+    return float(np.median(peak_widths(pattern.intensity, peaks)[0])) * step
 
 
 def _has_kalpha2(pattern: MeasuredPattern, stripped: NDArray[np.float64]) -> bool:
