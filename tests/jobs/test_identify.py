@@ -11,6 +11,7 @@ from matlode.data.formulas import parse_formula
 from matlode.data.tables import write_materials
 from matlode.errors import GridMismatchError, InputError
 from matlode.jobs import identify as module
+from matlode.jobs.identify import FailedPattern, identify_files
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
 
 
@@ -58,7 +59,8 @@ def test_cassiterite_is_found_with_its_cell_and_symmetry(answer, starter, cassit
 def test_json_is_what_it_always_was(answer, known, sample):
     found = json.loads(json.dumps(answer.to_json(), allow_nan=False))
     assert list(found) == [
-        "pattern", "wavelength_angstrom", "notes", "known", "phases", "beside", "symmetry",
+        "pattern", "wavelength_angstrom", "notes", "known", "answer", "probability", "phases",
+        "mixture", "symmetry",
         "composition",
     ]  # fmt: skip
     assert list(found["phases"][0]) == [
@@ -118,9 +120,80 @@ def test_a_second_phase_is_found_in_what_the_first_leaves(known):
     other = simulate_measured_pattern(crystals, 40, 40, LADDER[0], np.random.default_rng(1))
     both = type(mixed)(**{**vars(mixed), "intensity": mixed.intensity + 0.6 * other.intensity})
     found = identify(both, known=known)
-    told = {p.formula for p in found.phases[:1] + found.beside[:1]}
+    told = {part.formula for part in found.mixture}
+    assert sum(part.weight_fraction for part in found.mixture) == pytest.approx(1, abs=1e-3)
     second = identify(other, known=known).phases[0].formula
     assert told == {"SnO2", second}
+
+
+def test_a_confident_answer_is_the_formula(answer):
+    assert answer.answer == "SnO2"
+    assert answer.probability > 0.5
+    (part,) = answer.mixture
+    assert (part.formula, part.space_group, part.weight_fraction) == ("SnO2", 136, 1.0)
+
+
+def test_noise_is_no_phase(known, sample):
+    x = np.loadtxt(sample)[:, 0]
+    path = sample.with_name("noise.xy")
+    np.savetxt(path, np.column_stack([x, np.random.default_rng(0).poisson(200, len(x))]))
+    found = identify(path, known=known)
+    assert found.answer == "no peaks above the noise"
+    assert found.probability == 0
+    assert found.phases == found.mixture == ()
+    assert found.symmetry.why == found.composition.why == "no peaks above the noise"
+
+
+def test_a_wrong_phase_is_no_confident_match(known, sample):
+    found = identify(sample, elements=["Na", "Cl", "Fe"], known=known)
+    assert found.answer == "no confident match"
+    assert found.probability < 0.5
+
+
+def test_many_files_give_one_record_each(known, sample, tmp_path):
+    broken = tmp_path / "broken.xy"
+    broken.write_text("no numbers")
+    first, second, third = identify_files(
+        [sample, broken, sample], known=known, plots=tmp_path / "plots"
+    )
+    assert first == third
+    assert first.answer == "SnO2"
+    assert isinstance(second, FailedPattern)
+    assert "no rows of numbers" in second.error
+    assert (tmp_path / "plots" / "sample.xy.png").exists()
+    with pytest.raises(InputError, match="unknown element"):
+        list(identify_files([sample], elements=["Xx"], known=known))
+
+
+def test_a_gas_is_a_phase_only_if_asked_for(known):
+    lines = known.lines
+    gases = np.flatnonzero(lines.gases)
+    assert not np.isin(gases, lines.find_rows(None)).any()
+    for row in gases:
+        only = lines.elements[row]
+        assert row in lines.find_rows(only)
+        assert row not in lines.find_rows(only | lines.elements[0])
+
+
+def test_own_crystals_are_added_and_the_index_is_shared(
+    known, starter, cassiterite, tmp_path, monkeypatch
+):
+    table = tmp_path / "table"
+    write_materials(starter.take(np.arange(0, len(starter), 200)), table)
+    own = tmp_path / "own"
+    own.mkdir()
+    starter.crystals.structure(cassiterite).to(str(own / "mine.cif"))
+    monkeypatch.setenv("MATLODE_SHARED_CACHE", str(tmp_path / "shared"))
+    more = Known(table / "materials.parquet", library=(own,))
+    lines = more.lines
+    assert lines.ids[-1].endswith("mine.cif")
+    assert (lines.formulas[-1], lines.space_groups[-1]) == ("O2Sn", 136)
+    # a measured cell is expected as it is, a computed one 1 % too large
+    assert lines.expected_scales[-1] == 1
+    assert lines.expected_scales[0] == pytest.approx(0.99)
+    assert (tmp_path / "shared" / "lines").is_dir()
+    assert more.index_folder.is_relative_to(tmp_path / "shared")
+    assert more.index_folder != Known(table / "materials.parquet").index_folder
 
 
 def test_the_index_is_kept_and_used_again(known):

@@ -56,7 +56,7 @@ def test_answers_differ_and_are_kept(solved):
 def test_json_is_what_it_always_was(solved):
     answers, _ = solved
     assert list(answers[0].to_json()) == [
-        "rank", "formula", "space_group", "match", "volume_per_atom_a3", "template",
+        "rank", "formula", "space_group", "match", "score", "rwp", "volume_per_atom_a3", "template",
         "substitution", "file",
     ]  # fmt: skip
 
@@ -66,6 +66,11 @@ def test_what_cannot_be_solved_is_told(measured, tmp_path):
         solve(measured, "B33C3N11")
     with pytest.raises(MatlodeError):
         solve(measured, "not a formula")
+    noise = tmp_path / "noise.xy"
+    x = STANDARD_SETTINGS.two_theta_deg
+    np.savetxt(noise, np.column_stack([x, np.random.default_rng(0).poisson(200, len(x))]))
+    with pytest.raises(InputError, match="no peaks above the noise"):
+        solve(noise, "TiO2")
     empty = tmp_path / "empty.xy"
     empty.write_text("")
     with pytest.raises(InputError, match=r"empty\.xy"):

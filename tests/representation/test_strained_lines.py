@@ -99,7 +99,7 @@ def test_a_strain_costs():
     far = lines.fitted(
         replace(fit, strains=fit.strains + 0.01),
         seen.view(0.15),
-        FitCosts(strain=1e-9, zero_per_deg2=0, damping_per_a4=0),
+        FitCosts(scale=1e-9, shape=1e-9, zero_per_deg2=0, damping_per_a4=0),
         strain_only=True,
     )
     assert far.score <= far.match

@@ -21,6 +21,8 @@ from matlode.testing import diamond, rock_salt, rutile
 
 FINE = DiffractionSettings(n_points=4001, peak_sigma_deg=0.08)
 N_KNOWN = 600
+GRID_STEP = 2e-3
+"""Relative: what lengths are told by on steps of 0.04°, with a price for each change."""
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +59,12 @@ def elements(*symbols):
     return mask
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.985, 1.015])
+@pytest.mark.parametrize("scale", [0.99, 0.975, 1.005])
 @pytest.mark.parametrize("row", [7, 120, 301, 433, 555])
 def test_a_known_structure_comes_first_also_stretched(known, materials, row, scale):
     best = known.search(clean(materials.crystals, row, scale=scale))[0]
     assert phase(known, best.row) == phase(known, row)
-    assert best.scale == pytest.approx(scale, abs=1e-3)
+    assert best.scale == pytest.approx(scale, abs=GRID_STEP)
     assert best.fit.match > 0.97
 
 

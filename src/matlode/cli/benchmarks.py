@@ -27,6 +27,10 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 
+MeasuredScans = Annotated[
+    Path | None,
+    typer.Option(help="Folder of measured patterns with known phases, instead of simulated ones."),
+]
 Results = Mapping[str, Sequence[Mapping[str, object]]]
 """Title of a table → its rows."""
 
@@ -176,16 +180,38 @@ def bench_identify(
     out: Annotated[
         Path | None, typer.Option(help="Folder for finished parts (default: kept nowhere).")
     ] = None,
+    measured: MeasuredScans = None,
     as_json: AsJson = False,
 ) -> None:
     """How often the phase of a powder pattern is found."""
     from matlode.benchmarks.identify import bench_identify
+    from matlode.benchmarks.identify_scans import bench_scans
     from matlode.data.tables import find_full_table
 
+    if measured is not None:
+        with show_command_progress() as progress:
+            found = bench_scans(measured, find_full_table(data), out=out, progress=progress)
+        _print(found, as_json)
+        return
     with show_command_progress(kept=out is not None) as progress:
         found = bench_identify(
             find_full_table(data), n_patterns=structures, out=out, progress=progress
         )
+    _print(found, as_json)
+
+
+@commands.command("solve")
+def bench_solve(
+    measured: Annotated[Path, typer.Option(help="Folder of measured patterns with known phases.")],
+    data: DataTable = None,
+    as_json: AsJson = False,
+) -> None:
+    """How often a structure is found for a measured pattern, its formula hidden."""
+    from matlode.benchmarks.solve_scans import bench_solve
+    from matlode.data.tables import find_full_table
+
+    with show_command_progress() as progress:
+        found = bench_solve(measured, find_full_table(data), progress)
     _print(found, as_json)
 
 

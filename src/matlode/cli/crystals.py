@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from matlode.cli.printing import (
     print_json,
     print_json_list,
     print_predictions,
+    print_summary_of_patterns,
     print_table,
 )
 from matlode.cli.shared import (
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from matlode.jobs.predict import CrystalPrediction
 
 commands = typer.Typer()
+Library = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder or file of your own crystals (CIF), added to the known ones."),
+]
 
 
 @commands.command()
@@ -96,7 +101,11 @@ def solve(
         bool, typer.Option(help="Leave out known structures of this formula.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the CIFs.")] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Refine the best with rietx, into --out (extra).")
+    ] = False,
     known: KnownTable = None,
+    library: Library = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,8 +122,9 @@ def solve(
             wavelength=wavelength,
             hide_known=hide_known,
             out=out,
+            refine=refine,
             models=Models(models),
-            known=Known(known),
+            known=Known(known, library=tuple(library or ())),
             progress=progress,
         )
     if as_json:
@@ -122,18 +132,21 @@ def solve(
         return
     rows = [
         [
-            str(a.rank), f"{a.match:.3f}", str(a.space_group), f"{a.volume_per_atom_a3:.2f}",
+            str(a.rank), f"{a.match:.3f}", f"{a.rwp:.3f}", str(a.space_group),
+            f"{a.volume_per_atom_a3:.2f}",
             f"{a.template}: {a.substitution}", a.file or "",
         ]
         for a in answers
     ]  # fmt: skip
-    headings = ["", "match", "space group", "Å³/atom", "from", "file"]
+    headings = ["", "match", "Rwp", "space group", "Å³/atom", "from", "file"]
     print_table(headings, rows, title=answers[0].formula)
 
 
 @commands.command()
 def identify(
-    pattern: Annotated[Path, typer.Argument(help="Measured powder pattern (.xy, .xrdml, ...).")],
+    patterns: Annotated[
+        list[Path], typer.Argument(help="Measured powder patterns (.xy, .xrdml, ...).")
+    ],
     elements: Annotated[
         str | None, typer.Option(help="Elements that phases may contain, such as Li,Fe,P,O.")
     ] = None,
@@ -147,37 +160,47 @@ def identify(
         Path | None,
         typer.Option(help="Folder of the table's index (default: in the user's cache)."),
     ] = None,
+    library: Library = None,
     top: Annotated[int, typer.Option(min=1, help="Number of phases.")] = 10,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the best phases over the pattern into this file.")
+        Path | None,
+        typer.Option(help="Draw the phases over the pattern: file, or folder for many patterns."),
     ] = None,
     models: ModelsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Identify known phases in a measured powder pattern.
+    """Identify known phases in measured powder patterns.
 
-    Also its space group and its likely elements, from the pattern alone.
+    Also their space groups and likely elements, from the patterns alone.
     """
     from matlode.jobs.identify import identify as run_identify
+    from matlode.jobs.identify import identify_files
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
 
     with show_command_progress() as progress:
-        answer = run_identify(
-            pattern,
-            elements=elements,
-            require=require,
-            wavelength=wavelength,
-            top=top,
-            plot=plot,
-            models=Models(models),
-            known=Known(known, index, progress),
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "elements": elements,
+            "require": require,
+            "wavelength": wavelength,
+            "top": top,
+            "models": Models(models),
+            "known": Known(known, index, progress, tuple(library or ())),
+            "progress": progress,
+        }
+        if len(patterns) == 1:
+            answer = run_identify(patterns[0], plot=plot, **options)
+            print_json(answer.to_json()) if as_json else print_identified(answer)
+            return
+        answers = identify_files(patterns, plots=plot, **options)
+        if as_json and not stdout_is_terminal():
+            print_json_list(answer.to_json() for answer in answers)
+            return
+        together = list(answers)
     if as_json:
-        print_json(answer.to_json())
+        print_json([answer.to_json() for answer in together])
     else:
-        print_identified(answer)
+        print_summary_of_patterns(together)
 
 
 @commands.command()

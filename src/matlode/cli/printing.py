@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matlode.evaluation.designs import CoverageRow
     from matlode.evaluation.score_row import ScoreRow
     from matlode.evaluation.screens import ScreenRow
-    from matlode.jobs.identify import Identification
+    from matlode.jobs.identify import FailedPattern, Identification, PhasePart
     from matlode.jobs.predict import CrystalPrediction
     from matlode.run_records import CandidateRow, EvidenceRow, PredictedValue, Provenance
     from matlode.training.check_data import PropertyCheck, TableCheck
@@ -240,23 +240,27 @@ def print_identified(answer: Identification) -> None:
     """Print the known phases in a pattern with the guesses at symmetry and composition."""
     for note in answer.notes:
         print(f"{answer.pattern}: {note}")
+    print(f"{answer.pattern}: {answer.answer}", end="")
+    print(f", probability {answer.probability:.2f}" if answer.phases else "")
     headings = ["", "formula", "space group", "score", "match", "scale", "zero / °"]
     headings += ["explained", "missing", "id"]
-    for title, phases in (
-        (f"best of {answer.known:,} known crystals", answer.phases),
-        ("best for what the first leaves unexplained", answer.beside),
-    ):
-        rows = [
-            [
-                str(p.rank), p.formula, f"{p.space_group} ({p.crystal_system})",
-                f"{p.score:.3f}", f"{p.match:.3f}", f"{p.scale:.4f}",
-                f"{p.zero_shift_deg:+.3f}", f"{p.explained:.0%}", f"{p.missing:.0%}", p.id,
-            ]
-            for p in phases
-        ]  # fmt: skip
-        if rows:
-            print_table(headings, rows, title=title)
-    if not answer.phases:
+    rows = [
+        [
+            str(p.rank), p.formula, f"{p.space_group} ({p.crystal_system})",
+            f"{p.score:.3f}", f"{p.match:.3f}", f"{p.scale:.4f}",
+            f"{p.zero_shift_deg:+.3f}", f"{p.explained:.0%}", f"{p.missing:.0%}", p.id,
+        ]
+        for p in answer.phases
+    ]  # fmt: skip
+    if rows:
+        print_table(headings, rows, title=f"best of {answer.known:,} known crystals, each alone")
+        parts = [
+            [part.formula, str(part.space_group), _with_error(part), part.id]
+            for part in answer.mixture
+        ]
+        headings = ["formula", "space group", "weight", "id"]
+        print_table(headings, parts, title="phases that explain the pattern together")
+    elif answer.answer != "no peaks above the noise":
         print("No known crystal of these elements has a line where the pattern has one.")
     symmetry, composition = answer.symmetry, answer.composition
     for name, part in (
@@ -266,6 +270,27 @@ def print_identified(answer: Identification) -> None:
         ("elements of these:", composition.elements),
     ):
         print(name, ", ".join(f"{key} {value:g}" for key, value in part.items()) or "none")
+
+
+def print_summary_of_patterns(answers: Sequence[Identification | FailedPattern]) -> None:
+    """Print one line per pattern."""
+    from matlode.jobs.identify import FailedPattern
+
+    rows = []
+    for one in answers:
+        if isinstance(one, FailedPattern):
+            rows.append([one.pattern, one.error, "", "", "", ""])
+            continue
+        group = str(one.phases[0].space_group) if one.phases else ""
+        match = f"{one.phases[0].match:.3f}" if one.phases else ""
+        parts = ", ".join(f"{part.formula} {_with_error(part)}" for part in one.mixture)
+        rows.append([one.pattern, one.answer, f"{one.probability:.2f}", group, match, parts])
+    headings = ["pattern", "answer", "probability", "space group", "match", "together"]
+    print_table(headings, rows)
+
+
+def _with_error(part: PhasePart) -> str:
+    return f"{part.weight_fraction:.1%} ± {part.uncertainty:.1%}"
 
 
 def print_scores(rows: Sequence[ScoreRow]) -> None:

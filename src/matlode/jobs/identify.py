@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,10 @@ from matlode.report.match_figures import Overlay, check_ending, draw_matches
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.observation import MATCH_SETTINGS, Observation
 from matlode.representation.pattern_grid import to_grid
-from matlode.representation.pattern_peaks import require_peaks
 from matlode.representation.patterns import MeasuredPattern, read_pattern
 from matlode.screening.known_lines import STANDARD_MATCH, KnownLines, Match, keep_distinct
+from matlode.screening.mixtures import MixturePhase, find_mixture
+from matlode.screening.phase_probability import CONFIDENCE, CONFIDENT, measure_overlap
 from matlode.screening.symmetry import SymmetryClassifier, compute_system_probabilities
 
 SURE_OF_SYSTEM = 0.8
@@ -38,10 +39,10 @@ CANNOT_TELL = "can't tell"
 N_NEIGHBOURS = 20
 """Latent neighbours from which elements are guessed."""
 ENCODED_AT_ONCE = 4096
-OVERLAID = 3
-"""Phases in the figure."""
 MIN_UNEXPLAINED = 0.1
-"""Share of the observed intensity that must be unexplained before a second phase is searched."""
+"""Share of the observed intensity that must be unexplained before other phases are searched."""
+NO_MATCH = "no confident match"
+NO_PEAKS = "no peaks above the noise"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Phase:
     space_group: int
     crystal_system: str
     score: float
-    """``match`` minus the penalty for strain."""
+    """``match`` minus the penalties for free parameters, strain and unlikely phases."""
     match: float
     """Cosine of the observed and the fitted pattern."""
     scale: float
@@ -67,6 +68,21 @@ class Phase:
     """Share of the observed intensity that the phase explains."""
     missing: float
     """Share of the calculated intensity that is not observed."""
+
+
+@dataclass(frozen=True)
+class PhasePart:
+    """A phase of a mixture."""
+
+    id: str
+    formula: str
+    space_group: int
+    cell: tuple[float, ...]
+    """Fitted a, b, c in Å and α, β, γ in degrees."""
+    weight_fraction: float
+    """From scale · mass of the cell · volume of the cell; absorption is neglected."""
+    uncertainty: float
+    """Standard deviation of the weight fraction."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +119,14 @@ class Identification:
     notes: tuple[str, ...]
     known: int
     """Number of known crystals that were searched."""
+    answer: str
+    """Formula of the first phase, "no confident match" or "no peaks above the noise"."""
+    probability: float
+    """Probability that the first phase is in the sample, if it is a known one."""
     phases: tuple[Phase, ...]
-    """Best first."""
-    beside: tuple[Phase, ...]
-    """Best phases for what the first one leaves unexplained."""
+    """Best first, each as if it were the only one."""
+    mixture: tuple[PhasePart, ...]
+    """Phases that explain the pattern together, the largest part first."""
     symmetry: SymmetryGuess
     composition: CompositionGuess
 
@@ -121,6 +141,18 @@ class Identification:
             if guess["why"] is None:
                 del guess["why"]
         return found
+
+
+@dataclass(frozen=True)
+class FailedPattern:
+    """A file of several that could not be used."""
+
+    pattern: str
+    error: str
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``matlode identify --json`` prints."""
+        return asdict(self)
 
 
 @accept_identifier
@@ -139,7 +171,8 @@ def identify(
     """Identify the known phases in a measured powder pattern, its space group and composition.
 
     Phases contain no other elements than ``elements`` and all of ``require``; at most ``top``
-    are returned. ``plot`` names a figure of the pattern with the best phases laid over it.
+    are returned. The phases of a mixture contain ``require`` together. ``plot`` names a figure of
+    the pattern with the phases laid over it.
 
     Raises InputError for a file that is not a powder pattern and for unknown elements,
     GridMismatchError if the measured range is too short.
@@ -153,26 +186,67 @@ def identify(
         check_ending(plot)
     if not isinstance(pattern, MeasuredPattern):
         pattern = read_pattern(pattern, wavelength=wavelength)
-    seen = Observation.of(require_peaks(pattern))
+    seen = Observation.of(pattern)
     lines = known.lines
-    matches = find_phases(lines, seen, allowed, required)
-    beside: tuple[Phase, ...] = ()
-    if matches and (rest := _subtract(matches[0], seen)) is not None:
-        others = find_phases(lines, rest, allowed, None)
-        beside = _describe_phases(others[: min(top, 3)], rest, lines)
-    symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
+    matches = find_phases(lines, seen, allowed, required) if seen.has_peaks else []
+    phases = _describe_phases(matches, seen, lines, top)
+    probability = CONFIDENCE.compute(matches, seen)
+    mixture = _find_mixture(matches, seen, lines, allowed, required)
+    if seen.has_peaks:
+        symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
+    else:
+        symmetry, composition = SymmetryGuess(why=NO_PEAKS), CompositionGuess(why=NO_PEAKS)
     if plot is not None:
-        _draw(plot, matches[:OVERLAID], seen, lines)
+        _draw(plot, mixture, seen, lines)
     return Identification(
         pattern=pattern.source,
         wavelength_angstrom=pattern.wavelength_angstrom,
         notes=tuple(seen.gridded.notes),
         known=len(lines),
-        phases=_describe_phases(matches[:top], seen, lines),
-        beside=beside,
+        answer=_answer(seen, phases, probability),
+        probability=round(probability, 3),
+        phases=phases,
+        mixture=_describe_mixture(mixture, lines),
         symmetry=symmetry,
         composition=composition,
     )
+
+
+def identify_files(
+    patterns: Sequence[Path],
+    *,
+    elements: Sequence[str] | None = None,
+    require: Sequence[str] | None = None,
+    wavelength: str | float | None = None,
+    top: int = 10,
+    plots: Path | None = None,
+    models: Models | None = None,
+    known: Known | None = None,
+    progress: Progress = silent,
+) -> Iterator[Identification | FailedPattern]:
+    """Identify the phases in each of many files, in order (see ``identify``).
+
+    A file that is not a usable powder pattern gives a record with the error. The folder ``plots``
+    gets one figure per file, named after it.
+    """
+    models, known = models or Models(), known or Known()
+    _make_mask(elements), _make_mask(require)  # an error of all files is raised
+    for number, path in enumerate(patterns):
+        progress("patterns identified", number, len(patterns), path.name)
+        try:
+            yield identify(
+                path,
+                elements=elements,
+                require=require,
+                wavelength=wavelength,
+                top=top,
+                plot=None if plots is None else plots / f"{path.name}.png",
+                models=models,
+                known=known,
+            )
+        except (GridMismatchError, InputError) as error:
+            yield FailedPattern(str(path), str(error))
+    progress("patterns identified", len(patterns), len(patterns))
 
 
 def find_phases(
@@ -270,26 +344,59 @@ def _make_mask(symbols: Names | None) -> NDArray[np.bool_] | None:
     return mask
 
 
-def _subtract(match: Match, seen: Observation) -> Observation | None:
-    """What a phase leaves unexplained of a pattern; None if that is little."""
-    rest = seen.without(match.lines.profile(match.fit, seen.view_unbroadened()))
+def _answer(seen: Observation, phases: Sequence[Phase], probability: float) -> str:
+    if not seen.has_peaks:
+        return NO_PEAKS
+    return phases[0].formula if phases and probability >= CONFIDENT else NO_MATCH
+
+
+def _find_mixture(
+    matches: Sequence[Match],
+    seen: Observation,
+    lines: KnownLines,
+    allowed: NDArray[np.bool_] | None,
+    required: NDArray[np.bool_] | None,
+) -> list[MixturePhase]:
+    """Phases of the mixture; the best match alone if it leaves little unexplained."""
+    if not matches:
+        return []
+    rest = seen.without(matches[0].lines.profile(matches[0].fit, seen.view_unbroadened()))
     part = rest.gridded.intensity.sum() / max(float(seen.gridded.intensity.sum()), 1e-12)
-    return rest if part >= MIN_UNEXPLAINED else None
+    rows = lines.find_rows(allowed) if part >= MIN_UNEXPLAINED else np.array([matches[0].row])
+    wanted = allowed if required is None else required
+    first = matches if required is None or part < MIN_UNEXPLAINED else None
+    return find_mixture(lines, seen, rows, STANDARD_MATCH, wanted=wanted, first=first)
+
+
+def _describe_mixture(mixture: Sequence[MixturePhase], lines: KnownLines) -> tuple[PhasePart, ...]:
+    return tuple(
+        PhasePart(
+            id=str(lines.ids[phase.match.row]),
+            formula=format_formula(str(lines.formulas[phase.match.row])),
+            space_group=int(lines.space_groups[phase.match.row]),
+            cell=_compute_cell(phase.match, lines),
+            weight_fraction=round(phase.weight_fraction, 4),
+            uncertainty=round(phase.uncertainty, 4),
+        )
+        for phase in mixture
+    )
+
+
+def _compute_cell(match: Match, lines: KnownLines) -> tuple[float, ...]:
+    """Fitted a, b, c in Å and α, β, γ in degrees."""
+    from pymatgen.core import Lattice
+
+    strain = match.lines.strain(match.fit)
+    cell = Lattice(lines.crystals.lattices[match.row] @ (np.eye(3) + strain))
+    return tuple(round(value, 4) for value in cell.parameters)
 
 
 def _describe_phases(
-    matches: Sequence[Match], seen: Observation, lines: KnownLines
+    matches: Sequence[Match], seen: Observation, lines: KnownLines, top: int
 ) -> tuple[Phase, ...]:
-    from pymatgen.core import Lattice
-
-    view = seen.view(STANDARD_MATCH.passes[-1].sigma_deg)
-    observed = view.roots**2
     phases = []
-    for rank, match in enumerate(matches, start=1):
-        profile = match.lines.profile(match.fit, view)
-        common = float(np.minimum(profile, observed).sum())
-        strain = match.lines.strain(match.fit)
-        cell = Lattice(lines.crystals.lattices[match.row] @ (np.eye(3) + strain))
+    for rank, match in enumerate(matches[:top], start=1):
+        overlap = measure_overlap(match, seen)
         group = int(lines.space_groups[match.row])
         phases.append(
             Phase(
@@ -301,11 +408,11 @@ def _describe_phases(
                 score=round(match.score, 4),
                 match=round(match.fit.match, 4),
                 scale=round(match.scale, 4),
-                cell=tuple(round(value, 4) for value in cell.parameters),
+                cell=_compute_cell(match, lines),
                 zero_shift_deg=round(match.fit.zero_deg, 3),
                 damping_a2=round(match.fit.damping_a2, 2),
-                explained=round(common / max(float(observed.sum()), 1e-12), 3),
-                missing=round(1 - common / max(float(profile.sum()), 1e-12), 3),
+                explained=round(overlap.explained, 3),
+                missing=round(overlap.missing, 3),
             )
         )
     return tuple(phases)
@@ -330,23 +437,25 @@ def _guess(
     )
 
 
-def _draw(path: Path, matches: Sequence[Match], seen: Observation, lines: KnownLines) -> None:
+def _draw(
+    path: Path, mixture: Sequence[MixturePhase], seen: Observation, lines: KnownLines
+) -> None:
     view = seen.view_unbroadened()
-    height = max(float((view.roots**2).max()), 1e-12)
+    observed = view.roots**2
+    height = max(float(observed.max()), 1e-12)
     grid = MATCH_SETTINGS.grid
+    first, last = seen.limits_deg
+    inside = (grid >= first) & (grid <= last)
     overlays = [
         Overlay(
             f"{format_formula(str(lines.formulas[m.row]))} "
-            f"({int(lines.space_groups[m.row])}), {m.fit.match:.2f}",
-            m.lines.profile(m.fit, view) / height,
+            f"({int(lines.space_groups[m.row])}), {part.weight_fraction:.0%}",
+            (part.draw(view) / height)[inside],
             m.lines.two_theta_deg(m.fit),
         )
-        for m in matches
+        for part in mixture
+        for m in [part.match]
     ]
-    first, last = seen.limits_deg
-    inside = (grid >= first) & (grid <= last)
-    overlays = [Overlay(o.name, o.profile[inside], o.lines_deg) for o in overlays]
     draw_matches(
-        path, grid[inside], (view.roots**2 / height)[inside], overlays,
-        title=Path(seen.source).name,
-    )  # fmt: skip
+        path, grid[inside], (observed / height)[inside], overlays, title=Path(seen.source).name
+    )

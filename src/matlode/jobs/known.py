@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from matlode.data.formulas import element_symbols
+from matlode.data.readers import joined, open_sources, read_materials
+from matlode.data.symmetry import find_space_group
 from matlode.data.tables import Materials, checksum, find_starter, load_starter, read_table
 from matlode.errors import ArtefactError, InputError
 from matlode.progress import Progress, silent
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from matlode.realisation.builder import Builder
     from matlode.realisation.prototypes import PrototypeLibrary
     from matlode.screening.known_lines import KnownLines
+
+SHARED_VARIABLE: Final = "MATLODE_SHARED_CACHE"
+"""Environment variable with the folder of indices that all users of a machine share."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,16 @@ class Known:
     """Folder of the table's index for search-match (default: one in the user's cache)."""
     progress: Progress = field(default=silent, repr=False)
     """Reporter of the index being built."""
+    library: tuple[Path, ...] = ()
+    """Files and folders of further crystals (CIF, POSCAR), such as the user's own."""
 
     @cached_property
     def materials(self) -> Materials:
-        """The table itself."""
-        return read_table(self.table) if self.table else load_starter()
+        """The crystals of the table and the library."""
+        table = read_table(self.table) if self.table else load_starter()
+        if not self.library:
+            return table
+        return joined([table, _find_space_groups(read_materials(self.library))])
 
     @cached_property
     def catalogue(self) -> KnownMaterials:
@@ -90,14 +102,20 @@ class Known:
         """Folder of the table's index."""
         from matlode.evidence.laboratory import get_cache_folder
 
-        return self.index or get_cache_folder() / "lines" / self._checksum[:16]
+        if self.index:
+            return self.index
+        shared = os.environ.get(SHARED_VARIABLE)
+        return (Path(shared) if shared else get_cache_folder()) / "lines" / self._checksum[:16]
 
     @cached_property
     def _checksum(self) -> str:
         table = self.table or find_starter()
         if not table.is_file():
             raise InputError(f"no structure table at {table}; name a Parquet file.")
-        return checksum(table)
+        if not self.library:
+            return checksum(table)
+        files = [file for source in open_sources(self.library) for file in source.files]
+        return sha256("".join(map(checksum, [table, *files])).encode()).hexdigest()
 
     @cached_property
     def lines(self) -> KnownLines:
@@ -110,3 +128,9 @@ class Known:
             lines = KnownLines.build(self.materials, self.progress)
             lines.save(self.index_folder, self._checksum)
             return lines
+
+
+def _find_space_groups(materials: Materials) -> Materials:
+    """Add the space groups of crystals from files."""
+    groups = [find_space_group(materials.crystals, row) for row in range(len(materials))]
+    return replace(materials, frame=materials.frame.assign(space_group=groups))

@@ -94,7 +94,7 @@ class Builder:
         costs = effort.distance_cost * distances
         rows, cells, match = _fit(crystals, costs, candidate.pattern, volume_per_atom_a3, effort)
         for place in np.argsort(-(match - costs[rows]), kind="stable"):
-            found = _symmetrise(cells.structure(int(place)))
+            found = symmetrise(cells.structure(int(place)))
             if found is not None and (not space_groups or found[1] in space_groups):
                 yield _record(found, candidate, origins[rows[place]])
 
@@ -195,7 +195,7 @@ def _scale(crystals: Crystals, scales: NDArray[np.float64]) -> Crystals:
     return replace(crystals, lattices=crystals.lattices * scales[:, None, None])
 
 
-def _symmetrise(structure: Structure) -> tuple[Structure, int] | None:
+def symmetrise(structure: Structure) -> tuple[Structure, int] | None:
     """Convert to the conventional standard cell, with its space group; None if atoms overlap."""
     standard, space_group = find_standard_cell(structure)
     return None if overlaps(standard) else (standard, space_group)

@@ -40,7 +40,7 @@ def draw_matches(
     *,
     title: str,
 ) -> Path:
-    """The observed profile (n,), the best calculated one over it, their difference, and the lines
+    """Draw the observed profile (n,), the calculated ones, their sum, the difference, and the lines
     of all as ticks; the file's ending says what it is saved as."""
     check_ending(path)
     plt = pyplot()
@@ -50,10 +50,11 @@ def draw_matches(
         height_ratios=(10, max(n, 1)),
     )  # fmt: skip
     axes.plot(two_theta_deg, observed, color=TRUE, lw=0.8, label="observed")
-    for overlay in overlays[:1]:
-        axes.plot(two_theta_deg, overlay.profile, color=COLOURS[1], lw=0.9, label=overlay.name)
-        left = observed - overlay.profile
-        axes.plot(two_theta_deg, left - 0.3, color=COLOURS[-1], lw=0.6, label="difference")
+    for number, overlay in enumerate(overlays):
+        colour = COLOURS[(number + 1) % len(COLOURS)]
+        axes.plot(two_theta_deg, overlay.profile, color=colour, lw=0.9, label=overlay.name)
+    left = observed - sum(overlay.profile for overlay in overlays)
+    axes.plot(two_theta_deg, left - 0.3, color=COLOURS[-1], lw=0.6, label="difference")
     axes.set(ylabel="intensity, strongest 1", title=title)
     axes.legend(frameon=False)
     for number, overlay in enumerate(overlays):

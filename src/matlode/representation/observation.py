@@ -8,8 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.representation.diffraction import DiffractionSettings
+from matlode.representation.diffraction import STANDARD_SETTINGS, DiffractionSettings
+from matlode.representation.kalpha2 import strip_kalpha2
 from matlode.representation.pattern_grid import GriddedPattern, to_grid
+from matlode.representation.pattern_peaks import has_peaks
 from matlode.representation.patterns import MeasuredPattern
 
 MATCH_SETTINGS: Final = DiffractionSettings(
@@ -22,9 +24,15 @@ _HALF_ANGLES = np.radians(
     np.array([MATCH_SETTINGS.two_theta_min_deg, MATCH_SETTINGS.two_theta_max_deg]) / 2
 )
 _FIRST_LOG_Q, _LAST_LOG_Q = np.log(np.sin(_HALF_ANGLES)).tolist()
-N_LOG_Q: Final = int((_LAST_LOG_Q - _FIRST_LOG_Q) / LOG_Q_STEP) + 1
+N_LOG_Q: Final = int((_LAST_LOG_Q - _FIRST_LOG_Q) / LOG_Q_STEP) + 2
 POINTS_PER_SIGMA: Final = 3.0
 """Grid points per standard deviation of the peaks, so that broad profiles need few points."""
+SHRINKAGE: Final = 3.0
+"""Intensities below this many standard deviations of the noise are set to 0."""
+OFFSET_SIGMAS: Final = 2.5
+"""Largest error of the background, in standard deviations of the noise."""
+OFFSET_WINDOW_DEG: Final = 3.0
+"""Width of the window in which this error is estimated."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,13 @@ class Observation:
 
     gridded: GriddedPattern
     source: str
+    has_peaks: bool
+    """Whether a peak stands above the noise of the measured pattern."""
 
     @classmethod
     def of(cls, pattern: MeasuredPattern) -> Observation:
         """Convert a measured pattern. Raises the same errors as ``to_grid``."""
-        return cls(to_grid(pattern, MATCH_SETTINGS), pattern.source)
+        return cls(clean_pattern(pattern, MATCH_SETTINGS), pattern.source, has_peaks(pattern))
 
     @property
     def limits_deg(self) -> tuple[float, float]:
@@ -117,6 +127,32 @@ class Observation:
         broad = gaussian_filter1d(sums, sigma / LOG_Q_STEP, mode="constant")
         roots = np.sqrt(broad.clip(min=0)) * seen
         return View(_FIRST_LOG_Q, LOG_Q_STEP, sigma, _normalise(roots), seen.astype(float))
+
+
+def clean_pattern(
+    pattern: MeasuredPattern, settings: DiffractionSettings = STANDARD_SETTINGS
+) -> GriddedPattern:
+    """Convert a pattern to the grid of ``settings`` without Kα2 lines, background and noise.
+
+    Raises the same errors as ``to_grid``.
+    """
+    return _suppress_noise(to_grid(strip_kalpha2(pattern), settings))
+
+
+def _suppress_noise(gridded: GriddedPattern) -> GriddedPattern:
+    """Shrink intensities near the noise towards 0, as square roots make much of them.
+
+    The background runs along the lower edge of the noise: the local median is subtracted, at most
+    OFFSET_SIGMAS. The rest is multiplied by the non-negative garrotte (Breiman, Technometrics 37,
+    373, 1995).
+    """
+    from scipy.ndimage import median_filter
+
+    noise = gridded.noise
+    middle = median_filter(gridded.intensity, round(OFFSET_WINDOW_DEG / gridded.settings.step))
+    observed = gridded.intensity - np.minimum(middle, OFFSET_SIGMAS * noise)
+    ratio = SHRINKAGE * noise / observed.clip(min=1e-12)
+    return replace(gridded, intensity=observed.clip(min=0) * (1 - ratio**2).clip(min=0))
 
 
 def _normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,6 +35,10 @@ BACKGROUND_SCALE_DEG: Final = 0.9
 """Length scale of the background: wider than peaks, narrower than amorphous humps."""
 BACKGROUND_ASYMMETRY: Final = 0.3
 """Weight of points just above the background; that of points below is 0.7."""
+PEAK_SIGMAS: Final = 6.0
+"""Smallest prominence of peaks in standard deviations of the noise."""
+NOISE_WINDOW_DEG: Final = 3.0
+"""Width of the window in which the noise is estimated; peaks fill less than half of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,10 @@ class GriddedPattern:
     """(settings.n_points,), whether the point was measured."""
     settings: DiffractionSettings
     """Grid and wavelength."""
-    peak_sigma_deg: float | None = None
+    peak_sigma_deg: float | None
     """Standard deviation of the strong peaks on the grid; None if unknown."""
+    noise: NDArray[np.float64]
+    """(settings.n_points,), standard deviation of the counting noise of ``intensity``."""
     notes: tuple[str, ...] = ()
     """Notes of the measured pattern and of the conversion."""
 
@@ -83,7 +89,7 @@ def to_grid(
         )
     if peak_sigma_deg is not None and peak_sigma_deg < 0:
         raise InputError(f"peak_sigma_deg is {peak_sigma_deg:g}; expected 0 or more.")
-    two_theta, intensity = _change_wavelength(pattern, settings.wavelength_angstrom)
+    two_theta, intensity, noise = _change_wavelength(pattern, settings.wavelength_angstrom)
     measured = _find_measured(two_theta, settings)
     if measured.mean() < MIN_COVERED:
         raise GridMismatchError(
@@ -94,12 +100,16 @@ def to_grid(
             "the wavelength, or measure a wider range."
         )
     curve = _resample(two_theta, intensity, settings)
+    noise = _resample_noise(two_theta, noise, settings)
     notes = list(pattern.notes)
     stretches = _find_stretches(measured)
     if match_width:
         if peak_sigma_deg is None:
-            peak_sigma_deg = _measure_sigma(curve, stretches, settings.step)
-        curve = _broaden(curve, stretches, peak_sigma_deg, settings, notes)
+            peak_sigma_deg = _measure_sigma(curve, noise, stretches, settings.step)
+        kernel_deg = _find_kernel(peak_sigma_deg, settings, notes)
+        curve = _broaden(curve, stretches, kernel_deg / settings.step)
+        # sum of the squares of a normalised Gaussian's values
+        noise = noise / max(1.0, np.sqrt(2 * np.sqrt(np.pi) * kernel_deg / settings.step))
         if peak_sigma_deg is not None:
             peak_sigma_deg = max(peak_sigma_deg, settings.peak_sigma_deg)
     if background is not None:
@@ -113,6 +123,7 @@ def to_grid(
     return GriddedPattern(
         intensity=curve / curve.max(),
         measured=measured,
+        noise=noise / curve.max(),
         settings=settings,
         peak_sigma_deg=peak_sigma_deg,
         notes=tuple(notes),
@@ -121,11 +132,11 @@ def to_grid(
 
 def _change_wavelength(
     pattern: MeasuredPattern, wavelength_angstrom: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return 2θ and intensity as measured with another wavelength."""
-    old = pattern.two_theta_deg
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return 2θ, intensity and its noise as measured with another wavelength."""
+    old, noise = pattern.two_theta_deg, _estimate_noise(pattern)
     if pattern.wavelength_angstrom == wavelength_angstrom:
-        return old, pattern.intensity
+        return old, pattern.intensity, noise
     q = to_q(old, "two_theta", pattern.wavelength_angstrom)
     new = from_q(q, "two_theta", wavelength_angstrom)
     seen = np.isfinite(new) & (old > 0) & (old < 180) & (new < 180)
@@ -135,7 +146,34 @@ def _change_wavelength(
         pattern.wavelength_angstrom * np.cos(np.radians(new / 2))
     )
     factor = _compute_lp_factor(new) / _compute_lp_factor(old) / stretch
-    return new, pattern.intensity[seen] * factor
+    return new, pattern.intensity[seen] * factor, noise[seen] * factor
+
+
+def _estimate_noise(pattern: MeasuredPattern) -> NDArray[np.float64]:
+    """Return the standard deviation of the noise of each point, (n,).
+
+    It is that of the file, or else the running median of second differences: many files contain
+    no counts, but scaled or smoothed intensities.
+    """
+    from scipy.ndimage import median_filter
+
+    if pattern.sigma is not None:
+        return pattern.sigma
+    second = np.abs(np.diff(pattern.intensity, 2))
+    second = np.concatenate([second[:1], second, second[-1:]])
+    step = float(np.median(np.diff(pattern.two_theta_deg)))
+    size = max(3, round(NOISE_WINDOW_DEG / step))
+    # 1.4826 median |x| = σ(x), and the variance of a second difference is 6 σ²
+    return np.asarray(1.4826 / np.sqrt(6) * median_filter(second, size, mode="nearest"))
+
+
+def _resample_noise(
+    two_theta: NDArray[np.float64], noise: NDArray[np.float64], settings: DiffractionSettings
+) -> NDArray[np.float64]:
+    """Noise of the mean of the points in each step of the grid, (n_points,)."""
+    spans = np.interp(settings.two_theta_deg, two_theta, np.gradient(two_theta))
+    points = np.maximum(settings.step / spans, 1.0)
+    return np.asarray(np.interp(settings.two_theta_deg, two_theta, noise) / np.sqrt(points))
 
 
 def _compute_lp_factor(two_theta_deg: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,37 +222,43 @@ def _find_stretches(measured: NDArray[np.bool_]) -> list[slice]:
     return [slice(*pair) for pair in edges.reshape(-1, 2).tolist()]
 
 
-def _measure_sigma(curve: NDArray[np.float64], stretches: list[slice], step: float) -> float | None:
+def _measure_sigma(
+    curve: NDArray[np.float64], noise: NDArray[np.float64], stretches: list[slice], step: float
+) -> float | None:
     """Return the median standard deviation of the strong peaks in degrees; None without any."""
     from scipy.signal import find_peaks, peak_widths
 
     highest = max(np.ptp(curve[stretch]) for stretch in stretches)
     widths: list[float] = []
     for stretch in stretches:
-        peaks, _ = find_peaks(curve[stretch], prominence=STRONG_PEAK * highest)
+        limits = np.maximum(STRONG_PEAK * highest, PEAK_SIGMAS * noise[stretch])
+        peaks, _ = find_peaks(curve[stretch], prominence=limits)
         widths += peak_widths(curve[stretch], peaks, rel_height=0.5)[0].tolist()
     return float(np.median(widths)) * step / FWHM_PER_SIGMA if widths else None
 
 
-def _broaden(
-    curve: NDArray[np.float64],
-    stretches: list[slice],
-    sigma_deg: float | None,
-    settings: DiffractionSettings,
-    notes: list[str],
-) -> NDArray[np.float64]:
-    from scipy.ndimage import gaussian_filter1d
-
+def _find_kernel(sigma_deg: float | None, settings: DiffractionSettings, notes: list[str]) -> float:
+    """Return the width of the Gaussian that broadens the peaks to those of ``settings``."""
     wanted = settings.peak_sigma_deg
     if sigma_deg is None or sigma_deg >= wanted:
         found = "no peak tells its width" if sigma_deg is None else f"peaks of σ = {sigma_deg:.3f}°"
         notes.append(f"{found}; not broadened to σ = {wanted:g}°.")
-        return curve
-    kernel = np.sqrt(wanted**2 - sigma_deg**2)
+        return 0.0
     notes.append(f"peaks of σ = {sigma_deg:.3f}° broadened to {wanted:g}°.")
+    return float(np.sqrt(wanted**2 - sigma_deg**2))
+
+
+def _broaden(
+    curve: NDArray[np.float64], stretches: list[slice], kernel: float
+) -> NDArray[np.float64]:
+    """Broaden the measured parts of a curve by a Gaussian; ``kernel`` is its σ in steps."""
+    from scipy.ndimage import gaussian_filter1d
+
+    if kernel == 0:
+        return curve
     broad = curve.copy()
     for stretch in stretches:
-        broad[stretch] = gaussian_filter1d(curve[stretch], kernel / settings.step, mode="nearest")
+        broad[stretch] = gaussian_filter1d(curve[stretch], kernel, mode="nearest")
     return broad
 
 

@@ -32,8 +32,10 @@ TYPICAL_DAMPING_A2 = 0.5
 class FitCosts:
     """Penalties of strains and shifts per square of their values, in units of the cosine."""
 
-    strain: float = 20.0
-    """1 % in all lengths costs 0.006: this distinguishes isotypic crystals by their size."""
+    scale: float = 7.0
+    """1 % in all lengths costs 0.002: this distinguishes isotypic crystals by their size."""
+    shape: float = 70.0
+    """Strains that change the shape; 1 % in one length, at constant volume, costs 0.010."""
     zero_per_deg2: float = 0.2
     """A zero shift of 0.1° costs 0.002."""
     damping_per_a4: float = 0.002
@@ -111,7 +113,8 @@ class StrainedLines:
         steps = np.array([np.radians(view.sigma)] * n + [view.sigma / 3, 0.5])
         if strain_only:
             steps[n:] = 0
-        weights = np.array([costs.strain] * n + [costs.zero_per_deg2, costs.damping_per_a4])
+        shapes = [costs.shape] * (n - 1)
+        weights = np.array([costs.scale, *shapes, costs.zero_per_deg2, costs.damping_per_a4])
         score, match = fit_cell(
             self.metric, self.directions, values, steps, weights, self.products, self.intensity,
             MATCH_SETTINGS.wavelength_angstrom, view.start, view.step, view.sigma, view.roots,
@@ -119,11 +122,11 @@ class StrainedLines:
         )  # fmt: skip
         return CellFit(match, score, values[:n], float(values[n]), float(values[n + 1]))
 
-    def profile(self, fit: CellFit, view: View) -> NDArray[np.float64]:
-        """Return (n,), the calculated profile on the grid of a view.
+    def draw(self, fit: CellFit, view: View) -> NDArray[np.float64]:
+        """Return (n,), the calculated profile on the grid of a view; 0 where not measured.
 
-        It is scaled to the observed profile, in units of the total observed intensity, by the
-        projection of the square roots of the two profiles.
+        The sum over a line is proportional to its intensity (electrons² of the cell, with Lorentz
+        and polarisation factors), whatever the width and the step of the view.
         """
         from matlode.representation.line_kernels import match_profile
 
@@ -133,7 +136,15 @@ class StrainedLines:
             self.products, self.intensity, MATCH_SETTINGS.wavelength_angstrom, view.start,
             view.step, view.sigma, view.roots, view.seen, profile,
         )  # fmt: skip
-        profile *= view.seen
+        return np.asarray(profile * view.seen * (view.step / view.sigma))
+
+    def profile(self, fit: CellFit, view: View) -> NDArray[np.float64]:
+        """Return (n,), the calculated profile on the grid of a view.
+
+        It is scaled to the observed profile, in units of the total observed intensity, by the
+        projection of the square roots of the two profiles.
+        """
+        profile = self.draw(fit, view)
         root_scale = (np.sqrt(profile) @ view.roots) / max(float(profile.sum()), 1e-12)
         return np.asarray(profile * root_scale**2)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matlode.artefacts import write_atomically, write_json
@@ -33,15 +34,26 @@ from matlode.representation.observation import (
     View,
     convert_to_log_q_bins,
 )
-from matlode.representation.strained_lines import CellFit, Factors, FitCosts, StrainedLines
+from matlode.representation.strained_lines import (
+    CellFit,
+    Factors,
+    FitCosts,
+    StrainedLines,
+    find_lattice_strains,
+)
+from matlode.screening.phase_prior import GASES, Prior, find_made
 
 KIND: Final = "known-lines"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 HEADER: Final = "index.json"
 N_LINES: Final = 96
 """Number of lines per crystal in the index: the strongest."""
 MERGED: Final = 2.0
 """Lines within this many bins in ln Q (0.3 % of a length) are merged in the index."""
+MEASURED_PER_COMPUTED: Final = 0.99
+"""Median ratio of the cell lengths of 325 measured crystals (COD/AMCSD) to those of the same phases
+as computed with density functionals."""
+MEASURED_DATABASES: Final = ("COD/AMCSD",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +72,16 @@ class MatchSettings:
 
     largest_scale: float = 0.03
     """Largest relative change of all lengths in the first comparison."""
-    look_sigma: float = 0.004
+    look_sigma: float = 0.003
     """Peak width in ln Q in the first comparison, wide enough for lattices of another shape."""
     passes: tuple[Pass, ...] = (
-        Pass(sigma_deg=0.6, n=300), Pass(sigma_deg=0.3, n=120), Pass(sigma_deg=0.15, n=40),
+        Pass(sigma_deg=0.6, n=450), Pass(sigma_deg=0.3, n=150), Pass(sigma_deg=0.15, n=50),
     )  # fmt: skip
     """Passes of fits; the last determines how many crystals are ranked."""
     costs: FitCosts = field(default_factory=FitCosts)
     """Penalties of strain and other parameters of a fit."""
+    prior: Prior = field(default_factory=Prior)
+    """Advantages of likely phases."""
 
 
 STANDARD_MATCH: Final = MatchSettings()
@@ -81,16 +95,19 @@ class Match:
     """Row of the known materials."""
     lines: StrainedLines
     fit: CellFit
+    prior: float
+    """Advantage of the crystal before the pattern is seen (``Prior``)."""
+    expected_scale: float
 
     @property
     def score(self) -> float:
         """Score by which matches are ranked."""
-        return self.fit.score
+        return self.fit.score + self.prior
 
     @property
     def scale(self) -> float:
         """Mean ratio of the sample's cell lengths to those of the known crystal."""
-        return 1 + float(np.trace(self.lines.strain(self.fit))) / 3
+        return self.expected_scale * (1 + float(np.trace(self.lines.strain(self.fit))) / 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +120,15 @@ class KnownLines:
     formulas: NDArray[np.str_]
     """(n,), canonical."""
     space_groups: NDArray[np.int64]
+    expected_scales: NDArray[np.float32]
+    """(n,), expected lengths of a sample's cell relative to those in the table. ``crystals`` and
+    lines have the expected cells."""
+    n_strains: NDArray[np.uint8]
+    """(n,), number of strains that keep the symmetry of the lattice."""
+    made: NDArray[np.bool_]
+    """(n,), whether the formula is in the list of those that were made."""
+    hull_energies: NDArray[np.float32]
+    """(n,), energy above the hull in eV/atom, the smallest of the phase; NaN if unknown."""
     bins: NDArray[np.uint16]
     """(m,), positions of lines in ln Q."""
     amplitudes: NDArray[np.float32]
@@ -118,18 +144,25 @@ class KnownLines:
     def build(cls, materials: Materials, progress: Progress = silent) -> KnownLines:
         """Build the index; materials with an element without scattering factor are left out."""
         materials = select_scattering(materials)
+        scales = np.where(find_computed(materials.frame), MEASURED_PER_COMPUTED, 1.0)
         crystals = materials.crystals
+        crystals = replace(crystals, lattices=crystals.lattices * scales[:, None, None])
         parts = []
         for chunk in split_range(len(crystals), 64 * CHUNK):
             parts += _lines(crystals.take(np.arange(chunk.start, chunk.stop)))
             progress("lines of known crystals", chunk.stop, len(crystals))
         counts = np.concatenate([np.zeros(1, np.int64), *(counts for _, _, counts in parts)])
         frame = materials.frame
+        space_groups = _space_groups(materials)
         return cls(
             crystals,
             frame["id"].to_numpy(str),
             frame["formula"].to_numpy(str),
-            _space_groups(materials),
+            space_groups,
+            scales.astype(np.float32),
+            np.array([len(find_lattice_strains(cell)) for cell in crystals.lattices], np.uint8),
+            find_made(frame["formula"].tolist()),
+            _find_hull_energies(materials, space_groups),
             np.concatenate([np.zeros(0, np.uint16), *(bins for bins, _, _ in parts)]),
             np.concatenate([np.zeros(0, np.float32), *(amplitudes for _, amplitudes, _ in parts)]),
             np.cumsum(counts),
@@ -143,14 +176,23 @@ class KnownLines:
         found[owners, self.crystals.numbers] = True
         return found[:, 1:]
 
+    @cached_property
+    def gases(self) -> NDArray[np.bool_]:
+        """(n,), true for elements that are gases at room conditions."""
+        gas = np.isin(np.arange(1, MAX_ATOMIC_NUMBER + 1), GASES)
+        return (self.elements.sum(axis=1) == 1) & self.elements[:, gas].any(axis=1)
+
     def find_rows(
         self, allowed: NDArray[np.bool_] | None, required: NDArray[np.bool_] | None = None
     ) -> NDArray[np.intp]:
         """Rows of the crystals that have only ``allowed`` elements and all ``required`` ones.
 
-        Both are masks (MAX_ATOMIC_NUMBER,); None means no restriction.
+        Both are masks (MAX_ATOMIC_NUMBER,); None means no restriction. Elements that are gases
+        are left out unless they are the only element that is allowed.
         """
         good = np.ones(len(self), bool)
+        if allowed is None or allowed.sum() > 1:
+            good &= ~self.gases
         if allowed is not None:
             good &= ~self.elements[:, ~allowed].any(axis=1)
         if required is not None:
@@ -174,17 +216,17 @@ class KnownLines:
         settings: MatchSettings = STANDARD_MATCH,
     ) -> list[Match]:
         """Search the crystals of ``rows`` (default: all) in a pattern; the best match first."""
-        rows = np.arange(len(self)) if rows is None else rows
+        rows = self.find_rows(None) if rows is None else rows
         scores, scales = self.look(seen, rows, settings)
         best = np.argsort(-scores, kind="stable")[: settings.passes[0].n]
-        best = best[scores[best] > 0]
+        best = best[scores[best] > settings.prior.worst]
         few = self.exact(rows[best])
         factors = find_scattering_factors(few, MATCH_SETTINGS)
         with ThreadPoolExecutor(count_threads()) as pool:
             found = list(
                 pool.map(
-                    lambda i: _unfitted(
-                        few, i, factors, int(rows[best[i]]), float(scales[best[i]])
+                    lambda i: self._begin_fit(
+                        few, i, factors, int(rows[best[i]]), float(scales[best[i]]), settings
                     ),
                     range(len(few)),
                 )
@@ -205,7 +247,7 @@ class KnownLines:
         """First comparison of the crystals of ``rows``: score and isotropic strain, (n_rows,) each.
 
         The score is the largest cosine of square-root intensities, minus the cost of the strain
-        that gives it.
+        that gives it, plus the prior.
         """
         from matlode.representation.line_kernels import correlate
 
@@ -213,7 +255,7 @@ class KnownLines:
         shifts = LOG_Q_STEP * np.arange(-half, half + 1.0)
         view = seen.bin_log_q(settings.look_sigma, half)
         observed = view.roots.astype(np.float32), view.seen.astype(np.float32)
-        cost = (3 * settings.costs.strain * shifts**2).astype(np.float32)
+        cost = (3 * settings.costs.scale * shifts**2).astype(np.float32)
         scores = np.empty(len(rows), np.float32)
         best = np.empty(len(rows), np.int64)
 
@@ -226,7 +268,24 @@ class KnownLines:
         step = max(1, -(-len(rows) // (4 * count_threads())))
         with ThreadPoolExecutor(count_threads()) as pool:
             list(pool.map(work, split_range(len(rows), step)))
-        return scores, -shifts[best + half]
+        return scores + self.compute_priors(rows, settings.prior), -shifts[best + half]
+
+    def compute_priors(self, rows: NDArray[np.intp], prior: Prior) -> NDArray[np.float32]:
+        """Advantages of the crystals of ``rows`` before the pattern is seen, (n_rows,)."""
+        return prior.compute(self.n_strains[rows], self.made[rows], self.hull_energies[rows])
+
+    def _begin_fit(
+        self,
+        crystals: Crystals,
+        index: int,
+        factors: Factors,
+        row: int,
+        strain: float,
+        settings: MatchSettings,
+    ) -> Match:
+        lines = StrainedLines.of(crystals, index, factors)
+        prior = float(self.compute_priors(np.array([row]), settings.prior)[0])
+        return Match(row, lines, lines.scaled(strain), prior, float(self.expected_scales[row]))
 
     def save(self, folder: Path, source: str) -> None:
         """Write plain arrays and, last, a header; ``source`` is the checksum of the table."""
@@ -282,7 +341,18 @@ class KnownLines:
 
 
 CRYSTAL_ARRAYS = ("lattices", "numbers", "frac_coords", "occupancies", "offsets")
-LINE_ARRAYS = ("ids", "formulas", "space_groups", "bins", "amplitudes", "starts")
+LINE_ARRAYS = (
+    "ids",
+    "formulas",
+    "space_groups",
+    "expected_scales",
+    "n_strains",
+    "made",
+    "hull_energies",
+    "bins",
+    "amplitudes",
+    "starts",
+)
 
 
 def keep_distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
@@ -295,11 +365,6 @@ def keep_distinct(matches: Sequence[Match], known: KnownLines) -> list[Match]:
             seen.add(phase)
             kept.append(match)
     return kept
-
-
-def _unfitted(crystals: Crystals, index: int, factors: Factors, row: int, strain: float) -> Match:
-    lines = StrainedLines.of(crystals, index, factors)
-    return Match(row, lines, lines.scaled(strain))
 
 
 def _fitted(match: Match, *, view: View, costs: FitCosts, strain_only: bool) -> Match:
@@ -320,6 +385,36 @@ def _identity(source: str) -> dict[str, object]:
     """Entries of the header that must agree for an index to be used."""
     made_with = {"diffraction": MATCH_SETTINGS.as_dict(), "log_q_step": LOG_Q_STEP}
     return {"kind": KIND, "schema": SCHEMA, "source": source, **made_with}
+
+
+def find_computed(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Find the rows of a table whose cells were computed: (n,).
+
+    Cells are measured in MEASURED_DATABASES, and in the user's own files, which name no database
+    and no energy.
+    """
+    computed = np.zeros(len(frame), bool)
+    if "formation_energy_per_atom" in frame:
+        computed |= frame["formation_energy_per_atom"].notna().to_numpy(bool)
+    if "database" in frame:
+        computed |= frame["database"].notna().to_numpy(bool)
+        computed &= ~frame["database"].isin(MEASURED_DATABASES).to_numpy(bool)
+    return computed
+
+
+def _find_hull_energies(
+    materials: Materials, space_groups: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Smallest energy above the hull of each phase, (n,); 0 for measured crystals."""
+    frame = materials.frame
+    energies = (
+        frame["energy_above_hull"].to_numpy(float, copy=True)
+        if "energy_above_hull" in frame
+        else np.full(len(frame), np.nan)
+    )
+    energies[~find_computed(frame)] = 0
+    phases = [frame["formula"].to_numpy(str), space_groups]
+    return pd.Series(energies).groupby(phases).transform("min").to_numpy(np.float32)
 
 
 def _space_groups(materials: Materials) -> NDArray[np.int64]:
