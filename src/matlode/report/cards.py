@@ -119,8 +119,8 @@ class Card:
     """A candidate, as the page's template shows it."""
 
     row: CandidateRow
-    built: bool
-    """Whether the file of its structure is there."""
+    cif: str
+    """Name of its structure's file; empty if it is not there."""
     explanation: Explanation
     details: CandidateDetails | None
     links: tuple[Link, ...]
@@ -157,7 +157,7 @@ def make_cards(
         views = _collect_views(folder, structure_file, found, examined)
         card = Card(
             row=row,
-            built=structure_file is not None,
+            cif="" if structure_file is None else structure_file.name,
             explanation=explanation,
             details=found,
             links=link_formula(row.formula),

@@ -30,7 +30,7 @@ def draw_structure(
     from ase.data.colors import jmol_colors
 
     names, frac = _repeat_border(species, frac_coords)
-    z = np.array([atomic_numbers[name] for name in names])
+    z = np.array([atomic_numbers.get(name, 0) for name in names])
     colours = [_to_hex(jmol_colors[number]) for number in z]
     corners = np.array(list(product((0, 1), repeat=3)))
     turn = _rotate(VIEW_DEG)
