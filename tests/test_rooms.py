@@ -24,6 +24,7 @@ ROOMS = (
     "optimisation",
     "report",
     "jobs",
+    "app",
     "training",
     "benchmarks",
     "evaluation",
@@ -31,7 +32,7 @@ ROOMS = (
 )
 """Left to right, as material flows."""
 LABORATORY = ("training", "benchmarks", "evaluation", "paper")
-"""Rooms that make and measure the product, which ends with ``jobs`` and knows nothing of them."""
+"""Rooms that make and measure the product, which ends with ``app`` and knows nothing of them."""
 LARGEST_SHARE = 0.15
 """Of all lines, in one room."""
 TESTING_MAY_IMPORT = ("data", "representation")
@@ -124,7 +125,7 @@ def test_imports_point_left():
 
 
 def test_the_product_does_not_import_the_laboratory():
-    assert ROOMS.index("jobs") + 1 == ROOMS.index(LABORATORY[0])
+    assert ROOMS.index("app") + 1 == ROOMS.index(LABORATORY[0])
     assert ROOMS[-len(LABORATORY) :] == LABORATORY
 
 

@@ -173,7 +173,9 @@ def test_a_run_without_candidates_is_shown(folder):
 def test_links_lead_to_databases(folder):
     page = (folder / "report.html").read_text()
     near = read(folder / "details.json")["candidates"][0]["nearest_known"][0]
-    assert f'<a href="https://materialsproject.org/materials/{near["id"]}" rel="noreferrer">' in page
+    assert (
+        f'<a href="https://materialsproject.org/materials/{near["id"]}" rel="noreferrer">' in page
+    )
     assert page.count(">COD</a>") == len(read_candidates(folder))
 
 
@@ -215,8 +217,7 @@ def test_what_potentials_said_stands_in_the_card(folder):
     assert 'data-view="relaxed"' in card
     assert f"001-{row['formula']}-relaxed.cif" in cards_data(page)[0]["files"]
     assert (
-        "Verification with two potentials"
-        not in page.split('id="card-2"')[1].split("</dialog>")[0]
+        "Verification with two potentials" not in page.split('id="card-2"')[1].split("</dialog>")[0]
     )
 
 

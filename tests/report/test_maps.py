@@ -41,9 +41,7 @@ def candidate(**more):
 
 def drawn(folder):
     folder = RunFolder(folder)
-    return make_latent_map(
-        folder.read_map(), folder.read_trials(), folder.read_rows(), [0.1, 0.1]
-    )
+    return make_latent_map(folder.read_map(), folder.read_trials(), folder.read_rows(), [0.1, 0.1])
 
 
 def test_every_candidate_is_in_one_group(known):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,10 @@ class Distribution:
 
     low: float
     high: float
+    step: float
+    """A power of ten; ``low`` and ``high`` are multiples of it."""
+    middle: float
+    """The median."""
     counts: tuple[int, ...]
     """(N_BINS,), labels in equal bins from ``low`` to ``high``; outliers are in the outer bins."""
     labelled: int
@@ -58,11 +63,14 @@ class KnownValues:
         if values is None:
             return None
         values = values[np.isfinite(values)]
-        low, high = (float(end) for end in np.quantile(values, SHOWN))
+        low, high = np.quantile(values, SHOWN)
         if low == high:
             return None
+        step = 10.0 ** math.floor(math.log10((high - low) / 50))
+        low, high = math.floor(low / step) * step, math.ceil(high / step) * step
         counts, _ = np.histogram(np.clip(values, low, high), N_BINS, (low, high))
-        return Distribution(low, high, tuple(int(n) for n in counts), len(values))
+        middle = round(float(np.median(values)) / step) * step
+        return Distribution(low, high, step, middle, tuple(map(int, counts)), len(values))
 
     def count(self, wishes: Wishes) -> Met:
         """Count the known materials within all ranges and limits on elements.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nicegui import run, ui
@@ -26,21 +26,12 @@ KINDS: dict[Kind, str] = {
     "maximize": "as high as possible", "minimize": "as low as possible", "near": "near a value",
     "within": "in a range",
 }  # fmt: skip
+_LIMITS = {"low": "at least", "high": "at most"}
 NEXT: dict[Standing, Standing] = {
     "allowed": "required", "required": "forbidden", "forbidden": "allowed",
 }  # fmt: skip
 """What a click on an element changes it to."""
-STYLE = """
-body { overflow-wrap: anywhere; }
-.periodic { display: grid; gap: 2px; grid-template-columns: repeat(18, minmax(0, 1fr)); width: 100%; max-width: 46rem; }
-.periodic button { min-height: 2.1rem; font-size: .8rem; border-radius: 3px; border: 1px solid #8888; cursor: pointer; overflow: hidden; }
-.periodic button.required { background: #0b6e3c; color: #fff; }
-.periodic button.forbidden { background: #a8321a; color: #fff; text-decoration: line-through; }
-.distribution { width: 100%; height: 3rem; }
-.distribution rect { fill: #3b7dd8; }
-iframe { width: 100%; height: 85vh; border: 1px solid #8888; border-radius: 6px; }
-@media (max-width: 45rem) { .periodic button { min-height: 1.6rem; font-size: .6rem; padding: 0; } }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 def show_home(workshop: Workshop) -> None:
@@ -141,15 +132,21 @@ class _Asking:
                     self._bind(ui.number(field, value=getattr(wish, field)), wish, field)
                 return
             ui.html(_draw_distribution(known), sanitize=False).classes("w-full")
-            step = (known.high - known.low) / 200
             if wish.kind == "near":
-                slider = ui.slider(min=known.low, max=known.high, step=step, value=wish.value)
+                if wish.value is None:
+                    wish.value = known.middle
+                slider = ui.slider(min=known.low, max=known.high, step=known.step, value=wish.value)
                 self._bind(slider.props("label-always"), wish, "value")
                 return
             ends = {"min": known.low if wish.low is None else wish.low,
                     "max": known.high if wish.high is None else wish.high}  # fmt: skip
-            limits = ui.range(min=known.low, max=known.high, step=step, value=ends)
-            limits.props("label-always").on_value_change(partial(self._set_range, wish, known))
+            limits = ui.range(min=known.low, max=known.high, step=known.step, value=ends)
+            with ui.row().classes("w-full justify-between"):
+                for end in ("low", "high"):
+                    number = ui.number(_LIMITS[end]).props("dense clearable").classes("w-32")
+                    number.bind_value(wish, end)
+                    number.on_value_change(lambda _: self._update())
+            limits.on_value_change(partial(self._set_range, wish, known))
             ui.label(f"{known.labelled:,} known materials").classes("text-sm opacity-70")
 
     def _show_elements(self) -> None:
@@ -172,9 +169,7 @@ class _Asking:
             text = f"{field.replace('_', ' ')}{'' if field == 'noble_metals' else ' elements'}"
             box = ui.checkbox(f"allow {text}", value=getattr(self.wishes, field))
             self._bind(box, self.wishes, field)
-        self._bind(
-            ui.number("highest price of an element, $/kg", min=0), self.wishes, "max_price"
-        )
+        self._bind(ui.number("highest price of an element, $/kg", min=0), self.wishes, "max_price")
         self._bind(
             ui.number("most elements", value=5, min=2, max=8, precision=0),
             self.wishes, "most_elements",
@@ -184,7 +179,7 @@ class _Asking:
 
     # ---- answers to what is clicked ----------------------------------------------------------
 
-    def _bind(self, element: ValueElement, target: object, field: str) -> None:
+    def _bind(self, element: ValueElement[Any], target: object, field: str) -> None:
         element.classes("w-full").on_value_change(partial(self._set, target, field))
 
     def _set(self, target: object, field: str, event: Any, *, redraw: bool = False) -> None:
@@ -201,7 +196,7 @@ class _Asking:
     def _set_range(self, wish: Wish, known: Distribution, event: Any) -> None:
         # an end at the border of the slider is no limit
         low, high = event.value["min"], event.value["max"]
-        wish.low = float(f"{low:.3g}") if low > known.low else None
+        wish.low = float(f"{low:.3g}") if low > known.low else None  # 0.30000000000000004
         wish.high = float(f"{high:.3g}") if high < known.high else None
         self._update()
 
@@ -227,7 +222,7 @@ class _Asking:
         """Count, and write the goal as it is now."""
         found = self.workshop.values.count(self.wishes)
         self.count.set_text(
-            f"{found.met:,} of {found.labelled:,} known materials with these properties meet the "
+            f"{found.met:,} of {found.labelled:,} known materials whose values are known meet the "
             "ranges and the limits on elements."
         )
         if self.name_input.value in ("", self.name):
@@ -312,6 +307,8 @@ class _Following:
             found = await run.io_bound(read_standing, self.run.path)
         except MatlodeError:  # the campaign is just being created
             return
+        if found is None:  # the page is being closed
+            return
         self.bar.set_value(found.batches_done / found.batches_wanted)
         best = (
             "none yet"
@@ -341,6 +338,3 @@ class _Following:
 
     def _resume(self) -> None:
         self.workshop.resume(self.name)
-
-
-Page = Callable[..., None]

@@ -58,9 +58,7 @@ class _Patterns:
         if found is None:
             return
         with self.answer:
-            _show_table(
-                ("formula", "space_group", "id", "match", "explained"), found["phases"]
-            )
+            _show_table(("formula", "space_group", "id", "match", "explained"), found["phases"])
             ui.image(picture).classes("max-w-4xl").props('alt="the pattern with the best phases"')
 
     async def _solve(self) -> None:

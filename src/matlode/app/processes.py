@@ -57,7 +57,7 @@ def start(words: Sequence[str], log: Path) -> Job:
 
 def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with its outputs as texts."""
-    return subprocess.run(_make_command(["--quiet", *words]), capture_output=True, text=True)  # noqa: PLW1510
+    return subprocess.run(_make_command(["--quiet", *words]), capture_output=True, text=True)
 
 
 def _make_command(words: Sequence[str]) -> list[str]:

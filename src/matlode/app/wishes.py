@@ -63,12 +63,16 @@ class Wishes:
         sections: dict[str, object] = {
             "maximize": [wish.property for wish in wanted if wish.kind == "maximize"],
             "minimize": [wish.property for wish in wanted if wish.kind == "minimize"],
-            "near": {w.property: w.value for w in wanted if w.kind == "near" and w.value is not None},
-            "within": {w.property: text for w in wanted if w.kind == "within" and (text := _range(w))},
+            "near": {
+                w.property: w.value for w in wanted if w.kind == "near" and w.value is not None
+            },
+            "within": {
+                w.property: text for w in wanted if w.kind == "within" and (text := _range(w))
+            },
             "elements": {
                 "required": self.list_elements("required"),
                 "forbidden": self.list_elements("forbidden"),
-                "number": f"2..{self.most_elements}",
+                "number": f"2..{int(self.most_elements)}",
                 "max_price": self.max_price,
                 "toxic": self.toxic,
                 "noble_metals": self.noble_metals,

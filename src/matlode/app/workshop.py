@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matlode.app.wishes import Wishes, write_command
 from matlode.artefacts import write_text
 from matlode.errors import InputError
 from matlode.jobs.known import Known
+from matlode.jobs.models import Models
 from matlode.optimisation.goal_file import make_goal
 from matlode.run_folder import RunFolder
 
@@ -26,6 +26,7 @@ class Workshop:
 
     folder: Path
     known: Known = field(default_factory=Known)
+    models: Models = field(default_factory=Models)
     jobs: dict[str, Job] = field(default_factory=dict)
     """Run → the latest command about it that this page started."""
 
@@ -61,7 +62,8 @@ class Workshop:
         """Raise GoalError if the wishes are none, or no material can meet them."""
         goal = dict(wishes.to_goal())
         goal.pop("search")
-        make_goal(goal, known_elements=self.known.elements)
+        elements, endpoints = self.known.elements, self.models.endpoints
+        make_goal(goal, known_elements=elements, endpoints=endpoints)
 
     def begin(self, name: str, wishes: Wishes) -> None:
         """Write the goal file and start the search."""
@@ -96,9 +98,3 @@ class Workshop:
 
     def _goal_path(self, name: str) -> Path:
         return self.folder / f"{name}.toml"
-
-
-def list_downloads(run: RunFolder) -> Mapping[str, Path]:
-    """Name → file of the crystals of a finished run, best first."""
-    found = ((row.formula, run.find_structure(row)) for row in run.read_candidates())
-    return {path.name: path for _, path in found if path is not None}

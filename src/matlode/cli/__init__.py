@@ -21,6 +21,7 @@ from matlode.cli import (
     checks,
     crystals,
     evaluations,
+    local_page,
     paper,
     properties,
     searches,
@@ -37,7 +38,17 @@ class AllCommands(Commands):
     """The commands below `matlode`."""
 
     headings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "Find": ("search", "resume", "work", "show", "explain", "report", "relax", "properties"),
+        "Find": (
+            "app",
+            "search",
+            "resume",
+            "work",
+            "show",
+            "explain",
+            "report",
+            "relax",
+            "properties",
+        ),
         "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
         "Your data": ("data",),
         "Models": ("train",),
@@ -55,7 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help and errors: drawing boxes would take half of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (searches, properties, crystals, paper, checks):
+for module in (searches, local_page, properties, crystals, paper, checks):
     app.add_typer(module.commands)
 app.add_typer(tables.commands, name="data")
 app.add_typer(training.commands, name="train")

@@ -273,7 +273,7 @@ def _collect_views(
 
 def _draw_view(views: Mapping[str, View]) -> Markup | None:
     """The most reliable of these structures: the relaxed one where there is one."""
-    for view in reversed(views.values()):
+    for view in reversed(list(views.values())):
         lattice = np.array(view.cell).reshape(3, 3)
         places = np.array([view.x, view.y, view.z]).T
         return draw_structure(view.names, lattice, places @ np.linalg.inv(lattice))

@@ -42,7 +42,9 @@ def write_subscripts(formula: str) -> Markup:
     """
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)", r"<sub>\1</sub>", str(escape(formula))))
+    return Markup(
+        re.sub(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)", r"<sub>\1</sub>", str(escape(formula)))
+    )
 
 
 def format_number(value: float, spread: float | None = None) -> str:

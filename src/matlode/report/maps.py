@@ -128,9 +128,7 @@ def make_property_map(
         found = [row for row in rows if not row.is_known and _name_group(row) == kind]
         groups.append(_make_group(f"candidates, {kind}", colour, symbol, size, found, names))
     best_known = [row for row in rows if row.is_known]
-    groups.append(
-        _make_group("known, predicted", COLOURS[5], "star", 12, best_known, names)
-    )
+    groups.append(_make_group("known, predicted", COLOURS[5], "star", 12, best_known, names))
     units = find_units(provenance)
     return PropertyMap(
         tuple(Axis(name, format_heading(name, units.get(name, ""))) for name in names),

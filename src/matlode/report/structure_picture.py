@@ -61,7 +61,9 @@ def draw_structure(
         )
         parts.append((float(place[2]), circle))
     drawn = "".join(text for _, text in sorted(parts, key=lambda part: part[0]))
-    return Markup(f'<svg class="crystal" viewBox="0 0 {SIZE} {SIZE}" aria-hidden="true">{drawn}</svg>')
+    return Markup(
+        f'<svg class="crystal" viewBox="0 0 {SIZE} {SIZE}" aria-hidden="true">{drawn}</svg>'
+    )
 
 
 def _repeat_border(
@@ -77,9 +79,7 @@ def _repeat_border(
     return names, np.array(found)
 
 
-def _find_bonds(
-    places: NDArray[np.floating], radii: NDArray[np.floating]
-) -> list[tuple[int, int]]:
+def _find_bonds(places: NDArray[np.floating], radii: NDArray[np.floating]) -> list[tuple[int, int]]:
     distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
     near = distances <= LONGEST_BOND * (radii[:, None] + radii[None])
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(near, 1))]
@@ -93,9 +93,7 @@ def _rotate(angles_deg: tuple[float, float, float]) -> NDArray[np.float64]:
     return np.asarray(Rotation.from_euler("zyx", [z, y, x], degrees=True).as_matrix().T)
 
 
-def _fit(
-    places: NDArray[np.floating], largest_radius: float
-) -> tuple[float, NDArray[np.floating]]:
+def _fit(places: NDArray[np.floating], largest_radius: float) -> tuple[float, NDArray[np.floating]]:
     """Scale and middle that let the picture hold all places."""
     low, high = places[:, :2].min(axis=0), places[:, :2].max(axis=0)
     return float(SIZE / ((high - low).max() + 2 * largest_radius)), (low + high) / 2
@@ -103,9 +101,8 @@ def _fit(
 
 def _line(start: tuple[float, float], end: tuple[float, float], kind: str, colour: str = "") -> str:
     stroke = f' stroke="{colour}"' if colour else ""
-    return (
-        f'<line class="{kind}" x1="{start[0]}" y1="{start[1]}" x2="{end[0]}" y2="{end[1]}"{stroke}/>'
-    )
+    (x1, y1), (x2, y2) = start, end
+    return f'<line class="{kind}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"{stroke}/>'
 
 
 def _to_hex(colour: NDArray[np.floating]) -> str:

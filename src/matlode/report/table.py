@@ -141,12 +141,9 @@ def make_rows(
     ]
 
 
-def _make_cell(
-    row: CandidateRow, column: Column, evidence: Mapping[str, EvidenceRow]
-) -> TableCell:
+def _make_cell(row: CandidateRow, column: Column, evidence: Mapping[str, EvidenceRow]) -> TableCell:
     if column.name == HULL:
         examined = evidence.get(Path(row.structure_file).name)
         hull = None if examined is None else examined.hull
         return TableCell(column, None if hull is None else hull.energy_above_hull_ev)
     return TableCell(column, row.to_columns()[column.name], row.interval(column.name))
-

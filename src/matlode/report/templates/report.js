@@ -265,6 +265,9 @@ for (const dialog of all("dialog.card")) {
   });
 }
 
+// the viewer keeps Escape for itself
+addEventListener("keydown", event => event.key === "Escape" && document.querySelector("dialog[open]")?.close(), true);
+
 function openTarget() {
   const target = one(location.hash.slice(1));
   if (!target?.matches("dialog.card") || target.open) return;
