@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+import time
 
 import numpy as np
 import pytest
@@ -28,6 +28,11 @@ pytestmark = [
 ]
 
 
+def is_open(port):
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A server of the page in an empty folder."""
@@ -36,7 +41,12 @@ def address(tmp_path_factory):
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("app")
     words = [sys.executable, "-m", "matlode.cli", "app", "runs", "--port", str(port)]
-    server = subprocess.Popen([*words, "--no-browser"], cwd=folder)
+    # NiceGUI behaves otherwise where this variable is set
+    environment = {n: v for n, v in os.environ.items() if n != "PYTEST_CURRENT_TEST"}
+    server = subprocess.Popen([*words, "--no-browser"], cwd=folder, env=environment)
+    while not is_open(port):
+        assert server.poll() is None, "the server ended"
+        time.sleep(0.2)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
     server.wait(60)
@@ -56,11 +66,7 @@ def page(address):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         ours = (address, address.replace("http", "ws"), "blob:", "data:")
         page.on("request", lambda r: r.url.startswith(ours) or complaints.append(r.url))
-        for _ in range(600):
-            with suppress(playwright.Error):
-                page.goto(address)
-                break
-            page.wait_for_timeout(200)
+        page.goto(address)
         yield page
         browser.close()
     assert complaints == []

@@ -292,8 +292,10 @@ class _Following:
         self.stop.set_visibility(running)
         self.resume.set_visibility(not running and not done and self.run.is_begun)
         self.relax.set_visibility(not running and done)
-        self.latest.set_text("" if job is None else job.read_last_line())
-        self.bar.set_visibility(running)
+        self.bar.set_visibility(running and not done)
+        ended_early = job is not None and job.has_failed
+        line = "" if job is None else job.read_last_line()
+        self.latest.set_text(f"The last command ended early: {line}" if ended_early else line)
         if done:
             self.standing.set_text("Relaxing." if running else "Finished.")
             self._show_report()

@@ -20,6 +20,7 @@ from matlode.evidence.laboratory import get_cache_folder
 
 CORE_PACKAGES = ("numpy", "torch", "numba", "pymatgen", "moyopy", "optuna", "pyarrow", "typer")
 EXTRAS = {
+    "app": "the local page",
     "relax": "evidence from potentials",
     "cluster": "Dask, PostgreSQL",
     "databases": "mp:, optimade:, jarvis:, matminer:",
