@@ -105,7 +105,7 @@ def test_a_measured_pattern_is_identified_and_solved(page, tmp_path):
     np.savetxt(scan, np.column_stack([STANDARD_SETTINGS.grid, curve]), fmt="%.4f")
     page.get_by_role("tab", name="Measured pattern").click()
     page.locator("input[type=file]").set_input_files(scan)
-    page.get_by_text("100.00%").wait_for()
+    page.get_by_text("Pattern: scan.xy").wait_for()
     page.get_by_label("elements, such as").fill("Na,Cl")
     page.get_by_role("button", name="Identify known phases").click()
     page.get_by_role("cell", name="NaCl", exact=True).first.wait_for()

@@ -31,6 +31,21 @@ def test_a_search_is_begun_as_the_command_line_would(workshop):
     assert workshop.suggest_name(wishes) == "bulk-modulus-2"
 
 
+def test_what_was_stopped_is_resumed_and_what_had_not_begun_is_started_again(workshop):
+    workshop.begin("mine", Wishes())
+    workshop.resume("mine")
+    assert workshop.started[0] == workshop.started[1]
+    folder = workshop.folder / "mine"
+    folder.mkdir()
+    (folder / "request.json").touch()
+    workshop.resume("mine")
+    workshop.relax("mine", 3)
+    assert workshop.started[2:] == [
+        ["resume", str(folder)],
+        ["relax", str(folder), "--top", "3"],
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "../other", "a/b", "a.b", "-x", "x" * 100, "<b>"])
 def test_names_that_are_paths_are_refused(workshop, name):
     with pytest.raises(InputError, match="cannot be the name"):

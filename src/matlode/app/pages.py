@@ -53,10 +53,8 @@ def show_home(workshop: Workshop) -> None:
 def show_run(workshop: Workshop, name: str) -> None:
     """The page of one run: live while it goes, then its report."""
     _begin_page(name)
-    try:
-        workshop.find(name)
-    except MatlodeError as error:
-        ui.label(str(error))
+    if name not in workshop.list_runs() and name not in workshop.jobs:
+        ui.label(f'there is no run "{name}" in {workshop.folder}.')
         return
     _Following(workshop, name).show()
 
@@ -290,7 +288,7 @@ class _Following:
         running = job is not None and job.is_running
         done = self.run.has_report
         self.stop.set_visibility(running)
-        self.resume.set_visibility(not running and not done and self.run.is_begun)
+        self.resume.set_visibility(not running and not done)
         self.relax.set_visibility(not running and done)
         self.bar.set_visibility(running and not done)
         ended_early = job is not None and job.has_failed
@@ -302,7 +300,7 @@ class _Following:
         elif self.run.campaign_path.exists():
             await self._show_standing()
         else:
-            self.standing.set_text("Loading models." if running else "Not started.")
+            self.standing.set_text("Loading models." if running else "Stopped.")
 
     async def _show_standing(self) -> None:
         try:

@@ -31,6 +31,7 @@ class _Patterns:
             label="pattern", auto_upload=True, max_files=1, max_file_size=LARGEST_FILE,
             on_upload=self._keep,
         ).classes("w-full max-w-xl")  # fmt: skip
+        self.chosen = ui.label()
         with ui.row().classes("items-end"):
             self.elements = ui.input("elements, such as Li,Fe,P,O").props("dense")
             self._button("Identify known phases", self._identify)
@@ -46,6 +47,7 @@ class _Patterns:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.pattern = self.folder / Path(event.file.name).name
         await event.file.save(self.pattern)
+        self.chosen.set_text(f"Pattern: {self.pattern.name}")
 
     async def _identify(self) -> None:
         if self.pattern is None:

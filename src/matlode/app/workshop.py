@@ -76,8 +76,10 @@ class Workshop:
         self._start(name, self._search_words(name))
 
     def resume(self, name: str) -> None:
-        """Continue a search that was stopped."""
-        self._start(name, ["resume", str(self.find(name).path)])
+        """Continue a search that was stopped, also one that had not begun to write."""
+        run = self.find(name)
+        begun = ["resume", str(run.path)]
+        self._start(name, begun if run.is_begun else self._search_words(name))
 
     def relax(self, name: str, top: int) -> None:
         """Relax the best candidates with two potentials."""
