@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -193,6 +194,10 @@ def test_cards_hold_patterns_peaks_structures_and_files(folder):
         (view,) = card["views"].values()
         assert view["size"] == len(view["names"]) == len(view["x"]) == len(view["z"])
         assert len(view["cell"]) == 9
+        places = np.array([view["x"], view["y"], view["z"]]).T
+        inside = places @ np.linalg.inv(np.reshape(view["cell"], (3, 3)))
+        assert inside.min() > -0.01
+        assert inside.max() < 1.0
 
 
 def test_the_funnel_tells_why_candidates_fell(folder):

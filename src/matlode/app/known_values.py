@@ -35,6 +35,10 @@ class Distribution:
     """(N_BINS,), labels in equal bins from ``low`` to ``high``; outliers are in the outer bins."""
     labelled: int
 
+    def clip(self, value: float) -> float:
+        """The nearest value between ``low`` and ``high``."""
+        return min(max(value, self.low), self.high)
+
 
 @dataclass(frozen=True)
 class Met:

@@ -63,8 +63,10 @@ def _begin_page(title: str) -> None:
     ui.page_title(title)
     ui.add_css(STYLE)
     ui.query(".nicegui-content").classes("max-w-7xl mx-auto w-full")
+    ui.colors(primary="#1f5aa6")
     with ui.row().classes("w-full items-center"):
-        ui.link("matlode", "/").classes("text-xl font-bold no-underline")
+        with ui.element("h1"):
+            ui.link("matlode", "/").classes("text-xl font-bold no-underline")
         ui.label("crystal search on this computer").classes("opacity-70")
 
 
@@ -90,7 +92,7 @@ class _Asking:
         ui.label("What should the crystals be like?").classes("text-lg font-bold")
         self.rows = ui.refreshable(self._show_wishes)
         self.rows()
-        ui.button("Another property", on_click=self._add, icon="add").props("flat no-caps")
+        ui.button("Another property", on_click=self._add, icon="add").props("no-caps")
         with ui.row().classes("w-full gap-8"):
             with ui.column().classes("grow"):
                 self._show_elements()
@@ -136,13 +138,14 @@ class _Asking:
                 slider = ui.slider(min=known.low, max=known.high, step=known.step, value=wish.value)
                 self._bind(slider.props("label-always"), wish, "value")
                 return
-            ends = {"min": known.low if wish.low is None else wish.low,
-                    "max": known.high if wish.high is None else wish.high}  # fmt: skip
-            limits = ui.range(min=known.low, max=known.high, step=known.step, value=ends)
+            limits = ui.range(
+                min=known.low, max=known.high, step=known.step, value=_place_ends(wish, known)
+            ).props(f'aria-label="range of {wish.property.replace("_", " ")}"')
             with ui.row().classes("w-full justify-between"):
                 for end in ("low", "high"):
                     number = ui.number(_LIMITS[end]).props("dense clearable").classes("w-32")
                     number.bind_value(wish, end)
+                    number.on_value_change(lambda _: limits.set_value(_place_ends(wish, known)))
                     number.on_value_change(lambda _: self._update())
             limits.on_value_change(partial(self._set_range, wish, known))
             ui.label(f"{known.labelled:,} known materials").classes("text-sm opacity-70")
@@ -192,6 +195,8 @@ class _Asking:
         self._update()
 
     def _set_range(self, wish: Wish, known: Distribution, event: Any) -> None:
+        if event.value == _place_ends(wish, known):  # moved by the numbers below it
+            return
         # an end at the border of the slider is no limit
         low, high = event.value["min"], event.value["max"]
         wish.low = float(f"{low:.3g}") if low > known.low else None  # 0.30000000000000004
@@ -239,6 +244,13 @@ class _Asking:
         ui.navigate.to(f"/run/{name}")
 
 
+def _place_ends(wish: Wish, known: Distribution) -> dict[str, float]:
+    """Where the ends of the slider stand: at the limits, as far as it reaches."""
+    low = known.low if wish.low is None else wish.low
+    high = known.high if wish.high is None else wish.high
+    return {"min": known.clip(low), "max": known.clip(high)}
+
+
 def _draw_distribution(known: Distribution) -> str:
     most = max(known.counts)
     bars = "".join(
@@ -267,14 +279,14 @@ class _Following:
         self.bar = ui.linear_progress(0, show_value=False).props("instant-feedback")
         self.latest = ui.label().classes("text-sm opacity-70")
         with ui.row().classes("items-center"):
-            self.stop = ui.button("Stop", on_click=self._stop).props("no-caps outline")
+            self.stop = ui.button("Stop", on_click=self._stop).props("no-caps")
             self.resume = ui.button("Resume", on_click=self._resume).props("no-caps")
             self.relax = ui.row().classes("items-center")
             with self.relax:
                 top = ui.number("best", value=3, min=1, max=100, precision=0).classes("w-20")
                 ui.button(
                     "Relax these", on_click=lambda: self.workshop.relax(self.name, int(top.value))
-                ).props("no-caps outline")
+                ).props("no-caps")
                 ui.link("Report in a window of its own", self._report_address, new_tab=True)
         self.report = ui.column().classes("w-full")
         self.timer = ui.timer(1.0, self._update)

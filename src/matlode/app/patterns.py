@@ -26,7 +26,7 @@ class _Patterns:
         self.pattern: Path | None = None
 
     def show(self) -> None:
-        ui.label("Drop a measured powder pattern (.xy, .xrdml, .raw, .cif, ...).")
+        ui.label("Drop a measured powder pattern (.xy, .xrdml, .raw, ...).")
         ui.upload(
             label="pattern", auto_upload=True, max_files=1, max_file_size=LARGEST_FILE,
             on_upload=self._keep,

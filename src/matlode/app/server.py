@@ -42,5 +42,6 @@ def serve(folder: Path, *, port: int, show: bool) -> None:
         show_run(workshop, name)
 
     ui.run(
-        host=HOST, port=port, show=show, reload=False, title="matlode", dark=None, favicon="🔷",
+        host=HOST, port=port, show=show, reload=False,
+        title="matlode", language="en-US", dark=None, favicon="🔷",
     )  # fmt: skip

@@ -17,7 +17,7 @@ from matlode.data.structures import read_structure
 from matlode.records import Cell, Prediction
 from matlode.report.labels import find_units, format_cell, format_heading, format_predicted
 from matlode.report.links import Link, link_formula
-from matlode.report.structure_picture import draw_structure
+from matlode.report.structure_picture import AT_BORDER, draw_structure
 from matlode.run_folder import RunFolder, explain_candidate
 from matlode.run_records import (
     BuiltStructure,
@@ -328,6 +328,7 @@ def _read_view(path: Path) -> View:
 def _make_view(
     species: tuple[str, ...], lattice: NDArray[np.floating], frac_coords: NDArray[np.floating]
 ) -> View:
-    places = frac_coords @ lattice
+    # inside the cell: the viewer draws atoms where it is told to
+    places = (np.mod(frac_coords + AT_BORDER, 1) - AT_BORDER) @ lattice
     x, y, z = places.round(4).T.tolist()
     return View(len(places), species, x, y, z, lattice.ravel().tolist())

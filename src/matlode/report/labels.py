@@ -66,7 +66,7 @@ def format_number(value: float, spread: float | None = None) -> str:
 
 
 def format_predicted(predicted: PredictedValue | Prediction, unit: str) -> tuple[str, str]:
-    """A value and its interval, with the same digits.
+    """A value and its interval, with the same digits; no interval if these do not show one.
 
     >>> format_predicted(PredictedValue(273.569, 227.7, 328.7), "GPa")
     ('274', '228–329')
@@ -76,6 +76,8 @@ def format_predicted(predicted: PredictedValue | Prediction, unit: str) -> tuple
         f"{end:.2f}" if unit == "probability" else format_number(end, spread)
         for end in (predicted.value, predicted.low, predicted.high)
     )
+    if low == high:
+        return value, ""
     return value, f"{low} to {high}" if "−" in low else f"{low}–{high}"
 
 

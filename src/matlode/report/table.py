@@ -68,7 +68,7 @@ def choose_columns(
 
 
 _HULL_COLUMN = Column(
-    HULL, "above hull", "Energy above the hull, computed by the primary potential.",
+    HULL, "above hull, eV/atom", "Energy above the hull, computed by the primary potential.",
     unit="eV/atom", shown=True,
 )  # fmt: skip
 _OTHER_COLUMNS = (

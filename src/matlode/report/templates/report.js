@@ -177,7 +177,7 @@ function turn(viewer) {
     drawing.rotate(-72, "x");
     drawing.rotate(18, "y");
     drawing.zoomTo(); // all of it; chemiscope begins closer
-    drawing.zoom(1.2);
+    drawing.zoom(1.5);
   }
 }
 
