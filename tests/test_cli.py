@@ -223,7 +223,7 @@ def test_help_lists_every_command_under_a_heading_users_first():
         ("train", "models properties"),
         (
             "bench",
-            "xrd predict search search-cost rediscovery discovery identify scale coordinator",
+            "xrd predict search search-cost rediscovery discovery identify solve scale coordinator",
         ),
         ("data", "features import elements prototypes info check"),
     ],

@@ -31,7 +31,7 @@ EVIDENCE_TYPES = {
     "stable_at_gamma": bool,
 }  # fmt: skip
 STANDING_TYPES = {
-    "blocks_wanted": int, "blocks_done": int, "best_merit": float,
+    "blocks_done": int, "blocks_wanted": int, "best_merit": float,
     "best_formula": str,
 }  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_evidence(emt, tmp_path, monkeypatch):
     structure = Structure(Lattice.cubic(3.9), ["Au", "Cu", "Cu", "Cu"], sites)
     structure.to(str(tmp_path / "mine.cif"))
     out = tmp_path / "out"
-    arguments = ("relax", tmp_path / "mine.cif", "--judge", emt, "--witness", emt, "--jobs", 1,
+    arguments = ("relax", tmp_path / "mine.cif", "--judge", emt, "--witness", emt, "--workers", 1,
                  "--out", out)  # fmt: skip
     (row,) = printed(*arguments, "--json")
     assert_types(row, EVIDENCE_TYPES)

@@ -25,6 +25,7 @@ ROOMS = (
     "report",
     "exchange",
     "jobs",
+    "app",
     "training",
     "benchmarks",
     "evaluation",
@@ -32,7 +33,7 @@ ROOMS = (
 )
 """Left to right, as material flows."""
 LABORATORY = ("training", "benchmarks", "evaluation", "paper")
-"""Rooms that make and measure the product, which ends with ``jobs`` and knows nothing of them."""
+"""Rooms that make and measure the product, which ends with ``app`` and knows nothing of them."""
 LARGEST_SHARE = 0.15
 """Of all lines, in one room."""
 TESTING_MAY_IMPORT = ("data", "representation")
@@ -125,7 +126,7 @@ def test_imports_point_left():
 
 
 def test_the_product_does_not_import_the_laboratory():
-    assert ROOMS.index("jobs") + 1 == ROOMS.index(LABORATORY[0])
+    assert ROOMS.index("app") + 1 == ROOMS.index(LABORATORY[0])
     assert ROOMS[-len(LABORATORY) :] == LABORATORY
 
 

@@ -597,6 +597,10 @@ class GoalEntry:
     """An objective or a range of a goal."""
 
     endpoint: str
+    direction: str = ""
+    """"maximise", "minimise" or "near"; empty for a range."""
+    target: float | None = None
+    """For "near"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -613,6 +617,12 @@ class GoalSummary:
     def objective_names(self) -> tuple[str, ...]:
         """Properties of the objectives, each once."""
         return tuple(dict.fromkeys(objective.endpoint for objective in self.objectives))
+
+    @property
+    def named_properties(self) -> tuple[str, ...]:
+        """Properties of the objectives and of the ranges, each once."""
+        entries = (*self.objectives, *self.ranges)
+        return tuple(dict.fromkeys(entry.endpoint for entry in entries))
 
     @property
     def shown_properties(self) -> tuple[str, ...]:

@@ -24,8 +24,11 @@ FORBIDDEN = {
     "os.system", "marshal.loads", "dill.load", "yaml.load", "subprocess.run", "subprocess.Popen",
     "shelve.open", "archive.extractall", "archive.extract",
 }  # fmt: skip
-OWN_COMMANDS = {"prediction": {"subprocess.run"}}
-"""It times the command line from outside."""
+OWN_COMMANDS = {
+    "prediction": {"subprocess.run"},
+    "processes": {"subprocess.run", "subprocess.Popen"},
+}
+"""They start matlode's own command line, without a shell: to time it, and for the local page."""
 
 
 def calls(path: Path) -> set[str]:

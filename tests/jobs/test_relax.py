@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from matlode.data.structures import read_structure
 from matlode.engine import Here, Processes
 from matlode.errors import GoalError, InputError
 from matlode.evidence import examination as module
@@ -99,7 +100,7 @@ def test_an_interruption_keeps_what_is_done(examination, file, tmp_path, monkeyp
     other = tmp_path / "other.cif"
     cu3au(4.0).to(str(other))
     for laboratory in examination.laboratories:
-        laboratory.relaxed(Structure.from_file(file))
+        laboratory.relaxed(read_structure(file))
 
     def interrupted(calculation):
         raise KeyboardInterrupt

@@ -18,7 +18,7 @@ from tests.conftest import SMALL_SEARCH
 from tests.run_rows import evidence_row
 
 
-def _softer(folder, n, examination, progress, *, skip):
+def _softer(folder, n, examination, progress, *, skip, engine):
     """In place of a potential: the moduli that the models promise, halved."""
     found = [
         row

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from contextlib import suppress
 
 import pandas as pd
@@ -18,6 +19,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 PATIENCE_MS = 180_000
 """Without a graphics card, on a busy machine."""
 PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1230, "height": 900}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt install chromium)")
 
@@ -64,7 +66,7 @@ def opened(browser):
 
 @pytest.fixture
 def page(opened, hard_run):
-    return opened(hard_run.folder, viewport={"width": 1280, "height": 900})
+    return opened(hard_run.folder, viewport=DESKTOP)
 
 
 def read_table(run):
@@ -120,9 +122,18 @@ def test_the_table_as_shown_is_exported_with_its_intervals(page, hard_run, tmp_p
     shown = pd.read_csv(tmp_path / "shown.csv")
     wanted = table.loc[table["novelty"] == value]
     assert shown["formula"].tolist() == wanted["formula"].tolist()
+    assert shown["symmetry"].tolist() == wanted["space_group"].tolist()
     for heading, name in (("", ""), (": low", "_low"), (": high", "_high")):
         values = shown[f"bulk modulus, GPa{heading}"]
         assert values.tolist() == wanted[f"bulk_modulus{name}"].tolist()
+
+
+def test_eight_columns_fit_and_others_are_chosen(page):
+    assert page.locator("#candidates thead th").count() == 8
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1230
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("button", name="structure type").click()
+    assert page.locator("#candidates thead th").count() == 9
 
 
 def test_a_card_opens_and_closes_by_keyboard(page):
@@ -134,19 +145,23 @@ def test_a_card_opens_and_closes_by_keyboard(page):
     assert card.evaluate("card => card.open")
     assert card.locator(".plot .scatterlayer .trace").count() == 2
     assert card.locator(".viewer canvas").count() > 0
-    assert page.evaluate("document.activeElement.closest('details')?.id") == "card-1"
-    card.locator("summary").first.press("Enter")
-    page.wait_for_selector("#card-1:not([data-drawn])")
+    assert page.evaluate("document.activeElement.closest('dialog')?.id") == "card-1"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#card-1:not([data-drawn])", state="attached")
     assert not card.evaluate("card => card.open")
     assert card.locator(".viewer canvas").count() == 0
 
 
-def test_one_card_is_open_at_a_time_and_an_address_opens_it(opened, hard_run):
+def test_an_address_opens_a_card_and_buttons_lead_to_its_neighbours(opened, hard_run):
     page = opened(hard_run.folder, anchor="#card-2")
     page.wait_for_selector("#card-2[data-drawn]")
-    page.locator("#card-3 summary").first.click()
+    page.locator("#card-2").get_by_role("button", name="next candidate").click()
     page.wait_for_selector("#card-3[data-drawn]")
-    assert page.locator("details.card[open]").count() == 1
+    assert page.locator("dialog[open]").count() == 1
+    page.locator("#card-3").get_by_role("button", name="Close").click()
+    page.wait_for_selector("#card-3:not([data-drawn])", state="attached")
+    assert page.locator("dialog[open]").count() == 0
+    assert "#" not in page.url
 
 
 def test_a_card_gives_its_files(page, hard_run, tmp_path):
@@ -161,6 +176,40 @@ def test_a_card_gives_its_files(page, hard_run, tmp_path):
         texts[ending] = (tmp_path / ending).read_text()
     assert json.loads(texts["json"])["formula"] == row["formula"]
     assert texts["cif"] == (hard_run.folder / row["structure_file"]).read_text()
+
+
+def test_pinned_candidates_are_compared_and_downloaded(page, hard_run, tmp_path):
+    pin = page.locator('#candidates [data-pin="2"]')
+    pin.check()
+    assert page.get_by_role("button", name="Compare").is_disabled()
+    page.locator('.best [data-pin="1"]').check()
+    assert page.locator('#candidates [data-pin="1"]').is_checked()
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_selector("#comparison[data-drawn]")
+    assert page.locator("#compared .viewer canvas").count() >= 2
+    assert page.locator("#compared-patterns .scatterlayer .trace").count() == 4
+    first = page.locator("#compared-values tbody tr").first.locator("td").all_inner_texts()
+    rows = read_candidates(hard_run.folder)[:2]
+    for text, row in zip(first, rows, strict=True):
+        assert text.startswith(f"{row['bulk_modulus']:.0f}")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download CSV and CIF").click()
+    waiting.value.save_as(tmp_path / "bundle.zip")
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
+        table = pd.read_csv(bundle.open("candidates.csv"), keep_default_na=False)
+        names = bundle.namelist()
+    wanted = read_table(hard_run).query("1 <= rank <= 2").reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, wanted)
+    assert {row["structure_file"].split("/")[1] for row in rows} <= set(names)
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#comparison").is_hidden()
+    assert not pin.is_checked()
+
+
+def test_an_element_of_the_periodic_table_filters(page, hard_run):
+    page.locator('.elements [data-element="B"]').click()
+    table = read_table(hard_run)["formula"]
+    assert formulas(page) == [f for f in table if "B" in re.findall("[A-Z][a-z]?", f)]
 
 
 def test_maps_show_points_and_a_click_opens_a_card(page):
@@ -190,13 +239,16 @@ def test_light_and_dark(opened, hard_run):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_a_phone_and_all_has_names(opened, hard_run, scheme):
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("anchor", ["", "#card-1"], ids=["page", "card"])
+def test_nothing_is_too_wide_and_all_has_names(opened, hard_run, scheme, size, anchor):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     page = opened(
-        hard_run.folder, anchor="#card-1", viewport=PHONE, is_mobile=True, color_scheme=scheme
+        hard_run.folder, anchor=anchor, viewport=size, is_mobile=size is PHONE, color_scheme=scheme
     )
-    page.wait_for_selector("#card-1[data-drawn]")
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    if anchor:
+        page.wait_for_selector(f"{anchor}[data-drawn]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     # what the libraries draw is theirs
     context = {"exclude": [[".js-plotly-plot"], [".viewer"], [".modal"]]}
     found = axe.Axe().run(page, context=context)
@@ -213,8 +265,9 @@ def test_hostile_data_does_nothing(opened, hard_run, tmp_path):
     poison(folder)
     write_report(folder)
     page = opened(folder)
-    page.locator("#card-2 summary").first.click()
+    page.locator('#candidates a[href="#card-2"]').click()
     page.wait_for_selector("#card-2[data-drawn]")
+    page.keyboard.press("Escape")
     for map_ in ("property-map", "latent-map"):
         with suppress(playwright.TimeoutError):
             page.locator(f"#{map_}").hover(timeout=1000)

@@ -5,11 +5,13 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from matlode.errors import InputError
 from matlode.report.html import write_report
+from matlode.report.labels import write_subscripts
 from tests.run_rows import evidence_row
 
 HOSTILE = "</script><script>window.hit=1</script><img src=x onerror='window.hit=1'>"
@@ -110,10 +112,12 @@ def test_report_is_made_from_the_folder_alone(folder):
 
 def test_report_opens_without_a_network(folder):
     page = (folder / "report.html").read_text()
-    assert not re.search(r"""(src|href)=["']?(https?:)?//""", without_scripts(page))
+    plain = re.sub(r'<a href="https://[^"]*" rel="noreferrer">', "", without_scripts(page))
+    assert plain.count("https://") < without_scripts(page).count("https://")  # links are there
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", plain)
     assert "@import" not in page
     assert not re.search(r"url\([\"']?https?:", without_scripts(page))
-    assert len(page.encode()) < 8e6
+    assert len(page.encode()) < 6e6
 
 
 def read_candidates(folder):
@@ -125,14 +129,14 @@ def test_every_candidate_stands_in_the_page(folder):
     page = (folder / "report.html").read_text()
     rows = read_candidates(folder)
     for row in rows:
-        assert f"{row['rank']}. {row['formula']} " in page
+        assert f"{row['rank']}. {write_subscripts(row['formula'])}</h2>" in page
         assert f'href="#card-{row["rank"]}"' in page
     assert page.count('class="card"') == len(rows)
 
 
 def test_a_card_tells_all_predictions_verdicts_and_neighbours(folder):
     page = (folder / "report.html").read_text()
-    card = page.split('id="card-1"')[1].split("</details>")[0].split("<h3>")
+    card = page.split('id="card-1"')[1].split("</dialog>")[0].split("<h3>")
     parts = {part.split("</h3>")[0]: part for part in card[1:]}
     told = read(folder / "details.json")["candidates"][0]
     verdicts = pd.read_csv(folder / "verdicts.csv")
@@ -140,8 +144,40 @@ def test_a_card_tells_all_predictions_verdicts_and_neighbours(folder):
     assert parts["Nearest known materials"].count("<tr>") == 1 + len(told["nearest_known"])
     predictions = parts["Predictions"]
     assert predictions.split("</table>")[0].count("<tr>") == 1 + len(told["predictions"])
-    for prediction in told["predictions"].values():
-        assert f"({prediction['low']:.3g}…{prediction['high']:.3g})" in predictions
+    for name in ("bulk_modulus", "shear_modulus"):
+        low, high = (told["predictions"][name][end] for end in ("low", "high"))
+        assert f"{low:.0f}–{high:.0f}" in predictions
+
+
+def test_the_page_begins_with_goal_best_candidates_and_limits(folder):
+    page = (folder / "report.html").read_text()
+    first = page.split("<h1>")[1].split("</table>")[0]
+    assert first.startswith("Crystals with high bulk modulus and high shear modulus</h1>")
+    best = first.split('class="best"')[1].split("</ol>")[0]
+    assert best.count("<svg") == best.count("<li>") == 5
+    for row in read_candidates(folder)[:5]:
+        assert write_subscripts(row["formula"]) in best
+        assert f"{row['bulk_modulus_low']:.0f}–{row['bulk_modulus_high']:.0f}" in best
+    counts = pd.Series([row["novelty"] for row in read_candidates(folder)]).value_counts()
+    assert f"{counts['made']} made" in first
+    assert "None is relaxed or checked with a potential" in first
+    assert "about 60 % of search winners" in first
+
+
+def test_a_run_without_candidates_is_shown(folder):
+    rewrite(folder / "candidates.json", lambda rows: rows.clear())
+    page = write_report(folder).read_text()
+    assert 'class="best"' not in page
+    assert "<dialog" not in page
+
+
+def test_links_lead_to_databases(folder):
+    page = (folder / "report.html").read_text()
+    near = read(folder / "details.json")["candidates"][0]["nearest_known"][0]
+    assert (
+        f'<a href="https://materialsproject.org/materials/{near["id"]}" rel="noreferrer">' in page
+    )
+    assert page.count(">COD</a>") == len(read_candidates(folder))
 
 
 def test_cards_hold_patterns_peaks_structures_and_files(folder):
@@ -158,6 +194,10 @@ def test_cards_hold_patterns_peaks_structures_and_files(folder):
         (view,) = card["views"].values()
         assert view["size"] == len(view["names"]) == len(view["x"]) == len(view["z"])
         assert len(view["cell"]) == 9
+        places = np.array([view["x"], view["y"], view["z"]]).T
+        inside = places @ np.linalg.inv(np.reshape(view["cell"], (3, 3)))
+        assert inside.min() > -0.01
+        assert inside.max() < 1.0
 
 
 def test_the_funnel_tells_why_candidates_fell(folder):
@@ -173,13 +213,16 @@ def test_what_potentials_said_stands_in_the_card(folder):
     row = read_candidates(folder)[0]
     (folder / "evidence.json").write_text(json.dumps(evidence_for(row)))
     page = write_report(folder).read_text()
-    card = page.split('id="card-1"')[1].split("</details>")[0]
+    card = page.split('id="card-1"')[1].split("</dialog>")[0]
     assert "0.0123" in card
+    table, best = (page.split(f'{at}"')[1] for at in ('id="candidates', 'class="best'))
+    assert "0.0123" in table.split("</table>")[0]
+    assert "0.0123" in best.split("</ol>")[0]
+    assert "1 is relaxed and checked with two potentials" in page
     assert 'data-view="relaxed"' in card
     assert f"001-{row['formula']}-relaxed.cif" in cards_data(page)[0]["files"]
     assert (
-        "Verification with two potentials"
-        not in page.split('id="card-2"')[1].split("</details>")[0]
+        "Verification with two potentials" not in page.split('id="card-2"')[1].split("</dialog>")[0]
     )
 
 
@@ -188,7 +231,7 @@ def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
         details["candidates"][0]["missed"] = ["band gap ≥ 1 was asked, 0 eV is expected"]
 
     rewrite(folder / "details.json", change)
-    card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>")[1]
+    card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>Verdicts")[1]
     first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
     assert "band gap ≥ 1 was asked" in first
     assert "likely stable" in second

@@ -5,6 +5,7 @@ from matlode.report import maps
 from matlode.report.maps import make_latent_map, make_property_map
 from matlode.run_folder import RunFolder
 from matlode.run_records import (
+    KNOWN,
     GoalEntry,
     GoalSummary,
     KnownRow,
@@ -40,7 +41,7 @@ def candidate(**more):
 
 def drawn(folder):
     folder = RunFolder(folder)
-    return make_latent_map(folder.read_map(), folder.read_trials(), [0.1, 0.1])
+    return make_latent_map(folder.read_map(), folder.read_trials(), folder.read_rows(), [0.1, 0.1])
 
 
 def test_every_candidate_is_in_one_group(known):
@@ -60,6 +61,22 @@ def test_every_candidate_is_in_one_group(known):
         "candidates, computed": 2,
         "candidates, in no list": 3,
     }
+
+
+def test_known_materials_and_the_best_are_named_and_candidates_have_intervals(known):
+    rows = [
+        candidate(rank=0, verdict=KNOWN, formula="TaB2"),
+        candidate(rank=5, formula="VB"),
+        candidate(rank=6, formula="CrB"),
+    ]
+    found = make_property_map(known, rows, provenance("bulk_modulus", "band_gap"))
+    groups = {group.name: group for group in found.groups}
+    assert groups["known, predicted"].labels == ("TaB2",)
+    candidates = groups["candidates, in no list"]
+    assert candidates.labels == ("VB", "")
+    assert candidates.below["bulk_modulus"] == (0.5, 0.5)
+    assert candidates.above["bulk_modulus"] == (1.0, 1.0)
+    assert not groups["known materials (labels)"].below
 
 
 def test_three_objectives_are_three_axes_and_unknown_values_stay_unknown(known):
@@ -103,6 +120,14 @@ def test_a_thinned_map_keeps_path_and_candidates(hard_run, monkeypatch):
     for found in (full, thin):
         assert len({len(getattr(found, name)) for name in ("x", "y", "formulas", "systems")}) == 1
     assert [thin.x[at] for at in thin.path] == [full.x[at] for at in full.path]
+
+
+def test_landmarks_are_named(hard_run):
+    found = drawn(hard_run.folder)
+    named = {label for label in found.labels if label}
+    rows = RunFolder(hard_run.folder).read_rows()
+    assert {row.formula for row in rows if 1 <= row.rank <= 5} <= named
+    assert {row.formula for row in rows if row.is_known} <= named
 
 
 def test_candidates_lie_where_their_trials_do(hard_run):

@@ -22,6 +22,7 @@ from matlode.cli import (
     checks,
     crystals,
     evaluations,
+    local_page,
     paper,
     properties,
     searches,
@@ -38,7 +39,7 @@ class AllCommands(Commands):
     """The commands below `matlode`."""
 
     headings: ClassVar[Mapping[str, Sequence[str]]] = {
-        "Find": ("search", "resume", "show", "explain", "report", "relax", "properties"),
+        "Find": ("app", "search", "resume", "show", "explain", "report", "relax", "properties"),
         "Your crystals and patterns": ("predict", "identify", "solve", "xrd"),
         "Use elsewhere": ("export", "mcp"),
         "Your data": ("data",),
@@ -57,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help and errors: drawing boxes would take half of the start
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (searches, properties, crystals, paper, checks, agents):
+for module in (searches, local_page, properties, crystals, paper, checks, agents):
     app.add_typer(module.commands)
 app.add_typer(tables.commands, name="data")
 app.add_typer(training.commands, name="train")

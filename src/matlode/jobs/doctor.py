@@ -20,10 +20,13 @@ from matlode.evidence.laboratory import get_cache_folder
 
 CORE_PACKAGES = ("numpy", "torch", "numba", "pymatgen", "moyopy", "optuna", "pyarrow", "typer")
 EXTRAS = {
+    "app": "the local page",
     "relax": "evidence from potentials",
     "cluster": "Dask, PostgreSQL",
     "databases": "mp:, optimade:, jarvis:, matminer:",
     "figures": "maps of latent spaces",
+    "mcp": "tools for agents",
+    "refine": "Rietveld refinements",
     "bench": "other engines to compare with",
 }
 """Optional extra → what it is for."""

@@ -13,10 +13,11 @@ from matlode.benchmarks.tables import Row
 from matlode.data.formulas import element_symbols, format_formula, write_formula
 from matlode.latent.networks import single
 from matlode.latent.space import LatentSpace
-from matlode.optimisation.sampler import Array, History, Sampler
+from matlode.optimisation.sampler import History, Sampler
 from matlode.optimisation.tpe import TPESampler
 from matlode.paper.printed_scores import (
     QUANTITIES,
+    Array,
     FoldSettings,
     Quantity,
     fit_model,
@@ -116,7 +117,7 @@ def propose_materials(
 
 
 def search_points(
-    bounds: Array,
+    bounds: NDArray[np.float64],
     evaluate: Callable[[Array], Array],
     known: History,
     *,

@@ -191,8 +191,9 @@ def measure_folds(
 
 
 def _save(file: Path, fold: Predicted) -> None:
-    arrays = {"truth": fold.truth, "value": fold.value}
-    write_atomically(file, lambda stream: np.savez_compressed(stream, **arrays))
+    write_atomically(
+        file, lambda stream: np.savez_compressed(stream, truth=fold.truth, value=fold.value)
+    )
 
 
 def _hash_conditions(trainer: Trainer, settings: FoldSettings) -> str:
@@ -247,7 +248,7 @@ def train_stability(
         for role in (TRAIN, CALIBRATION)
     ]
     network.fit(parts[0][0])
-    train(network, *parts, settings, device=torch.device("cpu"))
+    train(network, parts[0], parts[1], settings, device=torch.device("cpu"))
     return network
 
 

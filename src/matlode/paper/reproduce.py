@@ -151,7 +151,7 @@ def reproduce(
             "parts). “standard” are matlode's models on test formulas. The figures show random "
             "rows.",
             scores,
-            draw_printed(figures, {name: printed[name, "random"] for name in QUANTITIES}),
+            tuple(draw_printed(figures, {name: printed[name, "random"] for name in QUANTITIES})),
         ),
         _compare_noise(trainer, quick),
         *(

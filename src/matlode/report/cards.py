@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matlode.data.structures import read_structure
 from matlode.records import Cell, Prediction
-from matlode.report.labels import find_units, format_heading
+from matlode.report.labels import find_units, format_cell, format_heading, format_predicted
+from matlode.report.links import Link, link_formula
+from matlode.report.structure_picture import AT_BORDER, draw_structure
 from matlode.run_folder import RunFolder, explain_candidate
 from matlode.run_records import (
     BuiltStructure,
@@ -27,6 +32,11 @@ from matlode.run_records import (
     Provenance,
 )
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+N_BEST = 5
+"""Candidates that the page begins with."""
 WEAKEST_PEAK = 0.03
 """Maxima below this part of the strongest point are not marked."""
 EVIDENCE_COLUMNS = (
@@ -52,22 +62,21 @@ Peak = tuple[float, float, str]
 
 
 @dataclass(frozen=True)
-class ShownValue:
-    """A predicted value; the ends of its interval are None where they are unknown."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class ShownPrediction:
     """A row of a card's table of predictions."""
 
+    name: str
     label: str
+    unit: str
     wanted: bool
     """Whether the goal is about it."""
-    value: ShownValue
+    value: float
+    low: float | None
+    """Ends of its interval; None where they are unknown."""
+    high: float | None
+    text: str
+    """The value with the digits that are shown."""
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,9 @@ class CardData:
     """Structures by title."""
     files: Mapping[str, str]
     """Name → text."""
+    predictions: tuple[ShownPrediction, ...]
+    row: str
+    """The candidate's row of candidates.csv."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +119,21 @@ class Card:
     """A candidate, as the page's template shows it."""
 
     row: CandidateRow
-    built: bool
-    """Whether the file of its structure is there."""
+    cif: str
+    """Name of its structure's file; empty if it is not there."""
     explanation: Explanation
     details: CandidateDetails | None
-    predictions: tuple[ShownPrediction, ...]
-    evidence: tuple[tuple[str, Cell], ...]
-    """(heading, value) of what potentials computed."""
-    fell_apart: str
+    links: tuple[Link, ...]
+    """Searches for its formula."""
+    evidence: EvidenceRow | None
+    """What potentials computed."""
+    picture: Markup | None
+    """Its structure, of the best candidates only."""
     data: CardData
+
+    def find(self, name: str) -> ShownPrediction | None:
+        """A prediction by its name."""
+        return next((shown for shown in self.data.predictions if shown.name == name), None)
 
 
 def make_cards(
@@ -136,18 +154,21 @@ def make_cards(
         examined = evidence_of.get(Path(row.structure_file).name)
         explanation = explain_candidate(row, verdicts.get(row.rank, ()), funnel, found)
         structure_file = folder.find_structure(row)
+        views = _collect_views(folder, structure_file, found, examined)
         card = Card(
             row=row,
-            built=structure_file is not None,
+            cif="" if structure_file is None else structure_file.name,
             explanation=explanation,
             details=found,
-            predictions=_list_predictions(row, found, provenance),
-            evidence=() if examined is None else list_evidence(examined),
-            fell_apart="" if examined is None else examined.fell_apart,
+            links=link_formula(row.formula),
+            evidence=examined,
+            picture=_draw_view(views) if index < N_BEST else None,
             data=CardData(
                 pattern=_draw_pattern(patterns.realised[index], patterns.two_theta_deg, found),
-                views=_collect_views(folder, structure_file, found, examined),
+                views=views,
                 files=_collect_files(folder, row, structure_file, explanation, found, examined),
+                predictions=_list_predictions(row, found, provenance),
+                row=write_line(row.to_columns().values()),
             ),
         )
         cards.append(card)
@@ -164,27 +185,39 @@ def _list_predictions(
     row: CandidateRow, details: CandidateDetails | None, provenance: Provenance
 ) -> tuple[ShownPrediction, ...]:
     """All properties, those of the goal first; without details, those of the table."""
+    goal = provenance.goal.shown_properties
     if details is not None and details.predictions:
-        found = {name: _make_shown(value) for name, value in details.predictions.items()}
+        found: Mapping[str, Prediction | PredictedValue | float] = details.predictions
     else:
-        names = dict.fromkeys([*provenance.goal.shown_properties, "bulk_modulus", "shear_modulus"])
-        found = {
-            name: ShownValue(value)
-            if (interval := row.interval(name)) is None
-            else _make_shown(interval)
-            for name in names
-            if (value := row.value(name)) is not None
-        }
-    wanted = [name for name in provenance.goal.shown_properties if name in found]
+        names = dict.fromkeys([*goal, "bulk_modulus", "shear_modulus"])
+        known = {name: row.interval(name) or row.value(name) for name in names}
+        found = {name: value for name, value in known.items() if value is not None}
+    wanted = [name for name in goal if name in found]
     units = find_units(provenance)
     return tuple(
-        ShownPrediction(format_heading(name, units.get(name, "")), name in wanted, found[name])
+        _show_prediction(name, found[name], units.get(name, ""), wanted=name in wanted)
         for name in dict.fromkeys([*wanted, *found])
     )
 
 
-def _make_shown(predicted: Prediction | PredictedValue) -> ShownValue:
-    return ShownValue(predicted.value, predicted.low, predicted.high)
+def _show_prediction(
+    name: str, predicted: Prediction | PredictedValue | float, unit: str, *, wanted: bool
+) -> ShownPrediction:
+    label = format_heading(name, unit)
+    if isinstance(predicted, float):
+        text = format_cell(predicted, unit)
+        return ShownPrediction(name, label, unit, wanted, predicted, None, None, text, "")
+    text, interval = format_predicted(predicted, unit)
+    return ShownPrediction(
+        name, label, unit, wanted, predicted.value, predicted.low, predicted.high, text, interval
+    )
+
+
+def write_line(cells: Iterable[Cell]) -> str:
+    """A line of a CSV table."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(cells)
+    return stream.getvalue()
 
 
 def _draw_pattern(
@@ -238,6 +271,15 @@ def _collect_views(
     return views
 
 
+def _draw_view(views: Mapping[str, View]) -> Markup | None:
+    """The most reliable of these structures: the relaxed one where there is one."""
+    for view in reversed(list(views.values())):
+        lattice = np.array(view.cell).reshape(3, 3)
+        places = np.array([view.x, view.y, view.z]).T
+        return draw_structure(view.names, lattice, places @ np.linalg.inv(lattice))
+    return None
+
+
 def _collect_files(
     folder: RunFolder,
     row: CandidateRow,
@@ -286,6 +328,7 @@ def _read_view(path: Path) -> View:
 def _make_view(
     species: tuple[str, ...], lattice: NDArray[np.floating], frac_coords: NDArray[np.floating]
 ) -> View:
-    places = frac_coords @ lattice
+    # inside the cell: the viewer draws atoms where it is told to
+    places = (np.mod(frac_coords + AT_BORDER, 1) - AT_BORDER) @ lattice
     x, y, z = places.round(4).T.tolist()
     return View(len(places), species, x, y, z, lattice.ravel().tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -13,20 +14,24 @@ from matlode.artefacts import HEADER_FILE, convert_read_errors, find_model, load
 from matlode.errors import InputError
 from matlode.evidence.dossier import POTENTIAL_ERRORS
 from matlode.records import Cell
-from matlode.report.cards import EVIDENCE_COLUMNS, list_evidence, make_cards
-from matlode.report.labels import find_units, format_heading, label_novelty
+from matlode.report.cards import EVIDENCE_COLUMNS, N_BEST, list_evidence, make_cards, write_line
+from matlode.report.elements import arrange_elements
+from matlode.report.funnel import list_steps
+from matlode.report.labels import (
+    find_units,
+    format_cell,
+    format_heading,
+    format_predicted,
+    label_novelty,
+    write_subscripts,
+    write_title,
+)
+from matlode.report.links import link_id
 from matlode.report.maps import LatentMap, PropertyMap, make_latent_map, make_property_map
 from matlode.report.scripts import SCRIPTS, pack, pack_script, read_table_style
+from matlode.report.table import choose_columns, make_rows
 from matlode.run_folder import RunFolder
-from matlode.run_records import (
-    CandidateRow,
-    Counts,
-    EvidenceTable,
-    FunnelRow,
-    PredictedValue,
-    Provenance,
-    RejectedFormula,
-)
+from matlode.run_records import CandidateRow, Details, EvidenceTable, Provenance
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,43 +41,18 @@ N_CARDS = 100
 
 
 @dataclass(frozen=True)
-class Step:
-    """A step of the funnel."""
+class Summary:
+    """The counts of the page's first sentence."""
 
-    name: str
-    n_in: int
-    n_passed: int
-    why: str = ""
-    """Why the others did not pass, where there is no reason for each of them."""
-    failed: tuple[RejectedFormula, ...] = ()
-    is_informational: bool = False
-    """Whether candidates that fail go on to the next step all the same."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of candidates."""
-
-    name: str
-    title: str
-    has_interval: bool = False
-
-
-@dataclass(frozen=True)
-class TableCell:
-    """A cell of the table of candidates."""
-
-    column: Column
-    value: Cell
-    interval: PredictedValue | None = None
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A row of the table of candidates."""
-
-    candidate: CandidateRow
-    cells: tuple[TableCell, ...]
+    proposals: int
+    evaluated: int
+    """Distinct formulas whose crystals were evaluated; 0 in runs that did not count them."""
+    candidates: int
+    reported: tuple[tuple[str, int], ...]
+    """How many candidates are made, computed, ..., by label; most frequent first."""
+    rejected: int
+    examined: int
+    """Candidates that potentials examined."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +86,8 @@ class PageData:
     latent: LatentMap | None
     angles: tuple[float, float]
     """First and last 2θ of the patterns, degrees."""
+    csv_heading: str
+    """First line of candidates.csv."""
 
 
 def write_report(folder: Path) -> Path:
@@ -125,39 +107,38 @@ def write_report(folder: Path) -> Path:
 
 
 def _make_page(folder: RunFolder) -> str:
-    candidates, provenance = folder.read_candidates(), folder.read_provenance()
+    rows, provenance = folder.read_rows(), folder.read_provenance()
+    candidates = [row for row in rows if not row.is_known]
     details, evidence = folder.read_details(), folder.read_evidence()
     patterns = folder.read_patterns()
-    places = folder.read_map()
     structures = () if evidence is None else evidence.structures
     cards = make_cards(folder, candidates[:N_CARDS], patterns, provenance, details, structures)
-    columns = _choose_columns(provenance, candidates)
-    angles = patterns.two_theta_deg
+    columns = choose_columns(provenance, candidates, structures)
+    angles, units = patterns.two_theta_deg, find_units(provenance)
     data = PageData(
-        properties=make_property_map(folder.read_known(), candidates, provenance),
-        latent=(
-            None
-            if places is None
-            else make_latent_map(places, folder.read_trials(), details.map_shares)
-        ),
+        properties=make_property_map(folder.read_known(), rows, provenance),
+        latent=_map_trials(folder, rows, details),
         angles=(round(float(angles[0]), 3), round(float(angles[-1]), 3)),
+        csv_heading=write_line(rows[0].to_columns()) if rows else "",
     )
     return str(
         make_page_environment("matlode.report")
         .get_template("report.html.j2")
         .render(
             provenance=provenance,
-            steps=_list_steps(folder.read_funnel(), candidates, details.counts),
+            title=write_title(provenance.goal, units),
+            summary=_summarise(provenance, candidates, details, len(structures)),
+            steps=list_steps(folder.read_funnel(), candidates, details.counts),
             columns=columns,
-            rows=[_make_row(row, columns) for row in folder.read_rows()],
+            rows=make_rows(rows, columns, {found.source_file: found for found in structures}),
             cards=cards,
+            best=cards[:N_BEST],
+            elements=arrange_elements(row.formula for row in candidates),
             evidence=_summarise_evidence(evidence),
             shown=provenance.goal.shown_properties,
-            units=find_units(provenance),
-            heading=format_heading,
-            label_novelty=label_novelty,
+            units=units,
             data=data,
-            page_data=asdict(data),
+            page_data=pack(json.dumps(asdict(data))),
             cards_data=pack(json.dumps([asdict(card.data) for card in cards])),
             notable=details.notable_elements,
             scripts=[(script.name, pack_script(script), script.licence()) for script in SCRIPTS],
@@ -166,44 +147,27 @@ def _make_page(folder: RunFolder) -> str:
     )
 
 
-def _list_steps(
-    rules: Sequence[FunnelRow], candidates: Sequence[CandidateRow], counts: Counts | None
-) -> list[Step]:
-    """The funnel: rules, and the steps before and after them where the run counts these."""
-    screens = [
-        Step(
-            rule.rule.replace("_", " "),
-            rule.n_in,
-            rule.n_passed,
-            failed=rule.failed,
-            is_informational=not rule.required,
-        )
-        for rule in rules
-    ]
-    if counts is None:
-        return screens
-    n_screened = rules[0].n_in if rules else len(candidates)
-    return [
-        Step(
-            "proposals",
-            max(counts.proposed, counts.evaluated),
-            counts.evaluated,
-            "led to no crystal: no known structure has the stoichiometry of a new formula",
-        ),
-        Step(
-            "crystals evaluated, the likeliest to be stable of each formula",
-            counts.formulas,
-            n_screened,
-            "have a lower merit, or are close to a better one of the same elements",
-        ),
-        *screens,
-        Step(
-            "screened crystals",
-            n_screened,
-            len(candidates),
-            "more of the same elements or structure type, or below the end of the table",
-        ),
-    ]
+def _map_trials(
+    folder: RunFolder, rows: Sequence[CandidateRow], details: Details
+) -> LatentMap | None:
+    places = folder.read_map()
+    if places is None:
+        return None
+    return make_latent_map(places, folder.read_trials(), rows, details.map_shares)
+
+
+def _summarise(
+    provenance: Provenance, candidates: Sequence[CandidateRow], details: Details, examined: int
+) -> Summary:
+    counts = details.counts
+    return Summary(
+        proposals=provenance.settings.trials,
+        evaluated=0 if counts is None else counts.formulas,
+        candidates=len(candidates),
+        reported=tuple(Counter(map(label_novelty, candidates)).most_common()),
+        rejected=sum(not row.is_accepted for row in candidates),
+        examined=examined,
+    )
 
 
 def _summarise_evidence(evidence: EvidenceTable | None) -> Examined | None:
@@ -236,50 +200,11 @@ def _describe_errors() -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _choose_columns(
-    provenance: Provenance, candidates: Sequence[CandidateRow]
-) -> tuple[Column, ...]:
-    """Columns of the table of candidates; of properties, those that the run's table has."""
-    names = ["bulk_modulus", "shear_modulus", "formation_energy", "hull_probability_50_mev"]
-    units = find_units(provenance)
-    properties = [
-        Column(
-            name,
-            format_heading(name, units.get(name, "")),
-            bool(candidates) and candidates[0].interval(name) is not None,
-        )
-        for name in dict.fromkeys([*provenance.goal.shown_properties, *names])
-        if not candidates or candidates[0].value(name) is not None
-    ]
-    return (
-        Column("rank", "#"),
-        Column("formula", "formula"),
-        *properties,
-        Column("crystal_system", "crystal system"),
-        Column("space_group", "space group"),
-        Column("charge_neutral", "charges balance"),
-        Column("novelty", "novelty"),
-        Column("prototype", "structure type"),
-        Column("in_ranges", "in ranges"),
-        Column("verdict", "verdict"),
-    )
-
-
-def _make_row(row: CandidateRow, columns: Sequence[Column]) -> TableRow:
-    values = row.to_columns()
-    return TableRow(
-        row,
-        tuple(
-            TableCell(column, values[column.name], row.interval(column.name)) for column in columns
-        ),
-    )
-
-
 def make_page_environment(*packages: str) -> Environment:
     """Jinja, with everything escaped, for the templates of these packages."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         # the style sheet and the script are parts of the page, and hold nothing of a run
         autoescape=lambda name: name is None or name.endswith(".j2"),
@@ -287,3 +212,13 @@ def make_page_environment(*packages: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "subscripts": write_subscripts,
+        "format_cell": format_cell,
+        "format_predicted": format_predicted,
+        "heading": format_heading,
+        "label_novelty": label_novelty,
+        "link_id": link_id,
+        "list_evidence": list_evidence,
+    }
+    return environment
