@@ -184,7 +184,7 @@ def _draw_reliability(answers: Sequence[ScanAnswer], path: Path) -> None:
         own = [one for one in answers if one.condition == condition]
         stated = np.array([one.probability for one in own])
         right = np.array([one.rank == 0 for one in own])
-        bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
+        bins = np.array_split(np.argsort(stated, kind="stable"), min(N_BINS, len(own)))
         shares = [right[b].mean() for b in bins]
         errors = [np.sqrt(r * (1 - r) / len(b)) for b, r in zip(bins, shares, strict=True)]
         axes.errorbar(
