@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from matlode.data.crowding import FULL_SITE, find_crowded_atoms
-from matlode.data.crystals import MAX_ATOMIC_NUMBER, Crystals
+from matlode.data.crystals import FULL_SITE, MAX_ATOMIC_NUMBER, Crystals
 
 MIN_VOLUME_PER_ATOM_A3 = 2.0
 """Below that of any known solid (diamond: 5.7, H in metals: about 2.5)."""
@@ -23,6 +22,9 @@ MAX_COORDINATE = 1e6
 
 def find_problems(crystals: Crystals) -> list[str | None]:
     """Return for each crystal None, or the reason why it cannot be used."""
+    # imports numba, which a goal is checked without
+    from matlode.data.crowding import find_crowded_atoms
+
     reasons: list[str | None] = [None] * len(crystals)
     with np.errstate(invalid="ignore", over="ignore"):
         volumes = crystals.volumes_a3

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from matlode.data.crystals import Crystals
+from matlode.data.crystals import FULL_SITE, Crystals
 
 SAME_PLACE_A = 0.02
 """Species nearer than this share a mixed site."""
 MIN_DISTANCE_A = 0.5
 """Below any distance of two atoms (H2: 0.74 Å)."""
-FULL_SITE = 1.06
-"""Largest sum of the occupancies of a site; more than 1 because of rounding."""
 
 
 def find_crowded_atoms(crystals: Crystals) -> dict[int, str]:

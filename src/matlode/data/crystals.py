@@ -26,6 +26,9 @@ OCCUPANCY_COLUMN = "occupancies"
 ALL_CRYSTAL_COLUMNS = (*CRYSTAL_COLUMNS, OCCUPANCY_COLUMN)
 """All columns that are not labels."""
 
+FULL_SITE = 1.06
+"""Largest sum of the occupancies of a site; more than 1 because of rounding."""
+
 MAX_ATOMIC_NUMBER = 100
 """Compositions are vectors over Z = 1..100 (hydrogen to fermium)."""
 
