@@ -56,8 +56,6 @@ _cell_length_c 5.64
 _cell_angle_alpha 90
 _cell_angle_beta 90.0(1)
 _cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-_symmetry_Int_Tables_number 225
 loop_
 _symmetry_equiv_pos_as_xyz
 'x, y, z'
