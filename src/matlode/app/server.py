@@ -41,7 +41,8 @@ def serve(folder: Path, *, port: int, show: bool) -> None:
     def follow(name: str) -> None:
         show_run(workshop, name)
 
+    print(f"The page is at http://{HOST}:{port}. Ctrl-C closes it; searches can be resumed.")
     ui.run(
         host=HOST, port=port, show=show, reload=False,
-        title="matlode", language="en-US", dark=None, favicon="🔷",
+        title="matlode", language="en-US", dark=None, favicon="🔷", show_welcome_message=False,
     )  # fmt: skip

@@ -19,5 +19,4 @@ def app(
     """Search and look at patterns in a page of the browser, on this computer only."""
     from matlode.app.server import serve
 
-    print(f"The page is at http://127.0.0.1:{port}. Ctrl-C closes it; searches can be resumed.")
     serve(folder, port=port, show=browser)
