@@ -21,6 +21,7 @@ from matlode.properties.models import PropertyModels, find_heads, list_endpoints
 from matlode.properties.network import NETWORK_MODEL
 from matlode.properties.own import TAKEN, TAKEN_BEGINNING, TAKEN_ENDS
 from matlode.properties.scores import BASELINES
+from matlode.report.labels import format_predicted
 from matlode.run_records import PredictedValue
 
 TOML = """
@@ -159,7 +160,9 @@ def test_candidates_and_report_show_it_with_unit_and_interval(run):
     page = (run.folder / "report.html").read_text()
     assert ">refraction</th>" in page
     assert ">thermal, 1/K</th>" in page
-    assert f"{rows[0]['thermal_low']:.3g}…{rows[0]['thermal_high']:.3g}" in page
+    first = PredictedValue(*(rows[0][f"thermal{end}"] for end in ("", "_low", "_high")))
+    assert "·10^" in format_predicted(first, "1/K")[1]
+    assert format_predicted(first, "1/K")[1] in page
     known = json.loads((run.folder / "known.json").read_text())
     assert len(known) > 900
     assert set(known[0]) == {"formula", "refraction", "thermal"}

@@ -56,7 +56,7 @@ def format_number(value: float, spread: float | None = None) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    if 0 < abs(value) < 10.0 ** (1 - MOST_DECIMALS) and not (spread and spread > abs(value)):
+    if value and max(abs(value), spread or 0.0) < 10.0 ** (1 - MOST_DECIMALS):
         digits, power = f"{value:.2e}".split("e")
         return f"{digits}·10^{int(power)}".replace("-", "−")
     kept = [(2, abs(value)), *([] if spread is None else [(1, spread)])]
@@ -78,7 +78,7 @@ def format_predicted(predicted: PredictedValue | Prediction, unit: str) -> tuple
     )
     if low == high:
         return value, ""
-    return value, f"{low} to {high}" if "−" in low else f"{low}–{high}"
+    return value, f"{low} to {high}" if low.startswith("−") else f"{low}–{high}"
 
 
 def format_cell(value: Cell, unit: str = "") -> str:
