@@ -117,7 +117,7 @@ def _time_search(settings: SearchSettings, table: Path | None) -> dict[str, floa
         began = time.perf_counter()
         run = search(goal=GOAL, out=Path(folder) / "run", settings=settings, known=known)
         whole = time.perf_counter() - began
-    seconds = run.provenance["seconds"]
+        seconds = run.provenance["seconds"]
     evaluated = seconds["load"] + seconds["search"] + seconds["screen"]
     return {
         **clock.seconds,
