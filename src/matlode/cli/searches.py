@@ -13,6 +13,7 @@ from matlode import completion
 from matlode.cli.printing import print_candidates, print_evidence, print_json
 from matlode.cli.shared import (
     AsJson,
+    FewWorkers,
     KnownTable,
     ModelsFolder,
     Scheduler,
@@ -150,7 +151,7 @@ def search(
     campaign: Annotated[
         str | None, typer.Option(help="Name in the storage (default: that of the folder).")
     ] = None,
-    workers: Workers = 0,
+    workers: FewWorkers = 1,
     scheduler: Scheduler = None,
     known: KnownTable = None,
     models: ModelsFolder = None,
@@ -207,7 +208,7 @@ def resume(
     ctx: typer.Context,
     run: RunPath,
     storage: Storage = None,
-    workers: Workers = 0,
+    workers: FewWorkers = 1,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
