@@ -90,6 +90,12 @@ class Prediction:
         return html_table(["value (90 % interval)", "unit"], [[self.in_words(), self.unit]])
 
 
+def tabulate_predictions(predictions: Mapping[str, Prediction]) -> str:
+    """HTML table of predictions by property, for notebooks."""
+    rows = [[name.replace("_", " "), p.in_words(), p.unit] for name, p in predictions.items()]
+    return html_table(["property", "value (90 % interval)", "unit"], rows)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The result of one screening rule for one material."""
@@ -161,12 +167,9 @@ class Candidate:
         if self.crystal is None:
             chance = float(self.space_groups.max())
             group = f"most probable {group} (probability {chance:.2f})"
-        rows = [
-            [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
-        ]
         return (
             f"<p><b>{escape(self.formula)}</b>, {group}</p>"
-            + html_table(["property", "value (90 % interval)", "unit"], rows)
+            + tabulate_predictions(self.predictions)
             + pattern_picture(
                 np.linspace(*PATTERN_RANGE_DEG, len(self.pattern)), {self.formula: self.pattern}
             )

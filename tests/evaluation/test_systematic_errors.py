@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,7 @@ class Table:
     roles = np.array([TEST] * 40 + [TRAIN] * 20)
     compositions = compute_formula_vectors(["MgO", "FeCo"] * (N // 2))
 
-    class materials:  # noqa: N801
-        class crystals:  # noqa: N801
-            n_atoms = np.array([2, 20] * (N // 2))
+    materials = SimpleNamespace(crystals=SimpleNamespace(n_atoms=np.array([2, 20] * (N // 2))))
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from matlode.jobs.deprecated import accept_toolbox
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.screens import load_rules
-from matlode.notebook import html_table
 from matlode.progress import Progress, silent
-from matlode.records import Prediction, Verdict
+from matlode.records import Prediction, Verdict, tabulate_predictions
 from matlode.representation.composition import composition_vectors
 from matlode.representation.diffraction import simulate_possible
 from matlode.representation.environments import describe_crystals
@@ -64,11 +63,7 @@ class CrystalPrediction:
 
     def _repr_html_(self) -> str:
         """For notebooks: all predictions."""
-        rows = [
-            [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
-        ]
-        heading = f"<p>{escape(repr(self))}</p>"
-        return heading + html_table(["property", "value (90 % interval)", "unit"], rows)
+        return f"<p>{escape(repr(self))}</p>{tabulate_predictions(self.predictions)}"
 
     def to_json(self) -> dict[str, object]:
         """The object that ``matlode predict --json`` prints."""

@@ -19,7 +19,7 @@ from matlode.data.structures import read_structure
 from matlode.errors import InputError
 from matlode.exchange.formats import export
 from matlode.notebook import html_table
-from matlode.records import Prediction
+from matlode.records import Prediction, tabulate_predictions
 from matlode.run_folder import RunFolder
 from matlode.run_records import CandidateDetails, CandidateRow, EvidenceRow, Explanation
 
@@ -243,11 +243,7 @@ class RunCandidate:
 
     def _repr_html_(self) -> str:
         """For notebooks: all predictions."""
-        rows = [
-            [name.replace("_", " "), p.in_words(), p.unit] for name, p in self.predictions.items()
-        ]
-        heading = f"<p>{escape(repr(self))}</p>"
-        return heading + html_table(["property", "value (90 % interval)", "unit"], rows)
+        return f"<p>{escape(repr(self))}</p>{tabulate_predictions(self.predictions)}"
 
 
 def explain(run: Run | str | Path, which: int | str) -> str:
