@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 LOG_FILE = "log.txt"
@@ -50,7 +51,11 @@ def start(words: Sequence[str], log: Path) -> Job:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            _make_command(["--verbose", *words]), stdout=subprocess.DEVNULL, stderr=stream
+            _make_command(["--verbose", *words]),
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            # what a shell starts in the background ignores Ctrl-C, and so would its children
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
     return Job(tuple(words), log, process)
 
