@@ -49,6 +49,7 @@ def test_proposals_are_the_best_points_decoded_with_a_verdict_of_each_filter():
         stability=lambda points: np.where(points[:, 0] > 0, 0.9, 0.1),
         groups=lambda patterns: np.full((len(patterns), 230), 1 / 230),
         bands=PatternBands.load(),
+        match=lambda amounts, pattern: 0.95 if amounts[0] % 2 else 0.1,
     )
     assert proposals.merits[0] == found.merits.max()
     assert (np.diff(proposals.merits) <= 0).all()
@@ -57,4 +58,5 @@ def test_proposals_are_the_best_points_decoded_with_a_verdict_of_each_filter():
     table = proposals.tabulate()
     assert len(table) == 5
     assert all(row["formula"] for row in table)
+    np.testing.assert_array_equal(proposals.crystals, proposals.amounts[:, 0] % 2 == 1)
     assert {row["stable"] for row in table} <= {"yes", "no"}

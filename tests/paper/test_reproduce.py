@@ -75,9 +75,9 @@ def test_what_the_paper_prints_stands_beside_what_was_measured(full_page):
     energy = printed["formation energy"]
     assert float(energy["paper"]) == PAPER.numbers["formation_energy"]["mae"]
     # one epoch of its autoencoders, forty trees
-    assert float(energy["matlode, real pattern"]) < float(energy["the paper's recipe here"])
+    assert float(energy["matlode, pattern"]) < float(energy["the paper's recipe here"])
     # the starter set knows nothing of it
-    assert printed["debye temperature"]["matlode, real pattern"] == ""
+    assert printed["debye temperature"]["matlode, pattern"] == ""
     assert "debye temperature" in full_page.read_text().split("not measured:")[1][:300]
 
 

@@ -24,6 +24,11 @@ from matlode.paper.printed_scores import (
     read_labels,
     train_stability,
 )
+from matlode.properties.expected_volume import ExpectedVolume
+from matlode.realisation.builder import Builder
+from matlode.realisation.prototypes import PrototypeLibrary
+from matlode.records import Candidate
+from matlode.screening.formula_lists import IN_NO_LIST, FormulaLists
 from matlode.screening.plausibility import PatternBands
 from matlode.screening.symmetry import SymmetryClassifier
 from matlode.screening.symmetry_answers import REFERENCE_SYMMETRY_MODEL
@@ -32,6 +37,8 @@ from matlode.training.trainer import Trainer
 BATCH = 64
 PAPER_SAMPLER = TPESampler(multivariate=False)
 """Each variable has its own truncated Gaussian mixtures, as in Hyperopt."""
+MIN_MATCH = 0.9
+"""Smallest cosine of a proposed pattern and that of a crystal with the proposed formula."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +59,41 @@ class Proposals:
     """(n,), time-series characteristics of the pattern are those of real patterns."""
     group_probability: Array
     """(n,), of the likeliest space group."""
+    matches: Array
+    """(n,), cosine of each pattern with that of the best crystal that can be built for the formula
+    from a known structure; 0 if there is none."""
+    lists: tuple[str, ...]
+    """(n,), list that holds the formula, or IN_NO_LIST."""
 
     @property
     def passed(self) -> NDArray[np.bool_]:
         """(n,), proposals that pass both filters."""
         return self.stable & self.plausible
 
+    @property
+    def crystals(self) -> NDArray[np.bool_]:
+        """(n,), proposals whose composition and pattern can be those of one crystal."""
+        return self.matches >= MIN_MATCH
+
     def tabulate(self) -> list[Row]:
         """One row per proposal."""
         return [
             {
-                "formula": _name(self.amounts[row]),
+                "formula": format_formula(_write(self.amounts[row])),
+                "formula is": self.lists[row],
                 "predicted": round(float(self.merits[row]), 1),
                 "stable": "yes" if self.stable[row] else "no",
                 "plausible pattern": "yes" if self.plausible[row] else "no",
                 "probability of its space group": round(float(self.group_probability[row]), 2),
+                "cosine of the best crystal": round(float(self.matches[row]), 2),
             }
             for row in range(len(self.points))
         ]
 
 
-def _name(amounts: NDArray[np.int64]) -> str:
+def _write(amounts: NDArray[np.int64]) -> str:
     symbols = element_symbols()
-    present = {symbols[z]: int(amounts[z]) for z in np.flatnonzero(amounts)}
-    return format_formula(write_formula(present))
+    return write_formula({symbols[z]: int(amounts[z]) for z in np.flatnonzero(amounts)})
 
 
 def propose_materials(
@@ -91,7 +109,8 @@ def propose_materials(
     """The ``n`` best of ``n_trials`` points that maximise ``quantity``, decoded and filtered.
 
     Trees and the stability network learn from all labelled rows; the autoencoders and the
-    space-group classifier are those in ``models``.
+    space-group classifier are those in ``models``. Crystals are built from the structures of the
+    table.
     """
     points = np.hstack(trainer.reference.points)
     labels = read_labels(quantity, trainer.table)
@@ -113,7 +132,29 @@ def propose_materials(
         stability=lambda new: stability.chance(single(new)).numpy(),
         groups=SymmetryClassifier.load(models, name=REFERENCE_SYMMETRY_MODEL).predict,
         bands=PatternBands.load(),
+        match=CrystalMatcher(
+            Builder(PrototypeLibrary.build(trainer.table.materials)), ExpectedVolume.load(None)
+        ),
     )
+
+
+@dataclass(frozen=True)
+class CrystalMatcher:
+    """Finds the crystal of a formula that fits a pattern best."""
+
+    builder: Builder
+    volumes: ExpectedVolume
+
+    def __call__(self, amounts: NDArray[np.int64], pattern: NDArray[np.floating]) -> float:
+        """Cosine of ``pattern`` (1601,) with that of the best crystal of the integer formula
+        ``amounts`` (100,); 0 if no known structure has its stoichiometry."""
+        composition = amounts / amounts.sum()
+        candidate = Candidate(_write(amounts), composition, pattern, {}, np.zeros(230))
+        if not self.builder.library.substitutions(candidate.formula, 1):
+            return 0.0
+        volume = float(self.volumes.predict(composition[None]).value[0])
+        built = self.builder.structures(candidate, volume)
+        return max((structure.match for structure in built), default=0.0)
 
 
 def search_points(
@@ -148,21 +189,26 @@ def filter_points(
     stability: Callable[[Array], Array],
     groups: Callable[[NDArray[np.float32]], Array],
     bands: PatternBands,
+    match: Callable[[NDArray[np.int64], NDArray[np.floating]], float],
 ) -> Proposals:
     """Decode the ``n`` best points and apply the paper's filters.
 
     ``stability`` gives probabilities (n,) of points, ``groups`` those of the 230 space groups of
-    patterns (n, 1601).
+    patterns (n, 1601), ``match`` how well a crystal of a formula fits a pattern.
     """
     best = np.argsort(-found.merits, kind="stable")[:n]
     points = found.points[best]
     _, patterns = space.decode(points)
+    amounts = space.formulas(points)
+    lists = FormulaLists.load().find([_write(row) for row in amounts])
     return Proposals(
         points,
         found.merits[best],
-        space.formulas(points),
+        amounts,
         patterns,
         stability(points) >= 0.5,
         np.array([verdict.passed for verdict in bands.judge(patterns)]),
         groups(patterns).max(axis=1),
+        np.array([match(*pair) for pair in zip(amounts, patterns, strict=True)]),
+        tuple(of.name if of else IN_NO_LIST for of in lists),
     )
