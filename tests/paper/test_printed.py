@@ -63,6 +63,12 @@ def test_a_table_without_labels_gives_no_folds(trainer, tmp_path):
     assert job.measure_folds(trainer, quantity, "random", tmp_path, FEW) == []
 
 
+def test_a_table_with_one_class_gives_no_folds(trainer, tmp_path, monkeypatch):
+    labels = np.repeat([0.0, 1.0], [491, 9])
+    monkeypatch.setattr(job, "read_labels", lambda quantity, table: labels)
+    assert job.measure_folds(trainer, STABLE, "random", tmp_path, FEW) == []
+
+
 def test_more_rows_make_better_models(trainer):
     curve = job.measure_learning_curve(trainer, ENERGY, (0.1, 1.0), FEW)
     (few, worse), (many, better) = curve.items()

@@ -34,6 +34,8 @@ Split: TypeAlias = Literal["random", "formula"]
 SPLITS: tuple[Split, ...] = ("random", "formula")
 MIN_ROWS = 100
 """Quantities with fewer labels are not measured."""
+MIN_CLASS_ROWS = 10
+"""Nor are classes of fewer rows: a fold might have none."""
 SPREAD = 75.0
 """Labels of a regression are scaled to this standard deviation: that of the bulk moduli in GPa, for
 which the paper chose its regularisation (Table S2)."""
@@ -173,7 +175,9 @@ def measure_folds(
     Folds that are in ``out`` already, of the same table, autoencoders and settings, are read.
     """
     labels = read_labels(quantity, trainer.table)
-    if (~np.isnan(labels)).sum() < MIN_ROWS:
+    known = labels[~np.isnan(labels)]
+    rarer = min((known == 0).sum(), (known == 1).sum())
+    if len(known) < MIN_ROWS or (quantity.is_class and rarer < MIN_CLASS_ROWS):
         return []
     out.mkdir(parents=True, exist_ok=True)
     key = _hash_conditions(trainer, settings)
