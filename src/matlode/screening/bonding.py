@@ -23,11 +23,15 @@ RARELY_NEGATIVE = CHAINS - {"N"}
 """Non-metals that take electrons in the place of metals."""
 MIN_CHAIN_CHARGE = 0.25
 """Smallest mean charge, negative, of an atom in chains of anions (K₂Se₈)."""
+MAX_NITROGEN_CHARGE = 1.0
+"""Largest mean charge, negative, of bonded N atoms: that of N₂²⁻, beside N₃⁻ in azides."""
 S_BLOCK = frozenset({"Li", "Na", "K", "Rb", "Cs", "Be", "Mg", "Ca", "Sr", "Ba", "Ra"})
 RARE_EARTHS = frozenset({
     "Sc", "Y", "La", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb",
     "Lu", "Ac", "Th",
 })  # fmt: skip
+SALT_LIKE_NITRIDES = (S_BLOCK | RARE_EARTHS, S_BLOCK | {"Al", "Zn", "Cd"})
+"""Groups of metals whose nitrides must balance. Rare earths beside Al keep electrons (La3AlN)."""
 HALIDES = frozenset({"Cl", "Br", "I"})
 MIN_CLUSTER_CHARGE = dict.fromkeys(RARE_EARTHS | {"Zr", "Hf"}, 1.0) | dict.fromkeys(
     ("Nb", "Ta", "Mo", "W", "Re"), 1.8
@@ -68,10 +72,9 @@ def explain_covalent_bonds(amounts: Mapping[str, int]) -> str:
     """Borides, carbides, silicides, nitrides, ...; empty for other compounds."""
     partners = amounts.keys() & NON_METALS
     metals = amounts.keys() - partners
-    # metals of the s block and rare earths have no electrons to spare for a nitride that does not
-    # balance
-    is_salt_like = "N" in amounts and metals and metals <= S_BLOCK | RARE_EARTHS
-    if not partners <= PARTNERS or is_salt_like:
+    # these metals have no electrons to spare for a nitride that does not balance
+    is_salt_like = "N" in amounts and any(metals <= group for group in SALT_LIKE_NITRIDES)
+    if not partners <= PARTNERS or (metals and is_salt_like):
         return ""
     kind = "covalent" if partners == amounts.keys() else "metallic or covalent"
     return f"{kind} bonds of {', '.join(sorted(partners))}, charges need not balance"
@@ -186,7 +189,10 @@ def explain_chains(amounts: Mapping[str, int]) -> str:
     bonded = {} if hard else _list_bonded_metals(metals, amounts)
     for anions in list_anions(amounts):
         chained = chains & anions
-        ends = {s: (float(MOST_NEGATIVE[s]), -MIN_CHAIN_CHARGE) for s in chained}
+        ends = {
+            s: (-MAX_NITROGEN_CHARGE if s == "N" else float(MOST_NEGATIVE[s]), -MIN_CHAIN_CHARGE)
+            for s in chained
+        }
         for metal, least in bonded.items():
             most = _list_ends(metal, 0, amounts, anions)
             ends[metal] = (least, max(least, most[1] if most else 0.0))
