@@ -235,18 +235,19 @@ def evaluate_designs(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of searches with evidence (matlode relax).")
     ],
+    data: DataTable = None,
     models: ModelsFolder = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of models that the errors are written into, for searches."),
+        typer.Option(help="Folder of models for what the errors tell about further candidates."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Intervals of relaxed candidates: coverage by goal."""
+    """Predictions for relaxed candidates: errors and coverage by goal."""
     from matlode.evaluation.designs import measure_designs
 
     with show_command_progress() as progress:
-        rows = measure_designs(folders, models=models, out=out, progress=progress)
+        rows = measure_designs(folders, data=data, models=models, out=out, progress=progress)
     if as_json:
         print_json([row.to_json() for row in rows])
     else:

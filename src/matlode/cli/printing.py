@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matlode.terminal import stdout_is_terminal
 
 if TYPE_CHECKING:
-    from matlode.evaluation.designs import CoverageRow
+    from matlode.evaluation.designs import DesignRow
     from matlode.evaluation.score_row import ScoreRow
     from matlode.evaluation.screens import ScreenRow
     from matlode.jobs.identify import FailedPattern, Identification, PhasePart
@@ -330,17 +330,22 @@ def print_screens(rows: Sequence[ScreenRow]) -> None:
         print_table(["", "crystals", share, "rejected by"], cells, title=title)
 
 
-def print_designs(rows: Sequence[CoverageRow]) -> None:
-    """Print how many computed values the intervals hold."""
+def print_designs(rows: Sequence[DesignRow]) -> None:
+    """Print errors and coverage of predictions for relaxed candidates."""
+
+    def show(before: float | None, after: float | None, form: str) -> str:
+        return "" if before is None or after is None else f"{before:{form}} → {after:{form}}"
+
     cells = [
-        [row.endpoint, row.goal, f"{row.rows:,}", f"{row.coverage:.0%}", f"{row.widened:.0%}",
-         f"{row.factor:.2f}"]
+        [row.endpoint, row.goal, f"{row.rows:,}", show(row.error, row.error_corrected, ".3g"),
+         show(row.coverage, row.coverage_corrected, ".0%"), f"{row.width_ratio:.2f}",
+         show(row.auc, row.auc_corrected, ".2f")]
         for row in rows
     ]  # fmt: skip
     print_table(
-        ["property", "goal", "designs", "inside", "inside, widened", "wider by"],
+        ["property", "goal", "designs", "error", "inside", "wider by", "AUC, hull ≤ 0.05"],
         cells,
-        title="computed values inside the 90 % intervals; widened by the errors of other goals",
+        title="relaxed candidates: as predicted → as corrected by those of the other goals",
     )
 
 

@@ -392,7 +392,9 @@ def _screen(
         funnel = count_rejections(filtered, filters)
     screened = propose_crystals(trials, rows, merits, built, models, rules, goal, progress)
     merits = evaluator.valuation.compute_known_merits(trials.gains, trials.shortfalls)
-    references = propose_crystals(trials, best, merits, built_known, models, rules, goal)
+    references = propose_crystals(
+        trials, best, merits, built_known, models, rules, goal, designed=False
+    )
     funnel += count_rejections([one.screened for one in screened], rules)
     return screened, references, funnel
 

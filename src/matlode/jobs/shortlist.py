@@ -152,9 +152,12 @@ def propose_crystals(
     rules: Sequence[Rule],
     goal: Goal,
     progress: Progress = silent,
+    *,
+    designed: bool = True,
 ) -> list[Proposal]:
     """Predict and screen the crystals ``built`` for the trials at ``rows`` (n,); those that are
-    None are left out. ``merits`` are those of all trials."""
+    None are left out. ``merits`` are those of all trials. ``designed``: the search built them
+    (``PropertyModels.predict``)."""
     rows = rows[[crystal is not None for crystal in built]]
     chosen = [crystal for crystal in built if crystal is not None]
     if not chosen:
@@ -164,7 +167,7 @@ def propose_crystals(
         trials.formulas[rows].tolist(), composition_vectors(crystals),
         np.array([crystal.pattern for crystal in chosen]), case="simulated",
         crystals=describe_crystals(crystals, [crystal.space_group for crystal in chosen]),
-        designed=True,
+        designed=designed,
     )  # fmt: skip
     screened = screen(candidates, rules)
     n_accepted = sum(one.accepted for one in screened)

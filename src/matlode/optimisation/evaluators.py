@@ -194,6 +194,7 @@ class CrystalEvaluator(Evaluator):
             crystals=compute_crystal_descriptors(
                 crystals.take(rows), self.library.space_groups[templates[rows]]
             ),
+            designed=True,
         )
         if self._asks_for_likeness:
             encoded = self.space.encode(compositions, patterns, refine=0)

@@ -1,15 +1,17 @@
-"""Intervals of candidates that a search chose, from candidates that a potential has computed.
+"""Predictions for crystals that a search built, from such crystals that a potential has computed.
 
-A search finds what its models overrate, so that intervals which hold 90 % of known materials hold
-fewer of its winners. The factors here widen them: conformal quantiles of the errors of earlier
-designs, in units of the half widths of their intervals.
+A search finds what its models overrate: crystals with wrong structures that are predicted to be
+stable, and the luckiest errors among the right ones. Crystals built by earlier searches, relaxed
+with a potential, tell by how much. Their errors shift the energies of further ones (boosted trees)
+and widen the intervals (conformal quantiles of the errors for goals that the trees did not see).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,35 +21,93 @@ from matlode.artefacts import (
     HEADER_FILE,
     convert_read_errors,
     find_model,
+    flatten_groups,
+    grouped,
     load_artefact,
     save_artefact,
 )
+from matlode.data.crystals import MAX_ATOMIC_NUMBER
 from matlode.data.tables import checksum
 from matlode.properties.endpoints import ENDPOINTS, Endpoint, Estimates
+from matlode.properties.forest import Forest
 from matlode.properties.intervals import compute_conformal_quantile
 from matlode.properties.network import NETWORK_MODEL
+from matlode.representation.descriptors import compute_composition_descriptors
 
 DESIGNS_MODEL = "designs"
-CALIBRATED = ("bulk_modulus", "shear_modulus", "formation_energy")
-"""Endpoints that a potential computes, too."""
+REFERENCE = "formation_energy_mp2021"
+"""The endpoint whose errors are learned: potentials' energies have its corrections."""
+ENERGIES = (REFERENCE, "formation_energy", "energy_above_hull", "energy_above_hull_mp2021")
+"""Endpoints that a wrong formation energy shifts, all by the same amount."""
+READ = (REFERENCE, "energy_above_hull", "hull_probability_50_mev")
+"""Predictions that the shift depends on."""
+CHANCES = ("hull_probability_50_mev", "hull_probability_100_mev")
+WIDENED = ("bulk_modulus",)
+"""Endpoints that a potential computes more accurately than the models predict them, whose intervals
+are widened."""
+SHIFT_WEIGHT = 0.5
+"""Part of the shift that enters the scale of the errors, beside the half width of the interval."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Designs:
-    """Errors of the predictions for designs that were computed with a potential."""
+class EnergyShift:
+    """Energies that the models predict too low, or too high, for built crystals."""
 
-    errors: Mapping[str, Floats]
-    """Endpoint of CALIBRATED → errors (n,) in half widths of the interval, by ``scale_errors``."""
+    forest: Forest
+    """Features (``collect_features``) → computed minus predicted energy, eV/atom."""
+    errors: Floats
+    """(m,), ascending: computed minus shifted energies, in units of ``_scale_shifted``."""
 
-    def widen(self, estimates: Mapping[str, Estimates]) -> dict[str, Estimates]:
-        """Multiply the half widths of intervals, in the scale of the model, by the factor that the
-        errors of their endpoint give (``compute_factor``)."""
+    def apply(self, estimates: Mapping[str, Estimates], features: Floats) -> dict[str, Estimates]:
+        """Shift the energies and their intervals, and derive the chances to be near the hull.
+
+        The chance is the fraction of ``errors`` for which the shifted energy is at most the limit.
+        """
+        shift = self.forest.predict(features)
+        scale = _scale_shifted(estimates[REFERENCE], shift)
+        width = compute_conformal_quantile(abs(self.errors)) * scale
         found = dict(estimates)
-        for name in self.errors.keys() & estimates.keys():
+        for name in ENERGIES:
+            if name in found:
+                energy, lowest = found[name].value + shift, ENDPOINTS[name].lowest
+                ends = (np.maximum(end, lowest) for end in (energy, energy - width, energy + width))
+                found[name] = Estimates(*ends)
+        for name in CHANCES:
+            limit = ENDPOINTS[name].at_most
+            assert limit is not None
+            room = (limit - estimates["energy_above_hull"].value - shift) / scale
+            below = np.searchsorted(self.errors, room, side="right") + 0.5
+            chance = below / (len(self.errors) + 1)
+            if name in found:
+                found[name] = Estimates(chance, chance, chance)
+        return found
+
+
+@dataclass(frozen=True)
+class Designs:
+    """What built crystals that a potential has computed tell about further ones."""
+
+    errors: Mapping[str, Floats] = field(default_factory=dict)
+    """Endpoint of WIDENED → errors (n,) in half widths of the interval (``scale_errors``)."""
+    shift: EnergyShift | None = None
+
+    def apply(
+        self,
+        estimates: Mapping[str, Estimates],
+        compositions: NDArray[np.floating],
+        crystals: NDArray[np.floating],
+    ) -> dict[str, Estimates]:
+        """Correct ``estimates``, which hold those of READ, for built crystals with these
+        compositions (n, 100) and descriptors (n, n_descriptors)."""
+        found = dict(estimates)
+        if self.shift is not None:
+            features = collect_features(estimates, compositions, crystals)
+            found = self.shift.apply(estimates, features)
+        for name in self.errors.keys() & found.keys():
             factor = compute_factor(self.errors[name])
-            found[name] = widen_intervals(ENDPOINTS[name], estimates[name], factor)
+            found[name] = widen_intervals(ENDPOINTS[name], found[name], factor)
         return found
 
     @classmethod
@@ -62,16 +122,46 @@ class Designs:
             if artefact.header["built_on"] != hash_network(folder):
                 return None
             arrays = artefact.arrays
-            return cls({name: arrays[name].astype(float) for name in CALIBRATED if name in arrays})
+            shift = None
+            if "shift_errors" in arrays:
+                forest = Forest.from_arrays(grouped(arrays)["shift"])
+                shift = EnergyShift(forest, arrays["shift_errors"].astype(float))
+            return cls({n: arrays[n].astype(float) for n in WIDENED if n in arrays}, shift)
 
-    def save(self, folder: Path, header: Mapping[str, object], *, built_on: str) -> None:
+    def save(self, folder: Path, header: Mapping[str, Any], *, built_on: str) -> None:
         """Write the artefact to a folder of models; ``built_on`` is the hash of the network."""
+        arrays: dict[str, NDArray[Any]] = dict(self.errors)
+        if self.shift is not None:
+            arrays |= flatten_groups({"shift": self.shift.forest.arrays()})
+            arrays["shift_errors"] = self.shift.errors
         save_artefact(
             folder / DESIGNS_MODEL,
             kind=DESIGNS_MODEL,
             header={**header, "built_on": built_on},
-            arrays=dict(self.errors),
+            arrays=arrays,
         )
+
+
+def collect_features(
+    estimates: Mapping[str, Estimates],
+    compositions: NDArray[np.floating],
+    crystals: NDArray[np.floating],
+) -> Floats:
+    """Features (n, n_columns) of the energy shift: the predictions of READ with their intervals,
+    the descriptors of the crystals, and those of the compositions without the fractions."""
+    predicted = [end for name in READ for end in vars(estimates[name]).values()]
+    described = compute_composition_descriptors(compositions)[:, MAX_ATOMIC_NUMBER:]
+    return np.column_stack([*predicted, crystals, described])
+
+
+def scale_energy_errors(estimates: Estimates, shift: Floats, computed: Floats) -> Floats:
+    """Errors (n,) of shifted predictions of REFERENCE, in units of the scale of their intervals."""
+    return (computed - estimates.value - shift) / _scale_shifted(estimates, shift)
+
+
+def _scale_shifted(estimates: Estimates, shift: Floats) -> Floats:
+    half = (estimates.high - estimates.low) / 2
+    return np.asarray(half + SHIFT_WEIGHT * abs(shift))
 
 
 def hash_network(folder: Path | None) -> str:

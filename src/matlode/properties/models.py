@@ -23,7 +23,7 @@ from matlode.data.tables import checksum
 from matlode.errors import ArtefactError
 from matlode.properties.correction import Correction
 from matlode.properties.derived import DERIVATIONS, Derivation
-from matlode.properties.designs import Designs
+from matlode.properties.designs import READ, Designs
 from matlode.properties.endpoints import ENDPOINTS, VOLUME, Endpoint, Estimates
 from matlode.properties.expected_volume import VOLUME_MODEL, ExpectedVolume
 from matlode.properties.features import FEATURES, LatentFeatures, ObjectFeatures
@@ -50,7 +50,7 @@ class PropertyModels:
     correction: Correction | None = None
     """Correction of the network's errors, learned from materials computed after its training."""
     designs: Designs | None = None
-    """Errors for candidates of searches, which widen the intervals of further ones."""
+    """Errors for crystals that searches built, which correct the predictions of further ones."""
 
     @classmethod
     def load(
@@ -113,13 +113,15 @@ class PropertyModels:
         compositions. ``crystals`` (n, n_descriptors) are the descriptors of the materials, if they
         are crystals (``compute_crystal_descriptors``). Their own volumes then replace the predicted
         ones, with intervals of no width, also where other properties need them. ``designed``: a
-        search chose the materials, whose intervals are widened (``designs``).
+        search built the crystals, whose predictions are corrected (``designs``).
         """
         wanted = list(self.endpoints) if names is None else list(names)
         found: dict[str, Estimates] = {}
         outputs = None
         if self.network is not None:
-            network = self.network.restrict(self._list_needed(wanted))
+            designs = self.designs if designed and crystals is not None else None
+            read = READ if designs is not None else ()
+            network = self.network.restrict({*self._list_needed(wanted), *read})
             outputs, widths = network.raw(compositions, patterns, crystals)
             if distances is None:
                 distances = self.distances(compositions)
@@ -127,8 +129,8 @@ class PropertyModels:
             found |= network.estimates(outputs, widths, case=basis, distances=distances)
             if self.correction is not None:
                 found = self.correction.apply(found, compositions)
-            if designed and self.designs is not None:
-                found = self.designs.widen(found)
+            if designs is not None and crystals is not None:
+                found = designs.apply(found, compositions, crystals)
             if crystals is not None:
                 given = np.exp(crystals[:, LN_VOLUME].astype(float))
                 found[VOLUME] = Estimates(given, given, given)
