@@ -45,7 +45,7 @@ TREES = TreeSettings(
 )
 HUBER_SLOPE_EV = 0.1
 MIN_DESIGNS = 50
-"""Designs of at least two goals from which the shift of energies is learned."""
+"""Designs that a correction is learned from, of energies those of at least two goals."""
 KNOWN_PER_DESIGN = 2
 """Known crystals of the calibration rows that the trees learn from beside each design: structures
 that are right, of which searches build few."""
@@ -137,7 +137,7 @@ def measure_designs(
             )
             forest = _fit_shift(designs, np.ones(len(designs.goals), dtype=bool))
             shift = EnergyShift(forest, np.sort(scaled))
-        Designs({name: of for name, of in errors.items() if len(of)}, shift).save(
+        Designs({name: of for name, of in errors.items() if len(of) >= MIN_DESIGNS}, shift).save(
             out,
             {"designs": len(designs.goals), "scores": [row.to_json() for row in rows]},
             built_on=hash_network(models),
