@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, final
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, final
 from uuid import uuid4
 
 from matlode.engine import SHARED, Engine, Shared, Task, get_shared
@@ -67,7 +67,8 @@ class Cluster(Engine):
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """See Engine."""
-        return _ClusterTask(self._client.submit(function, *arguments, pure=False))
+        future = self._client.submit(function, *arguments, pure=False)
+        return Task(partial(_wait, future), future.cancel)
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine. The scheduler keeps the value for workers that join later."""
@@ -82,23 +83,14 @@ class Cluster(Engine):
         self._client.close()
 
 
-@dataclass(frozen=True)
-class _ClusterTask(Generic[Result]):
-    future: Future[Result]
-
-    def result(self) -> Result:
-        """See Task."""
-        try:
-            return self.future.result()
-        except KilledWorker as error:
-            raise InputError(
-                f"several workers were lost in the same calculation ({error}); it may need more "
-                "memory than a worker has."
-            ) from error
-
-    def cancel(self) -> None:
-        """See Task."""
-        self.future.cancel()
+def _wait(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise InputError(
+            f"several workers were lost in the same calculation ({error}); it may need more "
+            "memory than a worker has."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from queue import LifoQueue
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import Any, Generic, TypeAlias, TypeVar, TypeVarTuple, final
 from uuid import uuid4
 
 from matlode.errors import InputError
 
 Result = TypeVar("Result")
-Result_co = TypeVar("Result_co", covariant=True)
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Arguments = TypeVarTuple("Arguments")
@@ -46,14 +45,14 @@ def get_shared(key: str) -> Any:
     return SHARED[key]
 
 
-class Task(Protocol[Result_co]):
+@dataclass(frozen=True)
+class Task(Generic[Result]):
     """A submitted call."""
 
-    def result(self) -> Result_co:
-        """Wait for the result; raises what the call raised."""
-
-    def cancel(self) -> object:
-        """Do not begin the call, if it has not begun."""
+    result: Callable[[], Result]
+    """Waits for the result; raises what the call raised."""
+    cancel: Callable[[], object] = lambda: None
+    """Keeps the call from beginning, if it has not begun."""
 
 
 class Engine(ABC):
@@ -117,7 +116,7 @@ class Here(Engine):
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """See Engine."""
-        return _Later(partial(function, *arguments))
+        return Task(partial(function, *arguments))
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine."""
@@ -129,16 +128,6 @@ class Here(Engine):
 
     def close(self) -> None:
         """See Engine."""
-
-
-@dataclass(frozen=True)
-class _Later(Generic[Result]):
-    """A call that has not begun."""
-
-    result: Callable[[], Result]
-
-    def cancel(self) -> None:
-        """Nothing to do."""
 
 
 @final
@@ -176,7 +165,8 @@ class Processes(Engine):
             finally:
                 self._idle.put(worker)
 
-        return self._threads.submit(run)
+        future = self._threads.submit(run)
+        return Task(future.result, future.cancel)
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine."""

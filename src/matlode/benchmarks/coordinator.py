@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar, TypeVarTuple, final
+from functools import partial
+from typing import TypeVar, TypeVarTuple, final
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class SimulatedEngine(Engine):
         self._began_s += self.now_s - start_s  # calls take no time of the coordinator
         end_s = max(start_s, heapq.heappop(self._free_at_s)) + self._seconds.get(function, 0.0)
         heapq.heappush(self._free_at_s, end_s)
-        return _SimulatedTask(self, end_s, found)
+        return Task(partial(self._wait, end_s, found))
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine."""
@@ -71,24 +71,9 @@ class SimulatedEngine(Engine):
     def close(self) -> None:
         """See Engine."""
 
-    def wait(self, end_s: float) -> None:
-        """Let the simulated time be ``end_s`` or later."""
+    def _wait(self, end_s: float, found: Result) -> Result:
         self._began_s -= max(0.0, end_s - self.now_s)
-
-
-@dataclass(frozen=True)
-class _SimulatedTask(Generic[Result]):
-    engine: SimulatedEngine
-    end_s: float
-    found: Result
-
-    def result(self) -> Result:
-        """See Task."""
-        self.engine.wait(self.end_s)
-        return self.found
-
-    def cancel(self) -> None:
-        """Nothing to do."""
+        return found
 
 
 def bench_coordinator(

@@ -116,7 +116,7 @@ def search(
         Path | None, typer.Option(help="Measured powder pattern to resemble.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Latent points to evaluate (default: 2048).")
+        int | None, typer.Option(min=1, help="Proposals to evaluate (default: 8192).")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same table (default: 0).")
@@ -263,7 +263,7 @@ def relax(
     """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
-    from matlode.jobs.verify import relax as run_relax
+    from matlode.jobs.relax import relax as run_relax
 
     if len(sources) == 1 and sources[0].is_dir():
         refuse(ctx, "out", when="for a search: the results go into its folder")

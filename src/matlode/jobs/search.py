@@ -282,10 +282,7 @@ class Standing:
 
 def read_standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: blocks done and wanted, the best so far."""
-    request = RunFolder(folder).read_request()
-    if request.shared and storage is None:
-        raise InputError(f"{folder} keeps its record elsewhere; give --storage.")
-    url = storage or _local_storage(folder)
+    request, url = _find_storage(folder, storage)
     n_trials = _settings(SearchSettings(), request.settings).trials
     with usable_storage(url), closing(Record.join(url, request.campaign)) as record:
         state = record.read_state()
@@ -301,10 +298,7 @@ def _run(
     *,
     is_new: bool = False,
 ) -> Run:
-    saved = RunFolder(folder).read_request()
-    if saved.shared and storage is None:
-        raise InputError(f"{folder} keeps its record elsewhere; give --storage again.")
-    url = storage or _local_storage(folder)
+    saved, url = _find_storage(folder, storage)
     with (
         one_thread(),  # the last digits of a product must not depend on how many are free
         lock_folder(folder),
@@ -314,8 +308,12 @@ def _run(
         return _finish(folder, request, record, engine or Here(), progress)
 
 
-def _local_storage(folder: Path) -> str:
-    return f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
+def _find_storage(folder: Path, storage: str | None) -> tuple[SavedRequest, str]:
+    """The request of a run, and the URL of its record."""
+    saved = RunFolder(folder).read_request()
+    if saved.shared and storage is None:
+        raise InputError(f"{folder} keeps its record elsewhere; give --storage again.")
+    return saved, storage or f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
 
 
 def _finish(

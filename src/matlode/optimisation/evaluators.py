@@ -37,15 +37,16 @@ class Evaluator(ABC):
 
     valuation: Valuation
 
-    @abstractmethod
     def rank(self, draft: Draft) -> Ranking:
-        """Decode the points of a draft to formulas and score these. Formulas meet the limits of
-        the goal by construction."""
+        """Decode the points of a draft to formulas and score these; by default, points are decoded
+        when they are evaluated. Formulas meet the limits of the goal by construction."""
+        return Ranking([], {})
 
-    @abstractmethod
     def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
-        """Choose what is evaluated; ``seen`` are formulas that are proposed or evaluated
-        already."""
+        """Choose what is evaluated, by default every point; ``seen`` are formulas that are
+        proposed or evaluated already."""
+        n = len(draft.points)
+        return Proposals(draft.points, None, np.full(n, PROPOSERS.index("sampler"), dtype=np.int8))
 
     @abstractmethod
     def evaluate(self, proposals: Proposals) -> Trials:
@@ -65,15 +66,6 @@ class PointEvaluator(Evaluator):
     valuation: Valuation
     space: LatentSpace
     models: PropertyModels
-
-    def rank(self, draft: Draft) -> Ranking:
-        """See Evaluator; points are decoded when they are evaluated."""
-        return Ranking([], {})
-
-    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
-        """See Evaluator; every point."""
-        n = len(draft.points)
-        return Proposals(draft.points, None, np.full(n, PROPOSERS.index("sampler"), dtype=np.int8))
 
     def evaluate(self, proposals: Proposals) -> Trials:
         """See Evaluator."""
