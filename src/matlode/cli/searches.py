@@ -22,7 +22,6 @@ from matlode.cli.shared import (
     Workers,
     is_given,
     load_screens,
-    make_examination,
     open_engine,
     refuse,
     show_command_progress,
@@ -180,8 +179,11 @@ def search(
 
     loaded, table = Models(models), Known(known)
     limits = load_screens(screens)
-    # before the search, so that a missing package is reported first
-    examination = make_examination(table.materials, models) if relax else None
+    examination = None
+    if relax:  # before the search, so that a missing package is reported first
+        from matlode.evidence.examination import Examination
+
+        examination = Examination(table.materials, models)
     advise = partial(_advise_after_interrupt, out, storage, relax)
     with show_progress(advise) as progress, open_engine(workers, scheduler) as engine:
         if examination is not None and rounds > 1:
@@ -315,7 +317,7 @@ def show(
 
 def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
     if as_json:
-        print_json(where.to_json())
+        print_json(vars(where))
         return
     best = (
         "none yet"

@@ -136,10 +136,9 @@ def relax_files(
     structures = [read_structure(source.file) for source in sources]
     try:
         examination.compute(structures, progress, engine=engine or Here())
-    except KeyboardInterrupt:
-        _write_evidence(sources, examination.evidence(structures), out, examination)
-        raise
-    return _write_evidence(sources, examination.evidence(structures), out, examination)
+    finally:  # also with what an interruption leaves
+        rows = _write_evidence(sources, examination.evidence(structures), out, examination)
+    return rows
 
 
 def _write_evidence(
@@ -195,16 +194,11 @@ def describe_hull(examination: Examination) -> str:
 
 def _find_predictions(row: CandidateRow) -> dict[str, float]:
     """The models' predictions for the built structure, else for the decoded pattern."""
-    predicted = {}
-    for column, name in PREDICTED_PROPERTIES.items():
-        value = row.value(name)
-        if value is not None:
-            predicted[column] = float(value)
-    return predicted
+    found = {column: row.value(name) for column, name in PREDICTED_PROPERTIES.items()}
+    return {column: float(value) for column, value in found.items() if value is not None}
 
 
 def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
-
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
     witness, hull = find_potential(examination.secondary).name, describe_hull(examination)

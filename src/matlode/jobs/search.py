@@ -275,10 +275,6 @@ class Standing:
     """None before the first block is done."""
     best_formula: str | None
 
-    def to_json(self) -> dict[str, object]:
-        """The object that ``matlode show --json`` prints."""
-        return asdict(self)
-
 
 def read_standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: blocks done and wanted, the best so far."""
@@ -456,7 +452,9 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
         },
         "units": {name: endpoint.unit for name, endpoint in models.endpoints.items()},
         "models": _model_digests(models),
-        "trained_on": _trained_on(models),
+        "trained_on": load_header(find_model("standard-pattern-vae", models.folder)).get(
+            "trained_on"
+        ),
         "versions": {
             "matlode": __version__,
             "python": platform.python_version(),
@@ -475,11 +473,6 @@ def _model_digests(used: Models) -> dict[str, str]:
         path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
     }
     return {name: checksum(path) for name, path in sorted(models.items())}
-
-
-def _trained_on(models: Models) -> Any:
-    place = find_model("standard-pattern-vae", models.folder)
-    return load_header(place).get("trained_on")
 
 
 def peak_memory_gb() -> float | None:

@@ -141,7 +141,7 @@ class CrystalEvaluator(Evaluator):
         Formulas that come from no point get the points that their crystals encode to.
         """
         assert proposals.formulas is not None
-        owners, crystals, patterns = self._evaluate(proposals.formulas)
+        owners, crystals, patterns = self.evaluate_crystals(proposals.formulas)
         chances = crystals.values[:, self.valuation.goal.endpoints.index(STABILITY)]
         # the first of equals is the substitution of smallest distance
         order = np.lexsort([np.arange(len(owners)), -chances, owners])
@@ -154,19 +154,15 @@ class CrystalEvaluator(Evaluator):
             points[pointless] = self.space.encode(compositions, patterns[best[pointless]], refine=0)
         return replace(chosen, points=points, proposers=proposals.proposers[rows])
 
-    def evaluate_crystals(self, formulas: Sequence[str]) -> tuple[NDArray[np.intp], Trials]:
-        """Evaluate up to N_CRYSTALS crystals of each formula.
-
-        Returns the places (m,) of the formulas that they belong to, and the crystals as trials
-        whose latent points are not known (NaN).
-        """
-        owners, crystals, _ = self._evaluate(formulas)
-        return owners, crystals
-
-    def _evaluate(
+    def evaluate_crystals(
         self, formulas: Sequence[str]
     ) -> tuple[NDArray[np.intp], Trials, NDArray[np.float32]]:
-        """As ``evaluate_crystals``, with the patterns (m, 1601) of the crystals."""
+        """Evaluate up to N_CRYSTALS crystals of each formula.
+
+        Returns the places (m,) of the formulas that they belong to, the crystals as trials whose
+        latent points are not known (NaN) unless a preference looks at them, and the patterns
+        (m, 1601).
+        """
         owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
         of_formulas = compute_formula_vectors(formulas)
         compositions = of_formulas[owners]
@@ -188,7 +184,7 @@ class CrystalEvaluator(Evaluator):
             ),
             designed=True,
         )
-        if self._asks_for_likeness:
+        if any(isinstance(preference, Near) for preference in self.valuation.preferences):
             encoded = self.space.encode(compositions, patterns, refine=0)
         else:
             encoded = np.full((len(rows), self.space.size), np.nan, dtype=np.float32)
@@ -202,11 +198,6 @@ class CrystalEvaluator(Evaluator):
             blueprints=blueprints.take(rows),
         )
         return owners, trials, patterns
-
-    @property
-    def _asks_for_likeness(self) -> bool:
-        """Whether a preference looks at the latent points of the crystals."""
-        return any(isinstance(preference, Near) for preference in self.valuation.preferences)
 
     def _make_none(self) -> Trials:
         columns = (np.zeros((0, width)) for width in self.valuation.widths)
