@@ -1,9 +1,17 @@
 """A Dask cluster gives the results of this machine, whatever is lost."""
 
-import pytest
+import os
+import signal
 
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from matlode.engine import Here
 from matlode.errors import InputError
+from matlode.evidence.examination import Examination
+from matlode.jobs.relax import make_sources, relax_files
 from matlode.optimisation.campaign import BLOCK
+from matlode.progress import silent
 from tests.optimisation.cheap import START, CheapEvaluator, cheap_campaign
 from tests.optimisation.crystal_search import assert_same
 from tests.test_engine import die, fail, look_up, square
@@ -50,6 +58,38 @@ def test_a_worker_that_is_killed_costs_nothing(engine, tmp_path):
     assert len(list(tmp_path.iterdir())) == 6
     shared = engine.share(10)
     assert [engine.submit(look_up, shared, x).result()[0] for x in range(4)] == [10, 11, 12, 13]
+
+
+def calculate_by_emt():
+    """ASE's effective medium theory of a few metals, a potential that costs nothing."""
+    from ase.calculators.emt import EMT
+
+    return EMT()
+
+
+def test_evidence_is_that_of_one_machine_though_a_worker_is_killed(engine, starter, tmp_path):
+    files = [tmp_path / f"{edge_a}.cif" for edge_a in (3.8, 3.9, 4.0)]
+    sites = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    for file in files:
+        lattice = Lattice.cubic(float(file.stem))
+        Structure(lattice, ["Au", "Cu", "Cu", "Cu"], sites).to(str(file))
+    worker, killed = engine.submit(os.getpid).result(), []
+
+    def kill_a_worker(_stage, done, *_):
+        if done and not killed:
+            killed.append(worker)
+            os.kill(worker, signal.SIGKILL)
+
+    emt, found = f"{__name__}:calculate_by_emt", {}
+    for name, where, progress in (("here", Here(), silent), ("there", engine, kill_a_worker)):
+        out = tmp_path / name
+        examination = Examination(starter, primary=emt, secondary=emt, cache=out / "cache")
+        relax_files(make_sources(files), out, examination, progress, engine=where)
+        computed = sorted(path.name for path in (out / "cache").rglob("*.json"))
+        found[name] = (out / "evidence.csv").read_bytes(), computed
+    assert killed
+    assert found["here"] == found["there"]
+    assert len(found["there"][0].splitlines()) == 4
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def note_and_wait(folder, x, seconds):
 
 
 def look_up(shared, x):
-    return shared.get() + x, os.getpid()
+    return shared() + x, os.getpid()
 
 
 def get_environment(name):

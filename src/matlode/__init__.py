@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
     from matlode.jobs.predict import predict, stream_predictions
-    from matlode.jobs.relax import relax_run
+    from matlode.jobs.relax import relax, relax_run
     from matlode.jobs.runs import Run, explain
     from matlode.jobs.search import resume, search
     from matlode.jobs.solve import solve
     from matlode.jobs.starts import SearchSettings
-    from matlode.jobs.verify import relax
     from matlode.jobs.xrd import xrd
     from matlode.latent.space import LatentSpace
     from matlode.paper.reproduce import reproduce
@@ -64,7 +63,7 @@ _HOMES = {
     "predict": "jobs.predict",
     "read_pattern": "representation.patterns",
     "read_table": "data.tables",
-    "relax": "jobs.verify",
+    "relax": "jobs.relax",
     "relax_run": "jobs.relax",
     "reproduce": "paper.reproduce",
     "resume": "jobs.search",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, final
 from uuid import uuid4
 
-from matlode import engine
-from matlode.engine import Engine, Shared, Task
+from matlode.engine import SHARED, Engine, Shared, Task, get_shared
 from matlode.errors import InputError
 from matlode.version import __version__
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Value = TypeVar("Value")
-Arguments = ParamSpec("Arguments")
+Arguments = TypeVarTuple("Arguments")
 
 CONNECTION_S = 30
 """Time within which the scheduler must answer."""
@@ -51,36 +51,30 @@ class Cluster(Engine):
                 "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`."
             ) from None
         self._keys: list[str] = []
-        self._check_versions()
-
-    def _check_versions(self) -> None:
-        found = {**self._client.run(_get_version)}
-        for worker, version in found.items():
-            if version != __version__:
+        for worker, found in dict(self._client.run(_get_version)).items():
+            if found != __version__:
                 raise InputError(
-                    f"the worker {worker} has matlode {version}, not {__version__}; install the "
-                    "same version everywhere."
+                    f"the worker {worker} has matlode {found}, not {__version__}; install the same "
+                    "version everywhere."
                 )
 
     @property
-    def n_workers(self) -> int:  # type: ignore[override]
+    def n_workers(self) -> int:
         """See Engine; at least 1, since workers may join later."""
         return max(1, sum(self._client.nthreads().values()))
 
     def submit(
-        self,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """See Engine."""
-        return _ClusterTask(self._client.submit(function, *arguments, **options, pure=False))
+        future = self._client.submit(function, *arguments, pure=False)
+        return Task(partial(_wait, future), future.cancel)
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine. The scheduler keeps the value for workers that join later."""
         self._keys.append(f"matlode-{uuid4().hex}")
         self._client.register_plugin(_Sharing(self._keys[-1], value), name=self._keys[-1])
-        return Shared(self._keys[-1])
+        return partial(get_shared, self._keys[-1])
 
     def close(self) -> None:
         """See Engine; the cluster stays."""
@@ -89,40 +83,30 @@ class Cluster(Engine):
         self._client.close()
 
 
+def _wait(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise InputError(
+            f"several workers were lost in the same calculation ({error}); it may need more "
+            "memory than a worker has."
+        ) from error
+
+
 @dataclass(frozen=True)
-class _ClusterTask(Generic[Result]):
-    future: Future
-
-    def result(self) -> Result:
-        """See Task."""
-        try:
-            result: Result = self.future.result()
-        except KilledWorker as error:
-            raise InputError(
-                f"several workers were lost in the same calculation ({error}); it may need more "
-                "memory than a worker has."
-            ) from error
-        self.future.release()
-        return result
-
-    def cancel(self) -> None:
-        """See Task."""
-        self.future.cancel()
-
-
-class _Sharing(WorkerPlugin):  # type: ignore[misc]
+class _Sharing(WorkerPlugin):
     """Gives a value to workers, also to those that join later."""
 
-    def __init__(self, key: str, value: Any) -> None:
-        self.key, self.value = key, value
+    key: str
+    value: Any
 
     def setup(self, worker: Worker) -> None:
         """See WorkerPlugin."""
-        engine._SHARED[self.key] = self.value
+        SHARED[self.key] = self.value
 
     def teardown(self, worker: Worker) -> None:
         """See WorkerPlugin."""
-        engine._SHARED.pop(self.key, None)
+        SHARED.pop(self.key, None)
 
 
 def _get_version() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,63 +18,54 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from queue import LifoQueue
-from typing import Generic, ParamSpec, Protocol, TypeVar, cast, final
+from typing import Any, Generic, TypeAlias, TypeVar, TypeVarTuple, final
 from uuid import uuid4
 
 from matlode.errors import InputError
 
 Result = TypeVar("Result")
-Result_co = TypeVar("Result_co", covariant=True)
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-Arguments = ParamSpec("Arguments")
+Arguments = TypeVarTuple("Arguments")
 
 ATTEMPTS = 3
 """A call that loses this many workers is given up: it may be the cause."""
-WATCH_S = 1.0
-"""Interval at which a worker looks whether its coordinator is still there."""
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-
-class Task(Protocol[Result_co]):
-    """A submitted call."""
-
-    def result(self) -> Result_co:
-        """Wait for the result; raises what the call raised."""
-
-    def cancel(self) -> object:
-        """Do not begin the call, if it has not begun."""
+Shared: TypeAlias = Callable[[], Value]
+"""Returns a value that every worker has, such as models; it is sent once and not with each call."""
+SHARED: dict[str, Any] = {}
+"""Values that this process was sent as a worker, by key."""
 
 
-_SHARED: dict[str, object] = {}
-"""Values that this process has, by key."""
+def get_shared(key: str) -> Any:
+    """A value that this process was sent as a worker."""
+    return SHARED[key]
 
 
 @dataclass(frozen=True)
-class Shared(Generic[Value]):
-    """A value that every worker has, such as models; it is sent once and not with each call."""
+class Task(Generic[Result]):
+    """A submitted call."""
 
-    key: str
-
-    def get(self) -> Value:
-        """The value, in a worker."""
-        return cast(Value, _SHARED[self.key])
+    result: Callable[[], Result]
+    """Waits for the result; raises what the call raised."""
+    cancel: Callable[[], object] = lambda: None
+    """Keeps the call from beginning, if it has not begun."""
 
 
 class Engine(ABC):
     """Computes calls of importable functions. As a context manager, it is closed at the end."""
 
-    n_workers: int
-    """Calls that are computed at the same time."""
+    @property
+    @abstractmethod
+    def n_workers(self) -> int:
+        """Calls that are computed at the same time."""
 
     @abstractmethod
     def submit(
-        self,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """Submit a call; calls begin in the order of their submission."""
 
@@ -87,12 +77,17 @@ class Engine(ABC):
     def close(self) -> None:
         """Cancel what is left and end the workers."""
 
-    def gather(self, tasks: Iterable[Task[Result]]) -> Iterator[Result]:
-        """Yield the results in the order of the tasks; an error or the end of the iteration
-        cancels the tasks that are left."""
-        left = deque(tasks)
+    def gather(
+        self, tasks: Iterable[Task[Result]], *, n_ahead: int | None = None
+    ) -> Iterator[Result]:
+        """Yield the results in the order of the tasks, of which ``n_ahead`` (default: all) are
+        taken before a result; an error or the end of the iteration cancels the tasks that are
+        left."""
+        source = iter(tasks)
+        left = deque(islice(source, n_ahead))
         try:
             while left:
+                left.extend(islice(source, 1))
                 # a result that was yielded is not kept
                 yield left.popleft().result()
         finally:
@@ -101,16 +96,8 @@ class Engine(ABC):
 
     def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield ``function(item)`` for each item, in order; two items per worker are in memory."""
-        source = iter(items)
-        waiting = deque(self.submit(function, item) for item in islice(source, 2 * self.n_workers))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(self.submit(function, item) for item in islice(source, 1))
-                yield result
-        finally:
-            for task in waiting:
-                task.cancel()
+        tasks = (self.submit(function, item) for item in items)
+        return self.gather(tasks, n_ahead=2 * self.n_workers - 1)
 
     def __enter__(self) -> Engine:
         return self
@@ -125,23 +112,15 @@ class Here(Engine):
 
     n_workers = 1
 
-    def __init__(self) -> None:
-        self._keys: list[str] = []
-
     def submit(
-        self,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """See Engine."""
-        return _Later(partial(function, *arguments, **options))
+        return Task(partial(function, *arguments))
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine."""
-        self._keys.append(uuid4().hex)
-        _SHARED[self._keys[-1]] = value
-        return Shared(self._keys[-1])
+        return lambda: value
 
     def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Engine; one item is in memory."""
@@ -149,18 +128,6 @@ class Here(Engine):
 
     def close(self) -> None:
         """See Engine."""
-        while self._keys:
-            del _SHARED[self._keys.pop()]
-
-
-@dataclass(frozen=True)
-class _Later(Generic[Result]):
-    """A call that has not begun."""
-
-    result: Callable[[], Result]
-
-    def cancel(self) -> None:
-        """Nothing to do."""
 
 
 @final
@@ -175,6 +142,8 @@ class Processes(Engine):
     ...     search(maximize="bulk_modulus", engine=engine)
     """
 
+    n_workers = 0
+
     def __init__(self, n_workers: int = 0) -> None:
         self.n_workers = n_workers or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self.n_workers, thread_name_prefix="matlode")
@@ -185,27 +154,25 @@ class Processes(Engine):
         self._values: dict[str, object] = {}
 
     def submit(
-        self,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> Task[Result]:
         """See Engine."""
 
         def run() -> Result:
             worker = self._idle.get()
             try:
-                return worker.run(self._values, partial(function, *arguments, **options))
+                return worker.run(self._values, partial(function, *arguments))
             finally:
                 self._idle.put(worker)
 
-        return self._threads.submit(run)
+        future = self._threads.submit(run)
+        return Task(future.result, future.cancel)
 
     def share(self, value: Value) -> Shared[Value]:
         """See Engine."""
         key = uuid4().hex
         self._values = {**self._values, key: value}
-        return Shared(key)
+        return partial(get_shared, key)
 
     def close(self) -> None:
         """See Engine."""
@@ -250,12 +217,8 @@ class _Worker:
             if self._closed:
                 raise BrokenProcessPool("closed")
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    1, get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
-                )
-                with _LIMIT_THREADS:
-                    first = self._pool.submit(os.getpid)
-                self._pid, self._values = first.result(), {}
+                self._pool, self._values = ProcessPoolExecutor(1, get_context("spawn")), {}
+                self._pid = self._pool.submit(_begin_worker).result()
             if self._values is not values:
                 self._pool.submit(_set_values, values)
                 self._values = values
@@ -269,47 +232,28 @@ class _Worker:
             self._pool = None
 
 
-class _LimitThreads:
-    """Processes that are started inside compute with one thread: libraries read the environment
-    when they are imported."""
+def _begin_worker() -> int:
+    """First call in a new process, before it imports what computes; returns its id."""
+    from threadpoolctl import threadpool_limits
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._before = {name: os.environ.get(name) for name in THREAD_LIMITS}
-        os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        self._lock.release()
-
-
-_LIMIT_THREADS = _LimitThreads()
-
-
-def _begin_worker(coordinator: int) -> None:
-    """First call in a new process; ``coordinator`` is the id of the process that started it."""
     # Ctrl-C reaches all processes of a terminal; the coordinator ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(coordinator,), daemon=True).start()
+    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))  # read by libraries when imported
+    threadpool_limits(1)  # of those that the script of the coordinator has imported
+    threading.Thread(target=_end_with_coordinator, daemon=True).start()
+    return os.getpid()
 
 
 def _set_values(values: Mapping[str, object]) -> None:
-    _SHARED.clear()
-    _SHARED.update(values)
+    SHARED.clear()
+    SHARED.update(values)
 
 
-def _end_with(coordinator: int) -> None:
-    """End this process when its coordinator is gone, killed for instance."""
-    while os.getppid() == coordinator:
-        time.sleep(WATCH_S)
-    os._exit(1)
+def _end_with_coordinator() -> None:
+    """End this process when the one that started it is gone, killed for instance."""
+    if coordinator := parent_process():
+        coordinator.join()
+        os._exit(1)
 
 
 def count_threads() -> int:

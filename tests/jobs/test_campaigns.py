@@ -1,6 +1,7 @@
 """Searches that are interrupted, on any number of workers: nothing is lost or done twice."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sqlalchemy.exc import OperationalError
 
 from matlode.engine import Processes
 from matlode.errors import GoalError, InputError
@@ -74,6 +76,43 @@ def test_a_search_on_two_workers_gives_the_same_tables(hard_run, tmp_path):
             maximize=["bulk_modulus", "shear_modulus"], out=folder, settings=SMALL_SEARCH,
             engine=engine,
         )  # fmt: skip
+    assert_same_results(folder, hard_run.folder)
+
+
+def test_lost_workers_and_a_lost_connection_change_no_table(hard_run, tmp_path, monkeypatch):
+    """Four workers, all killed while they evaluate; the database does not answer for a while."""
+    folder = tmp_path / hard_run.folder.name
+    killed, refused, open_record = [], [], Record.open
+
+    def kill_workers(stage, done, *_):
+        if stage == "search" and done == 0:
+            killed.extend(multiprocessing.active_children())
+            for worker in killed:
+                worker.kill()
+
+    def open_unreliable(*arguments, **options):
+        record = open_record(*arguments, **options)
+        begin = record.database.begin
+
+        def begin_later():
+            if killed and len(refused) < 60:
+                refused.append(OperationalError("insert", {}, ConnectionError("no answer")))
+                raise refused[-1]
+            return begin()
+
+        monkeypatch.setattr(record.database, "begin", begin_later)
+        monkeypatch.setattr(record.database.dialect, "name", "postgresql")
+        return record
+
+    monkeypatch.setattr(Record, "open", open_unreliable)
+    monkeypatch.setattr("matlode.optimisation.record.RETRY_S", 0.01)
+    with Processes(4) as engine:
+        search(
+            maximize=["bulk_modulus", "shear_modulus"], out=folder, settings=SMALL_SEARCH,
+            engine=engine, progress=kill_workers,
+        )  # fmt: skip
+    assert killed
+    assert len(refused) == 60
     assert_same_results(folder, hard_run.folder)
 
 

@@ -28,7 +28,7 @@ def test_results_do_not_depend_on_the_neighbours(evaluator):
 
 
 def test_the_likeliest_crystal_to_be_stable_represents_a_formula(evaluator):
-    owners, crystals = evaluator.evaluate_crystals(["BTi"])
+    owners, crystals, _ = evaluator.evaluate_crystals(["BTi"])
     assert 1 < len(owners) <= N_CRYSTALS
     chances = crystals.values[:, evaluator.valuation.goal.endpoints.index(STABILITY)]
     chosen = evaluate_formulas(evaluator, ["BTi"])
@@ -36,7 +36,7 @@ def test_the_likeliest_crystal_to_be_stable_represents_a_formula(evaluator):
 
 
 def test_crystals_of_a_formula_are_of_different_types(evaluator):
-    _, crystals = evaluator.evaluate_crystals(["BTi"])
+    _, crystals, _ = evaluator.evaluate_crystals(["BTi"])
     library = evaluator.library
     types = {
         (library.space_groups[t], library.materials.crystals.n_atoms[t]) for t in crystals.templates

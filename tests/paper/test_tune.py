@@ -356,6 +356,7 @@ def test_a_trial_that_others_took_for_dead_does_not_count_twice(table, monkeypat
     assert tuning.trials["complete"] + tuning.trials["pruned"] == BRIEF.trials
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # of ask() without optimize()
 def test_a_start_that_always_dies_does_not_block_the_study(table, monkeypatch, tmp_path):
     attempt = job._run_next_trial
 

@@ -84,7 +84,8 @@ def bench_discovery(
     }
     everything = [p for of in contestants.values() for of_seed in of for p in of_seed]
     structures = [proposed.structure for proposed in everything]
-    found = iter(examination.examine(structures, progress, engine=engine or Here()))
+    examination.compute(structures, progress, engine=engine or Here())
+    found = iter(examination.evidence(structures))
     rows, table = [], []
     for name, of in contestants.items():
         done = [[(p, e) for p in of_seed if (e := next(found)) is not None] for of_seed in of]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ from matlode.jobs.shortlist import select_trials
 from matlode.jobs.starts import SearchSettings, prepare_campaign
 from matlode.optimisation.evaluators import Evaluator
 from matlode.optimisation.goal_file import make_goal
-from matlode.optimisation.proposals import Draft, Proposals, Ranking
+from matlode.optimisation.proposals import Proposals
 from matlode.optimisation.record import Record
-from matlode.optimisation.trials import PROPOSERS, Trials
+from matlode.optimisation.trials import Trials
 from matlode.optimisation.valuation import Valuation
 from matlode.progress import Progress, silent
 from matlode.representation.composition import write_formulas
@@ -63,8 +63,8 @@ def bench_scale(
     - Predictions for up to a hundredth of ``n_structures``.
     """
     cases: list[tuple[str, str, Callable[[int, Path], Finding], int]] = [
-        ("campaigns without models", "trials", partial(_run_campaign_alone, light=True), n_trials),
-        ("campaigns", "trials", partial(_run_campaign_alone, light=False), n_trials // 100),
+        ("campaigns without models", "trials", partial(_run_campaign, light=True), n_trials),
+        ("campaigns", "trials", partial(_run_campaign, light=False), n_trials // 100),
         ("tables", "structures", partial(_process_table, data=data), n_structures),
         ("predictions", "structures", partial(_predict_table, data=data), n_structures // 100),
     ]
@@ -99,15 +99,6 @@ class LightEvaluator(Evaluator):
 
     valuation: Valuation
 
-    def rank(self, draft: Draft) -> Ranking:
-        """See Evaluator."""
-        return Ranking([], {})
-
-    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
-        """See Evaluator; every point."""
-        proposers = np.full(len(draft.points), PROPOSERS.index("sampler"), dtype=np.int8)
-        return Proposals(draft.points, None, proposers)
-
     def evaluate(self, proposals: Proposals) -> Trials:
         """See Evaluator."""
         points = proposals.points
@@ -122,12 +113,13 @@ class LightEvaluator(Evaluator):
         return Trials.of(points, formulas, gains, shortfalls, values)
 
 
-def _run_campaign_alone(n: int, folder: Path, *, light: bool) -> Finding:
-    return run_alone(partial(_run_campaign, n, folder, light=light))
-
-
 def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
-    """Run a campaign of n trials with its own database and select its best formulas."""
+    """Run a campaign of n trials with its own database, in a new process, and select its best
+    formulas."""
+    return run_alone(partial(_time_campaign, n, folder / "campaign.db", light=light))
+
+
+def _time_campaign(n: int, file: Path, *, light: bool) -> Finding:
     models, known, settings = Models(), Known(), SearchSettings(trials=n)
     goal = make_goal(GOAL, known_elements=known.elements, endpoints=models.endpoints)
     prepared = prepare_campaign(goal, models, known, replace(settings, trials=min(n, 10_000)))
@@ -136,7 +128,6 @@ def _run_campaign(n: int, folder: Path, *, light: bool) -> Finding:
         evaluator = LightEvaluator(campaign.evaluator.valuation)
         campaign = replace(campaign, evaluator=evaluator, variations=None)
     began = time.perf_counter()
-    file = folder / "campaign.db"
     with closing(Record.open(f"sqlite:///{file}", "scale", {})) as record:
         trials = campaign.run(prepared.known, n, settings.seed, record=record)
     searched = time.perf_counter()
@@ -163,10 +154,11 @@ def _process_table(n: int, folder: Path, *, data: Path | None) -> Finding:
     """Write, import, convert to patterns and read a table of n rows, each in a new process."""
     many, imported = folder / "many", folder / "imported" / TABLE_FILE
     found: Finding = {}
+    keep_all = ImportSettings(keep_duplicates=True)
     for name, work in (
         ("write", partial(_write, n, many, data)),
-        ("import", partial(_import, many / TABLE_FILE, imported.parent)),
-        ("patterns", partial(_compute_patterns, imported, folder / "features")),
+        ("import", partial(import_data, [many / TABLE_FILE], imported.parent, settings=keep_all)),
+        ("patterns", partial(stream_table, imported, folder / "features")),
         ("read", partial(_read, imported, n)),
     ):
         measured = run_alone(partial(_time, work))
@@ -182,14 +174,6 @@ def _time(work: Callable[[], object]) -> Finding:
 
 def _write(n: int, folder: Path, data: Path | None) -> None:
     write_materials(repeat_materials(load_materials(data), n), folder)
-
-
-def _import(source: Path, out: Path) -> None:
-    import_data([source], out, settings=ImportSettings(keep_duplicates=True))
-
-
-def _compute_patterns(table: Path, out: Path) -> None:
-    stream_table(table, out)
 
 
 def _read(table: Path, n: int) -> None:

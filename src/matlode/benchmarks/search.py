@@ -68,7 +68,7 @@ def _six_hump_camel(x: Array, y: Array) -> Array:
 def _ackley(x: Array, y: Array) -> Array:
     bowl = -20 * np.exp(-0.2 * np.sqrt((x**2 + y**2) / 2))
     waves = np.exp((np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y)) / 2)
-    return bowl - waves + np.e + 20
+    return bowl - waves + np.exp(1) + 20
 
 
 def _goldstein_price(x: Array, y: Array) -> Array:

@@ -16,7 +16,6 @@ from matlode.cli.shared import (
     Commands,
     DataTable,
     KnownTable,
-    make_examination,
     open_engine,
     show_command_progress,
 )
@@ -157,6 +156,7 @@ def bench_discovery(
     """Proposals of a search and of baselines, in two ML potentials."""
     from matlode.benchmarks.discovery import bench_discovery
     from matlode.data.tables import find_full_table
+    from matlode.evidence.examination import Examination
     from matlode.jobs.known import Known
 
     with show_command_progress(kept=True) as progress, open_engine() as engine:
@@ -164,7 +164,7 @@ def bench_discovery(
         found = bench_discovery(
             n=structures,
             n_seeds=seeds,
-            examination=make_examination(known.materials, None),
+            examination=Examination(known.materials),
             known=known,
             out=out,
             engine=engine,

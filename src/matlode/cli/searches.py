@@ -22,7 +22,6 @@ from matlode.cli.shared import (
     Workers,
     is_given,
     load_screens,
-    make_examination,
     open_engine,
     refuse,
     show_command_progress,
@@ -116,7 +115,7 @@ def search(
         Path | None, typer.Option(help="Measured powder pattern to resemble.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Latent points to evaluate (default: 2048).")
+        int | None, typer.Option(min=1, help="Proposals to evaluate (default: 8192).")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same table (default: 0).")
@@ -180,8 +179,11 @@ def search(
 
     loaded, table = Models(models), Known(known)
     limits = load_screens(screens)
-    # before the search, so that a missing package is reported first
-    examination = make_examination(table.materials, models) if relax else None
+    examination = None
+    if relax:  # before the search, so that a missing package is reported first
+        from matlode.evidence.examination import Examination
+
+        examination = Examination(table.materials, models)
     advise = partial(_advise_after_interrupt, out, storage, relax)
     with show_progress(advise) as progress, open_engine(workers, scheduler) as engine:
         if examination is not None and rounds > 1:
@@ -263,7 +265,7 @@ def relax(
     """Verify candidates with two ML potentials (relaxation, hull energy, elasticity)."""
     from matlode.jobs.known import Known
     from matlode.jobs.models import Models
-    from matlode.jobs.verify import relax as run_relax
+    from matlode.jobs.relax import relax as run_relax
 
     if len(sources) == 1 and sources[0].is_dir():
         refuse(ctx, "out", when="for a search: the results go into its folder")
@@ -315,7 +317,7 @@ def show(
 
 def _print_standing(run: Path, where: Standing, as_json: bool) -> None:
     if as_json:
-        print_json(where.to_json())
+        print_json(vars(where))
         return
     best = (
         "none yet"

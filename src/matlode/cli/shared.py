@@ -15,9 +15,7 @@ from typer.main import get_command
 from matlode.terminal import Volume, show_progress, volume
 
 if TYPE_CHECKING:
-    from matlode.data.tables import Materials
     from matlode.engine import Engine
-    from matlode.evidence.examination import Examination
     from matlode.progress import Progress
 
 loudness = typer.Typer(add_completion=False)
@@ -200,13 +198,6 @@ def load_screens(file: Path | None) -> dict[str, object]:
     from matlode.screening.funnel import read_screens
 
     return read_screens(file) if file else {}
-
-
-def make_examination(materials: Materials, models: Path | None) -> Examination:
-    """The verification with the default potentials on this machine."""
-    from matlode.evidence.examination import Examination
-
-    return Examination(materials, models)
 
 
 def fail_if_nothing_read(errors: Sequence[str | None]) -> None:

@@ -114,7 +114,7 @@ def cross_validate(
 
 def _measure(trainer: Shared[Trainer], face: Face, fold: Fold, name: str) -> FoldScores:
     """Measure a fold, in a worker."""
-    return MEASURES[face](trainer.get().with_fold(fold), name)
+    return MEASURES[face](trainer().with_fold(fold), name)
 
 
 def measure_fold(trainer: Trainer, name: str) -> FoldScores:

@@ -137,13 +137,6 @@ class Examination:
         """Energies of the elements, the references of formation energies."""
         return ElementReferences.load(self.models)
 
-    def examine(
-        self, structures: Sequence[Structure], progress: Progress = silent, *, engine: Engine
-    ) -> list[Evidence | None]:
-        """Compute the evidence for each structure; None where a potential failed."""
-        self.compute(structures, progress, engine=engine)
-        return self.evidence(structures)
-
     def compute(
         self, structures: Sequence[Structure], progress: Progress = silent, *, engine: Engine
     ) -> None:

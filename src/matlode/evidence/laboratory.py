@@ -42,9 +42,7 @@ class Laboratory:
     def relaxed(self, structure: Structure) -> Relaxed:
         """The relaxed structure; see ``relaxation.relax``."""
         return self._load_or_compute(
-            "relaxed",
-            structure,
-            asdict(self.settings),
+            self._find_relaxed(structure),
             Relaxed,
             lambda: relax(structure, self.potential, self.settings),
         )
@@ -52,9 +50,7 @@ class Laboratory:
     def elasticity(self, relaxed: Relaxed) -> Elasticity:
         """Elastic constants and phonons at Γ; see ``elasticity.compute_elasticity``."""
         return self._load_or_compute(
-            "elasticity",
-            relaxed.structure,
-            {},
+            self._find_elasticity(relaxed),
             Elasticity,
             lambda: compute_elasticity(relaxed, self.potential),
         )
@@ -62,31 +58,31 @@ class Laboratory:
     def keep(self, structure: Structure, relaxed: Relaxed, elasticity: Elasticity | None) -> None:
         """Write results to the cache, from a worker that does not share it."""
         if not self.has_relaxed(structure):
-            self._write(self._find_file("relaxed", structure, asdict(self.settings)), relaxed)
+            self._write(self._find_relaxed(structure), relaxed)
         if elasticity is not None and not self.has_elasticity(relaxed):
-            self._write(self._find_file("elasticity", relaxed.structure, {}), elasticity)
+            self._write(self._find_elasticity(relaxed), elasticity)
 
     def name_result(self, structure: Structure) -> str:
         """A name of the result of ``relaxed``: of the structure, the potential and the settings."""
-        return self._find_file("relaxed", structure, asdict(self.settings)).stem
+        return self._find_relaxed(structure).stem
 
     def has_relaxed(self, structure: Structure) -> bool:
         """Whether the result of ``relaxed`` is in the cache."""
-        return self._find_file("relaxed", structure, asdict(self.settings)).exists()
+        return self._find_relaxed(structure).exists()
 
     def has_elasticity(self, relaxed: Relaxed) -> bool:
         """Whether the result of ``elasticity`` is in the cache."""
-        return self._find_file("elasticity", relaxed.structure, {}).exists()
+        return self._find_elasticity(relaxed).exists()
+
+    def _find_relaxed(self, structure: Structure) -> Path:
+        return self._find_file("relaxed", structure, asdict(self.settings))
+
+    def _find_elasticity(self, relaxed: Relaxed) -> Path:
+        return self._find_file("elasticity", relaxed.structure, {})
 
     def _load_or_compute(
-        self,
-        kind: str,
-        structure: Structure,
-        settings: Mapping[str, object],
-        result: type[Result],
-        compute: Callable[[], Result],
+        self, file: Path, result: type[Result], compute: Callable[[], Result]
     ) -> Result:
-        file = self._find_file(kind, structure, settings)
         try:
             return result(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # missing, damaged or from another version

@@ -85,7 +85,7 @@ def find_polymorphs(
 ) -> list[tuple[Polymorph, ...]]:
     """The other crystals of each candidate's formula, the likeliest to be stable first."""
     formulas = [proposal.candidate.formula for proposal in proposals]
-    owners, crystals = evaluator.evaluate_crystals(formulas)
+    owners, crystals, _ = evaluator.evaluate_crystals(formulas)
     goal, frame = evaluator.valuation.goal, evaluator.library.materials.frame
     chances = crystals.values[:, goal.endpoints.index(STABILITY)]
     merits = crystals.merits(goal)

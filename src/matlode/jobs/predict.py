@@ -185,7 +185,7 @@ def _predict_parts(
 def _predict_part(shared: Shared[_Predictor], part: Materials) -> list[CrystalPrediction]:
     """The predictions of a part, in a worker."""
     refused = [CrystalPrediction(row.id, row.is_file, error=row.reason) for row in part.dropped]
-    return [*_predict_crystals(part, shared.get()), *refused] if len(part) else refused
+    return [*_predict_crystals(part, shared()), *refused] if len(part) else refused
 
 
 def _predict_crystals(materials: Materials, predictor: _Predictor) -> list[CrystalPrediction]:

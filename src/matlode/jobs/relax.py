@@ -12,9 +12,13 @@ from matlode.data.formulas import canonicalise_formula, compute_formulas, format
 from matlode.data.structures import read_structure
 from matlode.data.symmetry import make_symmetrised_cif
 from matlode.engine import Engine, Here
+from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import find_potential
+from matlode.jobs.known import Known
+from matlode.jobs.models import Models
+from matlode.jobs.runs import Run
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
 from matlode.run_folder import RunFolder
@@ -38,6 +42,51 @@ class Source:
     file: Path
     predicted: Mapping[str, float]
     """Column such as ``bulk_modulus_gpa`` → predicted value."""
+
+
+def relax(
+    sources: Run | str | Path | Sequence[str | Path],
+    *,
+    top: int = 10,
+    potential: str = "sevennet-l3i5",
+    second_potential: str = "chgnet",
+    hull: bool = True,
+    elastic: bool = True,
+    out: str | Path = "relaxed",
+    models: Models | None = None,
+    known: Known | None = None,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> list[EvidenceRow]:
+    """Verify candidates with two ML potentials: relaxation, hull energy, elasticity.
+
+    ``sources`` is a search (``Run`` or its folder), whose ``top`` best candidates are relaxed
+    into its own folder, or structure files, whose results go to ``out``. ``potential`` computes
+    all results, ``second_potential`` checks the energies; the workers of ``engine`` (default: this
+    process) compute. Needs the extra ``relax``.
+
+    Raises GoalError for an unknown potential, InputError for one that is not installed and for
+    sources that cannot be read.
+
+    >>> relax("runs/hard", top=3)  # doctest: +SKIP
+    [EvidenceRow(TaB2: relaxed, 0.012 eV/atom above the hull, ...), ...]
+    >>> relax("runs/hard", potential="emu")
+    Traceback (most recent call last):
+    matlode.errors.GoalError: unknown potential "emu". Known: chgnet, sevennet-0, sevennet-l3i5.
+    """
+    examination = Examination(
+        (known or Known()).materials, (models or Models()).folder, primary=potential,
+        secondary=second_potential, hull=hull, elastic=elastic,
+    )  # fmt: skip
+    if isinstance(sources, Run):
+        return relax_run(sources.folder, top, examination, progress, engine=engine)
+    several = [sources] if isinstance(sources, str | Path) else list(sources)
+    paths = [Path(path) for path in several]
+    if not paths:
+        raise InputError("nothing to relax; give the folder of a search, or structure files.")
+    if len(paths) == 1 and paths[0].is_dir():
+        return relax_run(paths[0], top, examination, progress, engine=engine)
+    return relax_files(make_sources(paths), Path(out), examination, progress, engine=engine)
 
 
 def relax_run(
@@ -87,10 +136,9 @@ def relax_files(
     structures = [read_structure(source.file) for source in sources]
     try:
         examination.compute(structures, progress, engine=engine or Here())
-    except KeyboardInterrupt:
-        _write_evidence(sources, examination.evidence(structures), out, examination)
-        raise
-    return _write_evidence(sources, examination.evidence(structures), out, examination)
+    finally:  # also with what an interruption leaves
+        rows = _write_evidence(sources, examination.evidence(structures), out, examination)
+    return rows
 
 
 def _write_evidence(
@@ -146,16 +194,11 @@ def describe_hull(examination: Examination) -> str:
 
 def _find_predictions(row: CandidateRow) -> dict[str, float]:
     """The models' predictions for the built structure, else for the decoded pattern."""
-    predicted = {}
-    for column, name in PREDICTED_PROPERTIES.items():
-        value = row.value(name)
-        if value is not None:
-            predicted[column] = float(value)
-    return predicted
+    found = {column: row.value(name) for column, name in PREDICTED_PROPERTIES.items()}
+    return {column: float(value) for column, value in found.items() if value is not None}
 
 
 def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
-
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
     witness, hull = find_potential(examination.secondary).name, describe_hull(examination)

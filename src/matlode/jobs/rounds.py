@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,7 +26,6 @@ from matlode.jobs.relax import relax_run
 from matlode.jobs.runs import Run
 from matlode.jobs.search import resume, search
 from matlode.jobs.starts import SearchSettings
-from matlode.optimisation.goal_file import read_goal_file
 from matlode.progress import Progress, silent
 from matlode.properties.correction import CORRECTED, Correction
 from matlode.report.drawing import COLOURS, pyplot
@@ -35,17 +34,6 @@ from matlode.representation.diffraction import simulate_patterns
 from matlode.representation.environments import describe_crystals
 from matlode.run_folder import ROUNDS_FILE, RunFolder
 from matlode.run_records import RoundsRequest
-
-
-class Wishes(TypedDict, total=False):
-    """What all rounds search for: arguments of ``search``."""
-
-    maximize: Sequence[str]
-    minimize: Sequence[str]
-    elements: Sequence[str] | None
-    exclude: Sequence[str]
-    goal: Path | Mapping[str, object] | None
-    settings: SearchSettings | None
 
 
 @dataclass(frozen=True)
@@ -82,9 +70,9 @@ def search_in_rounds(
     examination: Examination,
     engine: Engine | None = None,
     progress: Progress = silent,
-    **wishes: Unpack[Wishes],
+    **wishes: Any,
 ) -> Run:
-    """Search ``n_rounds`` times for the same ``wishes`` (see ``search``).
+    """Search ``n_rounds`` times for the same ``wishes``, arguments of ``search``.
 
     The models of each round are corrected by what the potential computed for the ``n_relaxed``
     best candidates of the rounds before. No formula is computed twice.
@@ -98,25 +86,17 @@ def search_in_rounds(
         advice = " `matlode resume` continues it," if folder.is_in_rounds else ""
         raise InputError(f"{out} is not empty;{advice} choose another --out or delete it.")
     out.mkdir(parents=True, exist_ok=True)
-    settings, goal = wishes.get("settings"), wishes.get("goal")
-    if isinstance(goal, Path):
-        wishes["goal"] = read_goal_file(goal)
     models_folder, known_table = (
         None if path is None else str(path.resolve()) for path in (models.folder, known.table)
     )
-    folder.write_rounds(
-        RoundsRequest(
-            rounds=n_rounds,
-            relaxed=n_relaxed,
-            models=models_folder,
-            known=known_table,
-            screens=dict(screens),
-            wishes={**wishes, **({"settings": asdict(settings)} if settings else {})},
-        )
-    )
-    return _run_rounds(
-        n_rounds, n_relaxed, out, models, known, screens, examination, engine, progress, wishes
-    )
+    if settings := wishes.get("settings"):
+        wishes["settings"] = asdict(settings)
+    request = RoundsRequest(
+        rounds=n_rounds, relaxed=n_relaxed, models=models_folder, known=known_table,
+        screens=dict(screens), wishes=wishes,
+    )  # fmt: skip
+    folder.write_rounds(request)
+    return _run_rounds(request, out, models, known, examination, engine, progress)
 
 
 def resume_rounds(out: Path, *, engine: Engine | None = None, progress: Progress = silent) -> Run:
@@ -128,45 +108,39 @@ def resume_rounds(out: Path, *, engine: Engine | None = None, progress: Progress
     folder, table = (
         None if path is None else Path(path) for path in (request.models, request.known)
     )
-    models, known = Models(folder), Known(table)
-    with convert_read_errors(out / ROUNDS_FILE, InputError):
-        wishes = cast(Wishes, dict(request.wishes))
-        if settings := request.wishes.get("settings"):
-            wishes["settings"] = msgspec.convert(settings, SearchSettings)
+    known = Known(table)
     examination = Examination(known.materials, folder)
-    return _run_rounds(
-        request.rounds, request.relaxed, out, models, known, request.screens, examination,
-        engine, progress, wishes,
-    )  # fmt: skip
+    return _run_rounds(request, out, Models(folder), known, examination, engine, progress)
 
 
 def _run_rounds(
-    n_rounds: int,
-    n_relaxed: int,
+    request: RoundsRequest,
     out: Path,
     models: Models,
     known: Known,
-    screens: Mapping[str, object],
     examination: Examination,
     engine: Engine | None,
     progress: Progress,
-    wishes: Wishes,
 ) -> Run:
+    wishes: dict[str, Any] = dict(request.wishes)
+    with convert_read_errors(out / ROUNDS_FILE, InputError):
+        if settings := wishes.get("settings"):
+            wishes["settings"] = msgspec.convert(settings, SearchSettings)
     answers: list[Answers] = []
     rows = []
     done: set[str] = set()
     current = models
-    for number in range(1, n_rounds + 1):
+    for number in range(1, request.rounds + 1):
         folder = out / f"round-{number}"
         if RunFolder(folder).is_begun:  # before an interruption
             run = resume(folder, engine=engine, progress=progress)
         else:
             run = search(
-                out=folder, models=current, known=known, screens=screens, engine=engine,
+                out=folder, models=current, known=known, screens=request.screens, engine=engine,
                 progress=progress, **wishes,
             )  # fmt: skip
         rows_of_round = relax_run(
-            folder, n_relaxed, examination, progress, skip=done, engine=engine
+            folder, request.relaxed, examination, progress, skip=done, engine=engine
         )
         done |= {canonicalise_formula(row.formula) for row in rows_of_round}
         answers.append(_collect_answers(folder, models, current))

@@ -275,17 +275,10 @@ class Standing:
     """None before the first block is done."""
     best_formula: str | None
 
-    def to_json(self) -> dict[str, object]:
-        """The object that ``matlode show --json`` prints."""
-        return asdict(self)
-
 
 def read_standing(folder: Path, storage: str | None = None) -> Standing:
     """Where an unfinished search stands: blocks done and wanted, the best so far."""
-    request = RunFolder(folder).read_request()
-    if request.shared and storage is None:
-        raise InputError(f"{folder} keeps its record elsewhere; give --storage.")
-    url = storage or _local_storage(folder)
+    request, url = _find_storage(folder, storage)
     n_trials = _settings(SearchSettings(), request.settings).trials
     with usable_storage(url), closing(Record.join(url, request.campaign)) as record:
         state = record.read_state()
@@ -301,10 +294,7 @@ def _run(
     *,
     is_new: bool = False,
 ) -> Run:
-    saved = RunFolder(folder).read_request()
-    if saved.shared and storage is None:
-        raise InputError(f"{folder} keeps its record elsewhere; give --storage again.")
-    url = storage or _local_storage(folder)
+    saved, url = _find_storage(folder, storage)
     with (
         one_thread(),  # the last digits of a product must not depend on how many are free
         lock_folder(folder),
@@ -314,8 +304,12 @@ def _run(
         return _finish(folder, request, record, engine or Here(), progress)
 
 
-def _local_storage(folder: Path) -> str:
-    return f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
+def _find_storage(folder: Path, storage: str | None) -> tuple[SavedRequest, str]:
+    """The request of a run, and the URL of its record."""
+    saved = RunFolder(folder).read_request()
+    if saved.shared and storage is None:
+        raise InputError(f"{folder} keeps its record elsewhere; give --storage again.")
+    return saved, storage or f"sqlite:///{RunFolder(folder.resolve()).campaign_path}"
 
 
 def _finish(
@@ -458,7 +452,9 @@ def _provenance(goal: Goal, request: Request, watch: Stopwatch) -> dict[str, Any
         },
         "units": {name: endpoint.unit for name, endpoint in models.endpoints.items()},
         "models": _model_digests(models),
-        "trained_on": _trained_on(models),
+        "trained_on": load_header(find_model("standard-pattern-vae", models.folder)).get(
+            "trained_on"
+        ),
         "versions": {
             "matlode": __version__,
             "python": platform.python_version(),
@@ -477,11 +473,6 @@ def _model_digests(used: Models) -> dict[str, str]:
         path.parent.name: path for root in roots for path in sorted(root.glob("*/model.json"))
     }
     return {name: checksum(path) for name, path in sorted(models.items())}
-
-
-def _trained_on(models: Models) -> Any:
-    place = find_model("standard-pattern-vae", models.folder)
-    return load_header(place).get("trained_on")
 
 
 def peak_memory_gb() -> float | None:

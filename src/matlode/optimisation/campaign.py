@@ -172,10 +172,10 @@ class Campaign:
 def rank_draft(evaluator: Shared[Evaluator], draft: Draft) -> Ranking:
     """Rank a draft, in a worker."""
     with one_thread():
-        return evaluator.get().rank(draft)
+        return evaluator().rank(draft)
 
 
 def evaluate_proposals(evaluator: Shared[Evaluator], proposals: Proposals) -> Trials:
     """Evaluate proposals, in a worker."""
     with one_thread():
-        return evaluator.get().evaluate(proposals)
+        return evaluator().evaluate(proposals)

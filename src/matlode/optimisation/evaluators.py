@@ -37,15 +37,16 @@ class Evaluator(ABC):
 
     valuation: Valuation
 
-    @abstractmethod
     def rank(self, draft: Draft) -> Ranking:
-        """Decode the points of a draft to formulas and score these. Formulas meet the limits of
-        the goal by construction."""
+        """Decode the points of a draft to formulas and score these; by default, points are decoded
+        when they are evaluated. Formulas meet the limits of the goal by construction."""
+        return Ranking([], {})
 
-    @abstractmethod
     def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
-        """Choose what is evaluated; ``seen`` are formulas that are proposed or evaluated
-        already."""
+        """Choose what is evaluated, by default every point; ``seen`` are formulas that are
+        proposed or evaluated already."""
+        n = len(draft.points)
+        return Proposals(draft.points, None, np.full(n, PROPOSERS.index("sampler"), dtype=np.int8))
 
     @abstractmethod
     def evaluate(self, proposals: Proposals) -> Trials:
@@ -65,15 +66,6 @@ class PointEvaluator(Evaluator):
     valuation: Valuation
     space: LatentSpace
     models: PropertyModels
-
-    def rank(self, draft: Draft) -> Ranking:
-        """See Evaluator; points are decoded when they are evaluated."""
-        return Ranking([], {})
-
-    def choose(self, draft: Draft, ranking: Ranking, seen: Container[str]) -> Proposals:
-        """See Evaluator; every point."""
-        n = len(draft.points)
-        return Proposals(draft.points, None, np.full(n, PROPOSERS.index("sampler"), dtype=np.int8))
 
     def evaluate(self, proposals: Proposals) -> Trials:
         """See Evaluator."""
@@ -149,7 +141,7 @@ class CrystalEvaluator(Evaluator):
         Formulas that come from no point get the points that their crystals encode to.
         """
         assert proposals.formulas is not None
-        owners, crystals, patterns = self._evaluate(proposals.formulas)
+        owners, crystals, patterns = self.evaluate_crystals(proposals.formulas)
         chances = crystals.values[:, self.valuation.goal.endpoints.index(STABILITY)]
         # the first of equals is the substitution of smallest distance
         order = np.lexsort([np.arange(len(owners)), -chances, owners])
@@ -162,19 +154,15 @@ class CrystalEvaluator(Evaluator):
             points[pointless] = self.space.encode(compositions, patterns[best[pointless]], refine=0)
         return replace(chosen, points=points, proposers=proposals.proposers[rows])
 
-    def evaluate_crystals(self, formulas: Sequence[str]) -> tuple[NDArray[np.intp], Trials]:
-        """Evaluate up to N_CRYSTALS crystals of each formula.
-
-        Returns the places (m,) of the formulas that they belong to, and the crystals as trials
-        whose latent points are not known (NaN).
-        """
-        owners, crystals, _ = self._evaluate(formulas)
-        return owners, crystals
-
-    def _evaluate(
+    def evaluate_crystals(
         self, formulas: Sequence[str]
     ) -> tuple[NDArray[np.intp], Trials, NDArray[np.float32]]:
-        """As ``evaluate_crystals``, with the patterns (m, 1601) of the crystals."""
+        """Evaluate up to N_CRYSTALS crystals of each formula.
+
+        Returns the places (m,) of the formulas that they belong to, the crystals as trials whose
+        latent points are not known (NaN) unless a preference looks at them, and the patterns
+        (m, 1601).
+        """
         owners, used = find_substitutions(self.library, formulas, N_CRYSTALS)
         of_formulas = compute_formula_vectors(formulas)
         compositions = of_formulas[owners]
@@ -196,7 +184,7 @@ class CrystalEvaluator(Evaluator):
             ),
             designed=True,
         )
-        if self._asks_for_likeness:
+        if any(isinstance(preference, Near) for preference in self.valuation.preferences):
             encoded = self.space.encode(compositions, patterns, refine=0)
         else:
             encoded = np.full((len(rows), self.space.size), np.nan, dtype=np.float32)
@@ -210,11 +198,6 @@ class CrystalEvaluator(Evaluator):
             blueprints=blueprints.take(rows),
         )
         return owners, trials, patterns
-
-    @property
-    def _asks_for_likeness(self) -> bool:
-        """Whether a preference looks at the latent points of the crystals."""
-        return any(isinstance(preference, Near) for preference in self.valuation.preferences)
 
     def _make_none(self) -> Trials:
         columns = (np.zeros((0, width)) for width in self.valuation.widths)

@@ -9,17 +9,16 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from matlode.errors import GoalError, InputError
-
-if TYPE_CHECKING:
-    import sqlalchemy
-    from sqlalchemy import Connection
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +30,24 @@ LOCK_S = 60
 MAX_RECORD_BYTES = 2**24 - 1
 """Largest record of a block, in MySQL."""
 VERSION = 1
+TABLES = sa.MetaData()
+CAMPAIGNS = sa.Table(
+    "matlode_campaigns",
+    TABLES,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+)
+BLOCKS = sa.Table(
+    "matlode_blocks",
+    TABLES,
+    sa.Column("campaign", sa.ForeignKey(CAMPAIGNS.c.name), primary_key=True),
+    sa.Column("block", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("best_merit", sa.Double),
+    sa.Column("best_formula", sa.String(200), nullable=False),
+    sa.Column("record", sa.LargeBinary(MAX_RECORD_BYTES), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
 
 
 class RecordState(NamedTuple):
@@ -46,7 +63,7 @@ class RecordState(NamedTuple):
 class Record:
     """The finished blocks of one campaign."""
 
-    database: sqlalchemy.Engine
+    database: sa.Engine
     campaign: str
     request: str
     """JSON of everything that the results depend on."""
@@ -67,47 +84,41 @@ class Record:
         campaign was started with another request, or exists although it ``is_new``; InputError,
         without passwords, if the database cannot be used.
         """
-        from sqlalchemy import insert
-
-        campaigns, _ = _tables()
-        database = _connect(url)
-        record = cls(database, campaign, json.dumps(request, sort_keys=True))
+        wanted = json.dumps(request, sort_keys=True)
         with convert_opening_errors(url):
-            campaigns.metadata.create_all(database)
+            database = _connect(url)
+            TABLES.create_all(database)
             with database.begin() as connection:
-                begun = record._read_request(connection)
+                begun = _read_request(connection, campaign)
                 if begun is None:
-                    row = {"name": campaign, "version": VERSION, "request": record.request}
-                    connection.execute(insert(campaigns).values(row))
+                    row = {"name": campaign, "version": VERSION, "request": wanted}
+                    connection.execute(sa.insert(CAMPAIGNS).values(row))
         if begun is not None and is_new:
             raise GoalError(
                 f'there is a campaign "{campaign}" in {shown(url)} already; choose another name, '
                 "or continue it with `matlode resume`."
             )
-        if begun not in (None, record.request):
+        if begun not in (None, wanted):
             raise GoalError(
                 f'the campaign "{campaign}" was started with another goal, other settings or other '
                 "models; choose another name."
             )
-        return record
+        return cls(database, campaign, wanted)
 
     @classmethod
     def join(cls, url: str, campaign: str) -> Record:
         """Open an existing record for reading; raises InputError if there is none."""
-        from sqlalchemy import inspect
-
-        campaigns, _ = _tables()
-        record = cls(_connect(url), campaign, "")
         request = None
         with convert_opening_errors(url):
-            if inspect(record.database).has_table(campaigns.name):
-                with record.database.connect() as connection:
-                    request = record._read_request(connection)
+            database = _connect(url)
+            if sa.inspect(database).has_table(CAMPAIGNS.name):
+                with database.connect() as connection:
+                    request = _read_request(connection, campaign)
         if request is None:
             raise InputError(
                 f'no campaign "{campaign}" in {shown(url)}; check the storage and the name.'
             )
-        return cls(record.database, campaign, request)
+        return cls(database, campaign, request)
 
     def close(self) -> None:
         """Close the connections to the database."""
@@ -116,9 +127,6 @@ class Record:
     def write(self, block: int, record: bytes, merit: float | None, formula: str) -> None:
         """Write the result of a block, with its best ``merit`` and formula, completely or not at
         all."""
-        from sqlalchemy import delete, insert
-
-        _, blocks = _tables()
         row = {
             "campaign": self.campaign,
             "block": block,
@@ -127,81 +135,48 @@ class Record:
             "record": record,
             "sha256": self._digest(block, record, merit, formula),
         }
+        same = (BLOCKS.c.campaign == self.campaign) & (BLOCKS.c.block == block)
 
-        def write(connection: Connection) -> None:
+        def write(connection: sa.Connection) -> None:
             # a server may be lost after it wrote and before it said so
-            connection.execute(delete(blocks).where(self._is(block)))
-            connection.execute(insert(blocks).values(row))
+            connection.execute(sa.delete(BLOCKS).where(same))
+            connection.execute(sa.insert(BLOCKS).values(row))
 
         self._transact(write)
 
     def list_finished(self) -> set[int]:
         """Numbers of the finished blocks."""
-        from sqlalchemy import select
-
-        _, blocks = _tables()
-        mine = select(blocks.c.block).where(blocks.c.campaign == self.campaign)
-        return set(self._transact(lambda connection: connection.scalars(mine).all()))
+        return {row.block for row in self._select(sa.select(BLOCKS.c.block))}
 
     def read(self, block: int) -> bytes:
         """The result of a finished block; raises InputError if it was damaged or edited."""
-        from sqlalchemy import select
-
-        _, blocks = _tables()
-        wanted = select(blocks).where(self._is(block))
-        row = self._transact(lambda connection: connection.execute(wanted).one_or_none())
-        if row is None or row.sha256 != self._digest(
-            block, row.record, row.best_merit, row.best_formula
-        ):
-            raise InputError(
-                f'the record of block {block} of the campaign "{self.campaign}" is missing, '
-                "damaged or edited; start the search again under another name."
-            )
-        return bytes(row.record)
+        for row in self._select(sa.select(BLOCKS).where(BLOCKS.c.block == block)):
+            if row.sha256 == self._digest(block, row.record, row.best_merit, row.best_formula):
+                return bytes(row.record)
+        raise InputError(
+            f'the record of block {block} of the campaign "{self.campaign}" is missing, damaged or '
+            "edited; start the search again under another name."
+        )
 
     def read_state(self) -> RecordState:
         """Number of finished blocks, and the best merit and formula so far."""
-        from sqlalchemy import func, select
+        rows = self._select(sa.select(BLOCKS.c.best_merit, BLOCKS.c.best_formula))
+        judged = [row for row in rows if row.best_merit is not None]
+        best = max(judged, key=lambda row: row.best_merit, default=(None, None))
+        return RecordState(len(rows), *best)
 
-        _, blocks = _tables()
-        mine = blocks.c.campaign == self.campaign
-        count = select(func.count()).select_from(blocks).where(mine)
-        best = select(blocks.c.best_merit, blocks.c.best_formula).where(
-            mine, blocks.c.best_merit.is_not(None)
-        )
-        first = best.order_by(blocks.c.best_merit.desc(), blocks.c.block).limit(1)
-        n = self._transact(lambda connection: connection.scalars(count).one())
-        row = self._transact(lambda connection: connection.execute(first).one_or_none())
-        return RecordState(n, *((None, None) if row is None else row))
-
-    def _read_request(self, connection: Connection) -> str | None:
-        from sqlalchemy import select
-
-        campaigns, _ = _tables()
-        mine = select(campaigns).where(campaigns.c.name == self.campaign)
-        row = connection.execute(mine).one_or_none()
-        if row is None:
-            return None
-        if row.version != VERSION:
-            raise InputError(
-                f'the campaign "{self.campaign}" is a record of version {row.version}, not '
-                f"{VERSION}; continue it with the matlode that began it."
-            )
-        return str(row.request)
-
-    def _is(self, block: int) -> sqlalchemy.ColumnElement[bool]:
-        _, blocks = _tables()
-        return (blocks.c.campaign == self.campaign) & (blocks.c.block == block)
+    def _select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """The rows of this campaign that a query finds, in order of the blocks."""
+        mine = query.where(BLOCKS.c.campaign == self.campaign).order_by(BLOCKS.c.block)
+        return self._transact(lambda connection: connection.execute(mine).all())
 
     def _digest(self, block: int, record: bytes, merit: float | None, formula: str) -> str:
         """Checksum of a row and of what it was computed for."""
         facts = json.dumps([self.campaign, self.request, block, merit, formula])
         return hashlib.sha256(facts.encode() + bytes(record)).hexdigest()
 
-    def _transact(self, work: Callable[[Connection], Answer]) -> Answer:
+    def _transact(self, work: Callable[[sa.Connection], Answer]) -> Answer:
         """Do ``work`` in a transaction, again while a server does not answer."""
-        from sqlalchemy.exc import InterfaceError, OperationalError
-
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -218,8 +193,6 @@ class Record:
 def usable_storage(url: str) -> Iterator[None]:
     """Convert database errors in the block (such as a damaged file, a full disk or a lost server)
     to InputError without passwords."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except SQLAlchemyError as error:
@@ -231,9 +204,6 @@ def usable_storage(url: str) -> Iterator[None]:
 
 def shown(url: str) -> str:
     """The URL of a storage for printing, without user, password and options."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
@@ -250,8 +220,6 @@ def describe_cause(error: BaseException) -> str:
 @contextmanager
 def convert_opening_errors(url: str) -> Iterator[None]:
     """Convert the errors of a database that cannot be opened to InputError without passwords."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:
@@ -262,46 +230,20 @@ def convert_opening_errors(url: str) -> Iterator[None]:
         ) from None
 
 
-def _connect(url: str) -> sqlalchemy.Engine:
-    from sqlalchemy import create_engine
-
-    with convert_opening_errors(url):
-        is_file = url.startswith("sqlite")
-        options = {"timeout": LOCK_S} if is_file else {}
-        return create_engine(url, pool_pre_ping=not is_file, connect_args=options)
+def _connect(url: str) -> sa.Engine:
+    is_file = url.startswith("sqlite")
+    options = {"timeout": LOCK_S} if is_file else {}
+    return sa.create_engine(url, pool_pre_ping=not is_file, connect_args=options)
 
 
-@cache
-def _tables() -> tuple[sqlalchemy.Table, sqlalchemy.Table]:
-    """Campaigns and their finished blocks."""
-    from sqlalchemy import (
-        Column,
-        Double,
-        ForeignKey,
-        Integer,
-        LargeBinary,
-        MetaData,
-        String,
-        Table,
-        Text,
-    )
-
-    metadata = MetaData()
-    campaigns = Table(
-        "matlode_campaigns",
-        metadata,
-        Column("name", String(200), primary_key=True),
-        Column("version", Integer, nullable=False),
-        Column("request", Text, nullable=False),
-    )
-    blocks = Table(
-        "matlode_blocks",
-        metadata,
-        Column("campaign", ForeignKey(campaigns.c.name), primary_key=True),
-        Column("block", Integer, primary_key=True, autoincrement=False),
-        Column("best_merit", Double),
-        Column("best_formula", String(200), nullable=False),
-        Column("record", LargeBinary(MAX_RECORD_BYTES), nullable=False),
-        Column("sha256", String(64), nullable=False),
-    )
-    return campaigns, blocks
+def _read_request(connection: sa.Connection, campaign: str) -> str | None:
+    mine = sa.select(CAMPAIGNS).where(CAMPAIGNS.c.name == campaign)
+    row = connection.execute(mine).one_or_none()
+    if row is None:
+        return None
+    if row.version != VERSION:
+        raise InputError(
+            f'the campaign "{campaign}" is a record of version {row.version}, not {VERSION}; '
+            "continue it with the matlode that began it."
+        )
+    return str(row.request)

@@ -64,12 +64,11 @@ class Variations:
                 else self._editor.exchange_amounts
             )
             formula = edit(amounts, rng)
-            if formula not in seen and self._is_possible(formula):
+            if formula in seen or not self._limits.admit(formula):
+                continue
+            if self.library.has_template(formula):
                 found.setdefault(formula)
         return list(found)
-
-    def _is_possible(self, formula: str) -> bool:
-        return self._limits.admit(formula) and self.library.has_template(formula)
 
     @cached_property
     def _limits(self) -> FormulaLimits:

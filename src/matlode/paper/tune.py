@@ -18,7 +18,6 @@ import optuna
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
@@ -59,7 +58,6 @@ START = "start"
 """User attribute of the first trial, which has the default settings and is never pruned."""
 BUDGET = "budget"
 """User attribute of a study with everything that makes its losses comparable."""
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Tell = Callable[[int, float], None]
 """Callback with the step (from 1) and the held-out loss."""
@@ -111,18 +109,8 @@ class Tuning:
 
     def summary(self) -> dict[str, object]:
         """The result as a JSON object."""
-        return {
-            "model": self.model,
-            "measure": self.measure,
-            "value": self.value,
-            "start_value": self.start_value,
-            "settings": dict(self.settings),
-            "start": dict(self.start),
-            "start_name": self.start_name,
-            "trials": dict(self.trials),
-            "rows": dict(self.rows),
-            "folder": str(self.folder),
-        }
+        shown = {name: value for name, value in vars(self).items() if name not in ("best", "space")}
+        return {**shown, "folder": str(self.folder)}
 
 
 @dataclass(frozen=True)
@@ -184,7 +172,7 @@ def tune(
         alone,
         _silence_optuna(),
         usable_storage(url),
-        _open_study(url, study or model, settings, task, shared=storage is not None) as opened,
+        _open_study(url, study or model, settings, task) as opened,
     ):
         _check_budget(opened, budget)
         _queue_lost(opened, alone=storage is None)
@@ -358,57 +346,31 @@ PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
 """Name → function that builds the pruner for trials with a given number of steps."""
 
 
-class _PlacedTPE(optuna.samplers.BaseSampler):
+class _PlacedTPE(optuna.samplers.TPESampler):
     """TPE seeded by the seed and the place of the trial, so that a study depends neither on
     interruptions nor on the assignment of trials to processes."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.sampler = optuna.samplers.TPESampler(seed=seed)
+        super().__init__(seed=seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         entropy = [self.seed, _find_place(study, trial)]
-        seed = np.random.SeedSequence(entropy).generate_state(1)[0]
-        self.sampler = optuna.samplers.TPESampler(seed=int(seed))
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        search_space: dict[str, BaseDistribution],
-    ) -> dict[str, object]:
-        return self.sampler.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> object:
-        return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+        super().__init__(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        super().before_trial(study, trial)
 
 
 @contextmanager
 def _open_study(
-    url: str, name: str, settings: TuningSettings, task: _Task, *, shared: bool
+    url: str, name: str, settings: TuningSettings, task: _Task
 ) -> Iterator[optuna.Study]:
-    """Open a study; that of a ``shared`` storage repeats the trials of silent processes."""
+    """Open a study, which repeats the trials of silent processes."""
     options = {"connect_args": {"timeout": GRACE_S}} if url.startswith("sqlite") else {}
-    heartbeat: dict[str, Any] = {}
-    if shared:
-        heartbeat = {
-            "heartbeat_interval": HEARTBEAT_S,
-            "grace_period": GRACE_S,
-            "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
-        }
     with convert_opening_errors(url):
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=options, **heartbeat)
+        storage = optuna.storages.RDBStorage(
+            url, options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+        )  # fmt: skip
     try:
         yield optuna.create_study(
             study_name=name,
