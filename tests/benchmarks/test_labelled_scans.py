@@ -41,6 +41,8 @@ def test_known_phases_are_counted(folder):
     assert (folder / "out" / "reliability.png").exists()
     assert [row["n"] for row in found["single phases"][:3]] == [1, 1, 1]
     assert [row["rank 1"] for row in found["single phases"][:3]] == [1, 1, 1]
+    assert [row["n"] for row in found["probability"][:3]] == [2, 2, 2]
+    assert all(0 <= row["error of a calibrated answer"] <= 0.5 for row in found["probability"])
     first, second = found["each scan"]
     assert first["in the table"]
     assert first["rank, blind"] == 1

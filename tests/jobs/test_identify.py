@@ -13,6 +13,7 @@ from matlode.errors import GridMismatchError, InputError
 from matlode.jobs import identify as module
 from matlode.jobs.identify import FailedPattern, identify_files
 from matlode.representation.diffraction import STANDARD_SETTINGS, simulate_patterns
+from matlode.screening.known_lines import EXPECTED_SCALE
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_own_crystals_are_added_and_the_index_is_shared(
     assert (lines.formulas[-1], lines.space_groups[-1]) == ("O2Sn", 136)
     # a measured cell is expected as it is, a computed one 1 % too large
     assert lines.expected_scales[-1] == 1
-    assert lines.expected_scales[0] == pytest.approx(0.99)
+    assert lines.expected_scales[0] == pytest.approx(EXPECTED_SCALE)
     assert (tmp_path / "shared" / "lines").is_dir()
     assert more.index_folder.is_relative_to(tmp_path / "shared")
     assert more.index_folder != Known(table / "materials.parquet").index_folder

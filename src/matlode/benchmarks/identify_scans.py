@@ -36,6 +36,8 @@ CONDITIONS: Final = ("blind", "elements allowed", "elements allowed and required
 SURE: Final = 0.9
 N_BINS: Final = 5
 """Bins of the expected calibration error, with equal numbers of answers."""
+N_DRAWS: Final = 500
+"""Bootstrap samples, and simulations of answers whose probabilities are right."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def _identify(
     required = mask if condition == CONDITIONS[2] else None
     start = time.perf_counter()
     seen = Observation.of(scan.pattern)
-    matches = find_phases(lines, seen, allowed, required)
+    rows = lines.find_rows(allowed, required)
+    matches = find_phases(lines, seen, rows)
     seconds = time.perf_counter() - start
     found = [(str(lines.formulas[m.row]), families[m.row]) for m in matches]
     right = (scan.formula, scan.family)
@@ -120,18 +123,20 @@ def _identify(
         rank=found.index(right) if right in found else None,
         best=" ".join(found[0]) if found else "",
         score=matches[0].score if matches else 0.0,
-        probability=CONFIDENCE.compute(matches, seen),
+        probability=CONFIDENCE.compute(matches, lines, len(rows), allowed),
         seconds=seconds,
     )
 
 
+def _halve(answers: Sequence[ScanAnswer]) -> dict[str, Sequence[ScanAnswer]]:
+    """All answers, and those of the scans on which nothing was learned."""
+    others = [one for one in answers if not is_for_learning(one.scan.id)]
+    return {"all": answers, "not for learning": others}
+
+
 def _tabulate_ranks(answers: Sequence[ScanAnswer]) -> list[Row]:
     rows: list[Row] = []
-    halves = {
-        "all": answers,
-        "not for learning": [one for one in answers if not is_for_learning(one.scan.id)],
-    }
-    for half, some in halves.items():
+    for half, some in _halve(answers).items():
         for condition in CONDITIONS:
             own = [one for one in some if one.condition == condition]
             if not own:
@@ -151,20 +156,32 @@ def _tabulate_ranks(answers: Sequence[ScanAnswer]) -> list[Row]:
 
 def _tabulate_probabilities(answers: Sequence[ScanAnswer]) -> list[Row]:
     rows: list[Row] = []
-    for condition in CONDITIONS:
-        own = [one for one in answers if one.condition == condition]
-        right = np.array([one.rank == 0 for one in own])
-        stated = np.array([one.probability for one in own])
-        sure = stated >= SURE
-        rows.append(
-            {
-                "condition": condition,
-                "n": len(own),
-                "sure": int(sure.sum()),
-                "right of these": float(right[sure].mean()) if sure.any() else None,
-                "calibration error": compute_calibration_error(stated, right),
-            }
-        )
+    rng = np.random.default_rng(0)
+    for half, some in _halve(answers).items():
+        for condition in CONDITIONS:
+            own = [one for one in some if one.condition == condition]
+            if not own:
+                continue
+            right = np.array([one.rank == 0 for one in own])
+            stated = np.array([one.probability for one in own])
+            sure = stated >= SURE
+            drawn = rng.integers(len(own), size=(N_DRAWS, len(own)))
+            errors = [compute_calibration_error(stated[d], right[d]) for d in drawn]
+            perfect = rng.random((N_DRAWS, len(own))) < stated
+            rows.append(
+                {
+                    "scans": half,
+                    "condition": condition,
+                    "n": len(own),
+                    "sure": int(sure.sum()),
+                    "right of these": float(right[sure].mean()) if sure.any() else None,
+                    "calibration error": compute_calibration_error(stated, right),
+                    "calibration error, s.e.": float(np.std(errors)),
+                    "error of a calibrated answer": float(
+                        np.mean([compute_calibration_error(stated, r) for r in perfect])
+                    ),
+                }
+            )
     return rows
 
 

@@ -188,9 +188,10 @@ def identify(
         pattern = read_pattern(pattern, wavelength=wavelength)
     seen = Observation.of(pattern)
     lines = known.lines
-    matches = find_phases(lines, seen, allowed, required) if seen.has_peaks else []
+    rows = lines.find_rows(allowed, required)
+    matches = find_phases(lines, seen, rows) if seen.has_peaks else []
     phases = _describe_phases(matches, seen, lines, top)
-    probability = CONFIDENCE.compute(matches, seen)
+    probability = CONFIDENCE.compute(matches, lines, len(rows), allowed)
     mixture = _find_mixture(matches, seen, lines, allowed, required)
     if seen.has_peaks:
         symmetry, composition = _guess(pattern, models, known, allowed, top, progress)
@@ -249,14 +250,8 @@ def identify_files(
     progress("patterns identified", len(patterns), len(patterns))
 
 
-def find_phases(
-    lines: KnownLines,
-    seen: Observation,
-    elements: NDArray[np.bool_] | None = None,
-    required: NDArray[np.bool_] | None = None,
-) -> list[Match]:
-    """Known phases that match a pattern, each once, best first."""
-    rows = lines.find_rows(elements, required)
+def find_phases(lines: KnownLines, seen: Observation, rows: NDArray[np.intp]) -> list[Match]:
+    """Known phases among the crystals of ``rows`` that match a pattern, each once, best first."""
     return keep_distinct(lines.search(seen, rows, STANDARD_MATCH), lines)
 
 

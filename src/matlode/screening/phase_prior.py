@@ -22,9 +22,9 @@ class Prior:
     per_strain: float = 0.006
     """Price of each strain that the symmetry of the lattice leaves free: a triclinic lattice with
     six can be fitted to patterns that a cubic one cannot."""
-    not_made: float = 0.013
+    not_made: float = 0.0065
     """For formulas that are in no list of compounds that were made."""
-    hull_per_ev: float = 0.1
+    hull_per_ev: float = 0.05
     """Per eV/atom above the hull."""
     largest_hull_ev: float = 0.05
     """Energies above the hull beyond this are no less likely; unknown ones count as this."""
