@@ -47,8 +47,8 @@ def cards_data(page):
 def evidence_for(row):
     """As `matlode relax` writes it, of a candidate whose structure did not move."""
     return {
-        "judge": "judge-1",
-        "witness": "witness-2",
+        "primary_potential": "primary-1",
+        "second_potential": "second-2",
         "hull": "5,785 known structures",
         "structures": [
             evidence_row(
@@ -95,7 +95,7 @@ def poison(folder):
     for path in (folder / "structures").glob("*.cif"):
         path.write_text(f"# {HOSTILE}\n{path.read_text()}")
     evidence = evidence_for(read_candidates(folder)[1])
-    evidence |= {"judge": HOSTILE, "witness": HOSTILE, "hull": HOSTILE}
+    evidence |= {"primary_potential": HOSTILE, "second_potential": HOSTILE, "hull": HOSTILE}
     evidence["structures"][0] |= {
         "formula": HOSTILE,
         "decomposition": HOSTILE,

@@ -63,7 +63,7 @@ def test_salt_passes_and_is_known_noise_does_not(candidates, rules):
 
 
 def test_noise_is_no_plausible_pattern(candidates, optional_rules):
-    salt, _, noise, *_ = optional_rules["plausible_pattern"].judge(candidates)
+    salt, _, noise, *_ = optional_rules["plausible_pattern"].check_all(candidates)
     assert salt.passed
     assert not noise.passed
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matlode.artefacts import inside, lock_folder
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula, compute_formulas, format_formula
-from matlode.data.structures import read_structure
+from matlode.data.readers.memory import Crystal
+from matlode.data.structures import convert_structure, read_structure
 from matlode.data.symmetry import make_symmetrised_cif
 from matlode.engine import Engine, Here
 from matlode.evidence.dossier import Evidence
@@ -21,6 +23,9 @@ from matlode.run_folder import RunFolder
 from matlode.run_records import CandidateRow, EvidenceRow, EvidenceTable
 from matlode.version import __version__
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 PREDICTED_PROPERTIES = {
     "bulk_modulus_gpa": "bulk_modulus",
     "shear_modulus_gpa": "shear_modulus",
@@ -30,13 +35,15 @@ PREDICTED_PROPERTIES = {
 """What a potential computes → the property that the models predict."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A structure to examine, and what the models predict for it."""
 
+    formula: str
     name: str
-    file: Path
-    predicted: Mapping[str, float]
+    """That of its file, or "structure-1.cif" for the first crystal in memory."""
+    structure: Structure
+    predicted: Mapping[str, float] = field(default_factory=dict)
     """Column such as ``bulk_modulus_gpa`` → predicted value."""
 
 
@@ -46,11 +53,12 @@ def relax_run(
     examination: Examination,
     progress: Progress = silent,
     *,
+    ranks: Collection[int] = (),
     skip: Collection[str] = (),
     engine: Engine | None = None,
 ) -> list[EvidenceRow]:
-    """Examine the ``n`` best candidates of a run that have a structure, without those with a
-    (canonical) formula in ``skip``.
+    """Examine the ``n`` best candidates of a run that have a structure, or those with ``ranks`` if
+    there are any, without those with a (canonical) formula in ``skip``.
 
     Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder, and its report
     again; the table of candidates does not change. The workers of ``engine`` (default: this
@@ -60,19 +68,20 @@ def relax_run(
 
     >>> relax_run(Path("runs/hard"), 3, Examination(load_starter()))  # doctest: +SKIP
     """
-    sources = [
-        Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
+    rows = [
+        row
         for row in RunFolder(folder).read_candidates()
-        if canonicalise_formula(row.formula) not in skip
-    ][:n]
+        if canonicalise_formula(row.formula) not in skip and (not ranks or row.rank in ranks)
+    ]
+    sources = [_make_source(folder, row) for row in (rows if ranks else rows[:n])]
     with lock_folder(folder):
         try:
-            return relax_files(sources, folder, examination, progress, engine=engine)
+            return relax_structures(sources, folder, examination, progress, engine=engine)
         finally:  # also with what an interruption leaves
             write_report(folder)
 
 
-def relax_files(
+def relax_structures(
     sources: Sequence[Source],
     out: Path,
     examination: Examination,
@@ -80,11 +89,11 @@ def relax_files(
     *,
     engine: Engine | None = None,
 ) -> list[EvidenceRow]:
-    """Examine structures in files; write the evidence to ``out`` and return its rows.
+    """Examine structures; write the evidence to ``out`` and return its rows.
 
     Ctrl-C leaves what is computed by then.
     """
-    structures = [read_structure(source.file) for source in sources]
+    structures = [source.structure for source in sources]
     try:
         examination.compute(structures, progress, engine=engine or Here())
     except KeyboardInterrupt:
@@ -107,16 +116,16 @@ def _write_evidence(
             continue
         cif = _make_cif(source, evidence, examination)
         names = {
-            "formula": source.name,
-            "source_file": source.file.name,
-            "relaxed_file": folder.write_relaxed(source.file.stem, cif),
+            "formula": source.formula,
+            "source_file": source.name,
+            "relaxed_file": folder.write_relaxed(Path(source.name).stem, cif),
         }
-        predicted = {f"promised_{name}": value for name, value in source.predicted.items()}
+        predicted = {f"predicted_{name}": value for name, value in source.predicted.items()}
         rows.append(EvidenceRow.from_columns({**names, **evidence.to_dict(), **predicted}))
     folder.write_evidence(
         EvidenceTable(
-            judge=find_potential(examination.primary).key,
-            witness=find_potential(examination.secondary).key,
+            primary_potential=find_potential(examination.primary).key,
+            second_potential=find_potential(examination.secondary).key,
             hull=describe_hull(examination),
             structures=tuple(rows),
         )
@@ -124,13 +133,21 @@ def _write_evidence(
     return rows
 
 
-def make_sources(files: Sequence[Path]) -> list[Source]:
-    """Structure files without predictions, named by their formulas."""
-    formulas = compute_formulas(Crystals.from_structures(map(read_structure, files)))
-    return [
-        Source(format_formula(formula), file, {})
-        for formula, file in zip(formulas, files, strict=True)
-    ]
+def make_sources(crystals: Sequence[str | Path | Crystal]) -> list[Source]:
+    """Structure files, pymatgen Structures or ASE Atoms, without predictions.
+
+    Raises InputError for one that cannot be read.
+    """
+    names, structures = [], []
+    for number, crystal in enumerate(crystals, start=1):
+        if isinstance(crystal, str | Path):
+            names.append(Path(crystal).name)
+            structures.append(read_structure(Path(crystal)))
+        else:
+            names.append(f"structure-{number}.cif")
+            structures.append(convert_structure(crystal))
+    formulas = compute_formulas(Crystals.from_structures(structures))
+    return list(map(Source, map(format_formula, formulas), names, structures))
 
 
 def describe_hull(examination: Examination) -> str:
@@ -142,6 +159,11 @@ def describe_hull(examination: Examination) -> str:
         f"{find_potential(examination.primary).weights}, with the Materials Project's "
         "corrections of 2020"
     )
+
+
+def _make_source(folder: Path, row: CandidateRow) -> Source:
+    file = inside(folder, row.structure_file)
+    return Source(row.formula, file.name, read_structure(file), _find_predictions(row))
 
 
 def _find_predictions(row: CandidateRow) -> dict[str, float]:
@@ -157,16 +179,16 @@ def _find_predictions(row: CandidateRow) -> dict[str, float]:
 def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
 
     row = evidence.row()
-    above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
-    witness, hull = find_potential(examination.secondary).name, describe_hull(examination)
+    above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "second_potential_")]
+    second, hull = find_potential(examination.secondary).name, describe_hull(examination)
     relaxed = "relaxed" if evidence.primary.converged else "not at rest"
     lines = [
-        f"# matlode {__version__}: {source.name}, proposed, not synthesised",
+        f"# matlode {__version__}: {source.formula}, proposed, not synthesised",
         f"# {relaxed} in {find_potential(examination.primary).weights}"
         + (f": {evidence.fell_apart}" if evidence.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
-        f"{witness}: {row['witness_formation_energy_ev']}",
+        f"{second}: {row['second_potential_formation_energy_ev']}",
         f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
-        f"{witness}: {'not known' if above[1] is None else above[1]} ({hull})",
+        f"{second}: {'not known' if above[1] is None else above[1]} ({hull})",
     ]
     return "\n".join(lines) + "\n" + make_symmetrised_cif(evidence.structure)

@@ -29,7 +29,7 @@ EDGE = 0.1
 """Width of the edge of a range, in units of the property's span: beyond it, no gain counts."""
 DEFAULT_RISK = 0.25
 """Where between the predicted value (0) and the bad end of its 90 % interval (1) a property is
-judged, unless the goal says otherwise."""
+taken, unless the goal says otherwise."""
 
 Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise", "near"]
@@ -47,7 +47,7 @@ class Objective:
     """Relative to the other objectives."""
 
     def raw_gain(self, estimates: Estimates, risk: float) -> Array:
-        """(n,), larger is better, in the endpoint's unit; judged at ``risk`` (``Goal.risk``)."""
+        """(n,), larger is better, in the endpoint's unit; taken at ``risk`` (``Goal.risk``)."""
         low, high = narrow_intervals(estimates, risk)
         if self.target is not None:
             return -np.maximum(abs(low - self.target), abs(high - self.target))
@@ -151,7 +151,7 @@ class Goal:
     """Name of the structure family that all crystals belong to
     (``realisation.structure_families``); empty: any."""
     risk: float = DEFAULT_RISK
-    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    """Where objectives and ranges are taken: 0, at the predicted value; 1, at the bad end of its
     90 % interval; between them in proportion."""
     without: tuple[str, ...] = ()
     """Kinds of elements that are not allowed, as text: "radioactive elements", ..."""
