@@ -126,7 +126,7 @@ class CrystalFacts:
     descriptors: NDArray[np.floating] | None = field(default=None, repr=False, compare=False)
     """(n_descriptors,), what property models read of a crystal (``environments``)."""
     make_structure: Callable[[], Structure] | None = field(default=None, repr=False, compare=False)
-    """Makes the crystal itself as a pymatgen Structure; None where it is not at hand."""
+    """Makes the crystal itself as a pymatgen Structure; None where it is not available."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -464,7 +464,7 @@ class EvidenceRow:
     """What evidence.json holds beyond the table: the relaxations, the hull and the elasticity."""
 
     def __repr__(self) -> str:
-        state = self.fell_apart or ("relaxed" if self.relaxed else "not at rest")
+        state = self.fell_apart or ("relaxed" if self.relaxed else "not converged")
         above = None if self.hull is None else self.hull.energy_above_hull_ev
         hull = "" if above is None else f", {above:.3f} eV/atom above the hull"
         return f"EvidenceRow({self.formula}: {state}{hull})"

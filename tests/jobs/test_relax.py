@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from matlode.data.structures import read_structure
 from matlode.engine import Here, Processes
@@ -71,6 +73,19 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
     assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row.volume_change), rel=1e-3)
 
 
+def test_crystals_in_memory_are_relaxed_as_files_are(examination, file, tmp_path):
+    atoms = AseAtomsAdaptor.get_atoms(cu3au())
+    of_file, *others = relax_structures(
+        make_sources([file, cu3au(), atoms]), tmp_path / "out", examination
+    )
+    assert [row.source_file for row in others] == ["structure-2.cif", "structure-3.cif"]
+    for row in others:
+        assert row.formation_energy_ev == of_file.formation_energy_ev
+        assert (tmp_path / "out" / row.relaxed_file).exists()
+    with pytest.raises(InputError, match="periodic"):
+        make_sources([Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])])
+
+
 def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
     monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
     (row,) = relax_structures(make_sources([file]), tmp_path / "out", examination)
@@ -94,6 +109,8 @@ def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
     page = (folder / "report.html").read_text()
     assert "Verification with two potentials" in page
     assert row.relaxed_file in page
+    (other,) = relax_run(folder, 1, examination, ranks=[built[0]["rank"]])
+    assert other == row
     with pytest.raises(InputError, match="not a finished run"):
         relax_run(tmp_path, 1, examination)
 

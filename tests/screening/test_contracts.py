@@ -16,7 +16,7 @@ NAMES = (
     "likely_stable", "sound_distances", "expected_volume", "charge_neutral",
     "solid_at_room_temperature", "novel", "applicable",
 )  # fmt: skip
-OPTIONAL_NAMES = ("plausible_pattern", "clear_symmetry", "comes_back")
+OPTIONAL_NAMES = ("plausible_pattern", "clear_symmetry", "round_trip")
 
 
 @pytest.fixture(scope="module")

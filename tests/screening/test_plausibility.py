@@ -58,7 +58,7 @@ def test_what_no_crystal_gives_is_turned_down_with_its_reasons(bands, name):
     (verdict,) = bands.judge(strange_patterns()[name][None])
     assert not verdict.passed
     assert verdict.rule == "plausible_pattern"
-    assert verdict.reason.startswith("stranger than ")
+    assert verdict.reason.startswith("more unusual than ")
     assert f" of {len(CHARACTERISTICS)} " in verdict.reason
     assert any(f"{name} " in verdict.reason for name in CHARACTERISTICS)
 

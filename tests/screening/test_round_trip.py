@@ -67,4 +67,4 @@ def test_as_many_atoms_come_back_as_there_are(rule, models):
         simulate_patterns([rutile()]),
         case="simulated",
     )
-    assert "comes back as itself" in rule.check(candidate).reason
+    assert "reproduces the formula" in rule.check(candidate).reason

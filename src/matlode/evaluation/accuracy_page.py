@@ -190,7 +190,7 @@ SYMMETRY = Section(
     figures={
         "s9-space-groups": "Space groups named for decoded patterns of unseen formulas (S9 A)",
         "s9-crystal-systems": "Crystal systems, sums of their space groups' chances (S9 B)",
-        "abstention-space-groups": "Accuracy of the predictions that are kept when the least certain are left out",
+        "abstention-space-groups": "Accuracy when the least certain predictions are left out",
     },
 )  # fmt: skip
 INTERVALS = Section(

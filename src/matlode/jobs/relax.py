@@ -153,7 +153,7 @@ def make_sources(crystals: Sequence[str | Path | Crystal]) -> list[Source]:
 def describe_hull(examination: Examination) -> str:
     """The phases that energies above the hull refer to, in words."""
     if not examination.hull:
-        return "nothing, since no hull was asked for"
+        return "nothing, since --no-hull was given"
     return (
         f"{len(examination.materials):,} known structures, those near their own hull relaxed in "
         f"{find_potential(examination.primary).weights}, with the Materials Project's "
@@ -181,7 +181,7 @@ def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> s
     row = evidence.row()
     above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "second_potential_")]
     second, hull = find_potential(examination.secondary).name, describe_hull(examination)
-    relaxed = "relaxed" if evidence.primary.converged else "not at rest"
+    relaxed = "relaxed" if evidence.primary.converged else "relaxation not converged"
     lines = [
         f"# matlode {__version__}: {source.formula}, proposed, not synthesised",
         f"# {relaxed} in {find_potential(examination.primary).weights}"

@@ -63,7 +63,7 @@ def collect_rules(
 
 OPTIONAL = (
     *("abundant", "affordable", "not_radioactive", "not_toxic"),
-    *("plausible_pattern", "comes_back", "clear_symmetry"),
+    *("plausible_pattern", "round_trip", "clear_symmetry"),
 )
 """Rules that are applied only if they are selected. The last three check a decoded pattern rather
 than a crystal; the first and third of them are filters of the paper (Figs. S10 and S9)."""

@@ -119,8 +119,8 @@ class PatternBands:
             for i in np.flatnonzero(outside)
         ]
         return (
-            f"stranger than {rarity:.1%} of real patterns; {len(named)} of {len(self.names)} "
-            "characteristics outside the band of real ones"
+            f"more unusual than {rarity:.1%} of reference patterns; {len(named)} of "
+            f"{len(self.names)} characteristics outside their band"
             + (f": {'; '.join(named[:3])}" if named else "")
         )
 
