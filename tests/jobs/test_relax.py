@@ -82,7 +82,7 @@ def test_crystals_in_memory_are_relaxed_as_files_are(examination, file, tmp_path
     for row in others:
         assert row.formation_energy_ev == of_file.formation_energy_ev
         assert (tmp_path / "out" / row.relaxed_file).exists()
-    with pytest.raises(InputError, match="periodic"):
+    with pytest.raises(InputError, match="structure 1 has no cell"):
         make_sources([Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])])
 
 

@@ -14,6 +14,7 @@ from matlode.data.readers.memory import Crystal
 from matlode.data.structures import convert_structure, read_structure
 from matlode.data.symmetry import make_symmetrised_cif
 from matlode.engine import Engine, Here
+from matlode.errors import InputError
 from matlode.evidence.dossier import Evidence
 from matlode.evidence.examination import Examination
 from matlode.evidence.potentials import find_potential
@@ -145,7 +146,10 @@ def make_sources(crystals: Sequence[str | Path | Crystal]) -> list[Source]:
             structures.append(read_structure(Path(crystal)))
         else:
             names.append(f"structure-{number}.cif")
-            structures.append(convert_structure(crystal))
+            try:
+                structures.append(convert_structure(crystal))
+            except InputError as error:
+                raise InputError(f"structure {number} {error}") from error
     formulas = compute_formulas(Crystals.from_structures(structures))
     return list(map(Source, map(format_formula, formulas), names, structures))
 
