@@ -20,7 +20,7 @@ def draw_patterns(
     images: dict[str, NDArray[np.floating]],
     titles: Sequence[str],
 ) -> list[Path]:
-    """Patterns (n, n_points) and their reconstructions by each set of models, as ``stem``.png, .svg and .html."""
+    """Patterns (n, n_points) and their reconstructions, as ``stem``.png, .svg and .html."""
     plt = pyplot()
     figure, axes = plt.subplots(
         len(truth), len(images), figsize=(5.5 * len(images), 1.5 * len(truth)),

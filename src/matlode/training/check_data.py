@@ -295,7 +295,7 @@ def _check_row_counts(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tu
     rarer = int(min(train.sum(), len(train) - train.sum()))
     if endpoint.task == "probability" and rarer < MIN_CLASS_ROWS:
         reason = (
-            f"{rarer} training rows of the rarer class, expected {MIN_CLASS_ROWS}: bring more of it "
+            f"{rarer} training rows of the rarer class, expected {MIN_CLASS_ROWS}: add more of it "
             "or move the threshold"
         )
         remarks.append(("thin", reason))
