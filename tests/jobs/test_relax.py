@@ -78,11 +78,11 @@ def test_crystals_in_memory_are_relaxed_as_files_are(examination, file, tmp_path
     of_file, *others = relax_structures(
         make_sources([file, cu3au(), atoms]), tmp_path / "out", examination
     )
-    assert [row.source_file for row in others] == ["structure-2.cif", "structure-3.cif"]
+    assert [row.source_file for row in others] == ["structure-1.cif", "structure-2.cif"]
     for row in others:
         assert row.formation_energy_ev == of_file.formation_energy_ev
         assert (tmp_path / "out" / row.relaxed_file).exists()
-    with pytest.raises(InputError, match="structure 1 has no cell"):
+    with pytest.raises(InputError, match="structure 0 has no cell"):
         make_sources([Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])])
 
 

@@ -42,7 +42,7 @@ class Source:
 
     formula: str
     name: str
-    """That of its file, or "structure-1.cif" for the first crystal in memory."""
+    """That of its file, or "structure-0.cif" for the first crystal if it is in memory."""
     structure: Structure
     predicted: Mapping[str, float] = field(default_factory=dict)
     """Column such as ``bulk_modulus_gpa`` → predicted value."""
@@ -140,7 +140,7 @@ def make_sources(crystals: Sequence[str | Path | Crystal]) -> list[Source]:
     Raises InputError for one that cannot be read.
     """
     names, structures = [], []
-    for number, crystal in enumerate(crystals, start=1):
+    for number, crystal in enumerate(crystals):
         if isinstance(crystal, str | Path):
             names.append(Path(crystal).name)
             structures.append(read_structure(Path(crystal)))
