@@ -228,12 +228,12 @@ def test_what_potentials_said_stands_in_the_card(folder):
 
 def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
     def change(details):
-        details["candidates"][0]["missed"] = ["band gap ≥ 1 was asked, 0 eV is expected"]
+        details["candidates"][0]["missed"] = ["band gap ≥ 1 is required, 0 eV is predicted"]
 
     rewrite(folder / "details.json", change)
     card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>Verdicts")[1]
     first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
-    assert "band gap ≥ 1 was asked" in first
+    assert "band gap ≥ 1 is required" in first
     assert "likely stable" in second
 
 

@@ -35,6 +35,14 @@ Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise", "near"]
 
 
+def _name_in_words(endpoint: str) -> str:
+    """Such as "bulk modulus", or "probability within 50 meV/atom of the hull"."""
+    limit = endpoint.removeprefix("hull_probability_").removesuffix("_mev")
+    if endpoint == f"hull_probability_{limit}_mev":
+        return f"probability within {limit} meV/atom of the hull"
+    return endpoint.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Objective:
     """A property to maximise, to minimise or to bring near to ``target``."""
@@ -55,7 +63,7 @@ class Objective:
 
     def in_words(self) -> str:
         """Such as "maximise bulk modulus"."""
-        name = self.endpoint.replace("_", " ")
+        name = _name_in_words(self.endpoint)
         if self.target is not None:
             return f"{name} near {self.target:g}"
         return f"{self.direction} {name}"
@@ -110,7 +118,7 @@ class Range:
 
     def in_words(self) -> str:
         """Such as "band gap 1.1 to 1.7"."""
-        name = self.endpoint.replace("_", " ")
+        name = _name_in_words(self.endpoint)
         if self.low is None:
             return f"{name} ≤ {self.high:g}"
         if self.high is None:
@@ -199,7 +207,7 @@ class Goal:
         """Each range that the predictions do not meet, with the predicted value, as text."""
         found = [(r, predictions[r.endpoint]) for r in self.ranges]
         return [
-            f"{r.in_words()} was asked, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is expected"
+            f"{r.in_words()} is required, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is predicted"
             for r, p in found
             if not r.holds(p.value)
         ]
