@@ -437,8 +437,13 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
 
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = " `matlode resume` continues it," if RunFolder(folder).is_begun else ""
-        raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
+        run = RunFolder(folder)
+        advice = (
+            " `matlode show` or `Run.load` reads what it found,"
+            if run.has_results
+            else " `matlode resume` continues it," * run.is_begun
+        )
+        raise InputError(f"{folder} is not empty;{advice} choose another folder or delete it.")
     with convert_write_errors(folder):
         try:
             (folder / STRUCTURES_FOLDER).mkdir(parents=True)
