@@ -1,5 +1,5 @@
 # make setup    the environment, pinned
-# make search   the main job: hard materials, from nothing but this folder
+# make search   the main job: hard materials without cobalt, from nothing but this folder
 # make quick    linter and laws, in a minute; ROOM=screening: with the types and tests of one room
 # make test     all tests but the long ones; make test-slow: these; make check: linters and types too
 #               PYTEST_ARGS="-k NAME" or PYTEST_ARGS=tests/FOLDER: a part of them; PROCESSES: how many
@@ -31,7 +31,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 setup: $(VENV)/.ready-dev
 
 search: $(VENV)/.ready
-	$(RUN)/matlode search --maximize bulk_modulus --maximize shear_modulus --out $(OUT)
+	$(RUN)/matlode search examples/goals/hard_coating_without_cobalt.toml --out $(OUT)
 
 # a file of tests stays in one process, which shares its fixtures; the longest begin
 PYTEST = $(RUN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

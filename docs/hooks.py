@@ -25,7 +25,7 @@ ROOT_PAGES = {
 }
 """Page → file at the root that it shows."""
 WITHOUT_REFERENCE = ("__init__", "cli")
-"""Names that are told elsewhere, and the commands."""
+"""Names that are described elsewhere, and the commands."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -68,7 +68,7 @@ _INDENTED = [f"      {line}" for line in ("show_root_heading: false", "show_root
 
 
 def names_page() -> str:
-    """What `import matlode` offers, with where each is told."""
+    """What `import matlode` offers, with where each is described."""
     lines = [
         "# Python",
         "",

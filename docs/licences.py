@@ -25,16 +25,16 @@ def licence(name: str) -> tuple[str, str]:
     """Version and licence of an installed package: the expression, else the classifiers, else the
     first line of the field that was used before."""
     try:
-        told = metadata.metadata(name)
+        found = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return "", ABSENT
     classifiers = [
-        c.rpartition(" :: ")[2] for c in told.get_all("Classifier") or () if "License ::" in c
+        c.rpartition(" :: ")[2] for c in found.get_all("Classifier") or () if "License ::" in c
     ]
-    text = told.get("License-Expression") or "; ".join(classifiers)
+    text = found.get("License-Expression") or "; ".join(classifiers)
     if not text or text == "OSI Approved":
-        text = (told.get("License") or "not stated").strip().splitlines()[0][:80]
-    return told["Version"], text
+        text = (found.get("License") or "not stated").strip().splitlines()[0][:80]
+    return found["Version"], text
 
 
 def table(constraints: str) -> str:

@@ -15,5 +15,5 @@ with tempfile.TemporaryDirectory() as folder:
     best, *_ = RunFolder(run.folder).read_candidates()
     modulus = best.bulk_modulus
     print(f"{best.formula}: K = {modulus.value:.0f} GPa, {best.verdict}, {best.novelty}")
-    for judged in RunFolder(run.folder).explain(best).verdicts:
-        print(f"{judged.outcome} {judged.verdict.rule}: {judged.verdict.reason}")
+    for found in RunFolder(run.folder).explain(best).verdicts:
+        print(f"{found.outcome} {found.verdict.rule}: {found.verdict.reason}")

@@ -18,15 +18,17 @@ CANDIDATE = {
 EVIDENCE = {
     "formula": "TaB2", "source_file": "001-TaB2.cif", "relaxed_file": "relaxed/001-TaB2.cif",
     "relaxed": True, "fell_apart": "", "steps": 20, "volume_change": 0.01, "space_group": 191,
-    "unchanged": True, "formation_energy_ev": -0.25, "witness_formation_energy_ev": -0.26,
-    "disagreement_ev": 0.01, "sound": True, "energy_above_hull_ev": 0.02,
-    "witness_energy_above_hull_ev": None, "decomposition": "1.00 TaB2", "competing_phases": 3,
-    "known_phases": 4, "bulk_modulus_gpa": 290.0, "eos_bulk_modulus_gpa": 291.0,
+    "unchanged": True, "formation_energy_ev": -0.25, "second_potential_formation_energy_ev": -0.26,
+    "disagreement_ev": 0.01, "potentials_agree": True, "energy_above_hull_ev": 0.02,
+    "second_potential_energy_above_hull_ev": None, "decomposition": "1.00 TaB2",
+    "competing_phases": 3, "known_phases": 4, "bulk_modulus_gpa": 290.0,
+    "eos_bulk_modulus_gpa": 291.0,
     "shear_modulus_gpa": 220.0, "youngs_modulus_gpa": 520.0, "poisson_ratio": 0.2,
     "pugh_ratio": 1.3, "vickers_hardness_gpa": 28.0, "vickers_hardness_chen_gpa": 30.0,
     "born_stable": True, "lowest_gamma_thz": 8.0, "stable_at_gamma": True,
-    "promised_bulk_modulus_gpa": 300.0, "promised_shear_modulus_gpa": 210.0, "judge": {"steps": 20},
-    "witness": {"steps": 5}, "hull": {"n_known": 4}, "elasticity": None,
+    "predicted_bulk_modulus_gpa": 300.0, "predicted_shear_modulus_gpa": 210.0,
+    "primary_potential": {"steps": 20}, "second_potential": {"steps": 5},
+    "hull": {"n_known": 4}, "elasticity": None,
 }  # fmt: skip
 """As in evidence.json."""
 

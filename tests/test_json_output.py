@@ -22,8 +22,9 @@ CANDIDATE_TYPES = {
 EVIDENCE_TYPES = {
     "formula": str, "source_file": str, "relaxed_file": str, "relaxed": bool, "fell_apart": str,
     "steps": int, "volume_change": float, "space_group": int, "unchanged": bool,
-    "formation_energy_ev": float, "witness_formation_energy_ev": float, "disagreement_ev": float,
-    "sound": bool, "energy_above_hull_ev": float, "witness_energy_above_hull_ev": float,
+    "formation_energy_ev": float, "second_potential_formation_energy_ev": float,
+    "disagreement_ev": float, "potentials_agree": bool, "energy_above_hull_ev": float,
+    "second_potential_energy_above_hull_ev": float,
     "decomposition": str, "competing_phases": int, "known_phases": int, "bulk_modulus_gpa": float,
     "eos_bulk_modulus_gpa": float, "shear_modulus_gpa": float, "youngs_modulus_gpa": float,
     "poisson_ratio": float, "pugh_ratio": float, "vickers_hardness_gpa": float,
@@ -73,13 +74,27 @@ def test_evidence(emt, tmp_path, monkeypatch):
     structure = Structure(Lattice.cubic(3.9), ["Au", "Cu", "Cu", "Cu"], sites)
     structure.to(str(tmp_path / "mine.cif"))
     out = tmp_path / "out"
-    arguments = ("relax", tmp_path / "mine.cif", "--judge", emt, "--witness", emt, "--workers", 1,
+    potentials = ("--potential", emt, "--second-potential", emt)
+    arguments = ("relax", tmp_path / "mine.cif", *potentials, "--workers", 1,
                  "--out", out)  # fmt: skip
     (row,) = printed(*arguments, "--json")
     assert_types(row, EVIDENCE_TYPES)
     written = json.loads((out / "evidence.json").read_text())
-    assert list(written) == ["schema", "matlode", "judge", "witness", "hull", "structures"]
+    assert list(written) == [
+        "schema",
+        "matlode",
+        "primary_potential",
+        "second_potential",
+        "hull",
+        "structures",
+    ]
     (full,) = written["structures"]
     assert {name: full[name] for name in row} == row
-    assert list(full) == [*EVIDENCE_TYPES, "judge", "witness", "hull", "elasticity"]
+    assert list(full) == [
+        *EVIDENCE_TYPES,
+        "primary_potential",
+        "second_potential",
+        "hull",
+        "elasticity",
+    ]
     assert "Cu3Au" in CliRunner().invoke(app, list(map(str, arguments))).stdout

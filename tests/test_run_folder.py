@@ -145,7 +145,7 @@ def test_evidence_is_read_back_and_its_table_is_flat(tmp_path):
         if not name.endswith("_gpa") and name not in ("energy_above_hull_ev", "born_stable")
     }
     rows = (evidence_row(), EvidenceRow.from_columns(nothing_computed))
-    table = EvidenceTable(judge="a", witness="b", hull="c", structures=rows)
+    table = EvidenceTable(primary_potential="a", second_potential="b", hull="c", structures=rows)
     folder = RunFolder(tmp_path)
     assert folder.read_evidence() is None
     folder.write_evidence(table)
@@ -153,6 +153,26 @@ def test_evidence_is_read_back_and_its_table_is_flat(tmp_path):
     assert (rows[1].hull, rows[1].mechanics, rows[1].predicted) == (None, None, {})
     assert "known_phases" not in rows[1].to_columns()
     assert set(pd.read_csv(tmp_path / "evidence.csv")) == set(rows[0].to_columns())
+
+
+def test_evidence_with_the_names_of_before_is_read(tmp_path):
+    text = json.dumps(
+        {
+            "schema": 1, "matlode": "0.1.0", "judge": "a", "witness": "b", "hull": "c",
+            "structures": [EVIDENCE],
+        }
+    )  # fmt: skip
+    for now, before in (
+        ("second_potential_", "witness_"), ("predicted_", "promised_"),
+        ('"primary_potential"', '"judge"'), ('"second_potential"', '"witness"'),
+        ('"potentials_agree"', '"sound"'),
+    ):  # fmt: skip
+        assert now in text
+        text = text.replace(now, before)
+    (tmp_path / "evidence.json").write_text(text)
+    found = RunFolder(tmp_path).read_evidence()
+    assert (found.primary_potential, found.second_potential) == ("a", "b")
+    assert found.structures == (evidence_row(),)
 
 
 def test_a_run_of_before_has_no_details_and_no_map(tmp_path):

@@ -66,9 +66,13 @@ class DroppedRow:
         object.__setattr__(self, "reason", replace_surrogates(self.reason))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """A predicted property with its 90 % interval."""
+    """A predicted property with its 90 % interval.
+
+    >>> Prediction(291.3, 274.9, 307.6, "GPa")
+    Prediction(291.3 (275…308) GPa)
+    """
 
     value: float
     low: float
@@ -84,6 +88,9 @@ class Prediction:
         '291.3 (275…308)'
         """
         return f"{self.value:.4g} ({self.low:.3g}…{self.high:.3g})"
+
+    def __repr__(self) -> str:
+        return f"Prediction({' '.join(filter(None, (self.in_words(), self.unit)))})"
 
     def _repr_html_(self) -> str:
         """Show the value and interval in notebooks."""
@@ -126,7 +133,7 @@ class CrystalFacts:
     descriptors: NDArray[np.floating] | None = field(default=None, repr=False, compare=False)
     """(n_descriptors,), what property models read of a crystal (``environments``)."""
     make_structure: Callable[[], Structure] | None = field(default=None, repr=False, compare=False)
-    """Makes the crystal itself as a pymatgen Structure; None where it is not at hand."""
+    """Makes the crystal itself as a pymatgen Structure; None where it is not available."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -68,6 +68,8 @@ PROVENANCE_FILE: Final = "provenance.json"
 """The last of the results."""
 REPORT_FILE: Final = "report.html"
 EVIDENCE_FILE: Final = "evidence.json"
+EVIDENCE_SCHEMA: Final = 2
+"""Version of evidence.json; files of version 1, with other names, are read."""
 EVIDENCE_TABLE: Final = "evidence.csv"
 STRUCTURES_FOLDER: Final = "structures"
 RELAXED_FOLDER: Final = "relaxed"
@@ -392,7 +394,7 @@ class RunFolder:
         """Write evidence.json and evidence.csv."""
         write_json(
             self.path / EVIDENCE_FILE,
-            {"schema": 1, "matlode": __version__, **evidence.to_json()},
+            {"schema": EVIDENCE_SCHEMA, "matlode": __version__, **evidence.to_json()},
         )
         table = _frame(row.to_columns() for row in evidence.structures)
         write_text(self.path / EVIDENCE_TABLE, table.to_csv(index=False))

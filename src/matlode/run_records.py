@@ -402,7 +402,7 @@ class HullEnergies:
     """Energies above the hull, eV per atom."""
 
     energy_above_hull_ev: float | None
-    witness_energy_above_hull_ev: float | None
+    second_potential_energy_above_hull_ev: float | None
     """By the second potential, for the same reaction."""
     decomposition: str
     """Phases that are stable instead, with their shares."""
@@ -434,10 +434,7 @@ class Mechanics:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EvidenceRow:
-    """A structure that two potentials examined: a row of evidence.csv and evidence.json.
-
-    "witness" in a name stands for the second potential, "judge" for the primary one.
-    """
+    """A structure that two potentials examined: a row of evidence.csv and evidence.json."""
 
     formula: str
     source_file: str
@@ -455,9 +452,9 @@ class EvidenceRow:
     """Whether the relaxed structure matches the one that was proposed."""
     formation_energy_ev: float | None
     """Per atom."""
-    witness_formation_energy_ev: float | None
+    second_potential_formation_energy_ev: float | None
     disagreement_ev: float | None
-    sound: bool
+    potentials_agree: bool
     """Whether both potentials converged and agree."""
     hull: HullEnergies | None = None
     mechanics: Mechanics | None = None
@@ -467,7 +464,7 @@ class EvidenceRow:
     """What evidence.json holds beyond the table: the relaxations, the hull and the elasticity."""
 
     def __repr__(self) -> str:
-        state = self.fell_apart or ("relaxed" if self.relaxed else "not at rest")
+        state = self.fell_apart or ("relaxed" if self.relaxed else "not converged")
         above = None if self.hull is None else self.hull.energy_above_hull_ev
         hull = "" if above is None else f", {above:.3f} eV/atom above the hull"
         return f"EvidenceRow({self.formula}: {state}{hull})"
@@ -503,22 +500,22 @@ class EvidenceRow:
 
 _EVIDENCE_COLUMNS: Final = (
     "formula", "source_file", "relaxed_file", "relaxed", "fell_apart", "steps", "volume_change",
-    "space_group", "unchanged", "formation_energy_ev", "witness_formation_energy_ev",
-    "disagreement_ev", "sound",
+    "space_group", "unchanged", "formation_energy_ev", "second_potential_formation_energy_ev",
+    "disagreement_ev", "potentials_agree",
 )  # fmt: skip
 """Columns of every row, in their order."""
-_PREDICTED: Final = "promised_"
+_PREDICTED: Final = "predicted_"
 """Prefix of the columns of predictions."""
-_CALCULATIONS: Final = ("judge", "witness", "hull", "elasticity")
+_CALCULATIONS: Final = ("primary_potential", "second_potential", "hull", "elasticity")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceTable:
     """evidence.json."""
 
-    judge: str
+    primary_potential: str
     """Name and version of the primary potential."""
-    witness: str
+    second_potential: str
     """Of the second potential."""
     hull: str
     """The phases that energies above the hull refer to, in words."""
@@ -527,8 +524,8 @@ class EvidenceTable:
     def to_json(self) -> dict[str, object]:
         """As evidence.json has it, without schema and version."""
         return {
-            "judge": self.judge,
-            "witness": self.witness,
+            "primary_potential": self.primary_potential,
+            "second_potential": self.second_potential,
             "hull": self.hull,
             "structures": [row.to_json() for row in self.structures],
         }
@@ -539,8 +536,25 @@ class EvidenceTable:
         rows = content["structures"]
         if not isinstance(rows, list):
             raise ValueError("structures: expected a list")
-        table = msgspec.convert({**content, "structures": []}, cls)
+        table = msgspec.convert({**_present_names(content), "structures": []}, cls)
+        rows = map(_present_names, rows)
         return replace(table, structures=tuple(map(EvidenceRow.from_columns, rows)))
+
+
+def _present_names(content: Mapping[str, object]) -> dict[str, object]:
+    """Rename what evidence.json of schema 1 called otherwise."""
+    return {_RENAMED.get(name, name): value for name, value in content.items()}
+
+
+_RENAMED: Final = {
+    "judge": "primary_potential", "witness": "second_potential", "sound": "potentials_agree",
+    "witness_formation_energy_ev": "second_potential_formation_energy_ev",
+    "witness_energy_above_hull_ev": "second_potential_energy_above_hull_ev",
+    "promised_bulk_modulus_gpa": "predicted_bulk_modulus_gpa",
+    "promised_shear_modulus_gpa": "predicted_shear_modulus_gpa",
+    "promised_vickers_hardness_gpa": "predicted_vickers_hardness_gpa",
+    "promised_formation_energy_ev": "predicted_formation_energy_ev",
+}  # fmt: skip
 
 
 # ---- requests and provenance ---------------------------------------------------------------------

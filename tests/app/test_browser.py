@@ -93,7 +93,7 @@ def test_a_newcomer_gets_a_crystal(page, tmp_path):
         report.get_by_role("button", name="download the CIF").first.click()
     waiting.value.save_as(tmp_path / "first.cif")
     assert "B" in read_structure(tmp_path / "first.cif").symbol_set
-    assert page.get_by_role("button", name="Relax these").is_visible()
+    assert page.get_by_role("button", name="Relax the pinned candidates").is_visible()
     page.get_by_role("link", name="matlode").click()
     page.get_by_role("tab", name="Runs").click()
     page.get_by_role("link", name="bulk-modulus-1").wait_for()

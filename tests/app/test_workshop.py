@@ -1,5 +1,7 @@
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,9 @@ from matlode.app.processes import run, start
 from matlode.app.wishes import Wishes
 from matlode.app.workshop import Workshop
 from matlode.errors import GoalError, InputError
+from matlode.run_folder import RunFolder
+from matlode.run_records import EvidenceTable
+from tests.run_rows import evidence_row
 
 
 @pytest.fixture
@@ -39,10 +44,22 @@ def test_what_was_stopped_is_resumed_and_what_had_not_begun_is_started_again(wor
     folder.mkdir()
     (folder / "request.json").touch()
     workshop.resume("mine")
-    workshop.relax("mine", 3)
-    assert workshop.started[2:] == [
-        ["resume", str(folder)],
-        ["relax", str(folder), "--top", "3"],
+    assert workshop.started[2:] == [["resume", str(folder)]]
+
+
+def test_chosen_candidates_are_relaxed_with_those_of_before(workshop, hard_run):
+    folder = workshop.folder / "hard"
+    shutil.copytree(hard_run.folder, folder)
+    workshop.relax("hard", [5, 2])
+    (row, *_) = RunFolder(folder).read_candidates()
+    examined = evidence_row(source_file=Path(row.structure_file).name)
+    RunFolder(folder).write_evidence(
+        EvidenceTable(primary_potential="a", second_potential="b", hull="c", structures=(examined,))
+    )
+    workshop.relax("hard", [5, 2])
+    assert workshop.started == [
+        ["relax", str(folder), "--only", "2,5"],
+        ["relax", str(folder), "--only", "1,2,5"],
     ]
 
 

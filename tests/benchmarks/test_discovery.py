@@ -49,7 +49,7 @@ def evidence(structure, *, above=0.0, bulk=100.0, converged=True, broken="", oth
 
 
 def proposals(*items):
-    return [(Proposed(name, e.structure, promised), e) for name, e, promised in items]
+    return [(Proposed(name, e.structure, predicted), e) for name, e, predicted in items]
 
 
 def shares(known, *items):
@@ -66,7 +66,7 @@ def test_format_shares_count_what_is_kept(known):
         ("BW", evidence(rock_salt("W", "B"), above=-0.1, bulk=290), None),
     )
     assert found["unique"] == "3 of 4"
-    assert found["sound, potentials agree (G12)"] == "3 of 4"
+    assert found["potentials agree (G12)"] == "3 of 4"
     assert found["MetaSUN, 0.1 eV (G13)"] == "2 of 4"
     assert found["SUN, 0 eV"] == "1 of 4"
     assert found["K ≥ 300 GPa (G14)"] == "3 of 4"
@@ -100,5 +100,5 @@ def test_what_fell_apart_keeps_nothing(known):
     broken = evidence(rock_salt("Re", "B"), converged=False, broken="no neighbour", bulk=400)
     found = shares(known, ("BRe", broken, None))
     assert found["hold together"] == "0 of 1"
-    assert found["sound, potentials agree (G12)"] == "0 of 1"
+    assert found["potentials agree (G12)"] == "0 of 1"
     assert found["MetaSUN, 0.1 eV (G13)"] == "0 of 1"

@@ -32,7 +32,9 @@ def examine(run, factor, lift):
         )
         for row in run.read_candidates()[:N]
     ]
-    table = EvidenceTable(judge="a", witness="b", hull="c", structures=tuple(rows))
+    table = EvidenceTable(
+        primary_potential="a", second_potential="b", hull="c", structures=tuple(rows)
+    )
     run.write_evidence(table)
 
 

@@ -53,11 +53,15 @@ def run(hard_run, tmp_path_factory):
         rows.append(
             evidence_row(
                 formula=row.formula, source_file=source.name, relaxed_file=file, relaxed=at_rest,
-                judge={"energy_per_atom_ev": ENERGY_EV_PER_ATOM},
+                primary_potential={"energy_per_atom_ev": ENERGY_EV_PER_ATOM},
             )
         )  # fmt: skip
-    judge = "sevennet-l3i5:sevenn-1:7net-l3i5"
-    folder.write_evidence(EvidenceTable(judge=judge, witness="w", hull="h", structures=tuple(rows)))
+    primary = "sevennet-l3i5:sevenn-1:7net-l3i5"
+    folder.write_evidence(
+        EvidenceTable(
+            primary_potential=primary, second_potential="w", hull="h", structures=tuple(rows)
+        )
+    )
     return path
 
 

@@ -441,7 +441,7 @@ def read_small_models(folder: Path) -> None:
         assert all(isinstance(bool(f in known), bool) for f in ("NaCl", "O2Ti"))
     with contextlib.suppress(MatlodeError):
         bands = PatternBands.load(root)
-        for verdict in bands.judge(_pattern()):
+        for verdict in bands.check_all(_pattern()):
             assert np.isfinite(verdict.value)
     for energies in ElementReferences.load(root).energies.values():
         assert all(np.isfinite(energy) for energy in energies.values())

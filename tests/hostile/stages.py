@@ -134,7 +134,7 @@ def _relax(folder: Path) -> None:
 
     from matlode.evidence import potentials
     from matlode.evidence.examination import Examination
-    from matlode.jobs.relax import make_sources, relax_files
+    from matlode.jobs.relax import make_sources, relax_structures
     from tests.conftest import _emt
 
     info = potentials.PotentialInfo("emt", "ase", "emt", "", corrected=True, load=_emt)
@@ -143,7 +143,7 @@ def _relax(folder: Path) -> None:
         load_starter(), primary="emt", secondary="emt", cache=folder / "cache"
     )
     files = sorted((folder / "given").glob("*.cif"))
-    relax_files(make_sources(files), folder / "out", examination)
+    relax_structures(make_sources(files), folder / "out", examination)
 
 
 def _prepare_relax(folder: Path) -> None:

@@ -28,7 +28,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_files_are_answered_in_the_promised_form(folder):
+def test_files_are_answered_in_the_expected_form(folder):
     answers = predict([folder])
     by_file = {answer.name.rsplit("/", 1)[1]: answer for answer in answers}
     salt = by_file["salt.cif"]

@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from matlode.data.structures import read_structure
 from matlode.engine import Here, Processes
 from matlode.errors import GoalError, InputError
 from matlode.evidence import examination as module
 from matlode.evidence.examination import Calculation, Examination, calculate
-from matlode.jobs.relax import Source, make_sources, relax_files, relax_run
+from matlode.jobs.relax import make_sources, relax_run, relax_structures
 from matlode.run_folder import RunFolder
 from tests.command_line import matlode
 
@@ -41,13 +43,13 @@ def file(tmp_path):
 
 
 def test_a_file_gets_its_evidence(examination, file, tmp_path):
-    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
+    (row,) = relax_structures(make_sources([file]), tmp_path / "out", examination)
     assert row.formula == "Cu3Au"
     assert row.relaxed
     assert row.unchanged
     assert row.space_group == 221
     assert row.disagreement_ev == 0
-    assert row.sound
+    assert row.potentials_agree
     assert row.mechanics.born_stable
     assert row.mechanics.stable_at_gamma
     assert row.mechanics.eos_bulk_modulus_gpa == pytest.approx(
@@ -56,9 +58,11 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
     # against the elements and the other phases of copper and gold in the table
     assert row.hull.known_phases >= row.hull.competing_phases > 0
     assert row.hull.energy_above_hull_ev >= row.formation_energy_ev
-    assert row.hull.witness_energy_above_hull_ev == pytest.approx(row.hull.energy_above_hull_ev)
+    assert row.hull.second_potential_energy_above_hull_ev == pytest.approx(
+        row.hull.energy_above_hull_ev
+    )
     written = json.loads((tmp_path / "out" / "evidence.json").read_text())
-    assert written["judge"].startswith("emt:ase-")
+    assert written["primary_potential"].startswith("emt:ase-")
     assert written["structures"][0]["elasticity"]["born_stable"]
     assert len(pd.read_csv(tmp_path / "out" / "evidence.csv")) == 1
     assert RunFolder(tmp_path / "out").read_evidence().structures == (row,)
@@ -69,9 +73,22 @@ def test_a_file_gets_its_evidence(examination, file, tmp_path):
     assert relaxed.volume == pytest.approx(cu3au().volume * (1 + row.volume_change), rel=1e-3)
 
 
+def test_crystals_in_memory_are_relaxed_as_files_are(examination, file, tmp_path):
+    atoms = AseAtomsAdaptor.get_atoms(cu3au())
+    of_file, *others = relax_structures(
+        make_sources([file, cu3au(), atoms]), tmp_path / "out", examination
+    )
+    assert [row.source_file for row in others] == ["structure-1.cif", "structure-2.cif"]
+    for row in others:
+        assert row.formation_energy_ev == of_file.formation_energy_ev
+        assert (tmp_path / "out" / row.relaxed_file).exists()
+    with pytest.raises(InputError, match="structure 0 has no cell"):
+        make_sources([Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])])
+
+
 def test_an_energy_that_nothing_has_is_not_believed(examination, file, tmp_path, monkeypatch):
     monkeypatch.setattr(Examination, "formation", lambda *_: -11586.7)
-    (row,) = relax_files(make_sources([file]), tmp_path / "out", examination)
+    (row,) = relax_structures(make_sources([file]), tmp_path / "out", examination)
     assert "-11586.7 eV/atom" in row.fell_apart
     assert row.hull is None
     assert "energy_above_hull_ev" not in row.to_columns()
@@ -92,6 +109,8 @@ def test_a_run_gets_evidence_for_its_best(examination, hard_run, tmp_path):
     page = (folder / "report.html").read_text()
     assert "Verification with two potentials" in page
     assert row.relaxed_file in page
+    (other,) = relax_run(folder, 1, examination, ranks=[built[0]["rank"]])
+    assert other == row
     with pytest.raises(InputError, match="not a finished run"):
         relax_run(tmp_path, 1, examination)
 
@@ -107,11 +126,15 @@ def test_an_interruption_keeps_what_is_done(examination, file, tmp_path, monkeyp
 
     monkeypatch.setattr(module, "_run_calculation", interrupted)
     notes = []
-    sources = [Source("one", file, {}), Source("two", other, {})]
+    sources = [
+        replace(one, formula=n) for n, one in zip("12", make_sources([file, other]), strict=True)
+    ]
     with pytest.raises(KeyboardInterrupt):
-        relax_files(sources, tmp_path / "out", examination, lambda *event: notes.append(event[-1]))
+        relax_structures(
+            sources, tmp_path / "out", examination, lambda *event: notes.append(event[-1])
+        )
     rows = json.loads((tmp_path / "out" / "evidence.json").read_text())["structures"]
-    assert [row["formula"] for row in rows] == ["one"]
+    assert [row["formula"] for row in rows] == ["1"]
     assert "energy_above_hull_ev" not in rows[0]
     assert "about" in notes[0]
 
@@ -152,13 +175,13 @@ def test_an_own_calculator_computes_the_same_on_two_workers(starter, file, tmp_p
                 starter, primary=mine, secondary=mine, cache=tmp_path / name / "cache"
             )
             sources = make_sources([file, other, file])
-            relax_files(sources, tmp_path / name, examination, engine=where)
+            relax_structures(sources, tmp_path / name, examination, engine=where)
     here, there = ((tmp_path / name / "evidence.csv").read_bytes() for name in ("here", "there"))
     assert here == there
     assert len(here.splitlines()) == 4
     cached = [len(list((tmp_path / name / "cache").rglob("*.json"))) for name in ("here", "there")]
     assert cached[0] == cached[1]
-    key = json.loads((tmp_path / "here" / "evidence.json").read_text())["judge"]
+    key = json.loads((tmp_path / "here" / "evidence.json").read_text())["primary_potential"]
     assert re.fullmatch("mypotential:make:[0-9a-f]{64}", key)
 
 

@@ -36,7 +36,9 @@ def _softer(folder, n, examination, progress, *, skip, engine):
         for row in found
     ]
     RunFolder(folder).write_evidence(
-        EvidenceTable(judge="a", witness="b", hull="c", structures=tuple(structures))
+        EvidenceTable(
+            primary_potential="a", second_potential="b", hull="c", structures=tuple(structures)
+        )
     )
     return structures
 

@@ -33,7 +33,7 @@ def read_csv(run):
     return pd.read_csv(run.folder / "candidates.csv", keep_default_na=False)
 
 
-def test_table_has_the_promised_columns_and_nothing_missing(hard_run):
+def test_table_has_the_expected_columns_and_nothing_missing(hard_run):
     table = read_csv(hard_run)
     assert list(table.columns[: len(COLUMNS)]) == COLUMNS
     assert not table.isna().to_numpy().any()
@@ -212,7 +212,7 @@ def test_a_goal_of_wishes_and_limits_alone_is_searched(tmp_path):
     )
     table = run.candidates
     assert len(table) > 0
-    assert set(table["novelty"]) == {"not judged"}
+    assert set(table["novelty"]) == {"not checked"}
     assert "band_gap_low" in table
     for formula, group in zip(table["formula"], table["space_group"], strict=True):
         amounts = Composition(formula).get_el_amt_dict()
@@ -241,11 +241,11 @@ def test_models_that_tell_too_little_are_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
-def test_the_papers_way_judges_points(tmp_path):
+def test_the_papers_way_evaluates_points(tmp_path):
     run = search(
         maximize=["bulk_modulus"],
         out=tmp_path / "run",
-        settings=replace(SMALL_SEARCH, trials=128, judge="points"),
+        settings=replace(SMALL_SEARCH, trials=128, evaluate="points"),
     )
     trials = pd.read_csv(run.folder / "trials.csv")
     assert set(trials["origin"]) == {"sampler"}
@@ -255,12 +255,12 @@ def test_the_papers_way_judges_points(tmp_path):
         assert structure.composition.reduced_formula == Composition(row.formula).reduced_formula
 
 
-def test_an_unknown_judge_is_refused(tmp_path):
-    with pytest.raises(GoalError, match='unknown judge "crystal"'):
+def test_what_cannot_be_evaluated_is_refused(tmp_path):
+    with pytest.raises(GoalError, match='evaluate "crystal"'):
         search(
             maximize=["bulk_modulus"],
             out=tmp_path / "run",
-            settings=replace(SMALL_SEARCH, judge="crystal"),
+            settings=replace(SMALL_SEARCH, evaluate="crystal"),
         )
 
 
@@ -268,11 +268,11 @@ def test_the_funnel_of_points_counts_the_papers_filters(tmp_path):
     run = search(
         maximize=["bulk_modulus"],
         out=tmp_path / "run",
-        settings=replace(SMALL_SEARCH, trials=64, judge="points"),
+        settings=replace(SMALL_SEARCH, trials=64, evaluate="points"),
     )
     rows = json.loads((run.folder / "funnel.json").read_text())
     names = [row["rule"] for row in rows]
     assert {"plausible_pattern", "clear_symmetry"} <= set(names)
-    # crystals are built for what the filters leave, and judged by the rules of crystals
+    # crystals are built for what the filters leave, and screened by the rules of crystals
     assert names.index("clear_symmetry") < names.index("expected_volume", len(names) // 2)
     assert all(len(row["failed"]) == row["in"] - row["passed"] for row in rows)

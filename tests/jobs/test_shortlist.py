@@ -110,7 +110,7 @@ def test_references_are_the_best_known_materials(stiff, models, known, rules):
     assert len(found) == N_REFERENCES == len({p.candidate.formula for p in found})
     moduli = prepared.known.values[:, goal.endpoints.index("bulk_modulus")]
     inside = prepared.known.in_ranges(goal)
-    # judged at a risk, so not always the largest value of all
+    # compared at a risk, so not always the largest value of all
     assert found[0].candidate.predictions["bulk_modulus"].value > np.quantile(moduli[inside], 0.9)
     for proposal in found:
         assert proposal.candidate.formula in known.catalogue.rows_by_formula

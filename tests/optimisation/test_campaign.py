@@ -101,7 +101,7 @@ def test_models_without_a_folder_are_asked_for(tmp_path):
 
 
 def test_points_are_judged_as_decoded_when_asked(models, known):
-    prepared = prepare_search(models, known, judge="points", trials=64)
+    prepared = prepare_search(models, known, evaluate="points", trials=64)
     trials = prepared.campaign.run(prepared.known, 64, 1)
     found = trials.take(np.arange(len(prepared.known), len(trials)))
     assert len(found) == 64

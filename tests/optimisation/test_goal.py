@@ -147,7 +147,7 @@ def test_what_misses_a_range_is_told_with_what_was_asked():
             "hull_probability_50_mev": Prediction(0.9, 0.8, 1, "")}  # fmt: skip
     assert asked.missed(kept) == []
     soft = kept | {"bulk_modulus": Prediction(279.3, 260, 300, "GPa")}
-    assert asked.missed(soft) == ["bulk modulus ≥ 300 was asked, 279.3 GPa is expected"]
+    assert asked.missed(soft) == ["bulk modulus ≥ 300 is required, 279.3 GPa is predicted"]
 
 
 def test_half_of_a_wanted_chance_costs_a_half():

@@ -47,8 +47,8 @@ def cards_data(page):
 def evidence_for(row):
     """As `matlode relax` writes it, of a candidate whose structure did not move."""
     return {
-        "judge": "judge-1",
-        "witness": "witness-2",
+        "primary_potential": "primary-1",
+        "second_potential": "second-2",
         "hull": "5,785 known structures",
         "structures": [
             evidence_row(
@@ -95,7 +95,7 @@ def poison(folder):
     for path in (folder / "structures").glob("*.cif"):
         path.write_text(f"# {HOSTILE}\n{path.read_text()}")
     evidence = evidence_for(read_candidates(folder)[1])
-    evidence |= {"judge": HOSTILE, "witness": HOSTILE, "hull": HOSTILE}
+    evidence |= {"primary_potential": HOSTILE, "second_potential": HOSTILE, "hull": HOSTILE}
     evidence["structures"][0] |= {
         "formula": HOSTILE,
         "decomposition": HOSTILE,
@@ -228,12 +228,12 @@ def test_what_potentials_said_stands_in_the_card(folder):
 
 def test_a_range_that_is_not_kept_is_told_before_the_verdicts(folder):
     def change(details):
-        details["candidates"][0]["missed"] = ["band gap ≥ 1 was asked, 0 eV is expected"]
+        details["candidates"][0]["missed"] = ["band gap ≥ 1 is required, 0 eV is predicted"]
 
     rewrite(folder / "details.json", change)
     card = write_report(folder).read_text().split('id="card-1"')[1].split("<h3>Verdicts")[1]
     first, second = re.findall(r"<li>(.*?)</li>", card)[:2]
-    assert "band gap ≥ 1 was asked" in first
+    assert "band gap ≥ 1 is required" in first
     assert "likely stable" in second
 
 

@@ -49,7 +49,7 @@ def test_every_candidate_is_in_one_group(known):
         candidate(verdict=verdict, novelty=novelty)
         for verdict in ("accepted", "rejected")
         for novelty in (
-            "known structure", "made", "computed", "in none of the lists", "not judged",
+            "known structure", "made", "computed", "in none of the lists", "not checked",
             "novel", "known", "new polymorph",  # of older runs
         )
     ]  # fmt: skip

@@ -16,7 +16,7 @@ NAMES = (
     "likely_stable", "sound_distances", "expected_volume", "charge_neutral",
     "solid_at_room_temperature", "novel", "applicable",
 )  # fmt: skip
-OPTIONAL_NAMES = ("plausible_pattern", "clear_symmetry", "comes_back")
+OPTIONAL_NAMES = ("plausible_pattern", "clear_symmetry", "round_trip")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_salt_passes_and_is_known_noise_does_not(candidates, rules):
 
 
 def test_noise_is_no_plausible_pattern(candidates, optional_rules):
-    salt, _, noise, *_ = optional_rules["plausible_pattern"].judge(candidates)
+    salt, _, noise, *_ = optional_rules["plausible_pattern"].check_all(candidates)
     assert salt.passed
     assert not noise.passed
 

@@ -11,7 +11,7 @@ from matlode.records import Candidate
 from matlode.representation.composition import compute_formula_vectors
 from matlode.representation.environments import describe_crystals
 from matlode.screening.distances import SoundDistances
-from matlode.screening.rule import NOT_JUDGED
+from matlode.screening.rule import NOT_CHECKED
 from matlode.screening.state import SolidAtRoomTemperature
 from matlode.screening.volume import VolumeExpected
 from matlode.testing import SMALL_CRYSTALS, check_rule, rock_salt
@@ -64,10 +64,10 @@ def test_a_formula_with_a_pattern_alone_is_not_judged(rules):
     for rule in rules:
         check_rule(rule, make_candidate("NaCl"))
         assert rule.check(make_candidate("NaCl")).passed
-        assert rule.check(make_candidate("NaCl")).value == NOT_JUDGED
+        assert rule.check(make_candidate("NaCl")).value == NOT_CHECKED
     mixed = [make_candidate("NaCl"), describe(rock_salt())]
-    assert [v.value == NOT_JUDGED for v in rules[1].judge(mixed)] == [True, False]
-    assert rules[1].judge([]) == []
+    assert [v.value == NOT_CHECKED for v in rules[1].check_all(mixed)] == [True, False]
+    assert rules[1].check_all([]) == []
 
 
 def test_a_crystal_states_its_own_space_group():

@@ -50,7 +50,7 @@ def judge(known, lists):
 
     def judge(formula, group, **more):
         composition = compute_formula_vectors([formula])
-        return known.judge([formula], composition, [group], lists=lists, **more)[0]
+        return known.check_all([formula], composition, [group], lists=lists, **more)[0]
 
     return judge
 
@@ -66,7 +66,7 @@ def test_a_known_structure_is_named_with_its_source(judge):
 def test_a_known_formula_is_named_though_another_composition_is_nearer(known, lists):
     # decoded fractions only round to the formula
     decoded = compute_formula_vectors(["O3SrTi"])
-    (verdict,) = known.judge(["O2Ti"], decoded, [136], lists=lists)
+    (verdict,) = known.check_all(["O2Ti"], decoded, [136], lists=lists)
     assert verdict.reason == "known structure: TiO2 (mp-2) in space group 136"
 
 
@@ -115,7 +115,7 @@ def test_formulas_in_no_list_are_placed_beside_the_nearest_known_one(judge):
 
 
 def test_a_hidden_formula_is_in_none_of_the_lists(known, lists):
-    (verdict,) = known.judge(
+    (verdict,) = known.check_all(
         ["CuO"], compute_formula_vectors(["CuO"]), [15], lists=lists.without(["CuO"])
     )
     assert verdict.reason.startswith("in none of the lists (5 formulas); nearest")
@@ -128,7 +128,7 @@ def test_other_than_known_structures_are_placed_beside_the_nearest_pattern(known
     aware = replace(known, patterns=KnownPatterns(pack_crystals(CRYSTALS)))
     formulas = ["BrNa", "ClNa", "O2Ti"]
     patterns = simulate_patterns([rock_salt(a_angstrom=5.76), rock_salt(), rutile()])
-    new, salt, made = aware.judge(
+    new, salt, made = aware.check_all(
         formulas, compute_formula_vectors(formulas), [225] * 3, patterns, lists=lists
     )
     assert new.reason.endswith(
@@ -144,7 +144,7 @@ def test_only_a_structure_that_fits_the_known_crystal_is_known(known, lists):
     elongated.apply_strain([0.0, 0.0, 0.9])  # space group 136 as before
     larger = rutile() * (2, 1, 1)
     structures = [lambda: larger, lambda: elongated, None]
-    same, other, unseen = aware.judge(
+    same, other, unseen = aware.check_all(
         ["O2Ti"] * 3, compute_formula_vectors(["O2Ti"] * 3), [136] * 3,
         lists=lists, structures=structures,
     )  # fmt: skip
@@ -162,7 +162,7 @@ def test_structures_are_only_compared_with_crystals_of_their_formula_and_space_g
         StructureMatcher, "fit", lambda self, a, b: compared.append(b.reduced_formula) or True
     )
     formulas, groups = ["ClNa", "O2Ti", "BrNa"], [225, 225, 225]
-    aware.judge(
+    aware.check_all(
         formulas, compute_formula_vectors(formulas), groups,
         lists=lists, structures=[rock_salt] * 3,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def strange_patterns() -> dict[str, np.ndarray]:
 
 
 def test_unseen_real_patterns_pass(bands, real):
-    passed = [verdict.passed for verdict in bands.judge(real[1::2])]
+    passed = [verdict.passed for verdict in bands.check_all(real[1::2])]
     assert np.mean(passed) > 0.9
 
 
@@ -58,7 +58,7 @@ def test_what_no_crystal_gives_is_turned_down_with_its_reasons(bands, name):
     (verdict,) = bands.judge(strange_patterns()[name][None])
     assert not verdict.passed
     assert verdict.rule == "plausible_pattern"
-    assert verdict.reason.startswith("stranger than ")
+    assert verdict.reason.startswith("more unusual than ")
     assert f" of {len(CHARACTERISTICS)} " in verdict.reason
     assert any(f"{name} " in verdict.reason for name in CHARACTERISTICS)
 
@@ -68,11 +68,11 @@ def test_a_verdict_follows_from_rarity_and_bands(bands, real):
     values = compute_characteristics(patterns)
     outside = ((values < bands.low) | (values > bands.high)).sum(axis=1)
     rarity = bands.rarity(patterns)
-    verdicts = bands.judge(patterns)
+    verdicts = bands.check_all(patterns)
     assert [verdict.value for verdict in verdicts] == rarity.tolist()
     passed = (rarity <= MAX_RARITY) & (outside <= MAX_OUTSIDE)
     assert [verdict.passed for verdict in verdicts] == passed.tolist()
-    lenient = bands.judge(patterns, max_rarity=1.0, max_outside=len(CHARACTERISTICS))
+    lenient = bands.check_all(patterns, max_rarity=1.0, max_outside=len(CHARACTERISTICS))
     assert all(verdict.passed for verdict in lenient)
 
 
@@ -98,8 +98,8 @@ def test_each_band_holds_its_share_of_the_patterns_it_was_fitted_on(bands, real)
 
 
 def test_a_batch_is_its_patterns_one_by_one(bands, real):
-    together = bands.judge(real[:20])
-    assert together == [bands.judge(row[None])[0] for row in real[:20]]
+    together = bands.check_all(real[:20])
+    assert together == [bands.check_all(row[None])[0] for row in real[:20]]
 
 
 def test_saved_bands_judge_alike(bands, real, tmp_path):
@@ -107,7 +107,7 @@ def test_saved_bands_judge_alike(bands, real, tmp_path):
     loaded = PatternBands.load(tmp_path)
     assert loaded.names == bands.names == tuple(CHARACTERISTICS)
     assert_array_equal(loaded.quantiles, bands.quantiles)
-    assert loaded.judge(real[:20]) == bands.judge(real[:20])
+    assert loaded.check_all(real[:20]) == bands.check_all(real[:20])
 
 
 def test_another_artefact_is_refused(tmp_path):
@@ -127,7 +127,7 @@ def test_the_ends_of_a_band_belong_to_it(bands, real):
     values = compute_characteristics(real[:1])[0]
     quantiles = bands.quantiles.copy()
     quantiles[round(BAND_QUANTILES[0] * (len(quantiles) - 1))] = values
-    (verdict,) = replace(bands, quantiles=quantiles).judge(real[:1])
+    (verdict,) = replace(bands, quantiles=quantiles).check_all(real[:1])
     assert "; 0 of " in verdict.reason
 
 

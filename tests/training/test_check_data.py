@@ -208,7 +208,7 @@ def test_a_rare_class_is_told(check, labelled):
     _, own = check('{ column = "x", kind = "classification" }', x=rare)
     assert own.mean == pytest.approx(rare.mean())
     assert own.verdict == "thin"
-    assert "training rows of the rarer class, wanted 50" in told(own)
+    assert "training rows of the rarer class, expected 50" in told(own)
 
 
 def test_constant_columns_and_dropped_rows_are_counted(labelled, tmp_path):

@@ -31,6 +31,8 @@ NEXT: dict[Standing, Standing] = {
     "allowed": "required", "required": "forbidden", "forbidden": "allowed",
 }  # fmt: skip
 """What a click on an element changes it to."""
+READ_PINS = "document.querySelector('iframe')?.contentDocument?.documentElement?.dataset.pins ?? ''"
+"""The ranks that are pinned in the report, with commas between."""
 STYLE = Path(__file__).with_name("page.css")
 
 
@@ -283,10 +285,7 @@ class _Following:
             self.resume = ui.button("Resume", on_click=self._resume).props("no-caps")
             self.relax = ui.row().classes("items-center")
             with self.relax:
-                top = ui.number("best", value=3, min=1, max=100, precision=0).classes("w-20")
-                ui.button(
-                    "Relax these", on_click=lambda: self.workshop.relax(self.name, int(top.value))
-                ).props("no-caps")
+                ui.button("Relax the pinned candidates", on_click=self._relax).props("no-caps")
                 ui.link("Report in a window of its own", self._report_address, new_tab=True)
         self.report = ui.column().classes("w-full")
         self.timer = ui.timer(1.0, self._update)
@@ -343,6 +342,16 @@ class _Following:
         with self.report:
             address = f"{self._report_address}?{written}"
             ui.element("iframe").props(f'src="{address}" title="report"')
+
+    async def _relax(self) -> None:
+        pins = await ui.run_javascript(READ_PINS)
+        if not pins:
+            ui.notify("Pin candidates first: tick the boxes beside their ranks in the report.")
+            return
+        try:
+            await run.io_bound(self.workshop.relax, self.name, [*map(int, pins.split(","))])
+        except MatlodeError as error:
+            ui.notify(str(error), type="negative", multi_line=True, timeout=10_000)
 
     def _stop(self) -> None:
         if job := self.workshop.jobs.get(self.name):

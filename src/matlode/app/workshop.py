@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,9 +82,15 @@ class Workshop:
         begun = ["resume", str(run.path)]
         self._start(name, begun if run.is_begun else self._search_words(name))
 
-    def relax(self, name: str, top: int) -> None:
-        """Relax the best candidates with two potentials."""
-        self._start(name, ["relax", str(self.find(name).path), "--top", str(top)])
+    def relax(self, name: str, ranks: Collection[int]) -> None:
+        """Relax candidates with two potentials. Those that were relaxed before stay in the report:
+        their results are kept."""
+        run = self.find(name)
+        table = run.read_evidence()
+        before = {row.source_file for row in table.structures} if table else set()
+        files = {row.rank: Path(row.structure_file).name for row in run.read_candidates()}
+        chosen = [rank for rank, file in files.items() if rank in ranks or file in before]
+        self._start(name, ["relax", str(run.path), "--only", ",".join(map(str, chosen))])
 
     def stop_all(self) -> None:
         """Stop everything that this page started, as when it is closed."""

@@ -92,7 +92,7 @@ def bench_discovery(
         rows.append({"contestant": name, **_format_shares(done, known.materials)})
         table += [
             {"contestant": name, "seed": seed, "formula": format_formula(p.formula),
-             **e.row(), "promised": None if p.predicted is None else vars(p.predicted)}
+             **e.row(), "predicted": None if p.predicted is None else vars(p.predicted)}
             for seed, of_seed in enumerate(done)
             for p, e in of_seed
         ]  # fmt: skip
@@ -215,7 +215,7 @@ def _check_criteria(
     ]
     return {
         "hold together": [not evidence.fell_apart for _, evidence in done],
-        "sound, potentials agree (G12)": [evidence.potentials_agree for _, evidence in done],
+        "potentials agree (G12)": [evidence.potentials_agree for _, evidence in done],
         "keep their structure": [evidence.unchanged for _, evidence in done],
         "charges balance": [ChargeNeutral().grade(p.formula).passed for p, _ in done],
         "unique": unique,

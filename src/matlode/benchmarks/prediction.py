@@ -105,7 +105,7 @@ def _time_stages(
         facts = run_timed("space group, distances", partial(describe_crystals, chunk.crystals))
         candidates = models.predict_candidates(formulas, *seen, case="simulated", crystals=facts)
         for rule in load_rules(models, known):
-            run_timed(f"screen {rule.name}", partial(rule.judge, candidates))
+            run_timed(f"screen {rule.name}", partial(rule.check_all, candidates))
         run_timed("nearest known", partial(known.catalogue.nearest, compositions))
         progress("stages", rows.stop, len(materials))
     return spent

@@ -358,7 +358,7 @@ def bench_latent(
     independent = iter(means.tolist())
     scored = {name: [_ScoredRun(run, next(independent)) for run in of] for name, of in runs.items()}
     records = {
-        name: [{**asdict(one.run), "judged": one.independent} for one in of]
+        name: [{**asdict(one.run), "by element statistics": one.independent} for one in of]
         for name, of in scored.items()
     }
     write_json(out / "latent.json", {"trials": n_trials, "seeds": n_seeds, "runs": records})
@@ -404,7 +404,7 @@ def _tabulate_latent(
         "sampler": name,
         "best merit": _format_mean([run.best[-1] for run in runs]),
         f"mean of {TOP} best": _format_mean([run.top for run in runs]),
-        "of these, by the judge": _format_mean([one.independent for one in scored]),
+        "of these, by element statistics": _format_mean([one.independent for one in scored]),
         "evaluated": f"{np.mean([run.evaluated for run in runs]):.0f}",
         "distinct hits": f"{np.mean([run.hits[-1] for run in runs]):.0f}",
         "hits per minute": f"{np.mean([60 * run.hits[-1] / run.seconds for run in runs]):.0f}",

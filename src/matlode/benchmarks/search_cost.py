@@ -23,7 +23,7 @@ from matlode.records import Cell
 GOAL = {"maximize": ["vickers_hardness"]}
 N_CRYSTALS = SearchSettings.trials
 N_POINTS = 2048
-"""Trials of the search that judges points; it was the default before crystals were judged."""
+"""Trials of the search that evaluates points; it was the default before crystals were evaluated."""
 
 STAGES = {
     "matlode.jobs.search.prepare_campaign": "known materials",
@@ -82,14 +82,14 @@ class StageClock:
 def bench_search_cost(
     *, n_trials: int = N_CRYSTALS, known: Path | None = None, progress: Progress = silent
 ) -> Tables:
-    """Time the stages of a search of ``n_trials`` crystals, and of one that judges N_POINTS points.
+    """Time the stages of a search of ``n_trials`` crystals, and of one of N_POINTS points.
 
     Each search has a process of its own. ``known`` is the table of known materials (default: the
     starter set).
     """
     cases = {
         f"{n_trials:,} crystals": SearchSettings(trials=n_trials),
-        f"{N_POINTS:,} points": SearchSettings(trials=N_POINTS, judge="points"),
+        f"{N_POINTS:,} points": SearchSettings(trials=N_POINTS, evaluate="points"),
     }
     rows: list[Row] = []
     for done, (name, settings) in enumerate(cases.items()):
@@ -123,7 +123,7 @@ def _time_search(settings: SearchSettings, table: Path | None) -> dict[str, floa
         **clock.seconds,
         "everything else": whole - sum(clock.seconds.values()),
         "whole": whole,
-        "of it, until all are judged": evaluated,
+        "of it, until all are evaluated": evaluated,
         "proposals per minute": 60 * settings.trials / evaluated,
     }
 

@@ -183,7 +183,7 @@ def evaluate_realisation(
 @commands.command("screens")
 def evaluate_screens(
     phases: Annotated[
-        int | None, typer.Option(min=1, help="Real phases to judge (default: all).")
+        int | None, typer.Option(min=1, help="Real phases to screen (default: all).")
     ] = None,
     wrong: Annotated[int, typer.Option(min=1, help="Wrong crystals of each kind.")] = 300,
     data: DataTable = None,

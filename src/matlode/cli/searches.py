@@ -237,6 +237,10 @@ def relax(
         list[Path], typer.Argument(help="Folder of a search, or CIF and POSCAR files.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Best candidates of a search.")] = 10,
+    only: Annotated[
+        str | None,
+        typer.Option(help="In place of the best: ranks or formulas, with commas between."),
+    ] = None,
     potential: Annotated[
         str,
         typer.Option(
@@ -270,15 +274,15 @@ def relax(
     if len(sources) == 1 and sources[0].is_dir():
         refuse(ctx, "out", when="for a search: the results go into its folder")
     else:
-        refuse(ctx, "top", when="for structure files: all of them are relaxed")
+        refuse(ctx, "top", "only", when="for structure files: all of them are relaxed")
     with (
         show_command_progress(kept=True) as progress,
         open_engine(workers, scheduler) as engine,
     ):
         rows = run_relax(
-            sources, top=top, potential=potential, second_potential=second_potential, hull=hull,
-            elastic=elastic, out=out, models=Models(models), known=Known(known), engine=engine,
-            progress=progress,
+            sources, top=top, only=only or (), potential=potential,
+            second_potential=second_potential, hull=hull, elastic=elastic, out=out,
+            models=Models(models), known=Known(known), engine=engine, progress=progress,
         )  # fmt: skip
     if as_json:
         print_json([row.to_columns() for row in rows])

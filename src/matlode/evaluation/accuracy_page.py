@@ -190,13 +190,13 @@ SYMMETRY = Section(
     figures={
         "s9-space-groups": "Space groups named for decoded patterns of unseen formulas (S9 A)",
         "s9-crystal-systems": "Crystal systems, sums of their space groups' chances (S9 B)",
-        "abstention-space-groups": "What abstention is worth",
+        "abstention-space-groups": "Accuracy when the least certain predictions are left out",
     },
 )  # fmt: skip
 INTERVALS = Section(
     title="Coverage of intervals",
     text=f"Share of truths inside the {NOMINAL} intervals, calibrated on formulas that were "
-    "not learned from. Below the nominal share, intervals promise too much.",
+    "not learned from. Below the nominal share, intervals are too narrow.",
     figures={"coverage": "Intervals of other levels, their factors from the calibration rows"},
 )
 PLAUSIBILITY = Section(

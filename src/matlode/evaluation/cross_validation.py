@@ -88,7 +88,7 @@ def cross_validate(
         raise GoalError(f'unknown split "{split}". {suggest(split, SPLITS)}')
     for face in faces:
         if face not in MEASURES:
-            raise GoalError(f'unknown face "{face}". {suggest(face, MEASURES)}')
+            raise GoalError(f'unknown models "{face}". {suggest(face, MEASURES)}')
     whole = TrainingTable.load(data)
     shared = Trainer.of(whole, out, progress, models=models)
     if engine is not None:  # progress is shown by this process only

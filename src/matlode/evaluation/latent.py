@@ -223,7 +223,7 @@ def _measure_prior(
     small = (fractions > 0).sum(axis=1) <= MAX_PRIOR_ELEMENTS
     amounts = find_integer_amounts(fractions, max_atoms=MAX_FORMULA_ATOMS)
     small &= amounts.sum(axis=1) <= MAX_FORMULA_ATOMS
-    plausible = np.array([verdict.passed for verdict in bands.judge(patterns)])
+    plausible = np.array([verdict.passed for verdict in bands.check_all(patterns)])
     return {
         f"prior samples of ≤ {MAX_PRIOR_ELEMENTS} elements, ≤ {MAX_FORMULA_ATOMS} atoms": float(
             small.mean()

@@ -20,7 +20,7 @@ def draw_patterns(
     images: dict[str, NDArray[np.floating]],
     titles: Sequence[str],
 ) -> list[Path]:
-    """Patterns (n, n_points) and what comes back by face, as ``stem``.png, .svg and .html."""
+    """Patterns (n, n_points) and their reconstructions, as ``stem``.png, .svg and .html."""
     plt = pyplot()
     figure, axes = plt.subplots(
         len(truth), len(images), figsize=(5.5 * len(images), 1.5 * len(truth)),
@@ -77,7 +77,7 @@ def draw_compositions(
     images: dict[str, NDArray[np.floating]],
     titles: Sequence[str],
 ) -> list[Path]:
-    """Fractions (n, 100) and what comes back by face, bar beside bar."""
+    """Fractions (n, 100) and their reconstructions by each set of models."""
     plt = pyplot()
     figure, axes = plt.subplots(
         len(truth), len(images), figsize=(5.5 * len(images), 1.3 * len(truth)),

@@ -27,7 +27,7 @@ PAPER = Published(
     rows="Materials Project (130,998 formation energies; 28,737 metal, 30,787 magnetic or not), "
     "AFLOW (2,721; conductivity 5,511)",
     split="not stated, most likely random rows",
-    compare="other rows; face it with the random split, and with its recipe on our rows",
+    compare="other rows; compare it with the random split, and with its recipe on our rows",
     numbers={
         "formation_energy": {"mae": 0.19, "rmse": 0.29, "r2": 0.93},
         "thermal_conductivity": {"mae_ln": 0.45, "rmse_ln": 0.62, "r2_ln": 0.71},
@@ -72,7 +72,7 @@ PEERS: tuple[Published, ...] = (
         citation="Choudhary, DeCost, Tavazza, Phys. Rev. Mater. 2, 083801 (2018); JARVIS-ML",
         rows=_JARVIS,
         split=_JARVIS_SPLIT,
-        compare="another functional; Voigt moduli; face it with the JARVIS rows",
+        compare="another functional; Voigt moduli; compare it with the JARVIS rows",
         numbers={
             "metal_probability": {"auc": 0.95},
             "magnetic_probability": {"auc": 0.96},
@@ -144,7 +144,7 @@ PEERS: tuple[Published, ...] = (
         citation="Vecsei et al., Phys. Rev. B 99, 245120 (2019)",
         rows="measured patterns (RRUFF)",
         split="learned from simulated ones (ICSD)",
-        compare="measured patterns are harder; its surest half is what ours is put beside",
+        compare="measured patterns are harder; compared with its most certain half",
         numbers={"space_group": {"space_group": 0.54, "space_group_of_surest_half": 0.82}},
     ),
     Published(

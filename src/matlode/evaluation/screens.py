@@ -93,7 +93,7 @@ def measure_screens(
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[ScreenRow]:
-    """Judge stable test phases, all and by class of chemistry, and crystals that are wrong.
+    """Screen stable test phases, all and by class of chemistry, and crystals that are wrong.
 
     The phases are test rows of the table (``data``, else $MATLODE_DATA, else the starter set)
     that are at most 1 meV/atom above their hull: at most ``n_real`` of them, drawn with ``seed``.
@@ -101,16 +101,16 @@ def measure_screens(
     table has no such phase.
     """
     table = load_materials(data)
-    judge = _make_judge(Models(models), progress)
+    apply_rules = _make_screen(Models(models), progress)
     phases = _select_phases(table, n_real, np.random.default_rng(seed))
-    answers = judge(phases)
+    answers = apply_rules(phases)
     classes = np.array([classify_formula(formula) for formula in phases.frame["formula"]])
     rows = [_count("all", True, answers)]
     for name in sorted(set(classes), key=lambda name: -(classes == name).sum()):
         own = [answer for answer, of in zip(answers, classes, strict=True) if of == name]
         rows.append(_count(name, True, own))
     for name, wrong in make_wrong_crystals(table, phases, n_wrong, np.random.default_rng(seed)):
-        rows.append(_count(name, False, judge(wrong)))
+        rows.append(_count(name, False, apply_rules(wrong)))
     return rows
 
 
@@ -221,13 +221,13 @@ def _select_phases(table: Materials, n: int | None, rng: np.random.Generator) ->
     return replace(table.take(np.sort(rng.permutation(rows)[:n])), dropped=())
 
 
-def _make_judge(models: Models, progress: Progress) -> Callable[[Materials], list[Sequence[str]]]:
+def _make_screen(models: Models, progress: Progress) -> Callable[[Materials], list[Sequence[str]]]:
     """Return a function that predicts crystals as `matlode predict` does, and lists for each the
     required rules that it fails."""
     known = Known()
     required = {rule.name for rule in load_rules(models, known) if rule.required}
 
-    def judge(materials: Materials) -> list[Sequence[str]]:
+    def apply_rules(materials: Materials) -> list[Sequence[str]]:
         reasons = find_problems(materials.crystals)
         readable = np.array([reason is None for reason in reasons])
         found = iter(
@@ -237,7 +237,7 @@ def _make_judge(models: Models, progress: Progress) -> Callable[[Materials], lis
             _list_failures(next(found), required) if ok else ["not readable"] for ok in readable
         ]
 
-    return judge
+    return apply_rules
 
 
 def _list_failures(answer: CrystalPrediction, required: set[str]) -> list[str]:

@@ -96,14 +96,16 @@ class Evidence:
             "space_group": self.space_group,
             "unchanged": self.unchanged,
             "formation_energy_ev": _round(self.formation_energy_ev),
-            "witness_formation_energy_ev": _round(self.secondary_formation_energy_ev),
+            "second_potential_formation_energy_ev": _round(self.secondary_formation_energy_ev),
             "disagreement_ev": _round(self.disagreement_ev),
-            "sound": self.potentials_agree,
+            "potentials_agree": self.potentials_agree,
         }
         if self.hull is not None:
             row |= {
                 "energy_above_hull_ev": _round(self.hull.energy_above_hull_ev),
-                "witness_energy_above_hull_ev": _round(self.secondary_energy_above_hull_ev),
+                "second_potential_energy_above_hull_ev": _round(
+                    self.secondary_energy_above_hull_ev
+                ),
                 "decomposition": ", ".join(
                     f"{share:.2f} {name}" for name, share in self.hull.decomposition.items()
                 ),
@@ -118,8 +120,8 @@ class Evidence:
         """The row and the full results, as one structure in evidence.json."""
         return {
             **self.row(),
-            "judge": asdict(self.primary),
-            "witness": asdict(self.secondary),
+            "primary_potential": asdict(self.primary),
+            "second_potential": asdict(self.secondary),
             "hull": None if self.hull is None else asdict(self.hull),
             "elasticity": None if self.elasticity is None else asdict(self.elasticity),
         }

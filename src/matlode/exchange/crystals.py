@@ -38,7 +38,7 @@ class ExportedCrystal:
     @property
     def energy_ev(self) -> float | None:
         """Energy of ``structure`` by the potential, without corrections; None if it has none."""
-        found = self.evidence and self.evidence.calculations.get("judge")
+        found = self.evidence and self.evidence.calculations.get("primary_potential")
         energy = found.get("energy_per_atom_ev") if isinstance(found, dict) else None
         return None if energy is None else float(energy) * len(self.structure)
 
@@ -81,7 +81,7 @@ def read_crystals(folder: RunFolder, top: int | None = None) -> list[ExportedCry
                 row=row,
                 structure=read_structure(relaxed or path),
                 evidence=evidence if relaxed else None,
-                potential=table.judge if table is not None and relaxed else "",
+                potential=table.primary_potential if table is not None and relaxed else "",
                 story=stories.get(row.rank, ""),
                 created=created,
             )

@@ -96,7 +96,7 @@ def make_reference_rows(
 
 def _find_value(screened: Screened, rule: str) -> float | str:
     """What a rule looked at; it may have been switched off."""
-    return next((v.value for v in screened.verdicts if v.rule == rule), "not judged")
+    return next((v.value for v in screened.verdicts if v.rule == rule), "not checked")
 
 
 def _round_prediction(prediction: Prediction) -> PredictedValue:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from matlode.artefacts import inside, lock_folder
 from matlode.data.crystals import Crystals
 from matlode.data.formulas import canonicalise_formula, compute_formulas, format_formula
-from matlode.data.structures import read_structure
+from matlode.data.readers.memory import Crystal, is_crystal
+from matlode.data.structures import convert_structure, read_structure
 from matlode.data.symmetry import make_symmetrised_cif
 from matlode.engine import Engine, Here
 from matlode.errors import InputError
@@ -19,11 +21,15 @@ from matlode.evidence.potentials import find_potential
 from matlode.jobs.known import Known
 from matlode.jobs.models import Models
 from matlode.jobs.runs import Run
+from matlode.optimisation.goal_file import parse_names
 from matlode.progress import Progress, silent
 from matlode.report.html import write_report
 from matlode.run_folder import RunFolder
 from matlode.run_records import CandidateRow, EvidenceRow, EvidenceTable
 from matlode.version import __version__
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 PREDICTED_PROPERTIES = {
     "bulk_modulus_gpa": "bulk_modulus",
@@ -34,20 +40,23 @@ PREDICTED_PROPERTIES = {
 """What a potential computes → the property that the models predict."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A structure to examine, and what the models predict for it."""
 
+    formula: str
     name: str
-    file: Path
-    predicted: Mapping[str, float]
+    """That of its file, or "structure-0.cif" for the first crystal if it is in memory."""
+    structure: Structure
+    predicted: Mapping[str, float] = field(default_factory=dict)
     """Column such as ``bulk_modulus_gpa`` → predicted value."""
 
 
 def relax(
-    sources: Run | str | Path | Sequence[str | Path],
+    sources: Run | str | Path | Crystal | Sequence[str | Path | Crystal],
     *,
     top: int = 10,
+    only: str | Sequence[int | str] = (),
     potential: str = "sevennet-l3i5",
     second_potential: str = "chgnet",
     hull: bool = True,
@@ -61,9 +70,10 @@ def relax(
     """Verify candidates with two ML potentials: relaxation, hull energy, elasticity.
 
     ``sources`` is a search (``Run`` or its folder), whose ``top`` best candidates are relaxed
-    into its own folder, or structure files, whose results go to ``out``. ``potential`` computes
-    all results, ``second_potential`` checks the energies; the workers of ``engine`` (default: this
-    process) compute. Needs the extra ``relax``.
+    into its own folder, or those that ``only`` names by rank or formula; or one or several
+    crystals (structure files, pymatgen Structures, ASE Atoms), whose results go to ``out``.
+    ``potential`` computes all results, ``second_potential`` checks the energies; the workers of
+    ``engine`` (default: this process) compute. Needs the extra ``relax``.
 
     Raises GoalError for an unknown potential, InputError for one that is not installed and for
     sources that cannot be read.
@@ -78,15 +88,25 @@ def relax(
         (known or Known()).materials, (models or Models()).folder, primary=potential,
         secondary=second_potential, hull=hull, elastic=elastic,
     )  # fmt: skip
-    if isinstance(sources, Run):
-        return relax_run(sources.folder, top, examination, progress, engine=engine)
-    several = [sources] if isinstance(sources, str | Path) else list(sources)
-    paths = [Path(path) for path in several]
-    if not paths:
-        raise InputError("nothing to relax; give the folder of a search, or structure files.")
-    if len(paths) == 1 and paths[0].is_dir():
-        return relax_run(paths[0], top, examination, progress, engine=engine)
-    return relax_files(make_sources(paths), Path(out), examination, progress, engine=engine)
+    run = _find_run(sources)
+    if run is not None:
+        named = parse_names(only) if isinstance(only, str) else only
+        ranks = {run[which].rank for which in named}
+        return relax_run(run.folder, top, examination, progress, ranks=ranks, engine=engine)
+    is_one = isinstance(sources, str | Path) or is_crystal(sources)
+    found = make_sources([sources] if is_one else list(cast(Iterable[object], sources)))
+    if not found:
+        raise InputError("nothing to relax; give the folder of a search, or crystals.")
+    return relax_structures(found, Path(out), examination, progress, engine=engine)
+
+
+def _find_run(sources: object) -> Run | None:
+    """The search that the sources are; None if they are crystals."""
+    if isinstance(sources, list | tuple) and len(sources) == 1:
+        (sources,) = sources
+    if isinstance(sources, str | Path) and Path(sources).is_dir():
+        return Run(Path(sources))
+    return sources if isinstance(sources, Run) else None
 
 
 def relax_run(
@@ -95,11 +115,12 @@ def relax_run(
     examination: Examination,
     progress: Progress = silent,
     *,
+    ranks: Collection[int] = (),
     skip: Collection[str] = (),
     engine: Engine | None = None,
 ) -> list[EvidenceRow]:
-    """Examine the ``n`` best candidates of a run that have a structure, without those with a
-    (canonical) formula in ``skip``.
+    """Examine the ``n`` best candidates of a run that have a structure, or those with ``ranks`` if
+    there are any, without those with a (canonical) formula in ``skip``.
 
     Writes evidence.json, evidence.csv and relaxed/*.cif into the run folder, and its report
     again; the table of candidates does not change. The workers of ``engine`` (default: this
@@ -109,19 +130,20 @@ def relax_run(
 
     >>> relax_run(Path("runs/hard"), 3, Examination(load_starter()))  # doctest: +SKIP
     """
-    sources = [
-        Source(row.formula, inside(folder, row.structure_file), _find_predictions(row))
+    rows = [
+        row
         for row in RunFolder(folder).read_candidates()
-        if canonicalise_formula(row.formula) not in skip
-    ][:n]
+        if canonicalise_formula(row.formula) not in skip and (not ranks or row.rank in ranks)
+    ]
+    sources = [_make_source(folder, row) for row in (rows if ranks else rows[:n])]
     with lock_folder(folder):
         try:
-            return relax_files(sources, folder, examination, progress, engine=engine)
+            return relax_structures(sources, folder, examination, progress, engine=engine)
         finally:  # also with what an interruption leaves
             write_report(folder)
 
 
-def relax_files(
+def relax_structures(
     sources: Sequence[Source],
     out: Path,
     examination: Examination,
@@ -129,11 +151,11 @@ def relax_files(
     *,
     engine: Engine | None = None,
 ) -> list[EvidenceRow]:
-    """Examine structures in files; write the evidence to ``out`` and return its rows.
+    """Examine structures; write the evidence to ``out`` and return its rows.
 
     Ctrl-C leaves what is computed by then.
     """
-    structures = [read_structure(source.file) for source in sources]
+    structures = [source.structure for source in sources]
     try:
         examination.compute(structures, progress, engine=engine or Here())
     finally:  # also with what an interruption leaves
@@ -155,16 +177,16 @@ def _write_evidence(
             continue
         cif = _make_cif(source, evidence, examination)
         names = {
-            "formula": source.name,
-            "source_file": source.file.name,
-            "relaxed_file": folder.write_relaxed(source.file.stem, cif),
+            "formula": source.formula,
+            "source_file": source.name,
+            "relaxed_file": folder.write_relaxed(Path(source.name).stem, cif),
         }
-        predicted = {f"promised_{name}": value for name, value in source.predicted.items()}
+        predicted = {f"predicted_{name}": value for name, value in source.predicted.items()}
         rows.append(EvidenceRow.from_columns({**names, **evidence.to_dict(), **predicted}))
     folder.write_evidence(
         EvidenceTable(
-            judge=find_potential(examination.primary).key,
-            witness=find_potential(examination.secondary).key,
+            primary_potential=find_potential(examination.primary).key,
+            second_potential=find_potential(examination.secondary).key,
             hull=describe_hull(examination),
             structures=tuple(rows),
         )
@@ -172,24 +194,40 @@ def _write_evidence(
     return rows
 
 
-def make_sources(files: Sequence[Path]) -> list[Source]:
-    """Structure files without predictions, named by their formulas."""
-    formulas = compute_formulas(Crystals.from_structures(map(read_structure, files)))
-    return [
-        Source(format_formula(formula), file, {})
-        for formula, file in zip(formulas, files, strict=True)
-    ]
+def make_sources(crystals: Sequence[str | Path | Crystal]) -> list[Source]:
+    """Structure files, pymatgen Structures or ASE Atoms, without predictions.
+
+    Raises InputError for one that cannot be read.
+    """
+    names, structures = [], []
+    for number, crystal in enumerate(crystals):
+        if isinstance(crystal, str | Path):
+            names.append(Path(crystal).name)
+            structures.append(read_structure(Path(crystal)))
+        else:
+            names.append(f"structure-{number}.cif")
+            try:
+                structures.append(convert_structure(crystal))
+            except InputError as error:
+                raise InputError(f"structure {number} {error}") from error
+    formulas = compute_formulas(Crystals.from_structures(structures))
+    return list(map(Source, map(format_formula, formulas), names, structures))
 
 
 def describe_hull(examination: Examination) -> str:
     """The phases that energies above the hull refer to, in words."""
     if not examination.hull:
-        return "nothing, since no hull was asked for"
+        return "nothing, since --no-hull was given"
     return (
         f"{len(examination.materials):,} known structures, those near their own hull relaxed in "
         f"{find_potential(examination.primary).weights}, with the Materials Project's "
         "corrections of 2020"
     )
+
+
+def _make_source(folder: Path, row: CandidateRow) -> Source:
+    file = inside(folder, row.structure_file)
+    return Source(row.formula, file.name, read_structure(file), _find_predictions(row))
 
 
 def _find_predictions(row: CandidateRow) -> dict[str, float]:
@@ -200,16 +238,16 @@ def _find_predictions(row: CandidateRow) -> dict[str, float]:
 
 def _make_cif(source: Source, evidence: Evidence, examination: Examination) -> str:
     row = evidence.row()
-    above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "witness_")]
-    witness, hull = find_potential(examination.secondary).name, describe_hull(examination)
-    relaxed = "relaxed" if evidence.primary.converged else "not at rest"
+    above = [row.get(f"{name}energy_above_hull_ev") for name in ("", "second_potential_")]
+    second, hull = find_potential(examination.secondary).name, describe_hull(examination)
+    relaxed = "relaxed" if evidence.primary.converged else "relaxation not converged"
     lines = [
-        f"# matlode {__version__}: {source.name}, proposed, not synthesised",
+        f"# matlode {__version__}: {source.formula}, proposed, not synthesised",
         f"# {relaxed} in {find_potential(examination.primary).weights}"
         + (f": {evidence.fell_apart}" if evidence.fell_apart else ""),
         f"# formation energy {row['formation_energy_ev']} eV/atom; "
-        f"{witness}: {row['witness_formation_energy_ev']}",
+        f"{second}: {row['second_potential_formation_energy_ev']}",
         f"# above the hull: {'not known' if above[0] is None else f'{above[0]} eV/atom'}; "
-        f"{witness}: {'not known' if above[1] is None else above[1]} ({hull})",
+        f"{second}: {'not known' if above[1] is None else above[1]} ({hull})",
     ]
     return "\n".join(lines) + "\n" + make_symmetrised_cif(evidence.structure)

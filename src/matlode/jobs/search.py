@@ -45,7 +45,7 @@ from matlode.jobs.shortlist import (
     select_references,
     select_trials,
 )
-from matlode.jobs.starts import JUDGES, Prepared, SearchSettings, prepare_campaign
+from matlode.jobs.starts import EVALUATED, Prepared, SearchSettings, prepare_campaign
 from matlode.latent.forward import one_thread
 from matlode.optimisation.campaign import count_blocks
 from matlode.optimisation.evaluators import CrystalEvaluator
@@ -200,7 +200,7 @@ class Request:
                 "network here knows nothing; train it on a table that has them."
             )
         sections = self.sections
-        if self.settings.judge == "points":  # the paper knows no familiarity
+        if self.settings.evaluate == "points":  # the paper knows no familiarity
             sections = merge_options({"prefer": {"familiar": False}}, sections)
         goal = make_goal(
             sections,
@@ -208,10 +208,10 @@ class Request:
             endpoints=self.models.endpoints,
             risk=self.settings.risk,
         )
-        if goal.prototype and self.settings.judge != "crystals":
+        if goal.prototype and self.settings.evaluate != "crystals":
             raise GoalError(
-                f"prototype = {goal.prototype!r} is a limit of crystals, but [search] judge is "
-                f'"{self.settings.judge}"; leave one of them out.'
+                f"prototype = {goal.prototype!r} is a limit of crystals, but [search] evaluate is "
+                f'"{self.settings.evaluate}"; leave one of them out.'
             )
         return goal
 
@@ -415,8 +415,11 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
         raise GoalError(
             f'unknown sampler "{settings.sampler}". {suggest(settings.sampler, SAMPLERS)}'
         )
-    if settings.judge not in JUDGES:
-        raise GoalError(f'unknown judge "{settings.judge}". {suggest(settings.judge, JUDGES)}')
+    if settings.evaluate not in EVALUATED:
+        raise GoalError(
+            f'unknown [search] evaluate "{settings.evaluate}". '
+            f"{suggest(settings.evaluate, EVALUATED)}"
+        )
     for name, value in asdict(settings).items():
         if name.endswith("_share") or name == "risk":
             if not 0 <= value <= 1:
@@ -428,8 +431,13 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
 
 def _new_folder(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = " `matlode resume` continues it," if RunFolder(folder).is_begun else ""
-        raise InputError(f"{folder} is not empty;{advice} choose another --out or delete it.")
+        run = RunFolder(folder)
+        advice = (
+            " `matlode show` or `Run.load` reads what it found,"
+            if run.has_results
+            else " `matlode resume` continues it," * run.is_begun
+        )
+        raise InputError(f"{folder} is not empty;{advice} choose another folder or delete it.")
     with convert_write_errors(folder):
         try:
             (folder / STRUCTURES_FOLDER).mkdir(parents=True)

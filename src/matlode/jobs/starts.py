@@ -33,7 +33,7 @@ MIN_FITTING = 50
 """With fewer known materials of the allowed elements, the search starts from all materials."""
 BEST_SHARE, MAX_BEST = 0.1, 50
 """Share and largest number of the drawn materials whose neighbours are added."""
-JUDGES = ("crystals", "points")
+EVALUATED = ("crystals", "points")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class SearchSettings:
 
     trials: int = 8192
     """Number of proposals that are evaluated."""
-    judge: str = "crystals"
+    evaluate: str = "crystals"
     """What is evaluated: "crystals" built for each formula, or "points" as the decoders give them
     (Korolev et al. 2020), with crystals for the final list only."""
     substituted_share: float = 0.25
@@ -60,7 +60,7 @@ class SearchSettings:
     sampler: str = "tpe"
     """One of SAMPLERS."""
     risk: float = DEFAULT_RISK
-    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    """Where objectives and ranges are taken: 0, at the predicted value; 1, at the bad end of its
     90 % interval; between them in proportion."""
     n_start: int = 6000
     """Number of known materials that the search starts from: half of them drawn at random, half
@@ -101,7 +101,7 @@ def prepare_campaign(
     rows = fitting if len(fitting) >= MIN_FITTING else np.arange(len(compositions))
     drawn = np.sort(rng.permutation(rows)[: -(-settings.n_start // 2)])
     estimates, decoded = _evaluate_known(models, known, goal, drawn)
-    preferences = make_preferences(goal, models, known, judge=settings.judge)
+    preferences = make_preferences(goal, models, known, evaluate=settings.evaluate)
     valuation = Valuation(goal, Scale.fit(goal, estimates, models.endpoints), preferences)
     trials = _make_known_trials(valuation, known, drawn, decoded, estimates)
     ordered = drawn[np.argsort(-trials.merits(goal), kind="stable")]
@@ -111,7 +111,7 @@ def prepare_campaign(
         more = _make_known_trials(valuation, known, neighbours, decoded, estimates)
         trials = Trials.concatenate([trials, more])
     known_rows = np.concatenate([drawn, neighbours])
-    if settings.judge == "points":
+    if settings.evaluate == "points":
         evaluator: Evaluator = PointEvaluator(valuation, models.space, models.properties)
         trials, variations = evaluator.evaluate_points(trials.points), None
     else:

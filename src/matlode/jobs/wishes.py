@@ -45,9 +45,9 @@ START_SCATTER = 0.15
 
 
 def make_preferences(
-    goal: Goal, models: Models, known: Known, *, judge: str = "crystals"
+    goal: Goal, models: Models, known: Known, *, evaluate: str = "crystals"
 ) -> tuple[Preference, ...]:
-    """The goal's preferences in their order; if points are judged, its space groups as one more.
+    """The goal's preferences in their order; if points are evaluated, its space groups as one more.
 
     Crystals are built in these space groups anyway.
 
@@ -64,7 +64,7 @@ def make_preferences(
         "like_pattern": lambda: PatternLike(pattern=read_gridded_pattern(goal.like_pattern)),
     }
     wishes = [makers[name]() for name in goal.preferences]
-    if goal.space_groups and judge == "points":
+    if goal.space_groups and evaluate == "points":
         wishes.append(SpaceGroups(classifier=models.symmetry, wanted=goal.space_groups))
     return tuple(wishes)
 

@@ -1,4 +1,4 @@
-"""From latent points and formulas to trials: judged as crystals, or as the decoders give them."""
+"""From latent points and formulas to trials: as crystals, or as the decoders give them."""
 
 from __future__ import annotations
 

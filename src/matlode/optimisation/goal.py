@@ -29,10 +29,18 @@ EDGE = 0.1
 """Width of the edge of a range, in units of the property's span: beyond it, no gain counts."""
 DEFAULT_RISK = 0.25
 """Where between the predicted value (0) and the bad end of its 90 % interval (1) a property is
-judged, unless the goal says otherwise."""
+taken, unless the goal says otherwise."""
 
 Array = NDArray[np.float64]
 Direction = Literal["maximise", "minimise", "near"]
+
+
+def _name_in_words(endpoint: str) -> str:
+    """Such as "bulk modulus", or "probability within 50 meV/atom of the hull"."""
+    limit = endpoint.removeprefix("hull_probability_").removesuffix("_mev")
+    if endpoint == f"hull_probability_{limit}_mev":
+        return f"probability within {limit} meV/atom of the hull"
+    return endpoint.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Objective:
     """Relative to the other objectives."""
 
     def raw_gain(self, estimates: Estimates, risk: float) -> Array:
-        """(n,), larger is better, in the endpoint's unit; judged at ``risk`` (``Goal.risk``)."""
+        """(n,), larger is better, in the endpoint's unit; taken at ``risk`` (``Goal.risk``)."""
         low, high = narrow_intervals(estimates, risk)
         if self.target is not None:
             return -np.maximum(abs(low - self.target), abs(high - self.target))
@@ -55,7 +63,7 @@ class Objective:
 
     def in_words(self) -> str:
         """Such as "maximise bulk modulus"."""
-        name = self.endpoint.replace("_", " ")
+        name = _name_in_words(self.endpoint)
         if self.target is not None:
             return f"{name} near {self.target:g}"
         return f"{self.direction} {name}"
@@ -110,7 +118,7 @@ class Range:
 
     def in_words(self) -> str:
         """Such as "band gap 1.1 to 1.7"."""
-        name = self.endpoint.replace("_", " ")
+        name = _name_in_words(self.endpoint)
         if self.low is None:
             return f"{name} ≤ {self.high:g}"
         if self.high is None:
@@ -151,7 +159,7 @@ class Goal:
     """Name of the structure family that all crystals belong to
     (``realisation.structure_families``); empty: any."""
     risk: float = DEFAULT_RISK
-    """Where objectives and ranges are judged: 0, at the predicted value; 1, at the bad end of its
+    """Where objectives and ranges are taken: 0, at the predicted value; 1, at the bad end of its
     90 % interval; between them in proportion."""
     without: tuple[str, ...] = ()
     """Kinds of elements that are not allowed, as text: "radioactive elements", ..."""
@@ -199,7 +207,7 @@ class Goal:
         """Each range that the predictions do not meet, with the predicted value, as text."""
         found = [(r, predictions[r.endpoint]) for r in self.ranges]
         return [
-            f"{r.in_words()} was asked, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is expected"
+            f"{r.in_words()} is required, {p.value:.4g}{' ' * bool(p.unit)}{p.unit} is predicted"
             for r, p in found
             if not r.holds(p.value)
         ]

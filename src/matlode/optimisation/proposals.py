@@ -39,6 +39,6 @@ class Proposals:
     points: NDArray[np.float32]
     """(n, 88), latent points; rows of NaN for formulas that come from no point."""
     formulas: tuple[str, ...] | None
-    """(n,), canonical and distinct; None for points that are judged as decoded."""
+    """(n,), canonical and distinct; None for points that are evaluated as decoded."""
     proposers: NDArray[np.int8]
     """(n,), index in PROPOSERS."""

@@ -44,7 +44,7 @@ class Trials:
     values: NDArray[np.float64]
     """(n, n_endpoints), predictions in the order of ``Goal.endpoints``."""
     templates: NDArray[np.int64]
-    """(n,), see ``Blueprints``; -1 for a point that was judged as decoded."""
+    """(n,), see ``Blueprints``; -1 for a point that was evaluated as decoded."""
     elements: NDArray[np.uint8]
     """(n, MAX_SPECIES), see ``Blueprints``."""
     volumes_per_atom_a3: NDArray[np.float64]

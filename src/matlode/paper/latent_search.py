@@ -1,4 +1,4 @@
-"""The paper's search: TPE in the box of the latent space, judged as decoded, with its filters."""
+"""The paper's search: TPE in the box of the latent space, points as decoded, with its filters."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def filter_points(
         amounts,
         patterns,
         stability(points) >= 0.5,
-        np.array([verdict.passed for verdict in bands.judge(patterns)]),
+        np.array([verdict.passed for verdict in bands.check_all(patterns)]),
         groups(patterns).max(axis=1),
         np.array([match(*pair) for pair in zip(amounts, patterns, strict=True)]),
         tuple(of.name if of else IN_NO_LIST for of in lists),

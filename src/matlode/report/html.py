@@ -69,8 +69,8 @@ class ExaminedRow:
 class Examined:
     """What potentials computed of the best candidates."""
 
-    judge: str
-    witness: str
+    primary_potential: str
+    second_potential: str
     hull: str
     errors: tuple[str, ...]
     """Errors of the potentials and of our models on known materials, in words."""
@@ -180,7 +180,12 @@ def _summarise_evidence(evidence: EvidenceTable | None) -> Examined | None:
         rows.append(ExaminedRow(row.formula, row.fell_apart, cells, row.relaxed_file))
     headings = tuple(title for _, title in EVIDENCE_COLUMNS)
     return Examined(
-        evidence.judge, evidence.witness, evidence.hull, _describe_errors(), headings, tuple(rows)
+        evidence.primary_potential,
+        evidence.second_potential,
+        evidence.hull,
+        _describe_errors(),
+        headings,
+        tuple(rows),
     )
 
 

@@ -161,7 +161,7 @@ def _make_group(
 
 
 def _name_group(row: CandidateRow) -> str:
-    """The group that a candidate is drawn in; where its novelty was not judged, it is drawn among
+    """The group that a candidate is drawn in; where its novelty was not checked, it is drawn among
     those in no list."""
     if not row.is_accepted:
         return "rejected"

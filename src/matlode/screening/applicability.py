@@ -52,7 +52,7 @@ class Applicable(Rule):
         if unlearned:
             return (
                 f"the models hardly know {', '.join(unlearned)}: in brackets the training "
-                f"formulas, {MIN_FORMULAS} are wanted"
+                f"formulas, {MIN_FORMULAS} are needed"
             )
         beyond = 1 - self.applicability.share_nearer(distance)
         return f"{beyond:.1%} of known materials that the models never saw are further out"

@@ -104,7 +104,7 @@ class ElementRule(Rule):
         value = values[worst]
         passed = value <= self.limit if self.largest_is_worst else value >= self.limit
         sign = "at most" if self.largest_is_worst else "at least"
-        reason = f"{worst}: {value:.3g} {self.unit}, wanted {sign} {self.limit:.3g}"
+        reason = f"{worst}: {value:.3g} {self.unit}, limit {sign} {self.limit:.3g}"
         return Verdict(self.name, passed, value, self.limit, reason)
 
 

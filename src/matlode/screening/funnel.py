@@ -63,9 +63,9 @@ def collect_rules(
 
 OPTIONAL = (
     *("abundant", "affordable", "not_radioactive", "not_toxic"),
-    *("plausible_pattern", "comes_back", "clear_symmetry"),
+    *("plausible_pattern", "round_trip", "clear_symmetry"),
 )
-"""Rules that are applied only if they are selected. The last three judge a decoded pattern rather
+"""Rules that are applied only if they are selected. The last three check a decoded pattern rather
 than a crystal; the first and third of them are filters of the paper (Figs. S10 and S9)."""
 
 
@@ -133,7 +133,7 @@ class Screened:
 def screen(candidates: Sequence[Candidate], rules: Sequence[Rule]) -> list[Screened]:
     """Apply every rule to every candidate; rejected candidates stay in the list."""
     required = {rule.name for rule in rules if rule.required}
-    columns = [rule.judge(candidates) for rule in rules]
+    columns = [rule.check_all(candidates) for rule in rules]
     screened = []
     for candidate, *verdicts in zip(candidates, *columns, strict=True):
         accepted = all(v.passed for v in verdicts if v.rule in required)

@@ -62,7 +62,7 @@ class KnownMaterials:
         pairs = zip(names, self.space_groups, strict=True)
         return {pair: row for row, pair in reversed(list(enumerate(pairs)))}
 
-    def judge(
+    def check_all(
         self,
         formulas: Sequence[str],
         compositions: NDArray[np.floating],
@@ -88,7 +88,7 @@ class KnownMaterials:
             self.nearest(compositions),
             strict=True,
         )
-        verdicts = [self._judge(*row, lists) for row in rows]
+        verdicts = [self._check(*row, lists) for row in rows]
         if self.patterns is None or patterns is None:
             return verdicts
         others = [row for row, verdict in enumerate(verdicts) if verdict.value != KNOWN_STRUCTURE]
@@ -97,7 +97,7 @@ class KnownMaterials:
             verdicts[row] = replace(verdicts[row], reason=reason)
         return verdicts
 
-    def _judge(
+    def _check(
         self,
         formula: str,
         group: int,
@@ -214,11 +214,11 @@ class Novel(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.judge([candidate])[0]
+        return self.check_all([candidate])[0]
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
-        return self.known.judge(
+        return self.known.check_all(
             [c.formula for c in candidates],
             np.array([c.composition for c in candidates]),
             [c.space_group for c in candidates],

@@ -82,7 +82,7 @@ class PatternBands:
         values = compute_characteristics(patterns)
         return _squared_distance(_normal_scores(values, self.quantiles), self.precision)
 
-    def judge(
+    def check_all(
         self,
         patterns: NDArray[np.floating],
         *,
@@ -119,8 +119,8 @@ class PatternBands:
             for i in np.flatnonzero(outside)
         ]
         return (
-            f"stranger than {rarity:.1%} of real patterns; {len(named)} of {len(self.names)} "
-            "characteristics outside the band of real ones"
+            f"more unusual than {rarity:.1%} of reference patterns; {len(named)} of "
+            f"{len(self.names)} characteristics outside their band"
             + (f": {'; '.join(named[:3])}" if named else "")
         )
 
@@ -233,11 +233,13 @@ class PlausiblePattern(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.judge([candidate])[0]
+        return self.check_all([candidate])[0]
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
         if not candidates:
             return []
         patterns = np.stack([c.pattern for c in candidates])
-        return self.bands.judge(patterns, max_rarity=self.max_rarity, max_outside=self.max_outside)
+        return self.bands.check_all(
+            patterns, max_rarity=self.max_rarity, max_outside=self.max_outside
+        )

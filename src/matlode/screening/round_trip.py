@@ -26,13 +26,13 @@ class RoundTrip(Rule):
     """Called when it is needed, since it loads PyTorch."""
     min_cosine: float = 0.9
     """Smallest cosine of pattern and reconstruction; above 0.99 for known materials."""
-    name = "comes_back"
+    name = "round_trip"
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.judge([candidate])[0]
+        return self.check_all([candidate])[0]
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
         from matlode.latent.formula_limits import FormulaLimits
 
@@ -59,7 +59,8 @@ class RoundTrip(Rule):
 
     def _verdict(self, candidate: Candidate, name: str, cosine: float) -> Verdict:
         same = name == candidate.formula
-        reason = f"comes back as {'itself' if same else name}, cosine of the patterns {cosine:.2f}"
+        found = "reproduces the formula" if same else f"gives {name}"
+        reason = f"the round trip {found}, cosine of the patterns {cosine:.2f}"
         return Verdict(
             self.name, same and cosine >= self.min_cosine, cosine, self.min_cosine, reason
         )

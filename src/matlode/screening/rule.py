@@ -23,15 +23,15 @@ class Rule(ABC):
     def check(self, candidate: Candidate) -> Verdict:
         """The verdict on one candidate; its reason is a sentence for the user."""
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate; override it where batches are faster."""
         return [self.check(candidate) for candidate in candidates]
 
 
-NOT_JUDGED = "not judged"
+NOT_CHECKED = "not checked"
 """Value of a verdict of a rule that needs a crystal and got a formula with a pattern alone."""
 
 
 def skip_verdict(rule: str, limit: float | str) -> Verdict:
     """Return the verdict of a rule on crystals for a candidate without one; it passes."""
-    return Verdict(rule, True, NOT_JUDGED, limit, "not judged: the candidate has no crystal yet")
+    return Verdict(rule, True, NOT_CHECKED, limit, "not checked: the candidate has no crystal yet")

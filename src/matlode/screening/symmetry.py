@@ -153,9 +153,9 @@ class ClearSymmetry(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.judge([candidate])[0]
+        return self.check_all([candidate])[0]
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
         if not candidates:
             return []

@@ -23,9 +23,9 @@ class VolumeExpected(Rule):
 
     def check(self, candidate: Candidate) -> Verdict:
         """See Rule."""
-        return self.judge([candidate])[0]
+        return self.check_all([candidate])[0]
 
-    def judge(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def check_all(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         """See Rule."""
         if all(candidate.crystal is None for candidate in candidates):
             return [skip_verdict(self.name, "band") for _ in candidates]

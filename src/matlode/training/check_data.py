@@ -295,7 +295,7 @@ def _check_row_counts(endpoint: Endpoint, train: NDArray[np.float64]) -> list[tu
     rarer = int(min(train.sum(), len(train) - train.sum()))
     if endpoint.task == "probability" and rarer < MIN_CLASS_ROWS:
         reason = (
-            f"{rarer} training rows of the rarer class, wanted {MIN_CLASS_ROWS}: bring more of it "
+            f"{rarer} training rows of the rarer class, expected {MIN_CLASS_ROWS}: add more of it "
             "or move the threshold"
         )
         remarks.append(("thin", reason))
@@ -354,7 +354,7 @@ def detect_other_unit(endpoint: Endpoint, median: float) -> str | None:
         if low <= median / factor <= high
     ]
     advice = f"this looks like {' or '.join(fitting)}" if fitting else "check the unit"
-    return f"the median is {median:.3g}, wanted {low:g}..{high:g} {endpoint.unit}: {advice}"
+    return f"the median is {median:.3g}, expected {low:g}..{high:g} {endpoint.unit}: {advice}"
 
 
 def find_outliers(values: NDArray[np.floating]) -> NDArray[np.intp]:

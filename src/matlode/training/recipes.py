@@ -305,7 +305,7 @@ def train_bands(trainer: Trainer, spec: ModelSpec) -> None:
         strange = bands.strangeness(patterns)
         labels = np.repeat([0, 1], [len(usual), len(strange)])
         scores[case] = {
-            "passed": float(np.mean([v.passed for v in bands.judge(patterns)])),
+            "passed": float(np.mean([v.passed for v in bands.check_all(patterns)])),
             "auc_from_simulated": float(roc_auc_score(labels, np.concatenate([usual, strange]))),
         }
     bands.save(trainer.root, {**trainer.table.header, "scores": scores})

@@ -66,7 +66,7 @@ def check_value(key: str, value: object, default: Setting, origin: str) -> None:
     can have."""
     if isinstance(default, list):
         if not isinstance(value, list) or len(value) != len(default):
-            raise GoalError(f"{origin} is {value!r}; wanted a list of {len(default)}.")
+            raise GoalError(f"{origin} is {value!r}; expected a list of {len(default)}.")
         for one, other in zip(value, default, strict=True):
             check_value(key, one, other, origin)
     elif isinstance(default, str):
@@ -75,9 +75,9 @@ def check_value(key: str, value: object, default: Setting, origin: str) -> None:
     elif isinstance(default, int):
         lowest = 0 if key == "seed" else 1
         if not _is_number(value) or value != int(value) or value < lowest:
-            raise GoalError(f"{origin} is {value!r}; wanted a whole number from {lowest} on.")
+            raise GoalError(f"{origin} is {value!r}; expected a whole number from {lowest} on.")
     elif not _is_number(value) or not _in_limits(key, value):
-        raise GoalError(f"{origin} is {value!r}; wanted a number {_limits_in_words(key)}.")
+        raise GoalError(f"{origin} is {value!r}; expected a number {_limits_in_words(key)}.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -301,6 +301,7 @@ function showPins() {
   for (const box of all("[data-pin]")) box.checked = pins.has(Number(box.dataset.pin));
   one("pins").hidden = !pins.size;
   one("pinned").textContent = `${pins.size} pinned`;
+  document.documentElement.dataset.pins = [...pins].join(); // for the local page
   one("compare").disabled = pins.size < 2 || pins.size > MOST_COMPARED;
   one("compare").title = one("compare").disabled ? `pin two to ${MOST_COMPARED} candidates to compare them` : "";
 }
