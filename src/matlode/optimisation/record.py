@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from matlode.errors import GoalError, InputError
 
@@ -150,29 +150,24 @@ class Record:
         _, blocks = _tables()
         wanted = select(blocks).where(self._is(block))
         row = self._transact(lambda connection: connection.execute(wanted).one_or_none())
-        if row is None or row.sha256 != self._digest(
-            block, row.record, row.best_merit, row.best_formula
-        ):
-            raise InputError(
-                f'the record of block {block} of the campaign "{self.campaign}" is missing, '
-                "damaged or edited; start the search again under another name."
-            )
-        return bytes(row.record)
+        return self._require_intact(row, block)
 
     def read_state(self) -> RecordState:
-        """Number of finished blocks, and the best merit and formula so far."""
+        """Number of finished blocks, and the best merit and formula so far; raises InputError if
+        the best block was damaged or edited."""
         from sqlalchemy import func, select
 
         _, blocks = _tables()
         mine = blocks.c.campaign == self.campaign
         count = select(func.count()).select_from(blocks).where(mine)
-        best = select(blocks.c.best_merit, blocks.c.best_formula).where(
-            mine, blocks.c.best_merit.is_not(None)
-        )
+        best = select(blocks).where(mine, blocks.c.best_merit.is_not(None))
         first = best.order_by(blocks.c.best_merit.desc(), blocks.c.block).limit(1)
         n = self._transact(lambda connection: connection.scalars(count).one())
         row = self._transact(lambda connection: connection.execute(first).one_or_none())
-        return RecordState(n, *((None, None) if row is None else row))
+        if row is None:
+            return RecordState(n, None, None)
+        self._require_intact(row, row.block)
+        return RecordState(n, row.best_merit, row.best_formula)
 
     def _read_request(self, connection: Connection) -> str | None:
         from sqlalchemy import select
@@ -192,6 +187,23 @@ class Record:
     def _is(self, block: int) -> sqlalchemy.ColumnElement[bool]:
         _, blocks = _tables()
         return (blocks.c.campaign == self.campaign) & (blocks.c.block == block)
+
+    def _require_intact(self, row: sqlalchemy.Row[Any] | None, block: int) -> bytes:
+        """Return the result in a row, or raise InputError if it is not what was written."""
+        # SQLite keeps values of any type in any column
+        intact = (
+            row is not None
+            and isinstance(row.record, bytes | bytearray | memoryview)
+            and isinstance(row.best_merit, float | int | None)
+            and isinstance(row.best_formula, str)
+            and row.sha256 == self._digest(block, row.record, row.best_merit, row.best_formula)
+        )
+        if row is None or not intact:
+            raise InputError(
+                f'the record of block {block} of the campaign "{self.campaign}" is missing, '
+                "damaged or edited; start the search again under another name."
+            )
+        return bytes(row.record)
 
     def _digest(self, block: int, record: bytes, merit: float | None, formula: str) -> str:
         """Checksum of a row and of what it was computed for."""
@@ -238,13 +250,19 @@ def shown(url: str) -> str:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         return "that was given"
-    host = (parsed.host or "").rpartition("@")[2]  # a password may contain an @
-    return f"{parsed.drivername}://{host}/{parsed.database or ''}"
+    if _has_unescaped_at(url):
+        return "that was given"
+    return f"{parsed.drivername}://{parsed.host or ''}/{parsed.database or ''}"
+
+
+def _has_unescaped_at(url: str) -> bool:
+    """Whether it is unknown where the password of a URL ends."""
+    return not url.startswith("sqlite") and url.count("@") > 1
 
 
 def describe_cause(error: BaseException) -> str:
     """First line of a message, with the passwords of URLs replaced by asterisks."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", str(error).partition("\n")[0])
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", str(error).partition("\n")[0])
 
 
 @contextmanager
@@ -252,6 +270,11 @@ def convert_opening_errors(url: str) -> Iterator[None]:
     """Convert the errors of a database that cannot be opened to InputError without passwords."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    if _has_unescaped_at(url):  # a driver would repeat what follows the first one as the host
+        raise InputError(
+            "the URL of the storage has more than one @, so where its password ends is unknown; "
+            "write %40 for an @ in a user name, a password or an option."
+        )
     try:
         yield
     except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:
