@@ -62,6 +62,8 @@ MIN_POINTS: Final = 10
 """Smallest number of points of a pattern."""
 MAX_INTENSITY: Final = 1e100
 """Largest intensity; sums and squares of larger ones would be infinite."""
+RADIANS_END: Final = 3.15
+"""End of a scan of unknown axis, below which it is hardly over degrees."""
 SAME_POSITION_DEG: Final = 1e-5
 """Positions closer than this are equal; it is below the resolution of any goniometer."""
 
@@ -158,6 +160,11 @@ def _assemble(
         notes.append(f"no wavelength in the file; Cu Kα ({length:g} Å) assumed.")
     elif in_file is not None and in_file != length:
         notes.append(f"λ = {length:g} Å as given; the file says {in_file:g} Å.")
+    if axis is None and readout.axis is None and 0 < readout.positions.max() < RADIANS_END:
+        raise InputError(
+            f"positions end at {readout.positions.max():.4g} and no header says what they are: "
+            'radians, 1/d or sinθ/λ? Name the column, such as "2theta (rad)", or give the axis.'
+        )
     axis = axis or readout.axis or "two_theta"
     columns = [readout.intensity] if readout.sigma is None else [readout.intensity, readout.sigma]
     two_theta, columns = _convert_to_two_theta(readout.positions, columns, axis, length, notes)
