@@ -48,7 +48,7 @@ def _can_write(folder: Path) -> bool:
     """Whether a file can be written into the folder, which is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # noqa: SIM115
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         return False
     return True

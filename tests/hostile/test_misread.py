@@ -145,18 +145,22 @@ Q = to_q(TWO_THETA, "two_theta", WAVELENGTH)
 AXES = {
     "2theta": TWO_THETA, "2Theta (deg)": TWO_THETA, "Angle": TWO_THETA, "tth": TWO_THETA,
     "2theta (rad)": np.radians(TWO_THETA), "2theta_mrad": 1000 * np.radians(TWO_THETA),
-    "2theta (centideg)": 100 * TWO_THETA, "theta": TWO_THETA / 2, "theta (rad)": np.radians(TWO_THETA / 2),
+    "2theta (centideg)": 100 * TWO_THETA, "theta": TWO_THETA / 2,
+    "theta (rad)": np.radians(TWO_THETA / 2),
     "d": 2 * np.pi / Q, "d (pm)": 200 * np.pi / Q, "d_nm": 0.2 * np.pi / Q, "1/d": Q / (2 * np.pi),
-    "d*": Q / (2 * np.pi), "q": Q, "Q (nm^-1)": 10 * Q, "Q^2": Q**2, "Q squared": Q**2, "ln(q)": np.log(Q),
+    "d*": Q / (2 * np.pi), "q": Q, "Q (nm^-1)": 10 * Q, "Q^2": Q**2, "Q squared": Q**2,
+    "ln(q)": np.log(Q),
     "stol": Q / (4 * np.pi), "sin(theta)/lambda": Q / (4 * np.pi), "s": Q / (2 * np.pi),
-    "energy (keV)": 3 * Q, "channel": np.arange(500.0), "TOF": 1000 / Q, "sin(theta)": np.sin(TWO_THETA / 115),
+    "energy (keV)": 3 * Q, "channel": np.arange(500.0), "TOF": 1000 / Q,
+    "sin(theta)": np.sin(TWO_THETA / 115),
     "1000/d": 159 * Q, "q^4": Q**4, "temperature": TWO_THETA, "time": TWO_THETA,
 }  # fmt: skip
 """Names of columns, and what is in them; some have to be refused."""
 INTENSITIES = ("intensity", "Counts", "I", "I(obs)", "yobs", "Iobs [cts]", "cps", "experimental")
 OTHERS = ("background", "ycalc", "I(calc)", "yobs-ycalc", "time", "index", "temperature", "fit")
 LENGTHS = (
-    "Wavelength: 1.5406", "lambda = 0.15406 nm", "K-Alpha1 wavelength 1.5406", "λ(Cu Ka1) = 1,5406 Å",
+    "Wavelength: 1.5406", "lambda = 0.15406 nm", "K-Alpha1 wavelength 1.5406",
+    "λ(Cu Ka1) = 1,5406 Å",
     "Wavelength (CuKa1): 1.5406", "Energy: 8.04778 keV", "wavelength [pm]: 154.06",
 )  # fmt: skip
 
@@ -192,8 +196,7 @@ def misread_patterns(folder: Path, seeds: range) -> list[str]:
         (folder / "x.csv").write_text(text, encoding="utf-8")
         try:
             pattern = read_pattern(folder / "x.csv")
-        except InputError as error:
-            assert str(error)
+        except InputError:
             continue
         same += 1
         q = to_q(pattern.two_theta_deg, "two_theta", pattern.wavelength_angstrom)

@@ -202,6 +202,6 @@ def test_passwords_become_stars():
 )  # fmt: skip
 def test_storages_that_cannot_be_used_are_told_at_once_without_passwords(url, monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("was tried again"))
-    with pytest.raises(InputError, match="cannot be used|more than one @") as told:
+    with pytest.raises(InputError, match=r"cannot be used|more than one @") as told:
         Record.open(url, "a", {})
     assert "secret" not in str(told.value)

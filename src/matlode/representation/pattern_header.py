@@ -40,7 +40,10 @@ def _keep(values: Values) -> Values:
     return values
 
 
-_TWO_THETA = r"((diffraction|scattering|deg(rees?)?)[\s_]*)?((2|two)[\s_*.-]*(th|θ|ϑ)|tth\b|ttheta|°2|angle)|pos"
+_TWO_THETA = (
+    r"((diffraction|scattering|deg(rees?)?)[\s_]*)?"
+    r"((2|two)[\s_*.-]*(th|θ|ϑ)|tth\b|ttheta|°2|angle)|pos"
+)
 _POSITIONS: Final[tuple[tuple[str, Axis, Callable[[Values], Values]], ...]] = (
     (rf"({_TWO_THETA}).*(?<![a-z])m ?rad", "two_theta", lambda x: np.degrees(x) / 1000),
     (rf"({_TWO_THETA}).*(?<![a-z])rad", "two_theta", np.degrees),
@@ -92,21 +95,21 @@ _UNNAMED: Final = r"x$"
 """What programs call positions of any kind."""
 
 
-def find_columns(header: Sequence[str], table: Values) -> Columns:
+def find_columns(header: Sequence[str], table: Values, *, is_xye: bool = False) -> Columns:
     """Choose the columns of position, intensity and σ of a table (n, m) by its header.
 
     Without a header, they are the first two, and the third if it looks like standard
-    deviations. Raises InputError if a header names no position or no intensity, or a position
-    that cannot be converted.
+    deviations; of files that end in .xye, these need not follow the intensity. Raises InputError
+    if a header names no position or no intensity, or a position that cannot be converted.
     """
     n_columns = table.shape[1]
     line, names = _find_names(header, table)
     if not names:
-        return _assume_columns(table)
+        return _assume_columns(table, is_xye=is_xye)
     kinds = [_classify(name) for name in names]
     if len(names) != n_columns:
         # names of several words: only the first column is certain
-        assumed = _assume_columns(table)
+        assumed = _assume_columns(table, is_xye=is_xye)
         position = _find_position(names[0] + " " + " ".join(names[1:2]))
         if position is None:
             return assumed
@@ -210,20 +213,27 @@ def _choose_intensity(names: Sequence[str], kinds: Sequence[str | None]) -> int:
     )
 
 
-def _assume_columns(table: Values) -> Columns:
-    sigma = 2 if table.shape[1] == 3 and _look_like_deviations(table[:, 1], table[:, 2]) else None
+def _assume_columns(table: Values, *, is_xye: bool) -> Columns:
+    intensity, third = table[:, 1], table[:, -1]
+    fits = table.shape[1] == 3 and (is_xye or _follow(intensity, third))
+    sigma = 2 if fits and _look_like_deviations(intensity, third) else None
     notes: tuple[str, ...] = ()
     if table.shape[1] > 2 and sigma is None:
         notes = ("columns after the second are not named and ignored.",)
     return Columns(0, 1, sigma, None, _keep, notes)
 
 
-def _look_like_deviations(intensity: Values, values: Values) -> bool:
-    """Return whether ``values`` can be standard deviations: of counts, or small, and in either case
-    larger where the intensity is."""
-    if (values < 0).any() or np.ptp(values) == 0 or np.ptp(intensity) == 0:
+def _follow(intensity: Values, values: Values) -> bool:
+    """Return whether ``values`` are larger where the intensity is, as deviations of counts are."""
+    if np.ptp(values) == 0 or np.ptp(intensity) == 0:
         return False
-    if np.corrcoef(np.sqrt(intensity.clip(min=0)), values)[0, 1] < LEAST_CORRELATION:
+    root = np.sqrt(intensity.clip(min=0))
+    return bool(np.corrcoef(root, values)[0, 1] > LEAST_CORRELATION)
+
+
+def _look_like_deviations(intensity: Values, values: Values) -> bool:
+    """Return whether ``values`` can be standard deviations: of counts, or small and positive."""
+    if (values < 0).any() or not (values > 0).any():
         return False
     some = (intensity > 0) & (values > 0)
     if not some.any():

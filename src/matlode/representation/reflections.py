@@ -803,9 +803,9 @@ def peaks(
     """Compute the peaks of a batch of n crystals between g_min and g_max.
 
     Of each crystal, the strongest peak between grid_min and grid_max (1/d in Å⁻¹) is 1; without
-    one, none is kept. Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to ``angle`` (degrees
-    2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its ``bound_reflections``; both outputs
-    must have at least the sum of these as length.
+    one, none is kept. Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to
+    ``angle`` (degrees 2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its
+    ``bound_reflections``; both outputs must have at least the sum of these as length.
     """
     largest = room.max()
     g2 = np.empty(largest)
