@@ -193,7 +193,7 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 @settings(max_examples=15)
 @given(
     st.lists(reals(0, 1e6), min_size=10, max_size=30),
-    reals(0.01, 90),
+    reals(4, 90),
     reals(0.001, 2),
     st.sampled_from([" ", "\t", ",", ", ", ";", " ; "]),
 )
