@@ -193,7 +193,7 @@ class Record:
         # SQLite keeps values of any type in any column
         intact = (
             row is not None
-            and isinstance(row.record, bytes | bytearray | memoryview)
+            and isinstance(row.record, bytes)
             and isinstance(row.best_merit, float | int | None)
             and isinstance(row.best_formula, str)
             and row.sha256 == self._digest(block, row.record, row.best_merit, row.best_formula)

@@ -129,14 +129,14 @@ def find_columns(header: Sequence[str], table: Values, *, is_xye: bool = False) 
                 "2theta, d or Q, and intensity."
             )
     at = _choose_position(names, kinds)
-    position = _find_position(names[at]) or (None, _keep)
+    axis, convert = _find_position(names[at]) or (None, _keep)
     intensity = _choose_intensity(names, kinds)
     sigma = kinds.index("sigma") if "sigma" in kinds else None
     ignored = [n for i, n in enumerate(names) if i not in (at, intensity, sigma)]
-    notes = _note_axis(position[0], line)
+    notes = _note_axis(axis, line)
     if ignored:
         notes = (*notes, f"columns ignored: {', '.join(n[:20] or '?' for n in ignored)}.")
-    return Columns(at, intensity, sigma, *position, notes)
+    return Columns(at, intensity, sigma, axis, convert, notes)
 
 
 def _note_axis(axis: Axis | None, line: str) -> tuple[str, ...]:
