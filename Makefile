@@ -3,17 +3,18 @@
 # make quick    linter and laws, in a minute; ROOM=screening: with the types and tests of one room
 # make test     all tests but the long ones; make test-slow: these; make check: linters and types too
 #               PYTEST_ARGS="-k NAME" or PYTEST_ARGS=tests/FOLDER: a part of them; PROCESSES: how many
+# make versions the quick tests on Python 3.12 and 3.13, where they are installed
 # make coverage like make test, and tells which lines it reaches
 # make audit    advisories of the pinned packages, asked of PyPI
 # make docs     the site, into build/site
 # PYTHON=...    another interpreter (3.11 or newer)
 PYTHON ?= python3
-VENV = .venv
+VENV ?= .venv
 RUN = $(VENV)/bin
 PROCESSES ?= 2
 OUT ?= runs/hard-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup search quick test test-slow coverage lint types check audit docs bench clean
+.PHONY: setup search quick versions test test-slow coverage lint types check audit docs bench clean
 
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -47,6 +48,14 @@ quick: setup
 	$(RUN)/ruff check .
 	$(if $(ROOM),$(RUN)/mypy src/matlode/$(ROOM))
 	$(PYTEST) -m "not slow and not hours and not laboratory" $(QUICK) $(PYTEST_ARGS)
+
+# pyenv has commands for versions that it does not run
+versions:
+	@for python in python3.12 python3.13; do \
+	  if $$python -c "" 2> /dev/null; then \
+	    $(MAKE) quick PYTHON=$$python VENV=build/$$python || exit 1; \
+	  fi; \
+	done
 
 # hostile files and kills by the thousand, models and benchmarks on more rows: hours
 test-slow: setup

@@ -8,8 +8,10 @@ Names are loaded when they are used, so that importing matlode costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matlode.kernel_cache import choose_kernel_cache
 from matlode.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from matlode.run_folder import RunFolder
     from matlode.training.check_data import check_data
     from matlode.training.train import train_models
+
+choose_kernel_cache(Path(__file__).parent)
 
 _HOMES = {
     "Cluster": "cluster",

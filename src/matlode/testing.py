@@ -300,12 +300,13 @@ def simulate_brute_force(
 
     This is the reference for fast engines: pymatgen's physics in double precision, all
     reciprocal-lattice points of the sphere, exact exponentials, no symmetry. Peaks closer than
-    ``merge_deg`` are merged at their weighted mean; peaks below 1e-5 of the strongest are left
-    out.
+    ``merge_deg`` are merged at their weighted mean; peaks below 1e-5 of the strongest on the grid
+    are left out. Peaks up to 10 σ outside the grid are drawn as well.
     """
     from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
 
-    ends = np.radians(np.array(two_theta_range_deg)) / 2
+    first_deg, last_deg = two_theta_range_deg
+    ends = np.radians([first_deg - 10 * sigma_deg, last_deg + 10 * sigma_deg]) / 2
     g_min, g_max = 2 * np.sin(ends) / wavelength_angstrom
     cell = structure.lattice.matrix
     limits = np.floor(g_max * np.linalg.norm(cell, axis=1) + 1e-9).astype(int)
@@ -331,7 +332,7 @@ def simulate_brute_force(
     first = angle[np.searchsorted(peak_of, np.arange(len(height)))]
     moved = np.bincount(peak_of, intensity * (angle - first[peak_of]))
     centre = first + moved / np.where(height > 0, height, 1)
-    strong = height > 1e-5 * height.max()
+    strong = height > 1e-5 * height[(centre >= first_deg) & (centre <= last_deg)].max()
     return draw_gaussians(centre[strong], height[strong], two_theta_range_deg, n_points, sigma_deg)
 
 

@@ -186,6 +186,22 @@ def test_a_used_folder_is_left_alone(hard_run):
         search(maximize=["bulk_modulus"], out=hard_run.folder)
 
 
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"search": {"seed": -1}}, "seed must be from 0"),
+        ({"search": {"trials": 10**18}}, "trials must be from 1 to 10,000,000"),
+        ({"search": {"n_candidates": 0}}, "n_candidates must be from 1"),
+        ({"screens": {"near_hul": True}}, 'unknown screen "near_hul"'),
+        ({"screens": {"likely_stable": 3}}, "expected true, false or a table"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_a_folder_is_made(tmp_path, sections, text):
+    with pytest.raises(GoalError, match=text):
+        search(goal={"maximize": ["bulk_modulus"], **sections}, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_unknown_samplers_and_properties_are_told(tmp_path):
     with pytest.raises(GoalError, match='Did you mean "shear_modulus"'):
         search(maximize=["shear_modulos"], out=tmp_path / "a")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from ase.io import write
 from numpy.testing import assert_allclose
 from pymatgen.io.cif import CifWriter
 
@@ -52,6 +53,25 @@ def test_written_patterns_are_read_back(files, tmp_path):
     gridded = to_grid(read_pattern(path), background=None, match_width=False)
     assert path.name == "salt.xy"
     assert np.argmax(gridded.intensity) == pytest.approx((31.73 - 10) / 0.05, abs=1)
+
+
+def test_crystals_of_one_name_do_not_overwrite_each_other(tmp_path):
+    crystals, cells = tmp_path / "in", iter((5.0, 5.2, 5.4, 5.6, 5.8))
+    for name in ("a.cif", "A.vasp", "one/b.cif", "two/b.cif", "c.cif"):
+        (crystals / name).parent.mkdir(parents=True, exist_ok=True)
+        kind = "cif" if name.endswith("cif") else "poscar"
+        rock_salt(a_angstrom=next(cells)).to(str(crystals / name), fmt=kind)
+    xrd(crystals, out=tmp_path / "out")
+    written = [path.read_text() for path in (tmp_path / "out").iterdir()]
+    assert len(written) == len(set(written)) == 5
+    assert (tmp_path / "out" / "c.xy").is_file()
+
+
+def test_frames_of_one_file_do_not_overwrite_each_other(tmp_path):
+    frames = [rock_salt(a_angstrom=a).to_ase_atoms() for a in (5.0, 5.5)]
+    write(tmp_path / "run.xyz", frames, format="extxyz")
+    xrd(tmp_path / "run.xyz", out=tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_bench_measures_engines_on_the_same_structures():

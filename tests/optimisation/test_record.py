@@ -51,6 +51,51 @@ def test_a_campaign_belongs_to_one_goal(url):
         Record.join(url, "b")
 
 
+@pytest.mark.parametrize("column", ["record", "best_merit", "best_formula", "sha256"])
+@pytest.mark.parametrize("value", ["'abc'", "x'00ff'", "9e999", "-5", "''", "1.5", "'nan'"])
+def test_a_value_of_any_other_type_is_refused(url, file, column, value):
+    with closing(Record.open(url, "a", {})) as record:
+        record.write(0, b"of 0", 1.0, "X")
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(f"update matlode_blocks set {column} = {value}")
+    with closing(Record.join(url, "a")) as record:
+        with pytest.raises(InputError, match="edited"):
+            record.read(0)
+        with pytest.raises(InputError, match="edited"):
+            record.read_state()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "drop table matlode_blocks",
+        "drop table matlode_campaigns",
+        "alter table matlode_blocks drop column best_merit",
+        "delete from matlode_campaigns",
+        "update matlode_campaigns set version = 'abc'",
+        "create table x as select * from matlode_blocks; drop table matlode_blocks; "
+        "create table matlode_blocks as select * from x; "
+        "update matlode_blocks set record = NULL, sha256 = NULL",
+        b"",
+        b"no database\n" * 100,
+        bytes(8192),
+        None,
+    ],
+    ids=str,
+)
+def test_a_damaged_file_is_an_input_error(url, file, damage):
+    with closing(Record.open(url, "a", {})) as record:
+        record.write(0, 5000 * b"of 0", 1.0, "X")
+    if isinstance(damage, str):
+        with closing(sqlite3.connect(file)) as database:
+            database.executescript(damage)
+    else:
+        file.write_bytes(file.read_bytes()[:9000] if damage is None else damage)
+    with pytest.raises(InputError), module.usable_storage(url):  # noqa: SIM117
+        with closing(Record.join(url, "a")) as record:
+            record.read(0)
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -128,7 +173,10 @@ def test_a_server_that_stays_away_is_told(url, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("postgresql+psycopg://bob:se@cret@host:5/db?password=x", "postgresql+psycopg://host/db"),
+        ("postgresql+psycopg://bob:se%40c@host:5/db?password=x", "postgresql+psycopg://host/db"),
+        ("postgresql+psycopg://bob:se@cret@host:5/db", "that was given"),
+        ("postgresql+psycopg://bob:s@cr/et@host:5/db", "that was given"),
+        ("sqlite:///a@b@c.db", "sqlite:///a@b@c.db"),
         ("sqlite:///a.db", "sqlite:///a.db"),
         ("s3cret", "that was given"),
     ],
@@ -138,7 +186,7 @@ def test_nothing_secret_is_shown_of_a_url(url, text):
 
 
 def test_passwords_become_stars():
-    text = "postgresql+psycopg://me:se:cret@host/x and mysql://you:p@h"
+    text = "postgresql+psycopg://me:s@e:cret@host/x and mysql://you:p@h"
     assert describe_cause(ValueError(text)) == (
         "postgresql+psycopg://me:***@host/x and mysql://you:***@h"
     )
@@ -149,10 +197,11 @@ def test_passwords_become_stars():
     [
         "sqlite:///no/such/folder/{x}.db", "foo", "oracle9://x/y",
         "postgresql+psycopg://me:secret@127.0.0.1:1/x",
+        "postgresql+psycopg://me:x@secret@127.0.0.1:1/x", "mysql://me:@secret/secret@h/x",
     ],
 )  # fmt: skip
 def test_storages_that_cannot_be_used_are_told_at_once_without_passwords(url, monkeypatch):
     monkeypatch.setattr(module.time, "sleep", lambda _: pytest.fail("was tried again"))
-    with pytest.raises(InputError, match="cannot be used") as told:
+    with pytest.raises(InputError, match=r"cannot be used|more than one @") as told:
         Record.open(url, "a", {})
     assert "secret" not in str(told.value)

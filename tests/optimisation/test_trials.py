@@ -31,7 +31,7 @@ def trials():
 
 
 def test_trials_survive_being_written_down(trials):
-    assert_same(Trials.unpacked(trials.packed()), trials)
+    assert_same(Trials.unpacked(trials.packed(), trials), trials)
 
 
 def test_selection_is_distinct_ordered_and_bounded_per_system(trials):
@@ -80,7 +80,21 @@ def test_a_damaged_record_is_refused(trials):
         trials.packed().replace(b"B1Ti1 ", b""),
     ):
         with pytest.raises(InputError, match="the record of a block"):
-            Trials.unpacked(text)
+            Trials.unpacked(text, trials)
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        ({"values": np.full((N, 3), np.nan)}, "values has numbers that are not finite"),
+        ({"points": np.full((N, 88), np.inf, np.float32)}, "points has numbers"),
+        ({"gains": np.zeros((N, 1))}, r"gains has float64 \(1,\)"),
+        ({"proposers": np.zeros(N)}, "proposers has float64"),
+    ],
+)
+def test_a_record_of_no_trials_of_this_search_is_refused(trials, edit, text):
+    with pytest.raises(InputError, match=text):
+        Trials.unpacked(replace(trials, **edit).packed(), trials)
 
 
 def test_formulas_longer_than_any_before_are_kept_whole(trials):

@@ -50,6 +50,19 @@ def read(tmp_path: Path, text: str, name: str = "a.csv"):
         ("2theta[mrad] I", " ", (1000 * np.radians(TWO_THETA), COUNTS), False),
         ("theta,intensity", ",", (TWO_THETA / 2, COUNTS), False),
         ("2theta(centideg) counts", " ", (100 * TWO_THETA, COUNTS), False),
+        ("2theta_mrad,I", ",", (1000 * np.radians(TWO_THETA), COUNTS), False),
+        ("d* (1/A),I", ",", (1 / D, COUNTS), False),
+        ("1/d^2,I", ",", (D**-2.0, COUNTS), False),
+        ("Q squared,I", ",", (Q**2, COUNTS), False),
+        ("d_pm,I", ",", (100 * D, COUNTS), False),
+        ("2Theta\tI(calc)\tI(obs)", "\t", (TWO_THETA, BACKGROUND, COUNTS), False),
+        ("2Theta Ycal Yobs-Ycal Yobs", " ", (TWO_THETA, INDEX, INDEX, COUNTS), False),
+        ("2theta,fit,data", ",", (TWO_THETA, BACKGROUND, COUNTS), False),
+        ("Angle,Intensity Calc,Intensity Obs", ",", (TWO_THETA, BACKGROUND, COUNTS), False),
+        ("X,Ycalc,Yobs", ",", (TWO_THETA, BACKGROUND, COUNTS), False),
+        ("Bkg,Degrees 2-theta,Counts", ",", (BACKGROUND, TWO_THETA, COUNTS), False),
+        ("diffraction angle,counts", ",", (TWO_THETA, COUNTS), False),
+        ("2θ,強度", ",", (TWO_THETA, COUNTS), False),
     ],
 )
 def test_columns_are_found_by_their_names(tmp_path, header, separator, columns, has_sigma):
@@ -76,6 +89,9 @@ def test_ignored_columns_are_noted(tmp_path):
         ("2theta background", "names no intensity"),
         ("time counts", "names no position"),
         ("tof counts", "a time of flight"),
+        ("sample,temperature", "names no position"),
+        ("Potential (V),Current", "no axis of diffraction"),
+        ("q^4 I", "a scaled axis"),
     ],
 )
 def test_headers_without_position_or_intensity_are_refused(tmp_path, header, reason):
@@ -84,9 +100,23 @@ def test_headers_without_position_or_intensity_are_refused(tmp_path, header, rea
 
 
 def test_a_third_column_is_a_deviation_only_if_it_looks_like_one(tmp_path):
-    for third, is_sigma in ((SIGMA, True), (COUNTS * 0.98, False), (BACKGROUND, False)):
+    others = (COUNTS * 0.98, BACKGROUND, 0 * COUNTS + 1, D, INDEX)
+    for third, is_sigma in ((SIGMA, True), *((values, False) for values in others)):
         pattern = read(tmp_path, table(TWO_THETA, COUNTS, third), "a.xy")
         assert (pattern.sigma is not None) == is_sigma
+
+
+@pytest.mark.parametrize("line", ["Temperature 298", "background subtracted", "time: 12"])
+def test_words_of_comments_are_no_columns(tmp_path, line):
+    pattern = read(tmp_path, f"# {line}\n{table(TWO_THETA, COUNTS)}", "a.xy")
+    np.testing.assert_allclose(pattern.two_theta_deg, TWO_THETA)
+
+
+def test_positions_that_may_be_radians_are_refused_if_nothing_says_so(tmp_path):
+    body = table(np.radians(TWO_THETA), COUNTS)
+    with pytest.raises(InputError, match="no header says what they are"):
+        read(tmp_path, body, "a.xy")
+    assert read(tmp_path, f"2theta,I\n{body}", "a.xy").two_theta_deg[-1] < 1
 
 
 def test_constant_intensities_are_no_pattern(tmp_path):
@@ -114,6 +144,8 @@ def test_blanks_and_tabs_may_be_mixed(tmp_path):
         ("energy = 8047.8 eV", 12.398419843 / 8.0478),
         ("lambda(Cu Ka1) = 0.15406 nm", 1.5406),
         ("Wavelength [pm]: 154.06", 1.5406),
+        ("wavelength/nm = 0.15406", 1.5406),
+        ("X-ray energy (keV) = 17.4", 12.398419843 / 17.4),
     ],
 )
 def test_wavelengths_of_headers_are_read_and_noted(tmp_path, line, wavelength):

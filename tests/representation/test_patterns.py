@@ -144,6 +144,15 @@ def brml(scans: Sequence[Scan], *, axis: str = "TwoTheta") -> bytes:
     return archive(files)
 
 
+def with_counter_at(start: str) -> bytes:
+    """A sound file, but for the column of the counter."""
+    with zipfile.ZipFile(io.BytesIO(brml(ONE_RANGE))) as sound:
+        files = {name: sound.read(name).decode() for name in sound.namelist()}
+    return archive(
+        {name: text.replace('Start="4"', f'Start="{start}"') for name, text in files.items()}
+    )
+
+
 def archive(files: dict[str, str]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as target:
@@ -184,7 +193,7 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 @settings(max_examples=15)
 @given(
     st.lists(reals(0, 1e6), min_size=10, max_size=30),
-    reals(0.01, 90),
+    reals(4, 90),
     reals(0.001, 2),
     st.sampled_from([" ", "\t", ",", ", ", ";", " ; "]),
 )
@@ -476,6 +485,10 @@ RAS = (SPECIMENS / "smartlab.ras").read_text(encoding="utf-8")
         ("p.brml", brml(ONE_RANGE)[:-40], "not a zip archive, or truncated"),
         ("p.brml", brml(ONE_RANGE, axis="Phi"), "RawData0.xml is not a 2θ scan with exactly one"),
         ("p.brml", archive({"a.txt": "a"}), "the file has no scan over 2θ"),
+        *(
+            ("p.brml", with_counter_at(start), "the counter is column")
+            for start in ("5", "-1", "x", "9" * 5000)
+        ),
         ("p.raw", b"FI\x00\x00some Rigaku", 'unsupported RAW file: it begins with "FI'),
         ("p.raw", b"RAW5.00 " + bytes(99), "expected Bruker RAW 1, 2, 1.01 or 4.00 (the binary"),
         ("p.raw", raw_4(ONE_RANGE, kind=b"Rocking Curve"), 'is a "Rocking Curve" scan; expected a'),

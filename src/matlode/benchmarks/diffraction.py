@@ -184,7 +184,9 @@ def _displace_atoms(crystals: Crystals, rng: np.random.Generator) -> Crystals:
 
 
 Engine: TypeAlias = Callable[["Structure"], Peaks]
-"""Structure → its peaks between 10° and 90° for Cu Kα."""
+"""Structure → its peaks within PEAK_RANGE_DEG for Cu Kα."""
+PEAK_RANGE_DEG = (8.5, 91.5)
+"""The grid and 10 σ beyond, since peaks outside the grid reach into it."""
 
 
 def _load_pymatgen() -> Engine | None:
@@ -193,7 +195,7 @@ def _load_pymatgen() -> Engine | None:
     calculator = XRDCalculator(wavelength="CuKa")
 
     def peaks(structure: Structure) -> Peaks:
-        pattern = calculator.get_pattern(structure, two_theta_range=(10, 90))
+        pattern = calculator.get_pattern(structure, two_theta_range=PEAK_RANGE_DEG)
         return pattern.x, pattern.y
 
     return peaks
@@ -207,7 +209,7 @@ def _load_gemmi() -> Engine | None:
     except ImportError:
         return None
     wavelength = 1.54184
-    spacings = wavelength / (2 * np.sin(np.radians(np.array([10, 90]) / 2)))
+    spacings = wavelength / (2 * np.sin(np.radians(np.array(PEAK_RANGE_DEG) / 2)))
 
     def peaks(structure: Structure) -> Peaks:
         small = gemmi.SmallStructure()
@@ -241,7 +243,7 @@ def _load_dans_diffraction() -> Engine | None:
     from pymatgen.io.cif import CifWriter
 
     wavelength = 1.54184
-    largest_q = 4 * np.pi / wavelength * np.sin(np.radians(45))
+    largest_q = 4 * np.pi / wavelength * np.sin(np.radians(PEAK_RANGE_DEG[1] / 2))
 
     def peaks(structure: Structure) -> Peaks:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
@@ -251,7 +253,7 @@ def _load_dans_diffraction() -> Engine | None:
         crystal.Scatter._use_isotropic_thermal_factor = False
         hkl = crystal.Cell.all_hkl(maxq=largest_q)
         two_theta = crystal.Cell.tth(hkl, wavelength_a=wavelength)
-        seen = (two_theta >= 10) & (two_theta <= 90)
+        seen = (two_theta >= PEAK_RANGE_DEG[0]) & (two_theta <= PEAK_RANGE_DEG[1])
         theta = np.radians(two_theta[seen] / 2)
         polarisation = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
         return two_theta[seen], crystal.Scatter.intensity(hkl[seen], "xray") * polarisation

@@ -17,6 +17,7 @@ from matlode.artefacts import HEADER_FILE, find_shipped_models, load_header
 from matlode.data.tables import DATA_VARIABLE, count_rows, find_full_table, find_starter
 from matlode.errors import ArtefactError, InputError
 from matlode.evidence.laboratory import get_cache_folder
+from matlode.kernel_cache import VARIABLE, find_user_cache
 
 CORE_PACKAGES = ("numpy", "torch", "numba", "pymatgen", "moyopy", "optuna", "pyarrow", "typer")
 EXTRAS = {
@@ -188,11 +189,14 @@ def _cache() -> Finding:
 
 def _kernels() -> Finding:
     """Count compiled kernels: numba writes one index (.nbi) for each."""
-    folder = os.environ.get("NUMBA_CACHE_DIR")
-    place = Path(folder) if folder else Path(matlode.__file__).parent
-    n = sum(1 for _ in place.rglob("*.nbi"))
-    if n:
-        return Finding("kernels", "compiled", f"{n}, below {place}")
+    package = Path(matlode.__file__).parent
+    modules = {path.stem for path in package.rglob("*.py")}
+    folder = os.environ.get(VARIABLE)
+    for place in [Path(folder)] if folder else [package, find_user_cache()]:
+        # other packages keep their kernels in the user's folder too
+        n = sum(path.name.partition(".")[0] in modules for path in place.rglob("*.nbi"))
+        if n:
+            return Finding("kernels", "compiled", f"{n}, below {place}")
     return Finding(
         "kernels",
         "compiled",

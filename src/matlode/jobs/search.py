@@ -150,7 +150,9 @@ def search(
     settings = _settings(settings or SearchSettings(), sections.get("search", {}))
     screens = {**(screens or {}), **sections.get("screens", {})}
     request = Request(sections, settings, models, known, screens)
-    request.goal()  # raises for an impossible goal, before a folder is made
+    # these raise for an impossible goal and unknown screens, before a folder is made
+    request.goal()
+    load_rules(models, known, screens)
     folder = _new_folder(Path(out))
     request.save(folder, storage, campaign or folder.resolve().name)
     return _run(folder, request, storage, engine, progress, is_new=True)
@@ -393,6 +395,8 @@ def _screen(
     return screened, references, funnel
 
 
+MAX_COUNT = 10_000_000
+"""Largest number of trials and of other things in the settings of a search."""
 PAPER_SCREENS = {
     "plausible_pattern": True,
     "clear_symmetry": True,
@@ -424,8 +428,11 @@ def _settings(settings: SearchSettings, given: Mapping[str, Any]) -> SearchSetti
         if name.endswith("_share") or name == "risk":
             if not 0 <= value <= 1:
                 raise GoalError(f"{name} must be from 0 to 1, not {value}.")
-        elif name != "seed" and isinstance(value, int) and value < 1:
-            raise GoalError(f"{name} must be at least 1, not {value}.")
+        elif name == "seed":
+            if not 0 <= value < 2**32:
+                raise GoalError(f"seed must be from 0 to {2**32 - 1}, not {value}.")
+        elif isinstance(value, int) and not 1 <= value <= MAX_COUNT:
+            raise GoalError(f"{name} must be from 1 to {MAX_COUNT:,}, not {value}.")
     return settings
 
 

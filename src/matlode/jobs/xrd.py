@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -123,16 +126,39 @@ def _list_peaks_of(materials: Materials, row: int, settings: DiffractionSettings
 def _write_patterns(materials: Materials, out: Path, settings: DiffractionSettings) -> None:
     """One text file of 2θ and intensity (strongest 1) per crystal, named by its id."""
     out.mkdir(parents=True, exist_ok=True)
-    for row in range(len(materials)):
+    names = _name_files([str(name) for name in materials.frame["id"]])
+    for row, name in enumerate(names):
         try:
             pattern = simulate_patterns(materials.crystals.take([row]), settings)[0]
         except PatternError:
             continue  # the list gives the reason
-        stem = Path(str(materials.frame["id"].iloc[row])).stem.replace(":", "-")
         lines = [
             f"# wavelength = {settings.wavelength_angstrom:g}",
             "# 2theta intensity (strongest 1)",
         ]
         pairs = zip(settings.grid, np.asarray(pattern), strict=True)
         lines += [f"{angle:.4f} {height:.7g}" for angle, height in pairs]
-        write_text(out / f"{stem}.xy", "\n".join(lines) + "\n")
+        write_text(out / f"{name}.xy", "\n".join(lines) + "\n")
+
+
+def _name_files(ids: Sequence[str]) -> list[str]:
+    """Name each file by the stem of its id; where several have one stem, by the whole id.
+
+    >>> _name_files(["cifs/a.cif", "cifs/b.cif", "cifs/b.vasp", "run.xyz:1", "run.xyz:2"])
+    ['a', 'cifs-b.cif', 'cifs-b.vasp', 'run.xyz-1', 'run.xyz-2']
+    """
+    stems = [Path(name).stem.replace(":", "-") for name in ids]
+    # some file systems do not distinguish upper from lower case
+    counts = Counter(stem.lower() for stem in stems)
+    taken: set[str] = set()
+    names = []
+    for whole, stem in zip(ids, stems, strict=True):
+        name = stem if counts[stem.lower()] == 1 else re.sub(r"[/\\:]+", "-", whole).lstrip("-.")
+        number = 1
+        numbered = name
+        while numbered.lower() in taken:
+            number += 1
+            numbered = f"{name}-{number}"
+        taken.add(numbered.lower())
+        names.append(numbered)
+    return names

@@ -112,8 +112,9 @@ class Campaign:
                 best = max(best, float(merits.max(initial=-np.inf)))
                 progress("search", block * BLOCK, n_trials, f"best merit {best:.2f}")
             for block in blocks:
-                is_new = block in done
-                store.add(block, done[block] if is_new else Trials.unpacked(record.read(block)))
+                if block not in done:
+                    done[block] = Trials.unpacked(record.read(block), known)
+                store.add(block, done[block])
         progress("search", n_trials, n_trials)
         return store.trials()
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from matlode.artefacts import read_toml
-from matlode.data.formulas import atomic_numbers, format_formula, parse_formula
+from matlode.data.formulas import MAX_AMOUNT, atomic_numbers, format_formula, parse_formula
 from matlode.data.symmetry import CRYSTAL_SYSTEMS
 from matlode.errors import GoalError, InputError, suggest
 from matlode.latent.formula_limits import MAX_SITES
@@ -75,7 +75,7 @@ _KIND_WORDS = {
 
 _RANGE = re.compile(r"\s*(-?[\d.eE+-]+?)\s*\.\.\s*(-?[\d.eE+-]+)\s*")
 _BOUND = re.compile(r"\s*([<>])\s*=?\s*(-?[\d.eE+-]+)\s*")
-_PART = re.compile(r"([A-Z][a-z]?)(\d*)")
+_PART = re.compile(r"([A-Z][a-z]?)(\d*)", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,7 +461,9 @@ def parse_stoichiometry(
     """
     parts = _PART.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
-        raise GoalError(f'invalid stoichiometry "{text}"; expected one such as ABX3 or A2BO4.')
+        raise GoalError(f'invalid stoichiometry "{text[:80]}"; expected one such as ABX3 or A2BO4.')
+    if max(len(number) for _, number in parts) > len(str(MAX_AMOUNT)):
+        raise GoalError(f'stoichiometry "{text[:80]}": amounts may be at most {MAX_AMOUNT:,}.')
     names = [name for name, _ in parts]
     if len(set(names)) < len(names):
         raise GoalError(f'stoichiometry "{text}" names a site twice.')
@@ -481,8 +483,10 @@ def parse_stoichiometry(
         if not left:
             raise GoalError(f"{text}: no allowed element can stand for {name}.")
         found.append((int(number or 1), left))
+    if min(amount for amount, _ in found) < 1:
+        raise GoalError(f'stoichiometry "{text}" has an amount of 0; leave this site out.')
     divisor = math.gcd(*(amount for amount, _ in found))
-    if divisor != 1 or min(amount for amount, _ in found) < 1:
+    if divisor != 1:
         raise GoalError(f'stoichiometry "{text}" is not reduced; divide it by {divisor}.')
     if len(found) > MAX_SITES and any(len(symbols) > 1 for _, symbols in found):
         raise GoalError(f"{text} has {len(found)} sites; at most {MAX_SITES} can be searched.")
@@ -517,9 +521,13 @@ def _check_family(text: str, sites: Sequence[tuple[int, tuple[str, ...]]], famil
 
 def _parse_exact(text: object) -> Mapping[str, int]:
     try:
-        return parse_formula(str(text))
+        amounts = parse_formula(str(text))
     except InputError as error:
         raise GoalError(str(error)) from error
+    missing = sorted({name for name, _ in _PART.findall(str(text))} - amounts.keys())
+    if missing:
+        raise GoalError(f'exact = "{text}": the amount of {", ".join(missing)} is 0; leave it out.')
+    return amounts
 
 
 def _parse_space_groups(symmetry: Mapping[str, object]) -> tuple[int, ...]:
@@ -547,9 +555,9 @@ def _parse_space_groups(symmetry: Mapping[str, object]) -> tuple[int, ...]:
 
 def _parse_space_group(name: object) -> int:
     """The number of a space group given by number or symbol, such as 225 or "Fm-3m"."""
-    if isinstance(name, int) and 1 <= name <= 230:
+    if type(name) is int and 1 <= name <= 230:
         return name
-    if isinstance(name, str) and name.isdigit():
+    if isinstance(name, str) and re.fullmatch(r"[0-9]{1,3}", name):
         return _parse_space_group(int(name))
     from pymatgen.symmetry.groups import SpaceGroup
 
@@ -557,7 +565,7 @@ def _parse_space_group(name: object) -> int:
         return int(SpaceGroup(str(name)).int_number)
     except ValueError as error:
         raise GoalError(
-            f"unknown space group {name!r}; expected a number from 1 to 230 or a symbol."
+            f"unknown space group {str(name)[:80]}; expected a number from 1 to 230 or a symbol."
         ) from error
 
 
@@ -574,7 +582,7 @@ def check_symbols(symbols: Iterable[str]) -> list[str]:
     for symbol in symbols:
         name = str(symbol).strip().capitalize()
         if name not in atomic_numbers():
-            raise GoalError(f'"{symbol}" is not an element. {_suggest_symbol(name)}')
+            raise GoalError(f'"{str(symbol)[:80]}" is not an element. {_suggest_symbol(name[:80])}')
         out.append(name)
     return list(dict.fromkeys(out))
 
@@ -629,6 +637,8 @@ def _parse_number(name: str, value: object) -> float:
 
 
 def _parse_whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise GoalError(f"{name} = {value!r}; expected a positive whole number.")
+    if type(value) is not int or not 1 <= value <= MAX_AMOUNT:
+        raise GoalError(
+            f"{name} = {value!r}; expected a positive whole number, at most {MAX_AMOUNT:,}."
+        )
     return value

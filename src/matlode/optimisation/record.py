@@ -150,25 +150,42 @@ class Record:
 
     def read(self, block: int) -> bytes:
         """The result of a finished block; raises InputError if it was damaged or edited."""
-        for row in self._select(sa.select(BLOCKS).where(BLOCKS.c.block == block)):
-            if row.sha256 == self._digest(block, row.record, row.best_merit, row.best_formula):
-                return bytes(row.record)
-        raise InputError(
-            f'the record of block {block} of the campaign "{self.campaign}" is missing, damaged or '
-            "edited; start the search again under another name."
-        )
+        rows = self._select(sa.select(BLOCKS).where(BLOCKS.c.block == block))
+        return self._require_intact(rows[0] if rows else None, block)
 
     def read_state(self) -> RecordState:
-        """Number of finished blocks, and the best merit and formula so far."""
-        rows = self._select(sa.select(BLOCKS.c.best_merit, BLOCKS.c.best_formula))
-        judged = [row for row in rows if row.best_merit is not None]
-        best = max(judged, key=lambda row: row.best_merit, default=(None, None))
-        return RecordState(len(rows), *best)
+        """Number of finished blocks, and the best merit and formula so far; raises InputError if
+        the best block was damaged or edited."""
+        n = len(self._select(sa.select(BLOCKS.c.block)))
+        is_judged = BLOCKS.c.best_merit.is_not(None)
+        order = BLOCKS.c.best_merit.desc(), BLOCKS.c.block
+        best = self._select(sa.select(BLOCKS).where(is_judged).order_by(*order).limit(1))
+        if not best:
+            return RecordState(n, None, None)
+        self._require_intact(best[0], best[0].block)
+        return RecordState(n, best[0].best_merit, best[0].best_formula)
 
     def _select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        """The rows of this campaign that a query finds, in order of the blocks."""
-        mine = query.where(BLOCKS.c.campaign == self.campaign).order_by(BLOCKS.c.block)
+        """The rows of this campaign that a query finds."""
+        mine = query.where(BLOCKS.c.campaign == self.campaign)
         return self._transact(lambda connection: connection.execute(mine).all())
+
+    def _require_intact(self, row: sa.Row[Any] | None, block: int) -> bytes:
+        """Return the result in a row, or raise InputError if it is not what was written."""
+        # SQLite keeps values of any type in any column
+        intact = (
+            row is not None
+            and isinstance(row.record, bytes)
+            and isinstance(row.best_merit, float | int | None)
+            and isinstance(row.best_formula, str)
+            and row.sha256 == self._digest(block, row.record, row.best_merit, row.best_formula)
+        )
+        if row is None or not intact:
+            raise InputError(
+                f'the record of block {block} of the campaign "{self.campaign}" is missing, '
+                "damaged or edited; start the search again under another name."
+            )
+        return bytes(row.record)
 
     def _digest(self, block: int, record: bytes, merit: float | None, formula: str) -> str:
         """Checksum of a row and of what it was computed for."""
@@ -208,18 +225,29 @@ def shown(url: str) -> str:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         return "that was given"
-    host = (parsed.host or "").rpartition("@")[2]  # a password may contain an @
-    return f"{parsed.drivername}://{host}/{parsed.database or ''}"
+    if _has_unescaped_at(url):
+        return "that was given"
+    return f"{parsed.drivername}://{parsed.host or ''}/{parsed.database or ''}"
+
+
+def _has_unescaped_at(url: str) -> bool:
+    """Whether it is unknown where the password of a URL ends."""
+    return not url.startswith("sqlite") and url.count("@") > 1
 
 
 def describe_cause(error: BaseException) -> str:
     """First line of a message, with the passwords of URLs replaced by asterisks."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", str(error).partition("\n")[0])
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", str(error).partition("\n")[0])
 
 
 @contextmanager
 def convert_opening_errors(url: str) -> Iterator[None]:
     """Convert the errors of a database that cannot be opened to InputError without passwords."""
+    if _has_unescaped_at(url):  # a driver would repeat what follows the first one as the host
+        raise InputError(
+            "the URL of the storage has more than one @, so where its password ends is unknown; "
+            "write %40 for an @ in a user name, a password or an option."
+        )
     try:
         yield
     except (SQLAlchemyError, ImportError, ValueError, LookupError) as error:

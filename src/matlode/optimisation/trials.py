@@ -25,6 +25,7 @@ PROPOSERS: tuple[Proposer, ...] = ("known", "substitution", "sampler", "variatio
 """Where a trial comes from: a known material; an element of a known material exchanged; a latent
 point; an element or amount of one of the best trials exchanged."""
 _TEXTS = ("formulas", "systems")
+_FINITE = ("points", "gains", "shortfalls", "values")
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,12 @@ class Trials:
         return json.dumps({"formulas": " ".join(self.formulas), **numbers}).encode()
 
     @classmethod
-    def unpacked(cls, text: bytes) -> Trials:
-        """Restore the trials from ``packed``; raises InputError if the record is damaged."""
+    def unpacked(cls, text: bytes, like: Trials) -> Trials:
+        """Restore the trials from ``packed``.
+
+        Raises InputError if the record is damaged: columns of other types or widths than those of
+        ``like``, or numbers that are not finite.
+        """
         with convert_read_errors("the record of a block", InputError):
             record = json.loads(text)
             numbers = {
@@ -138,6 +143,12 @@ class Trials:
             systems = [chemical_system(formula) for formula in formulas]
             if any(len(column) != len(formulas) for column in numbers.values()):
                 raise ValueError("its columns have different lengths")
+            for name, column in numbers.items():
+                wanted = getattr(like, name)
+                if (column.dtype, column.shape[1:]) != (wanted.dtype, wanted.shape[1:]):
+                    raise ValueError(f"{name} has {column.dtype} {column.shape[1:]}")
+                if name in _FINITE and not np.isfinite(column).all():
+                    raise ValueError(f"{name} has numbers that are not finite")
             return cls(
                 formulas=np.array(formulas, dtype=str), systems=np.array(systems, dtype=str),
                 **numbers,

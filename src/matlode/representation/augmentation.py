@@ -91,7 +91,14 @@ def simulate_augmented_patterns(
 
     def fill(chunk: slice) -> None:
         angle, area, ends = compute_chunk_peaks(
-            crystals, chunk, settings, factors, per_s, strained[chunk], textures[chunk]
+            crystals,
+            chunk,
+            settings,
+            factors,
+            per_s,
+            strained[chunk],
+            textures[chunk],
+            outside=True,
         )
         owner = np.repeat(np.arange(n)[chunk], np.diff(ends))
         position = (angle + shifts[owner] - settings.two_theta_min_deg) / settings.step

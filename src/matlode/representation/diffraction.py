@@ -165,6 +165,9 @@ _INTERVALS_PER_S = 280
 CHUNK = 64
 """Crystals per task of a thread: enough to keep the overhead small and the load balanced."""
 
+LORENTZIAN_REACH_SIGMAS = 50.0
+"""Distance up to which Lorentzians beyond the grid reach into it; 0.06 % of the height there."""
+
 NO_TEXTURE = np.array([0.0, 0.0, 1.0, 1.0])
 """h, k, l of the preferred direction and March's r."""
 
@@ -222,8 +225,8 @@ def simulate_patterns(
     ``structures`` is a list of pymatgen Structures, packed ``Crystals``, or a table with the
     columns lattice, numbers and frac_coords. Intensities are kinematic with Lorentz-polarisation
     factor (see ``reflections``); partial and mixed occupancies are taken into account.
-    Reflections with two_theta_min_deg ≤ 2θ ≤ two_theta_max_deg contribute. ``n_threads`` is the
-    number of threads (None: ``count_threads``).
+    Peaks just outside the grid are drawn as far as they reach into it. ``n_threads`` is the number
+    of threads (None: ``count_threads``).
 
     Raises EmptyPatternError if a crystal has no reflection on the grid, ScatteringError if an
     element has no scattering factor, and CellError for a cell without volume. All have the
@@ -242,7 +245,9 @@ def simulate_patterns(
     n_peaks = np.empty(len(crystals), np.int64)
 
     def fill(chunk: slice) -> None:
-        angle, intensity, ends = compute_chunk_peaks(crystals, chunk, settings, factors, per_s)
+        angle, intensity, ends = compute_chunk_peaks(
+            crystals, chunk, settings, factors, per_s, outside=True
+        )
         draw(angle, intensity, ends, patterns[chunk])
         n_peaks[chunk] = np.diff(ends)
 
@@ -365,6 +370,20 @@ def compute_g_limits(settings: DiffractionSettings) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _compute_outer_g_limits(settings: DiffractionSettings) -> tuple[float, float]:
+    """Return |g| = 1/d in Å⁻¹ between which peaks reach into the grid."""
+    from matlode.representation.profiles import CUT_OFF_SIGMAS
+
+    reach = CUT_OFF_SIGMAS if settings.shape == "gaussian" else LORENTZIAN_REACH_SIGMAS
+    ends = np.array([settings.two_theta_min_deg, settings.two_theta_max_deg])
+    sigmas = settings._sigmas_deg(ends)
+    if settings.axis_sigma is not None:
+        sigmas = settings.axis_sigma / settings._axis_per_deg(ends)
+    outer = (ends + reach * sigmas * [-1, 1]).clip(ends[0] / 2, (ends[1] + 180) / 2)
+    low, high = to_q(outer, "two_theta", settings.wavelength_angstrom) / (2 * np.pi)
+    return float(low), float(high)
+
+
 def compute_chunk_peaks(
     crystals: Crystals,
     chunk: slice,
@@ -373,10 +392,14 @@ def compute_chunk_peaks(
     per_s: float,
     strained: NDArray[np.float64] | None = None,
     textures: NDArray[np.float64] | None = None,
+    *,
+    outside: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return angles, intensities and offsets of the peaks of a part of the crystals.
 
-    ``strained`` (strained cells, (n, 3, 3)) and ``textures`` (n, 4) refer to this part.
+    The strongest peak on the grid is 1. ``strained`` (strained cells, (n, 3, 3)) and ``textures``
+    (n, 4) refer to this part. With ``outside``, peaks that reach into the grid are included.
+    Crystals without a peak on the grid have none.
     """
     from matlode.representation.reflections import bound_reflections, peaks
 
@@ -385,14 +408,15 @@ def compute_chunk_peaks(
         strained = cells
     if textures is None:
         textures = np.tile(NO_TEXTURE, (len(cells), 1))
-    g_min, g_max = compute_g_limits(settings)
+    g_min, g_max = _compute_outer_g_limits(settings) if outside else compute_g_limits(settings)
     room = bound_reflections(cells, strained, g_max)
     angle, intensity = np.empty((2, int(room.sum())))
     ends = np.zeros(len(cells) + 1, np.int64)
     peaks(
         cells, strained, crystals.frac_coords, crystals.occupancies, crystals.numbers,
         crystals.offsets[chunk.start : chunk.stop + 1], textures, g_min, g_max,
-        float(settings.wavelength_angstrom), factors, per_s, room, angle, intensity, ends,
+        float(settings.wavelength_angstrom), *compute_g_limits(settings), factors, per_s, room,
+        angle, intensity, ends,
     )  # fmt: skip
     return angle[: ends[-1]], intensity[: ends[-1]], ends
 
@@ -460,7 +484,8 @@ def find_scattering_factors(
     Raises ScatteringError if the factor of an element is unknown.
     """
     factors, per_s = _tabulate_scattering(
-        compute_g_limits(settings)[1] / 2, tuple(sorted(settings.debye_waller_factors.items()))
+        _compute_outer_g_limits(settings)[1] / 2,
+        tuple(sorted(settings.debye_waller_factors.items())),
     )
     _require_known_elements(crystals, factors)
     return factors, per_s

@@ -117,7 +117,7 @@ def average_k_alpha(
 _COMMENT = "#!;'/%*"
 
 
-def read_columns(data: bytes) -> Readout:
+def read_columns(data: bytes, *, is_xye: bool = False) -> Readout:
     """Read columns of position, intensity and optionally σ, or FullProf's free format.
 
     Columns are separated by blanks, tabs, commas or semicolons; commas can be decimal separators
@@ -138,7 +138,7 @@ def read_columns(data: bytes) -> Readout:
         rows.append(read_row(fields, number, len(rows[0]) if rows else len(fields)))
     if not rows:
         raise InputError("no rows of numbers; expected columns of position and intensity.")
-    return _interpret_table(np.array(rows), header)
+    return _interpret_table(np.array(rows), header, is_xye=is_xye)
 
 
 def _split(line: str) -> list[str]:
@@ -207,8 +207,8 @@ def _read_steps(first: list[str], rest: list[str], header: list[str]) -> Readout
     )
 
 
-def _interpret_table(table: NDArray[np.float64], header: list[str]) -> Readout:
-    columns = find_columns(header, table)
+def _interpret_table(table: NDArray[np.float64], header: list[str], *, is_xye: bool) -> Readout:
+    columns = find_columns(header, table, is_xye=is_xye)
     wavelength, notes = find_wavelength_in(header)
     return Readout(
         positions=columns.convert(table[:, columns.position]),

@@ -19,6 +19,8 @@ KEV_ANGSTROM: Final = 12.398419843
 KNOWN_TOLERANCE: Final = 2e-3
 """Relative difference to a wavelength of an X-ray tube."""
 MAX_NOTED: Final = 60
+LEAST_CORRELATION: Final = 0.5
+"""Of standard deviations with the square root of the intensity."""
 
 
 @dataclass(frozen=True)
@@ -38,57 +40,76 @@ def _keep(values: Values) -> Values:
     return values
 
 
-_TWO_THETA = r"(2|two)[\s_*.-]*(th|θ|ϑ)|tth\b|ttheta|°2|angle|pos"
+_TWO_THETA = (
+    r"((diffraction|scattering|deg(rees?)?)[\s_]*)?"
+    r"((2|two)[\s_*.-]*(th|θ|ϑ)|tth\b|ttheta|°2|angle)|pos"
+)
 _POSITIONS: Final[tuple[tuple[str, Axis, Callable[[Values], Values]], ...]] = (
-    (rf"({_TWO_THETA}).*\bm ?rad", "two_theta", lambda x: np.degrees(x) / 1000),
-    (rf"({_TWO_THETA}).*\brad", "two_theta", np.degrees),
+    (rf"({_TWO_THETA}).*(?<![a-z])m ?rad", "two_theta", lambda x: np.degrees(x) / 1000),
+    (rf"({_TWO_THETA}).*(?<![a-z])rad", "two_theta", np.degrees),
     (rf"({_TWO_THETA}).*(centi|cdeg|0\.01)", "two_theta", lambda x: x / 100),
     (_TWO_THETA, "two_theta", _keep),
-    (r"(theta|th|θ|ω|omega)\b.*\brad", "two_theta", lambda x: 2 * np.degrees(x)),
-    (r"(theta|th|θ)(?![a-z0-9])", "two_theta", lambda x: 2 * x),
+    (r"(theta|th|θ|ω|omega)(?![a-z]).*(?<![a-z])rad", "two_theta", lambda x: 2 * np.degrees(x)),
+    (r"(theta|th|θ)(?![a-z0-9])|bragg", "two_theta", lambda x: 2 * x),
     (r"(ln|log)[_\s(]*q", "log_q", _keep),
-    (r"q\s*(\^|\*\*)?\s*(2|²)", "q", lambda x: np.sqrt(np.where(x > 0, x, np.nan))),
+    (r"q[\s_-]*((\^|\*\*)?\s*(2|²)|sq)", "q", lambda x: np.sqrt(np.where(x > 0, x, np.nan))),
     (r"q(?![a-z0-9]).*pm", "q", lambda x: 100 * x),
     (r"q(?![a-z0-9]).*(nm|nanomet)", "q", lambda x: 0.1 * x),
     (r"q(?![a-z0-9])", "q", _keep),
+    (
+        r"(1\s*/\s*d\s*(\^|\*\*)?|d\s*(\^|\*\*)?\s*[-−])\s*(2|²)",
+        "q",
+        lambda x: 2 * np.pi * np.sqrt(np.where(x > 0, x, np.nan)),
+    ),
     (r"(1\s*/\s*d|d\s*\^?\s*[-−]1)(?![a-z0-9]).*(nm|nanomet)", "q", lambda x: 0.2 * np.pi * x),
-    (r"(1\s*/\s*d|d\s*\^?\s*[-−]1)(?![a-z0-9])", "q", lambda x: 2 * np.pi * x),
+    (r"(1\s*/\s*d|d\s*\^?\s*[-−]1|d\s*\*)(?![a-z0-9])", "q", lambda x: 2 * np.pi * x),
     (r"stol|sin\s*\(?\s*(th|theta|θ)\s*\)?\s*/\s*(l|λ)", "q", lambda x: 4 * np.pi * x),
-    (r"(d(?![a-z0-9])|d[\s_-]*(spac|val)).*\bpm", "d", lambda x: x / 100),
-    (r"(d(?![a-z0-9])|d[\s_-]*(spac|val)).*\b(nm|nanomet)", "d", lambda x: 10 * x),
+    (r"(d(?![a-z0-9])|d[\s_-]*(spac|val)).*(?<![a-z])pm", "d", lambda x: x / 100),
+    (r"(d(?![a-z0-9])|d[\s_-]*(spac|val)).*(?<![a-z])(nm|nanomet)", "d", lambda x: 10 * x),
     (r"d(?![a-z0-9])|d[\s_-]*(spac|val)", "d", _keep),
 )
 """Beginning of the name of a column, its axis, and the conversion to it; the first that fits."""
 _REFUSED: Final = (
+    (r".*(\^|\*\*)\s*[3-9]|.*(?<![\d.])10+(?![\d.])", "a scaled axis"),
     (r"(energy|e)\b.*ev|kev|channel", "an energy"),
+    (
+        r"potential|voltage|raman|wave ?number|frequency|binding|r\s*[(\[/]",
+        "no axis of diffraction",
+    ),
     (r"s(?![a-z0-9])", '"s", which is 1/d for some and sinθ/λ for others'),
     (r"tof|time.of.flight|µs|microsec", "a time of flight"),
 )
 _INTENSITIES: Final = (
-    r"y[\s_]*obs|i[\s_]*obs|obs|meas",
-    r"int|counts?\b|cps|i(?![a-z0-9])|i[\s_(]*(cps|counts|a)|y(?![a-z0-9])|signal|ycounts",
+    r"((int\w*|counts?|[yi])[\s_(]*)?(obs|meas|exp)|data$",
+    r"int|height|counts?\b|cps|i(?![a-z0-9])|i[\s_(]*(cps|counts|a)|y(?![a-z0-9])|signal|ycounts",
     r"net",
 )
 """Names of intensities, the observed ones first."""
 _SIGMA: Final = r"σ|sig|esd|err|unc|std|[se]$|[iy]_?(err|sig)|d[iy]$"
-_OTHERS: Final = r"background|bkg|bgr|y?calc|icalc|i_calc|diff|time|index|unnamed|no\b|n$|h$|k$|l$"
+_OTHERS: Final = (
+    r"[yi]?[\s_(]*(background|back|bkg|bgr?\b|calc?|diff(?!raction))|.*obs.*[-−].*cal|"
+    r".*(?<![a-z])(calc|bkg|background|fit\b|simul)|time|temp|pressure|wavelength|"
+    r"index|unnamed|no\b|n$|h$|k$|l$"
+)
+_UNNAMED: Final = r"x$"
+"""What programs call positions of any kind."""
 
 
-def find_columns(header: Sequence[str], table: Values) -> Columns:
+def find_columns(header: Sequence[str], table: Values, *, is_xye: bool = False) -> Columns:
     """Choose the columns of position, intensity and σ of a table (n, m) by its header.
 
     Without a header, they are the first two, and the third if it looks like standard
-    deviations. Raises InputError if a header names no position or no intensity, or a position
-    that cannot be converted.
+    deviations; of files that end in .xye, these need not follow the intensity. Raises InputError
+    if a header names no position or no intensity, or a position that cannot be converted.
     """
     n_columns = table.shape[1]
     line, names = _find_names(header, table)
     if not names:
-        return _assume_columns(table)
+        return _assume_columns(table, is_xye=is_xye)
     kinds = [_classify(name) for name in names]
     if len(names) != n_columns:
         # names of several words: only the first column is certain
-        assumed = _assume_columns(table)
+        assumed = _assume_columns(table, is_xye=is_xye)
         position = _find_position(names[0] + " " + " ".join(names[1:2]))
         if position is None:
             return assumed
@@ -97,6 +118,10 @@ def find_columns(header: Sequence[str], table: Values) -> Columns:
     if "position" not in kinds and refused:
         what = next(what for start, what in _REFUSED if re.match(start, refused[0]))
         raise InputError(f'the header "{line[:MAX_NOTED]}" names {what}; give 2θ, d or Q.')
+    if "position" not in kinds and "unnamed" in kinds and "intensity" in kinds:
+        kinds[kinds.index("unnamed")] = "position"
+    if "position" in kinds and "intensity" not in kinds and kinds.count(None) == 1:
+        kinds[kinds.index(None)] = "intensity"  # in another language
     for wanted in ("position", "intensity"):
         if wanted not in kinds:
             raise InputError(
@@ -104,19 +129,22 @@ def find_columns(header: Sequence[str], table: Values) -> Columns:
                 "2theta, d or Q, and intensity."
             )
     at = _choose_position(names, kinds)
-    position = _find_position(names[at])
-    assert position is not None
+    axis, convert = _find_position(names[at]) or (None, _keep)
     intensity = _choose_intensity(names, kinds)
     sigma = kinds.index("sigma") if "sigma" in kinds else None
     ignored = [n for i, n in enumerate(names) if i not in (at, intensity, sigma)]
-    notes = _note_axis(position[0], line)
+    notes = _note_axis(axis, line)
     if ignored:
         notes = (*notes, f"columns ignored: {', '.join(n[:20] or '?' for n in ignored)}.")
-    return Columns(at, intensity, sigma, *position, notes)
+    return Columns(at, intensity, sigma, axis, convert, notes)
 
 
-def _note_axis(axis: Axis, line: str) -> tuple[str, ...]:
-    return () if axis == "two_theta" else (f'positions are {axis}, as the header "{line}" says.',)
+def _note_axis(axis: Axis | None, line: str) -> tuple[str, ...]:
+    return (
+        ()
+        if axis in ("two_theta", None)
+        else (f'positions are {axis}, as the header "{line}" says.',)
+    )
 
 
 def _find_names(header: Sequence[str], table: Values) -> tuple[str, list[str]]:
@@ -126,8 +154,12 @@ def _find_names(header: Sequence[str], table: Values) -> tuple[str, list[str]]:
         counts_rows = table.shape[1] > 2 and (np.diff(table[:, 0]) == 1).all()
         if len(names) == table.shape[1] - 1 and counts_rows and table[0, 0] in (0, 1):
             names = ["index", *names]  # pandas writes no name for it
-        known = [name for name in names if _classify(name)]
-        if len(known) >= 2 or (known and len(names) == table.shape[1]):
+        if any(re.fullmatch(r"[-+]?\d+[.,]?\d*", name) for name in names):
+            continue  # a setting and its value
+        known = [kind for kind in map(_classify, names) if kind]
+        # a word of a comment may be a name by chance, such as "background subtracted"
+        says = set(known) - {"other"} or (re.search("[,;\t]", line) and line[0] not in "#!%*'/")
+        if len(known) >= 2 or (known and says and len(names) == table.shape[1]):
             return line, names
         if line == header[-1] and names and _find_position(names[0]):
             return line, names
@@ -151,6 +183,10 @@ def _classify(name: str) -> str | None:
         return "other"
     if any(re.match(start, name) for start in _INTENSITIES):
         return "intensity"
+    if re.match(_UNNAMED, name):
+        return "unnamed"
+    if re.match(_REFUSED[0][0], name):  # of a position that is known otherwise
+        return "refused"
     if _find_position(name):
         return "position"
     if any(re.match(start, name) for start, _ in _REFUSED):
@@ -172,15 +208,27 @@ def _choose_position(names: Sequence[str], kinds: Sequence[str | None]) -> int:
 
 def _choose_intensity(names: Sequence[str], kinds: Sequence[str | None]) -> int:
     found = [at for at, kind in enumerate(kinds) if kind == "intensity"]
-    return next(at for start in _INTENSITIES for at in found if re.match(start, names[at]))
+    return next(
+        (at for start in _INTENSITIES for at in found if re.match(start, names[at])), found[0]
+    )
 
 
-def _assume_columns(table: Values) -> Columns:
-    sigma = 2 if table.shape[1] == 3 and _look_like_deviations(table[:, 1], table[:, 2]) else None
+def _assume_columns(table: Values, *, is_xye: bool) -> Columns:
+    intensity, third = table[:, 1], table[:, -1]
+    fits = table.shape[1] == 3 and (is_xye or _follow(intensity, third))
+    sigma = 2 if fits and _look_like_deviations(intensity, third) else None
     notes: tuple[str, ...] = ()
     if table.shape[1] > 2 and sigma is None:
         notes = ("columns after the second are not named and ignored.",)
     return Columns(0, 1, sigma, None, _keep, notes)
+
+
+def _follow(intensity: Values, values: Values) -> bool:
+    """Return whether ``values`` are larger where the intensity is, as deviations of counts are."""
+    if np.ptp(values) == 0 or np.ptp(intensity) == 0:
+        return False
+    root = np.sqrt(intensity.clip(min=0))
+    return bool(np.corrcoef(root, values)[0, 1] > LEAST_CORRELATION)
 
 
 def _look_like_deviations(intensity: Values, values: Values) -> bool:
@@ -202,11 +250,13 @@ _LINE = re.compile(
 _LENGTH = re.compile(
     r"(?:wave[\s_-]*length|lambda|λ|\bKA\b|\b_?WL1?)(?:\s*_?1(?![\d.,]))?[^\d.,=:]{0,20}[\s,=:]*"
     r"(?P<value>\d+[.,]\d+(?:e[+-]?\d+)?|\.\d+|\d+(?:e[+-]?\d+)?)"
-    r"[\s(\[]*(?P<unit>Å|Å|A\b|ang|nm\b|pm\b|m\b)?",
+    r"[\s(\[]*(?P<unit>Å|Å|A\b|ang\w*|nm\b|pm\b|m\b)?(?![a-z\d])",
     re.IGNORECASE,
 )
 _ENERGY = re.compile(
-    r"\b(?:energy|E)\b[^\d]{0,20}(?P<value>\d+(?:[.,]\d+)?)\s*[(\[]?\s*(?P<unit>keV|eV)", re.I
+    r"\b(?:energy|E)\b(?:\s*[(\[/]\s*(?P<before>k?eV)\b)?[^\d]{0,20}(?P<value>\d+(?:[.,]\d+)?)"
+    r"\s*[(\[]?\s*(?P<unit>k?eV)?",
+    re.IGNORECASE,
 )
 _ANODE = re.compile(r"\b(?:anode|target|tube)\b(?:[\s_]*material)?[\s,;:=\"]+([A-Z][a-z])\b", re.I)
 _UNITS: Final = {"nm": 10.0, "pm": 0.01, "m": 1e10}
@@ -242,12 +292,12 @@ def _read_length(line: str) -> tuple[float, bool] | None:
     # digits of "Ka1" are none of the wavelength
     if match := _LENGTH.search(_LINE.sub(" KA ", line)):
         value = float(match["value"].replace(",", "."))
-        before = re.search(r"[(\[]\s*(nm|pm|A|Å|m)\b", match[0], re.IGNORECASE)
+        before = re.search(r"[(\[/]\s*(nm|pm|A|Å|m)\b", match[0], re.IGNORECASE)
         unit = (match["unit"] or (before[1] if before else "")).lower()
         return value * _UNITS.get(unit, 1.0), bool(unit)
-    if match := _ENERGY.search(line):
+    if (match := _ENERGY.search(line)) and (unit := match["before"] or match["unit"]):
         value = float(match["value"].replace(",", "."))
-        kev = value / 1000 if match["unit"].lower() == "ev" else value
+        kev = value / 1000 if unit.lower() == "ev" else value
         return (KEV_ANGSTROM / kev, True) if kev > 0 else None
     return None
 

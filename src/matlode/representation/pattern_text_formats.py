@@ -20,6 +20,7 @@ from matlode.representation.pattern_files import (
     read_columns,
 )
 from matlode.representation.pattern_header import find_columns
+from matlode.representation.radiation import Axis
 
 _UXD_DATA = re.compile(r"_(2THETA)?(COUNTS|CPS|INTENSITY)", re.IGNORECASE)
 _BANK = re.compile(r"^BANK\s+\d+\s+(\d+)\s+\d+\s+(\S+)\s+(.*)$", re.IGNORECASE)
@@ -160,10 +161,10 @@ def read_pdcif(data: bytes) -> Readout:
         intensity = next((values[n] for n in _PD_INTENSITIES if len(values[n]) > 1), None)
         if intensity is None:
             continue
-        positions = next(
-            (values[n] for n in _PD_POSITIONS if len(values[n]) == len(intensity)), None
-        )
-        if positions is None:
+        found = next((n for n in _PD_POSITIONS if len(values[n]) == len(intensity)), None)
+        if found is not None:
+            positions = values[found]
+        else:
             ends = [
                 float(cif.as_number(block.find_value(f"_pd_{part}_2theta_range_{end}") or "?"))
                 for part in ("meas", "proc")
@@ -180,13 +181,19 @@ def read_pdcif(data: bytes) -> Readout:
         length, notes = average_k_alpha(*[*lengths, 0.0, 0.0][:2])
         seen = np.isfinite(intensity) & np.isfinite(positions)
         return Readout(
-            positions=positions[seen], intensity=intensity[seen], axis="two_theta",
+            positions=positions[seen], intensity=intensity[seen],
+            axis="two_theta" if found is None else _PD_POSITIONS[found],
             wavelength_angstrom=length, notes=notes,
         )  # fmt: skip
     raise InputError("no block with a powder pattern (_pd_meas_ or _pd_proc_).")
 
 
-_PD_POSITIONS = ("_pd_meas_2theta_scan", "_pd_proc_2theta_corrected", "_pd_meas_2theta_corrected")
+_PD_POSITIONS: dict[str, Axis] = {
+    "_pd_meas_2theta_scan": "two_theta",
+    "_pd_proc_2theta_corrected": "two_theta",
+    "_pd_meas_2theta_corrected": "two_theta",
+    "_pd_proc_d_spacing": "d",
+}
 _PD_INTENSITIES = (
     "_pd_meas_counts_total",
     "_pd_meas_intensity_total",

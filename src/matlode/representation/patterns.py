@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -37,7 +38,7 @@ def read_raw_or_gsas(data: bytes) -> Readout:
 
 READERS: Final[dict[str, Callable[[bytes], Readout]]] = {
     ".xy": read_columns,
-    ".xye": read_columns,
+    ".xye": partial(read_columns, is_xye=True),
     ".csv": read_columns,
     ".dat": read_columns,
     ".txt": read_columns,
@@ -62,6 +63,8 @@ MIN_POINTS: Final = 10
 """Smallest number of points of a pattern."""
 MAX_INTENSITY: Final = 1e100
 """Largest intensity; sums and squares of larger ones would be infinite."""
+RADIANS_END: Final = 3.15
+"""End of a scan of unknown axis, below which it is hardly over degrees."""
 SAME_POSITION_DEG: Final = 1e-5
 """Positions closer than this are equal; it is below the resolution of any goniometer."""
 
@@ -158,6 +161,12 @@ def _assemble(
         notes.append(f"no wavelength in the file; Cu Kα ({length:g} Å) assumed.")
     elif in_file is not None and in_file != length:
         notes.append(f"λ = {length:g} Å as given; the file says {in_file:g} Å.")
+    ends = readout.positions.min(), readout.positions.max()
+    if axis is None and readout.axis is None and 0 < ends[0] <= ends[1] < RADIANS_END:
+        raise InputError(
+            f"positions end at {ends[1]:.4g} and no header says what they are: "
+            'radians, 1/d or sinθ/λ? Name the column, such as "2theta (rad)", or give the axis.'
+        )
     axis = axis or readout.axis or "two_theta"
     columns = [readout.intensity] if readout.sigma is None else [readout.intensity, readout.sigma]
     two_theta, columns = _convert_to_two_theta(readout.positions, columns, axis, length, notes)

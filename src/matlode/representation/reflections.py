@@ -798,13 +798,14 @@ def merge_reflections(g2, height, n, g_max, wavelength, angle, intensity, peak_o
 @njit(cache=True, nogil=True)
 def peaks(
     cells, strained, frac, occ, numbers, offsets, textures, g_min, g_max, wavelength,
-    factors, per_s, room, angle, intensity, ends,
+    grid_min, grid_max, factors, per_s, room, angle, intensity, ends,
 ):  # fmt: skip
-    """Compute the peaks of a batch of n crystals; the strongest peak of each crystal is 1.
+    """Compute the peaks of a batch of n crystals between g_min and g_max.
 
-    Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to ``angle`` (degrees
-    2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its ``bound_reflections``; both outputs
-    must have at least the sum of these as length.
+    Of each crystal, the strongest peak between grid_min and grid_max (1/d in Å⁻¹) is 1; without
+    one, none is kept. Peaks weaker than WEAK_PEAK are left out. Those of crystal i are written to
+    ``angle`` (degrees 2θ) and ``intensity`` at ends[i]:ends[i + 1]. room[i] is its
+    ``bound_reflections``; both outputs must have at least the sum of these as length.
     """
     largest = room.max()
     g2 = np.empty(largest)
@@ -812,6 +813,9 @@ def peaks(
     multiplicity = np.empty(largest, np.int64)
     hkl = np.empty((3, largest))
     peak_of = np.empty(largest, np.int64)
+    # a reflection at the very limit may be rounded beyond it
+    lowest = math.degrees(2.0 * math.asin(0.5 * wavelength * grid_min)) - MERGE_TOLERANCE_DEG
+    highest = math.degrees(2.0 * math.asin(0.5 * wavelength * grid_max)) + MERGE_TOLERANCE_DEG
     used = 0
     for i in range(len(cells)):
         at = slice(offsets[i], offsets[i + 1])
@@ -824,9 +828,10 @@ def peaks(
         m = merge_reflections(g2, height, n, g_max, wavelength, own_angle, own_intensity, peak_of)
         strongest = 0.0
         for p in range(m):
-            strongest = max(strongest, own_intensity[p])
+            if lowest <= own_angle[p] <= highest:
+                strongest = max(strongest, own_intensity[p])
         for p in range(m):
-            if own_intensity[p] > WEAK_PEAK * strongest:
+            if strongest > 0.0 and own_intensity[p] > WEAK_PEAK * strongest:
                 angle[used] = own_angle[p]
                 intensity[used] = own_intensity[p] / strongest
                 used += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -105,6 +106,8 @@ def _apply_settings(rule: Rule, settings: object) -> Rule:
         if isinstance(value, bool) != is_switch or not isinstance(value, bool | int | float):
             expected = "true or false" if is_switch else "a number"
             raise GoalError(f"screen {rule.name}: {name} = {value!r}; expected {expected}.")
+        if not math.isfinite(value):
+            raise GoalError(f"screen {rule.name}: {name} = {value!r}; expected a finite number.")
     return replace(rule, **settings)
 
 
