@@ -81,7 +81,7 @@ def test_a_value_of_any_other_type_is_refused(url, file, column, value):
         bytes(8192),
         None,
     ],
-    ids=str,
+    ids=lambda damage: str(damage)[:40],
 )
 def test_a_damaged_file_is_an_input_error(url, file, damage):
     with closing(Record.open(url, "a", {})) as record:
