@@ -1,5 +1,6 @@
 """Errors of predictions for what searches built, and what they tell about further candidates."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from matlode.data.formulas import element_symbols
 from matlode.errors import InputError
 from matlode.evaluation import designs as job
 from matlode.jobs.models import Models
@@ -76,6 +78,19 @@ def test_other_goals_widen_bulk_moduli(runs, monkeypatch):
     assert rows["worse"].coverage == 0
     assert rows["as predicted"].coverage > 0.9
     assert rows["as predicted"].width_ratio > 1
+
+
+def test_offsets_of_the_potential_are_subtracted(runs, tmp_path):
+    file = tmp_path / "offsets.json"
+    file.write_text(json.dumps(dict.fromkeys(element_symbols(), 0.5)))
+    before, after = (
+        by_goal(job.measure_designs(runs, offsets=offsets), job.REFERENCE)["as predicted"].error
+        for offsets in (None, file)
+    )
+    assert after == pytest.approx(before - 0.5, abs=0.1)
+    file.write_text('{"Xx": 1}')
+    with pytest.raises(InputError, match="JSON object of elements"):
+        job.measure_designs(runs, offsets=file)
 
 
 def test_a_crystal_counts_once_for_a_goal(runs):

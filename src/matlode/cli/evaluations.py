@@ -237,6 +237,10 @@ def evaluate_designs(
     ],
     data: DataTable = None,
     models: ModelsFolder = None,
+    offsets: Annotated[
+        Path | None,
+        typer.Option(help="JSON of the potential's offsets: element → eV per atom of it."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of models for what the errors tell about further candidates."),
@@ -247,7 +251,9 @@ def evaluate_designs(
     from matlode.evaluation.designs import measure_designs
 
     with show_command_progress() as progress:
-        rows = measure_designs(folders, data=data, models=models, out=out, progress=progress)
+        rows = measure_designs(
+            folders, data=data, models=models, offsets=offsets, out=out, progress=progress
+        )
     if as_json:
         print_json([row.to_json() for row in rows])
     else:

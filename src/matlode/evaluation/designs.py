@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from matlode.artefacts import read_json
 from matlode.data.crystals import Crystals
+from matlode.data.formulas import element_symbols
 from matlode.data.splits import CALIBRATION
 from matlode.data.structures import read_structure
 from matlode.errors import InputError
@@ -111,6 +113,7 @@ def measure_designs(
     *,
     data: Path | None = None,
     models: Path | None = None,
+    offsets: Path | None = None,
     out: Path | None = None,
     progress: Progress = silent,
 ) -> list[DesignRow]:
@@ -120,12 +123,14 @@ def measure_designs(
     ``folders`` are run folders with evidence (``matlode relax``). Crystals that fell apart or did
     not come to rest are left out; one that several runs found counts once for each goal. The
     corrections also learn from the calibration rows of the table ``data`` (default: $MATLODE_DATA,
-    else the starter set). What all designs together tell is saved in ``out``, a folder of models,
-    for further searches.
+    else the starter set). ``offsets`` is a JSON file of errors of the potential's formation
+    energies, element → eV per atom of it, that are subtracted. What all designs together tell is
+    saved in ``out``, a folder of models, for further searches.
 
     Raises InputError for a folder without evidence.
     """
-    designs = _read_designs(folders, TrainingTable.load(data), Models(models), progress)
+    table = TrainingTable.load(data)
+    designs = _read_designs(folders, table, Models(models), _read_offsets(offsets), progress)
     rows = [*_measure_energies(designs), *_measure_moduli(designs)]
     if out is not None:
         errors = {"bulk_modulus": _known(_scale_moduli(designs))}
@@ -145,8 +150,20 @@ def measure_designs(
     return rows
 
 
+def _read_offsets(file: Path | None) -> Floats:
+    """(100,), offsets of the elements in eV/atom."""
+    given = {} if file is None else read_json(file)
+    if not isinstance(given, dict) or not given.keys() <= set(element_symbols()):
+        raise InputError(f"{file} is not a JSON object of elements and their offsets in eV/atom.")
+    return np.array([given.get(symbol, 0.0) for symbol in element_symbols()], dtype=float)
+
+
 def _read_designs(
-    folders: Sequence[Path], table: TrainingTable, models: Models, progress: Progress
+    folders: Sequence[Path],
+    table: TrainingTable,
+    models: Models,
+    offsets: Floats,
+    progress: Progress,
 ) -> RelaxedDesigns:
     goals, structures, found = [], [], []
     seen = set()
@@ -186,7 +203,7 @@ def _read_designs(
         np.array(goals),
         estimates,
         collect_features(estimates, compositions, described),
-        np.array([row.formation_energy_ev for row in found], dtype=float),
+        np.array([row.formation_energy_ev for row in found]) - compositions @ offsets,
         np.array([_find_bulk_modulus(row) for row in found], dtype=float),
         *_read_known(table, models, KNOWN_PER_DESIGN * len(found)),
     )
