@@ -32,7 +32,7 @@ class MixtureSettings:
     """Number of independent observations in a pattern."""
     per_phase: float = 6.0
     """Price of a phase, in units of the logarithm of a likelihood."""
-    prior: float = 100.0
+    prior: float = 200.0
     """Weight of the priors of phases, whose unit is the cosine of patterns."""
     per_element: float = 3.0
     """Price of each element of the sample that is in none of the phases."""
