@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from matlode.engine import Here
 from matlode.errors import InputError
 from matlode.evidence.examination import Examination
-from matlode.jobs.relax import make_sources, relax_files
+from matlode.jobs.relax import make_sources, relax_structures
 from matlode.optimisation.campaign import BLOCK
 from matlode.progress import silent
 from tests.optimisation.cheap import START, CheapEvaluator, cheap_campaign
@@ -84,7 +84,7 @@ def test_evidence_is_that_of_one_machine_though_a_worker_is_killed(engine, start
     for name, where, progress in (("here", Here(), silent), ("there", engine, kill_a_worker)):
         out = tmp_path / name
         examination = Examination(starter, primary=emt, secondary=emt, cache=out / "cache")
-        relax_files(make_sources(files), out, examination, progress, engine=where)
+        relax_structures(make_sources(files), out, examination, progress, engine=where)
         computed = sorted(path.name for path in (out / "cache").rglob("*.json"))
         found[name] = (out / "evidence.csv").read_bytes(), computed
     assert killed
