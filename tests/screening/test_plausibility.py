@@ -55,7 +55,7 @@ def test_unseen_real_patterns_pass(bands, real):
 
 @pytest.mark.parametrize("name", strange_patterns())
 def test_what_no_crystal_gives_is_turned_down_with_its_reasons(bands, name):
-    (verdict,) = bands.judge(strange_patterns()[name][None])
+    (verdict,) = bands.check_all(strange_patterns()[name][None])
     assert not verdict.passed
     assert verdict.rule == "plausible_pattern"
     assert verdict.reason.startswith("more unusual than ")

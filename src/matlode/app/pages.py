@@ -344,7 +344,7 @@ class _Following:
             ui.element("iframe").props(f'src="{address}" title="report"')
 
     async def _relax(self) -> None:
-        pins = await ui.run_javascript(READ_PINS)
+        pins = await ui.run_javascript(READ_PINS, timeout=30.0)
         if not pins:
             ui.notify("Pin candidates first: tick the boxes beside their ranks in the report.")
             return

@@ -8,6 +8,9 @@ from matlode.app.workshop import Workshop
 from matlode.errors import InputError
 
 HOST = "127.0.0.1"
+RECONNECT_TIMEOUT_S = 60.0
+"""A browser that draws a report on a busy computer is silent for some seconds; after this time the
+page would be loaded again, and what was pinned in it lost."""
 
 
 def serve(folder: Path, *, port: int, show: bool) -> None:
@@ -45,4 +48,5 @@ def serve(folder: Path, *, port: int, show: bool) -> None:
     ui.run(
         host=HOST, port=port, show=show, reload=False,
         title="matlode", language="en-US", dark=None, favicon="🔷", show_welcome_message=False,
+        reconnect_timeout=RECONNECT_TIMEOUT_S,
     )  # fmt: skip
